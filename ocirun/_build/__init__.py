@@ -1,0 +1,1 @@
+"""What the build runs; not shipped."""

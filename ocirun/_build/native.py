@@ -1,0 +1,247 @@
+"""Write the C source of `ocirun.kernel._native`, the one compiled door to the kernel.
+
+cffi in API mode with the limited ABI: the compiler checks every call against the headers, and one
+build serves every Python from 3.11 on. The `sys_` functions are calls that the C library has no
+wrapper for, or wraps in a way that hides the flags. Their Python faces, with docstrings and
+errors, are the modules of `ocirun/kernel/`.
+
+Run by meson: `python native.py OUTPUT.c`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cffi import FFI
+
+CDEF = """
+int mount(const char *source, const char *target, const char *type, unsigned long flags,
+          const char *data);
+int umount2(const char *target, int flags);
+int sys_pivot_root(const char *new_root, const char *put_old);
+int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int sys_open_tree(int dirfd, const char *path, unsigned int flags);
+int sys_move_mount(int from_dirfd, const char *from_path, int to_dirfd, const char *to_path,
+                   unsigned int flags);
+int sys_fsopen(const char *fs_name, unsigned int flags);
+int sys_fsconfig(int fs_fd, unsigned int command, const char *key, const char *value, int aux);
+int sys_fsmount(int fs_fd, unsigned int flags, unsigned int attributes);
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t attr_set,
+                      uint64_t attr_clr, uint64_t propagation, uint64_t userns_fd);
+int sys_fstatfs(int fd, int64_t *magic_and_flags);
+int64_t sys_mount_id(int fd);
+
+int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
+int unshare(int flags);
+int setns(int fd, int nstype);
+int sys_setgroups(const uint32_t *gids, size_t count);
+int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
+int reset_signals(void);
+int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int sethostname(const char *name, size_t length);
+int setdomainname(const char *name, size_t length);
+
+int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
+          unsigned long arg5);
+int sys_capget(uint32_t *six_words);
+int sys_capset(const uint32_t *six_words);
+long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
+                unsigned long arg5);
+"""
+
+SOURCE = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* System call numbers that are the same on every architecture since 5.1, for older headers. */
+#ifndef SYS_open_tree
+#define SYS_open_tree 428
+#define SYS_move_mount 429
+#define SYS_fsopen 430
+#define SYS_fsconfig 431
+#define SYS_fsmount 432
+#endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
+struct native_mount_attr {
+    uint64_t attr_set, attr_clr, propagation, userns_fd;
+};
+
+static int sys_pivot_root(const char *new_root, const char *put_old)
+{
+    return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
+
+static int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode,
+                       uint64_t resolve)
+{
+    struct open_how how = { .flags = flags, .mode = mode, .resolve = resolve };
+    return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+}
+
+static int sys_open_tree(int dirfd, const char *path, unsigned int flags)
+{
+    return (int)syscall(SYS_open_tree, dirfd, path, flags);
+}
+
+static int sys_move_mount(int from_dirfd, const char *from_path, int to_dirfd,
+                          const char *to_path, unsigned int flags)
+{
+    return (int)syscall(SYS_move_mount, from_dirfd, from_path, to_dirfd, to_path, flags);
+}
+
+static int sys_fsopen(const char *fs_name, unsigned int flags)
+{
+    return (int)syscall(SYS_fsopen, fs_name, flags);
+}
+
+static int sys_fsconfig(int fs_fd, unsigned int command, const char *key, const char *value,
+                        int aux)
+{
+    return (int)syscall(SYS_fsconfig, fs_fd, command, key, value, aux);
+}
+
+static int sys_fsmount(int fs_fd, unsigned int flags, unsigned int attributes)
+{
+    return (int)syscall(SYS_fsmount, fs_fd, flags, attributes);
+}
+
+static int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t attr_set,
+                             uint64_t attr_clr, uint64_t propagation, uint64_t userns_fd)
+{
+    struct native_mount_attr attr = { attr_set, attr_clr, propagation, userns_fd };
+    return (int)syscall(SYS_mount_setattr, dirfd, path, flags, &attr, sizeof attr);
+}
+
+/* magic_and_flags: the file system's magic number, then its ST_* mount flags. */
+static int sys_fstatfs(int fd, int64_t *magic_and_flags)
+{
+    struct statfs buffer;
+    if (fstatfs(fd, &buffer) < 0)
+        return -1;
+    magic_and_flags[0] = (int64_t)buffer.f_type;
+    magic_and_flags[1] = (int64_t)buffer.f_flags;
+    return 0;
+}
+
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000U
+#endif
+
+static int64_t sys_mount_id(int fd)
+{
+    struct statx buffer;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &buffer) < 0)
+        return -1;
+    return (int64_t)buffer.stx_mnt_id;
+}
+
+/* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
+   lock of the interpreter is held by a thread that is not there. */
+static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
+{
+    struct clone_args args;
+    memset(&args, 0, sizeof args);
+    args.flags = flags;
+    args.exit_signal = (flags & CLONE_PARENT) ? 0 : SIGCHLD;
+    if (flags & CLONE_PIDFD)
+        args.pidfd = (uint64_t)(uintptr_t)pidfd;
+#ifdef CLONE_INTO_CGROUP
+    if (flags & CLONE_INTO_CGROUP)
+        args.cgroup = (uint64_t)cgroup_fd;
+#else
+    (void)cgroup_fd;
+#endif
+    return (int)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static int sys_setgroups(const uint32_t *gids, size_t count)
+{
+    return (int)syscall(SYS_setgroups, count, gids);
+}
+
+static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
+{
+    struct rlimit64 limit = { soft, hard };
+    return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
+}
+
+/* Every disposition to its default, no signal blocked: what a program expects after execve. */
+static int reset_signals(void)
+{
+    struct sigaction action;
+    sigset_t none;
+    int number;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    for (number = 1; number < NSIG; number++)
+        if (number != SIGKILL && number != SIGSTOP)
+            sigaction(number, &action, NULL);
+    sigemptyset(&none);
+    return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)
+{
+    return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+/* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */
+static int sys_capget(uint32_t *six_words)
+{
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    return (int)syscall(SYS_capget, &header, six_words);
+}
+
+static int sys_capset(const uint32_t *six_words)
+{
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    return (int)syscall(SYS_capset, &header, six_words);
+}
+
+static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
+                       unsigned long arg5)
+{
+    return syscall(SYS_keyctl, operation, arg2, arg3, arg4, arg5);
+}
+"""
+
+
+def main(output: str) -> None:
+    """Write the C source of the extension to `output`."""
+    builder = FFI()
+    builder.cdef(CDEF)
+    builder.set_source("ocirun.kernel._native", SOURCE, py_limited_api=True)
+    builder.emit_c_code(output)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

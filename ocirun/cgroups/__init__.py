@@ -1,0 +1,1 @@
+"""6 · How much it may use."""

@@ -1,0 +1,1 @@
+"""The controllers of cgroup v2, one file each."""

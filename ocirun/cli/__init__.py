@@ -1,0 +1,1 @@
+"""1 · Someone typed a command."""

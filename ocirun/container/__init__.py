@@ -1,0 +1,1 @@
+"""3 · The thing with a life: recorded, created, started, killed, deleted."""

@@ -1,0 +1,170 @@
+"""Every failure ocirun raises on purpose, drawn as a tree.
+
+    Exception
+    ├─ OSError                      from kernel/ and os: the errno's own subclass; a note holds the call
+    └─ OcirunError                  exit_status = 1
+       ├─ UsageError                the command line is wrong
+       ├─ SpecError                 config.json breaks a rule; carries every problem found
+       │  └─ UnsupportedError       valid, but not on this host or not in this build
+       ├─ ContainerError            about one container; carries its id
+       │  ├─ ContainerExists
+       │  ├─ ContainerNotFound
+       │  └─ WrongStatus            this verb may not act in this status
+       ├─ SetupError                the kernel refused a step; its cause is the OSError
+       │  └─ InitError              the same, told by init over the channel
+       ├─ HookError                 a program of the bundle's hooks failed
+       └─ ProtocolError             parent and init disagree: always our bug
+
+This package imports nothing of ocirun: every layer may raise what stands here.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class OcirunError(Exception):
+    """The caller, the bundle or the host is at fault, and the message says which."""
+
+    exit_status = 1
+
+
+class UsageError(OcirunError):
+    """The command line is wrong."""
+
+
+class Problem:
+    """One broken rule of a document.
+
+    `pointer` is a JSON pointer into the document ("" is the whole of it), `message` the rule in
+    one clause, `remedy` what would be right when that is certain, else "".
+    """
+
+    __slots__ = ("message", "pointer", "remedy")
+
+    def __init__(self, pointer: str, message: str, remedy: str = "") -> None:
+        self.pointer = pointer
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        where = f"{self.pointer}: " if self.pointer else ""
+        return f"{where}{self.message}" + (f" ({self.remedy})" if self.remedy else "")
+
+    def __repr__(self) -> str:
+        return f"Problem({self.pointer!r}, {self.message!r}, {self.remedy!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Problem):
+            return NotImplemented
+        return (self.pointer, self.message, self.remedy) == (
+            other.pointer,
+            other.message,
+            other.remedy,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, never a key
+
+
+class SpecError(OcirunError):
+    """The bundle's author is at fault: `document` breaks the rules named in `problems`."""
+
+    def __init__(self, problems: list[Problem], document: str = "config.json") -> None:
+        self.problems = problems
+        self.document = document
+        super().__init__("; ".join(f"{document}: {problem}" for problem in problems))
+
+
+class UnsupportedError(SpecError):
+    """The document is right, but this host or this build cannot do what it asks."""
+
+
+class ContainerError(OcirunError):
+    """About the container `container_id`."""
+
+    def __init__(self, container_id: str, message: str) -> None:
+        self.container_id = container_id
+        super().__init__(message)
+
+
+class ContainerExists(ContainerError):
+    """The id is taken."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(container_id, "container with given ID already exists")
+
+
+class ContainerNotFound(ContainerError):
+    """No container has this id."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(container_id, "container does not exist")
+
+
+class WrongStatus(ContainerError):
+    """The container's status forbids the verb; `status` is what it was."""
+
+    def __init__(self, container_id: str, status: str, message: str) -> None:
+        self.status = status
+        super().__init__(container_id, message)
+
+
+class SetupError(OcirunError):
+    """A step towards the container failed: what was being done, on what, what the kernel said."""
+
+    def __init__(self, message: str, errno: int = 0) -> None:
+        self.errno = errno
+        super().__init__(message)
+
+
+class InitError(SetupError):
+    """A step failed inside init, which told us before it went away."""
+
+
+class HookError(OcirunError):
+    """A hook of the bundle failed: `moment` is its list's name, `index` its place there."""
+
+    def __init__(self, moment: str, index: int, path: str, message: str) -> None:
+        self.moment = moment
+        self.index = index
+        self.path = path
+        super().__init__(f"error running {moment} hook #{index} ({path}): {message}")
+
+
+class ProtocolError(OcirunError):
+    """Parent and init disagree about their conversation: always a bug of ocirun."""
+
+
+class doing:  # noqa: N801  # reads as a sentence: with doing("mounting /proc"): …
+    """Turn an OSError of the block into a SetupError that says what was being done.
+
+    The innermost `doing` writes the sentence; outer ones let a SetupError pass.
+    """
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise SetupError(f"{self.what}: {kernel_words(error)}", error.errno or 0) from error
+
+
+def kernel_words(error: OSError) -> str:
+    """Say what the kernel said the way runc's callers match it: its words in lower case.
+
+    Docker and podman look for "permission denied" or "no such file or directory" in the text.
+    """
+    words = error.strerror or str(error)
+    return words[:1].lower() + words[1:]

@@ -1,0 +1,1 @@
+"""The floor: the only package that knows cffi."""

@@ -1,0 +1,1 @@
+"""8 · Whom it may talk to."""

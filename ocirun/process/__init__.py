@@ -1,0 +1,1 @@
+"""4 · Two processes and their conversation."""

@@ -1,0 +1,1 @@
+"""5 · What the process sees as /."""

@@ -1,0 +1,1 @@
+"""7 · What it may do."""
