@@ -1,7 +1,7 @@
 """Tell meson about the interpreter the launcher is built for, or say what is missing.
 
-Prints `NAME=value` lines, one for each name of launcher_config.h, and `INCLUDE=folder`. A Python
-that cannot be embedded gets one sentence on stderr and status 1. Run by meson: `python interpreter.py`.
+Prints `NAME=value` lines, one for each name of launcher_config.h. A Python that cannot be embedded
+gets one sentence on stderr and status 1. Run by meson: `python interpreter.py`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,18 +85,18 @@ static void find_origin(struct origin *origin)
     if (length < 0 || stat("/proc/self/exe", &self) < 0)
         fail("reading /proc/self/exe: %s (is /proc mounted?)", strerror(errno));
     path[length] = '\0';
+    if (self.st_mode & (S_ISUID | S_ISGID))
+        fail("refusing to run set-user-ID or set-group-ID: %s", path);
+    if (stat(path, &found) < 0 || found.st_dev != self.st_dev || found.st_ino != self.st_ino)
+        fail("cannot tell where this program is installed: %s is not this program", path);
+
     slash = strrchr(path, '/');
-    if (!slash || strlen(slash + 1) >= sizeof origin->name)
-        fail("cannot tell where this program is installed: its path is %s", path);
-    strcpy(origin->name, slash + 1);
+    snprintf(origin->name, sizeof origin->name, "%s", slash + 1);
     slash[slash == path] = '\0';
     strcpy(origin->directory, path);
-
     origin->dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (origin->dir_fd < 0 || fstatat(origin->dir_fd, origin->name, &found, 0) < 0 ||
-        found.st_dev != self.st_dev || found.st_ino != self.st_ino)
-        fail("cannot tell where this program is installed: %s/%s is not this program",
-             origin->directory, origin->name);
+    if (origin->dir_fd < 0)
+        fail("opening %s, the folder of this program: %s", path, strerror(errno));
 }
 
 /* Does the command line name a verb that creates or joins a container? Anything not known to be
@@ -128,8 +127,6 @@ int main(int argc, char **argv)
     struct origin origin;
     bool loader_steered = clean_environment();
 
-    if (getauxval(AT_SECURE))
-        fail("refusing to run set-user-ID, set-group-ID or with file capabilities");
     if (!take_origin(&origin, &argc, argv)) {
         find_origin(&origin);
         if (needs_seal(argv))
