@@ -56,7 +56,7 @@ struct layout {
     char home_prefix[PATH_MAX]; /* of the Python that the venv was made from */
     bool in_venv;               /* and packages outside it do not count */
     char prefix[PATH_MAX];      /* of the interpreter */
-    char library[PATH_MAX];
+    char library[PATH_MAX]; /* "" leaves the search to the loader */
     char stdlib[PATH_MAX];
     char dynload[PATH_MAX];
     char package[PATH_MAX]; /* the folder that holds ocirun/ */
@@ -153,7 +153,6 @@ static void find_python(struct layout *layout)
              layout->home_prefix, layout->home_prefix[0] ? ", " : "", layout->own_prefix);
     /* Its library may still be in a folder that only the loader's own search knows. */
     find_python_below(layout, with_stdlib);
-    strcpy(layout->library, PYTHON_SONAME);
 }
 
 static const char *const package_folders[] = {
@@ -175,7 +174,8 @@ static void load_library(const struct layout *layout)
 {
     /* Lazy: a quarter of a millisecond less, and nothing but memory is read when a call is first
        made. Global: extension modules find the interpreter's functions here. */
-    void *library = dlopen(layout->library, RTLD_LAZY | RTLD_GLOBAL);
+    const char *path = layout->library[0] ? layout->library : PYTHON_SONAME;
+    void *library = dlopen(path, RTLD_LAZY | RTLD_GLOBAL);
 
     if (!library)
         fail("loading the Python interpreter: %s (looked below %s first; on Debian and Ubuntu the "
@@ -183,12 +183,11 @@ static void load_library(const struct layout *layout)
 #define CALL(name)                                                                                \
     *(void **)&py.name = dlsym(library, #name);                                                   \
     if (!py.name)                                                                                 \
-        fail("loading the Python interpreter: %s has no " #name, layout->library);
+        fail("loading the Python interpreter: %s has no " #name, path);
     PYTHON_CALLS(CALL)
 #undef CALL
-    if (strncmp(py.Py_GetVersion(), PYTHON_VERSION ".",
-                strlen(PYTHON_VERSION ".")) != 0)
-        fail("%s is Python %.8s, but this ocirun was built for " PYTHON_VERSION, layout->library,
+    if (strncmp(py.Py_GetVersion(), PYTHON_VERSION ".", strlen(PYTHON_VERSION ".")) != 0)
+        fail("%s is Python %.8s, but this ocirun was built for " PYTHON_VERSION, path,
              py.Py_GetVersion());
 }
 
