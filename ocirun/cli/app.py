@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ocirun.cli.output import write
 from ocirun.cli.parse import TRUTHS, Call, is_wrong_count
 from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, VERBS
 from ocirun.errors import UsageError, doing
@@ -43,7 +44,7 @@ def read(words: Sequence[str]) -> Call | None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # whatever the locale says, words leave as they came
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]  # text streams of the interpreter
-    group = typer.main.get_command(build())
+    group = application()
     try:
         with doing("writing to standard output"):
             result = group.main(args=list(words), prog_name="ocirun", standalone_mode=False)
@@ -57,10 +58,11 @@ def read(words: Sequence[str]) -> Call | None:
         return result
     if result:
         raise SystemExit(result)
+    write("")  # click says nothing to a closed stdout; this refuses it
     return None
 
 
-def build() -> typer.Typer:
+def application() -> Any:  # noqa: ANN401  # typer's click
     """Return the application: one command per verb of the table, and `help`."""
     app = typer.Typer(
         name="ocirun",
@@ -85,15 +87,21 @@ def build() -> typer.Typer:
         )(_with_parameters(_reader(verb), verb.options, positional=True))
     app.command("help", help="Show the verbs, or how one is used.")(_help)
     app.command("h", hidden=True)(_help)
-    return app
+    return typer.main.get_command(app)
 
 
 class _Group(TyperGroup):
     """`ocirun` itself: reads the global options in Go's spelling, names the verb."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer's click
-        """Read the global options."""
-        return list(super().parse_args(ctx, spell(ctx, args, GLOBALS, rest=True)))
+        """Read the global options; after --version the rest of the line does not matter."""
+        words = spell(ctx, args, GLOBALS, rest=True)
+        count = 0
+        while count < len(words) and words[count][:1] == "-" and words[count] != "-":
+            count += 1
+        if "--version" in words[:count]:
+            words = words[:count]
+        return list(super().parse_args(ctx, words))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # typer's click
         """Find the verb."""
@@ -202,8 +210,6 @@ def _reader(verb: Verb) -> Callable[..., Call]:
     def reader(ctx: typer.Context, **values: Any) -> Call:  # noqa: ANN401  # typer's values
         words = list(values.pop(POSITIONAL, None) or ())
         settings = ctx.meta[SETTINGS]
-        if settings["version"]:
-            return Call(settings, "version", {}, [])
         if is_wrong_count(verb, len(words)):
             raise ClickUsageError(_count_sentence(verb, len(words)), ctx=ctx)
         return Call(settings, verb.name, _by_long_name(verb.options, values), words)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from ocirun.cli.parse import Call
+
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC
 
 
@@ -40,9 +42,7 @@ def act(words: Sequence[str]) -> int:
             _plug_stdio()
         call = parse(words)
         if call is None:
-            from ocirun.cli.app import read  # cold: help, a usage error, completion
-
-            call = read(words)
+            call = _ask_typer(words)
             if call is None:
                 return 0
         check_settings(call.settings)
@@ -56,6 +56,23 @@ def act(words: Sequence[str]) -> int:
     return status
 
 
+def _ask_typer(words: Sequence[str]) -> Call | None:
+    """Have typer read what the quick reader left; None: it has answered, as with --help.
+
+    Raises:
+        UsageError: the command line is wrong, or typer is not there to say what is.
+    """
+    try:
+        from ocirun.cli.app import read  # cold: help, a usage error, completion
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("ocirun"):
+            raise
+        raise UsageError(
+            f"the command line needs explaining, but the Python package {error.name} is missing"
+        ) from error
+    return read(words)
+
+
 def check_settings(settings: dict[str, object]) -> None:
     """Refuse global options that cannot be meant, and make their paths absolute.
 
@@ -65,9 +82,11 @@ def check_settings(settings: dict[str, object]) -> None:
     Raises:
         UsageError: a value is not one of those known, or the log file cannot be opened.
     """
-    root = str(settings["root"])
-    if root:
-        settings["root"] = root = os.path.abspath(root)
+    root = settings["root"]
+    if root is not None:
+        if not root:  # a script's unset variable, and not a wish for the default or for here
+            raise UsageError("Option --root argument should not be empty")
+        settings["root"] = root = os.path.abspath(str(root))
         if root == "/":
             raise UsageError("Option --root argument should not be set to /")
     if settings["log-format"] not in {"text", "json"}:

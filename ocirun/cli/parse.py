@@ -58,7 +58,7 @@ class Call:
         """Return the store the call is about: `--root`, else the default of this user."""
         from ocirun.container.store import Store, default_root
 
-        return Store(str(self.settings["root"]) or default_root())
+        return Store(str(self.settings["root"] or default_root()))
 
     def cgroup_manager(self) -> str:
         """Return "cgroupfs", "systemd" or "disabled"; the option that names one wins."""

@@ -180,7 +180,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 def quote(message: str) -> str:
     """Quote as Go's %q does, unless logrus would leave the word bare."""
-    if message and _PLAIN.issuperset(message):
+    if _PLAIN.issuperset(message):
         return message
     return '"' + "".join(_quoted(char) for char in message) + '"'
 

@@ -33,7 +33,7 @@ class Option:
         help: str,  # noqa: A002  # it is the option's help, here and in typer
         *aliases: str,
         metavar: str = "",
-        default: object = None,
+        default: object = ...,
         hidden: bool = False,
     ) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Option:
         self.kind = kind
         self.help = help
         self.metavar = metavar
-        self.default = _DEFAULTS[kind] if default is None else default
+        self.default = _DEFAULTS[kind] if default is ... else default
         self.hidden = hidden
 
 
@@ -79,7 +79,7 @@ GLOBALS = (
     Option("log", STR, "append log lines to FILE instead of stderr", metavar="FILE"),
     Option("log-format", STR, "how log lines look: text or json", metavar="FORMAT", default="text"),
     Option("log-level", STR, "error, warning or debug; wins over --debug", metavar="LEVEL"),
-    Option("root", STR, "where the state of containers is kept", metavar="DIR"),
+    Option("root", STR, "where the state of containers is kept", metavar="DIR", default=None),
     Option("systemd-cgroup", BOOL, "let systemd manage cgroups; cgroupsPath is slice:prefix:name"),
     Option("cgroup-manager", STR, "cgroupfs, systemd or disabled", metavar="MANAGER"),
     Option(
