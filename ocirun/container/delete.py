@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
 
 
-def delete(store: Store, container_id: str, *, force: bool) -> list[HookError]:
+def delete(store: Store, container_id: str, force: bool) -> list[HookError]:
     """Remove a stopped or created container; with `force` a running one too.
 
     Returns:

@@ -25,7 +25,7 @@ POLL_INTERVAL_S: Final = 0.1
 POLLS: Final = 100
 
 
-def kill(store: Store, container_id: str, signal: int, *, everyone: bool) -> None:
+def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
     """Send `signal` to the container's init; with `everyone` to each of its processes.
 
     SIGKILL for a container without a pid namespace of its own goes to every process of its
