@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.create import CreateOptions
 from ocirun.container.create import create as create_container
 from ocirun.container.delete import delete as delete_container
 from ocirun.container.kill import kill as kill_container
 from ocirun.container.kill import signal_number
+from ocirun.container.options import CreateOptions
 from ocirun.container.start import start as start_container
 from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
+from ocirun.process.command import find_command
 
 
 class Container:
@@ -75,8 +76,9 @@ class Container:
             no_new_keyring=no_new_keyring,
             preserve_fds=preserve_fds,
             cgroup_manager=cgroup_manager,
+            command=find_command(),
         )
-        create_container(Store(container.root), container_id, options, executed=True)
+        create_container(Store(container.root), container_id, options)
         return container
 
     @classmethod
