@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.shapes import Resources, ThrottleDevice
 
 THROTTLES: Final = (
     ("throttleReadBpsDevice", "rbps"),
@@ -37,20 +37,21 @@ def apply(directory: str, resources: Resources) -> None:
         SetupError: the kernel refused.
     """
     block_io = resources.get("blockIO") or {}
-    weight, devices = block_io.get("weight"), block_io.get("weightDevice") or ()
-    if weight or devices:
+    weight, weighted = block_io.get("weight"), block_io.get("weightDevice") or ()
+    if weight or weighted:
         has_bfq = has_file(directory, BFQ)
         if weight and has_bfq:
             set_value(directory, BFQ, weight)
         elif weight:
             set_value(directory, "io.weight", io_weight(weight))
-        for device in devices:
+        for device in weighted:
             # Without BFQ devices have no weight of their own; runc leaves them out too.
             if has_bfq and (value := device.get("weight")):
                 set_value(directory, BFQ, f"{device['major']}:{device['minor']} {value}")
     for key, word in THROTTLES:
-        for device in block_io.get(key) or ():
-            line = f"{device['major']}:{device['minor']} {word}={device['rate']}"
+        devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
+        for throttled in devices:
+            line = f"{throttled['major']}:{throttled['minor']} {word}={throttled['rate']}"
             set_value(directory, "io.max", line)
 
 

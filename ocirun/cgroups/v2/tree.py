@@ -16,6 +16,7 @@ from ocirun.cgroups.files import (
     read_value,
     write_text,
 )
+from ocirun.cgroups.paths import hierarchies_of
 from ocirun.cgroups.v2 import freezer
 from ocirun.errors import SetupError, kernel_words
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final, Protocol
 
+    from ocirun.cgroups.paths import Table
     from ocirun.spec.shapes import Resources
 
     class Controller(Protocol):
@@ -42,20 +44,25 @@ DOMAIN_CONTROLLERS: Final = ("memory", "io", "cpu", "hugetlb")
 
 
 class UnifiedTree(Cgroup):
-    """A container's directory in the v2 hierarchy. `top`: where that hierarchy is mounted."""
+    """A container's directory in the v2 hierarchy.
 
-    __slots__ = ("top",)
+    `table` is what the host has mounted; a container that exists already needs none.
+    """
+
+    __slots__ = ("table", "top")
 
     def __init__(
         self,
         paths: dict[str, str],
         *,
-        top: str = "",
+        table: Table | None = None,
         rootless: bool = False,
         explicit: bool = False,
     ) -> None:
         super().__init__(paths, rootless=rootless, explicit=explicit)
-        self.top = top
+        mount = table.v2_mount() if table else None
+        self.table = table
+        self.top = mount.point if mount else ""
 
     @property
     def directory(self) -> str:
@@ -73,7 +80,7 @@ class UnifiedTree(Cgroup):
             if any(name != "devices" for name, _ in wanted(resources)):
                 rule = "rootless needs no limits + no cgrouppath when no permission is granted"
                 raise SetupError(f"{rule} for cgroups: {what}", error.errno or 0) from error
-            self.paths = {}
+            self.paths.clear()  # the record of the container has the same dict
             return
         if not is_new:
             self._refuse_used()
@@ -105,10 +112,14 @@ class UnifiedTree(Cgroup):
         if self.directory and not cloned:
             join_directory(self.directory, "cgroup.procs", host_pid)
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """Name the one hierarchy, as `Cgroup.hierarchies` says."""
+        return hierarchies_of(self.table, self.paths) if self.table else []
+
+    def apply(self, resources: Resources | None, userns: bool = False) -> None:  # noqa: ARG002
         """Write the limits, as `Cgroup.apply` says."""
         for name, controller in wanted(resources or {}):
-            if name == "devices" and (userns or self.rootless):
+            if name == "devices" and self.rootless:
                 continue
             if not self.directory:
                 words = "container could not join or create cgroup"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocirun.cgroups.choose import layout
-from ocirun.cgroups.paths import Table, clean, v1_paths, v2_path
+from ocirun.cgroups.paths import Table, clean, hierarchies_of, own_hierarchies, v1_paths, v2_path
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -123,3 +123,24 @@ def test_layouts() -> None:
     assert layout(Table(V2, "")) == "v2"
     assert layout(Table(in_a_container + V2, "")) == "v2"
     assert layout(Table("22 27 0:21 / /proc rw - proc proc rw", "")) == "none"
+
+
+def test_what_may_be_shown_of_v1() -> None:
+    shown = hierarchies_of(Table(HYBRID, OWN), of("/a"))
+    assert shown[0] == (
+        ["cpu", "cpuacct"],
+        "/sys/fs/cgroup/cpu,cpuacct",
+        "/sys/fs/cgroup/cpu,cpuacct/a",
+    )
+    assert shown[-1] == (["name=systemd"], "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/systemd/a")
+    assert len(shown) == 5
+
+
+def test_what_may_be_shown_of_v2() -> None:
+    paths = {"": "/sys/fs/cgroup/a"}
+    assert hierarchies_of(Table(V2, "0::/"), paths) == [([], "/sys/fs/cgroup", "/sys/fs/cgroup/a")]
+
+
+def test_a_container_without_a_cgroup_is_shown_its_creators() -> None:
+    shown = own_hierarchies(Table(HYBRID, OWN))
+    assert (["memory"], "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/process_api/abf") in shown

@@ -10,6 +10,7 @@ import pytest
 
 from ocirun.cgroups import choose
 from ocirun.cgroups.enter import enter
+from ocirun.cgroups.v1 import tree
 from ocirun.errors import SetupError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def made(kernel: FakeKernel, path: str = "web", layout: str = "v1", **more: Any)
 
 def applied(kernel: FakeKernel, resources: dict[str, Any]) -> list[tuple[str, str]]:
     cgroup = made(kernel)
-    cgroup.apply(resources, userns=True)
-    return [(path.rpartition("/")[2], text) for path, text in kernel.writes]
+    cgroup.apply(resources)
+    names = [(path.rpartition("/")[2], text) for path, text in kernel.writes]
+    return [(name, text) for name, text in names if not name.startswith("devices.")]
 
 
 def test_prepare_makes_one_directory_in_each_hierarchy(kernel: FakeKernel) -> None:
@@ -177,8 +179,24 @@ def test_all_devices_allowed_needs_no_write(kernel: FakeKernel) -> None:
     assert kernel.writes == []
 
 
-def test_device_rules_are_left_out_in_a_user_namespace(kernel: FakeKernel) -> None:
-    assert applied(kernel, {"devices": [{"allow": False, "access": "rwm"}]}) == []
+@pytest.mark.parametrize("inside", [True, False])
+def test_only_inside_a_user_namespace_refused_device_rules_are_forgiven(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    monkeypatch.setattr(tree, "is_in_user_namespace", lambda: inside)
+    kernel.refusals["devices.deny", "a"] = [1]
+    cgroup = made(kernel)
+    if inside:
+        cgroup.apply({"pids": {"limit": 5}})
+        assert kernel.texts("pids.max") == ["5"]
+    else:
+        with pytest.raises(SetupError, match="operation not permitted"):
+            cgroup.apply({"pids": {"limit": 5}})
+
+
+def test_device_rules_hold_for_a_container_with_a_user_namespace(kernel: FakeKernel) -> None:
+    made(kernel).apply({"devices": NOTHING}, userns=True)
+    assert kernel.texts("devices.deny") == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -283,15 +301,15 @@ def test_growing_memory_raises_the_sum_first(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     directory = os.path.relpath(cgroup.paths["memory"], kernel.root)
     kernel.put(f"{directory}/memory.limit_in_bytes", "1000\n")
-    cgroup.apply({"memory": {"limit": 2000, "swap": 3000}}, userns=True)
-    assert [text for _, text in kernel.writes] == ["3000", "2000"]
+    cgroup.apply({"memory": {"limit": 2000, "swap": 3000}})
+    assert [text for path, text in kernel.writes if "memory" in path] == ["3000", "2000"]
 
 
 def test_a_memory_limit_below_the_usage_says_both(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     kernel.refusals["memory.limit_in_bytes", "10"] = [16]
     with pytest.raises(SetupError) as caught:
-        cgroup.apply({"memory": {"limit": 10}}, userns=True)
+        cgroup.apply({"memory": {"limit": 10}})
     words = "unable to set memory limit to 10 (current usage: 4096, peak usage: 8192)"
     assert str(caught.value) == words
 
@@ -300,15 +318,15 @@ def test_period_and_burst_are_tried_again_after_the_quota(kernel: FakeKernel) ->
     cgroup = made(kernel)
     kernel.refusals["cpu.cfs_period_us", "1000"] = [22]
     kernel.refusals["cpu.cfs_burst_us", "600"] = [22]
-    cgroup.apply({"cpu": {"period": 1000, "burst": 600, "quota": 700}}, userns=True)
-    assert [text for _, text in kernel.writes] == ["700", "1000", "600"]
+    cgroup.apply({"cpu": {"period": 1000, "burst": 600, "quota": 700}})
+    assert [text for path, text in kernel.writes if "cpu.cfs" in path] == ["700", "1000", "600"]
 
 
 def test_a_period_refused_without_a_quota_is_an_error(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     kernel.refusals["cpu.cfs_period_us", "1"] = [22]
     with pytest.raises(SetupError, match=r"cpu.cfs_period_us to '1': invalid argument"):
-        cgroup.apply({"cpu": {"period": 1}}, userns=True)
+        cgroup.apply({"cpu": {"period": 1}})
 
 
 def test_clamped_shares_are_told(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +335,9 @@ def test_clamped_shares_are_told(kernel: FakeKernel, monkeypatch: pytest.MonkeyP
     cgroup = made(kernel)
     monkeypatch.setattr(cpu, "read_value", lambda *_: "262144")
     with pytest.raises(SetupError, match=r"^the maximum allowed cpu-shares is 262144$"):
-        cgroup.apply({"cpu": {"shares": 300000}}, userns=True)
+        cgroup.apply({"cpu": {"shares": 300000}})
     with pytest.raises(SetupError, match=r"^the minimum allowed cpu-shares is 262144$"):
-        cgroup.apply({"cpu": {"shares": 1}}, userns=True)
+        cgroup.apply({"cpu": {"shares": 1}})
 
 
 def test_swappiness_is_a_percentage(kernel: FakeKernel) -> None:
@@ -330,9 +348,9 @@ def test_swappiness_is_a_percentage(kernel: FakeKernel) -> None:
 def test_a_missing_hierarchy_matters_only_when_limited(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     del cgroup.paths["pids"]
-    cgroup.apply({"pids": {}}, userns=True)
+    cgroup.apply({"pids": {}})
     with pytest.raises(SetupError, match=r"^cannot set pids limit: container could not join or"):
-        cgroup.apply({"pids": {"limit": 5}}, userns=True)
+        cgroup.apply({"pids": {"limit": 5}})
 
 
 def test_unified_is_refused_on_v1(kernel: FakeKernel) -> None:
@@ -346,6 +364,7 @@ def test_rootless_without_limits_and_path_does_without(kernel: FakeKernel) -> No
     cgroup = choose.new_cgroup("", "id", "cgroupfs", rootless=True, table=table)
     cgroup.prepare({})
     cgroup.apply({})
+    assert cgroup.hierarchies()
     assert "memory" not in cgroup.paths
     assert os.path.isdir(cgroup.paths["pids"])
     with pytest.raises(SetupError, match=r"^cannot set memory limit: container could not"):
