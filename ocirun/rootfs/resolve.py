@@ -69,7 +69,7 @@ def open_straight(root_fd: int, path: str, flags: int) -> int:
 
 def open_through_links(root_fd: int, path: str, flags: int) -> int:
     """Open `path` of the container wherever it leads inside the root: open_in_root's other half."""
-    fd = open_unmoved(root_fd, path, flags, INSIDE)
+    fd = open_unmoved(root_fd, path or "/", flags, INSIDE)
     if is_same_place(fd, root_fd):
         os.close(fd)
         raise SetupError(f'mountpoint "{path}" is on the top of rootfs')
