@@ -48,6 +48,8 @@ def read(words: Sequence[str]) -> Call | None:
     try:
         with doing("writing to standard output"):
             result = group.main(args=list(words), prog_name="ocirun", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ClickUsageError as error:
         sentence = _sentence(error)
         _show_usage(error, sentence)
