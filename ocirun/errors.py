@@ -130,6 +130,7 @@ class HookError(OcirunError):
         self.moment = moment
         self.index = index
         self.path = path
+        self.reason = message
         super().__init__(f"error running {moment} hook #{index} ({path}): {message}")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.create import CreateOptions, create
+from ocirun.container.create import create
+from ocirun.container.options import CreateOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
