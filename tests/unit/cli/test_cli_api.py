@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import ocirun
-from ocirun.errors import ContainerNotFound, OcirunError, UsageError
+import ocirun.__main__
+from ocirun.errors import ContainerNotFound, OcirunError, SetupError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
     from tests.unit.cli.conftest import World
 
+LAUNCHER = "/bin/sh"  # stands for the ocirun command: something that may be executed
 PACKAGE = str(Path(ocirun.__file__).parents[1])
 
 
 @pytest.fixture
-def container_class(world: World) -> Iterator[type[ocirun.Container]]:
+def container_class(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[ocirun.Container]]:
     assert not world.calls
+    monkeypatch.setattr(ocirun.__main__, "candidates", lambda: iter(["/nowhere", LAUNCHER]))
     vars(ocirun).pop("Container", None)
     yield ocirun.Container
     vars(ocirun).pop("Container", None)
@@ -67,11 +72,20 @@ def test_create_executes_its_init(
     monkeypatch.chdir(tmp_path)
     container = container_class.create("web", "b", root="state", pid_file="pid", preserve_fds=2)
     assert repr(container) == f"Container('web', root='{tmp_path}/state')"
-    [(verb, store, name, options, executed)] = world.calls
+    [(verb, store, name, options)] = world.calls
     assert (verb, store.root, name) == ("create", str(tmp_path / "state"), "web")
-    assert executed == ("executed", True)
+    assert options.command == LAUNCHER
     assert (options.bundle, options.pid_file) == (str(tmp_path / "b"), str(tmp_path / "pid"))
     assert (options.preserve_fds, options.console_socket) == (2, None)
+
+
+def test_without_the_launcher_nothing_is_created(
+    container_class: type[ocirun.Container], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocirun.__main__, "candidates", lambda: iter(["/nowhere"]))
+    with pytest.raises(SetupError, match="finding the ocirun command: looked for /nowhere"):
+        container_class.create("web", "b")
+    assert world.calls == []
 
 
 def test_the_verbs(container_class: type[ocirun.Container], world: World) -> None:
