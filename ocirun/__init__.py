@@ -46,10 +46,14 @@ __all__ = (
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'ocirun' has no attribute {name!r}")
-    # By name, because every layer imports this package: written as an import statement, each of
-    # them would depend on container/.
-    home = "ocirun.container.api" if name == "Container" else "ocirun.errors"
-    value: object = getattr(__import__(home, None, None, (name,)), name)
+    if name == "Container":
+        from ocirun.container.api import Container
+
+        value: object = Container
+    else:
+        from ocirun import errors
+
+        value = getattr(errors, name)
     globals()[name] = value
     return value
 

@@ -17,7 +17,7 @@ from ocirun.container.options import CreateOptions
 from ocirun.container.start import start as start_container
 from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
-from ocirun.errors import SetupError
+from ocirun.process.command import find_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Container:
             no_new_keyring=no_new_keyring,
             preserve_fds=preserve_fds,
             cgroup_manager=cgroup_manager,
-            command=_launcher(),
+            command=find_command(),
         )
         create_container(Store(container.root), container_id, options)
         return container
@@ -146,21 +146,6 @@ class Container:
     def state(self) -> dict[str, Any]:
         """Return the container's state as `ocirun state` prints it."""
         return state_of(Store(self.root), self.id)
-
-
-def _launcher() -> str:
-    """Find the installed `ocirun` command, which seals itself and becomes init.
-
-    Raises:
-        SetupError: it is not installed beside this package.
-    """
-    from ocirun.__main__ import candidates
-
-    looked_at = list(candidates())
-    for path in looked_at:
-        if os.access(path, os.X_OK):
-            return path
-    raise SetupError(f"finding the ocirun command: looked for {', '.join(looked_at)}")
 
 
 def _absolute(path: str | None) -> str | None:
