@@ -32,15 +32,21 @@ EXIT_INTERRUPTED = 130
 EXIT_EXEC = 255  # runc: exec could not even begin; 1 would read as the program's own status
 
 
-def failure(error: BaseException, words: Sequence[str], verb: str) -> int:
-    """Report `error` of the command line `words` and return the exit status.
+def settings_of(words: Sequence[str]) -> dict[str, object]:
+    """Return the global options of a command line that could not be read as a whole."""
+    settings: dict[str, object] = {}
+    read_options(words, 0, GLOBALS, settings)
+    return settings
 
-    `verb` is empty while no verb was acting yet.
+
+def failure(error: BaseException, verb: str, settings: dict[str, object]) -> int:
+    """Report `error` and return the exit status.
+
+    `verb` is empty while no verb was acting yet; `settings` are the global options, their paths
+    absolute once a verb acts, for it may have changed directory.
     """
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    settings: dict[str, object] = {}
-    read_options(words, 0, GLOBALS, settings)
     log = Log.of(settings)
     if settings["debug"] or settings["log-level"] == "debug":
         for line in background(error):

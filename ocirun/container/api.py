@@ -19,6 +19,12 @@ from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
 from ocirun.process.command import find_command
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.errors import HookError
+
 
 class Container:
     """A container, made by `create` or `run`, or found again by its id.
@@ -126,17 +132,20 @@ class Container:
         number = signal if isinstance(signal, int) else signal_number(signal)
         kill_container(Store(self.root), self.id, number, everyone)
 
-    def delete(self, *, force: bool = False) -> None:
+    def delete(self, *, force: bool = False) -> list[HookError]:
         """Delete the container and all that was made for it; `force` kills it first.
+
+        Returns:
+            What failed of its poststop hooks; the container is gone nevertheless.
 
         Raises:
             WrongStatus: it still runs, and `force` was not given.
         """
-        delete_container(Store(self.root), self.id, force)
+        return delete_container(Store(self.root), self.id, force)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """Return the container's state as `ocirun state` prints it."""
-        return dict(state_of(Store(self.root), self.id))
+        return state_of(Store(self.root), self.id)
 
 
 def _absolute(path: str | None) -> str | None:
