@@ -95,13 +95,6 @@ class Cgroup:
         """
         raise NotImplementedError
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """Describe each hierarchy for the cgroup mount: controllers, mount point, our directory.
-
-        v2 has no names of controllers; the v2 tree of a hybrid host is not among them.
-        """
-        raise NotImplementedError
-
     def open_doors(self) -> list[int]:
         """Open what a forked child writes to, to join the v1 hierarchies by itself.
 
@@ -260,10 +253,6 @@ class NoCgroup(Cgroup):
 
     def _prepare(self, resources: Resources) -> None:
         """Make nothing."""
-
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """None of them is the container's."""
-        return []
 
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Stay."""

@@ -13,13 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, Literal
 
-    from ocirun.spec.shapes import IdMapping
+    from ocirun.spec.shapes import IDMapping
 
 _HELPERS: Final = {"uid": "newuidmap", "gid": "newgidmap"}
 
 
 def write_id_maps(
-    host_pid: int, uid_mappings: list[IdMapping], gid_mappings: list[IdMapping]
+    host_pid: int, uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]
 ) -> None:
     """Write the maps of the user namespace that `host_pid` has just been cloned into.
 
@@ -39,12 +39,12 @@ def write_id_maps(
     _write_map(host_pid, "uid", uid_mappings, privileged or _maps_only(uid_mappings, os.geteuid()))
 
 
-def _maps_only(mappings: list[IdMapping], own_id: int) -> bool:
+def _maps_only(mappings: list[IDMapping], own_id: int) -> bool:
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own_id
 
 
 def _write_map(
-    host_pid: int, kind: Literal["uid", "gid"], mappings: list[IdMapping], direct: bool
+    host_pid: int, kind: Literal["uid", "gid"], mappings: list[IDMapping], direct: bool
 ) -> None:
     rows = [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
     if direct:

@@ -116,15 +116,6 @@ class SplitTree(Cgroup):
         for name in [name for name, path in self.paths.items() if path == directory]:
             del self.paths[name]
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """Describe each v1 hierarchy, controllers that are mounted together as one."""
-        by_directory: dict[str, tuple[list[str], str, str]] = {}
-        for name, directory in self.paths.items():
-            if name != UNIFIED:
-                row: tuple[list[str], str, str] = ([], self.tops.get(name, ""), directory)
-                by_directory.setdefault(directory, row)[0].append(name)
-        return list(by_directory.values())
-
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Move the process into every hierarchy, as `Cgroup.join` says.
 
