@@ -261,7 +261,7 @@ def test_validate_prints_every_problem_at_once(
     assert act(["validate", "-f", "json", str(tmp_path)]) == 0
     assert capfd.readouterr().out == "config.json: no rule is broken\n[]\n"
     config = json.loads((tmp_path / "config.json").read_text())
-    config["linux"]["namespaces"][0]["type"] = "netwrok"
+    config["linux"]["namespaces"][0]["type"] = "networks"
     config["process"]["cwd"] = 7
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert act(["validate"]) == 1
