@@ -15,6 +15,7 @@ from errno import EACCES, EPERM, EROFS, ESRCH
 from ocirun.cgroups.files import (
     has_file,
     processes_below,
+    read_text,
     remove_directories,
 )
 from ocirun.errors import OcirunError, SetupError, kernel_words
@@ -104,14 +105,22 @@ class Cgroup:
     def apply(self, resources: Resources | None, userns: bool = False) -> None:
         """Write the limits.
 
-        `userns`: ocirun itself runs inside a user namespace, where the kernel refuses device
-        rules, so that they are left out.
+        `userns`, a user namespace of the container, changes nothing: device rules hold there too.
+        Only where ocirun itself runs in one, the kernel refuses them, and that is forgiven.
 
         Raises:
             SetupError: the kernel refused a value, or a controller that is needed is missing.
             UnsupportedError: this build or this host cannot do it.
         """
         raise NotImplementedError
+
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List what the container may be shown: (controllers, mount point, directory).
+
+        In the order of the mount table; v1 hierarchies only, or the v2 one with no controllers.
+        Only of a cgroup from `new_cgroup`.
+        """
+        return []
 
     def cgroup_fd(self) -> int | None:
         """Open the v2 directory for CLONE_INTO_CGROUP; None without one.
@@ -251,6 +260,12 @@ class NoCgroup(Cgroup):
     def apply(self, resources: Resources | None, userns: bool = False) -> None:
         """Write nothing."""
 
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List where the container is: in the cgroups of its creator."""
+        from ocirun.cgroups.paths import own_hierarchies, read_table
+
+        return own_hierarchies(read_table())
+
     def is_frozen(self) -> bool:
         """Nothing here can be frozen."""
         return False
@@ -273,6 +288,17 @@ class NoCgroup(Cgroup):
     def oom_kills(self) -> int:
         """Nothing is counted."""
         return 0
+
+
+def is_in_user_namespace() -> bool:
+    """Tell whether ocirun runs in a user namespace below the first one.
+
+    Source: user_namespaces(7): there alone all ids map to themselves.
+    """
+    try:
+        return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+    except FileNotFoundError:
+        return False  # a kernel without user namespaces
 
 
 def kill_one(host_pid: int) -> None:

@@ -12,7 +12,7 @@ from ocirun.errors import Problem, UnsupportedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
-    from ocirun.cgroups.paths import CgroupMount, Table
+    from ocirun.cgroups.paths import Table
 
 
 def layout(table: Table | None = None) -> str:
@@ -58,15 +58,12 @@ def new_cgroup(
         from ocirun.cgroups.v2.tree import UnifiedTree
 
         path = v2_path(table, cgroups_path or "", container_id)
-        mount = table.v2_mount()
-        top = mount.point if mount else USUAL_ROOT
-        return UnifiedTree({"": path}, top=top, rootless=rootless, explicit=explicit)
+        return UnifiedTree({"": path}, table=table, rootless=rootless, explicit=explicit)
     from ocirun.cgroups.paths import v1_paths
     from ocirun.cgroups.v1.tree import SplitTree
 
     paths = v1_paths(table, cgroups_path or "", container_id)
-    tops = {name: mount.point for name in paths if (mount := _mount_of(table, name))}
-    return SplitTree(paths, tops=tops, rootless=rootless, explicit=explicit)
+    return SplitTree(paths, table=table, rootless=rootless, explicit=explicit)
 
 
 def known_cgroup(paths: dict[str, str], manager: str) -> Cgroup:
@@ -89,10 +86,6 @@ def known_cgroup(paths: dict[str, str], manager: str) -> Cgroup:
     from ocirun.cgroups.v1.tree import SplitTree
 
     return SplitTree(dict(paths))
-
-
-def _mount_of(table: Table, name: str) -> CgroupMount | None:
-    return table.v1_mount(name) if name else table.v2_mount()
 
 
 def _refuse_systemd(manager: str) -> None:

@@ -208,3 +208,29 @@ def v2_path(table: Table, cgroups_path: str, container_id: str) -> str:
     # Order: our own cgroup has processes (us), so it cannot hand controllers to its children.
     parent = own.rpartition("/")[0] if len(own) > len(mount.point) else own
     return join(parent, inner)
+
+
+def hierarchies_of(table: Table, paths: dict[str, str]) -> list[tuple[list[str], str, str]]:
+    """List (controllers, mount point, directory) of the v1 hierarchies in `paths`.
+
+    In the order of the mount table, which is the one runc shows them in; with v2 alone the one
+    that it is, without controllers.
+    """
+    found: list[tuple[list[str], str, str]] = []
+    for mount in table.mounts:
+        names = [name for name in paths if name and table.v1_mount(name) is mount]
+        if names:
+            found.append((names, mount.point, paths[names[0]]))
+    if not found and UNIFIED in paths and (mount_v2 := table.v2_mount()):
+        found.append(([], mount_v2.point, paths[UNIFIED]))
+    return found
+
+
+def own_hierarchies(table: Table) -> list[tuple[list[str], str, str]]:
+    """List the hierarchies with our own cgroup in each, for a container that stays there."""
+    paths: dict[str, str] = {}
+    for name, own in table.own.items():
+        mount = table.v1_mount(name) if name else table.v2_mount()
+        if mount is not None:
+            paths[name] = own_directory(mount, own)
+    return hierarchies_of(table, paths)

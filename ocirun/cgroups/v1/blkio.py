@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.shapes import Resources, ThrottleDevice
 
 THROTTLES: Final = (
     ("throttleReadBpsDevice", "blkio.throttle.read_bps_device"),
@@ -38,7 +38,8 @@ def apply(directory: str, resources: Resources) -> None:
     block_io = resources.get("blockIO") or {}
     _set_weights(directory, resources)
     for key, file in THROTTLES:
-        for device in block_io.get(key) or ():
+        devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
+        for device in devices:
             set_value(directory, file, f"{device['major']}:{device['minor']} {device['rate']}")
 
 

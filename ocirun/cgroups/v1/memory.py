@@ -24,7 +24,7 @@ KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller")
 def wants(resources: Resources) -> bool:
     """Tell whether memory is limited; zeros are "not set", kernel and kernelTCP are ignored."""
     memory = resources.get("memory") or {}
-    return memory.get("swappiness") is not None or any(memory.get(key) for key in KEYS)
+    return _swappiness(resources) is not None or any(memory.get(key) for key in KEYS)
 
 
 def apply(directory: str, resources: Resources) -> None:
@@ -39,9 +39,15 @@ def apply(directory: str, resources: Resources) -> None:
         set_value(directory, "memory.soft_limit_in_bytes", reservation)
     if memory.get("disableOOMKiller"):
         set_value(directory, "memory.oom_control", 1)
-    swappiness = memory.get("swappiness")
+    swappiness = _swappiness(resources)
     if swappiness is not None:
         _set_swappiness(directory, swappiness)
+
+
+def _swappiness(resources: Resources) -> int | None:
+    """Read the percentage; Docker says -1, also as an unsigned number, for "not set"."""
+    swappiness = (resources.get("memory") or {}).get("swappiness")
+    return None if swappiness in (None, -1, 2**64 - 1) else swappiness
 
 
 def _set_limits(directory: str, limit: int, swap: int) -> None:

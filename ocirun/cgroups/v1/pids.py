@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def wants(resources: Resources) -> bool:
     """Tell whether a limit is given; an absent one leaves the file alone."""
-    return (resources.get("pids") or {}).get("limit") is not None
+    pids = resources.get("pids")
+    return pids is not None and pids.get("limit") is not None
 
 
 def apply(directory: str, resources: Resources) -> None:
@@ -23,9 +24,8 @@ def apply(directory: str, resources: Resources) -> None:
     Raises:
         SetupError: the kernel refused.
     """
-    limit = (resources.get("pids") or {}).get("limit")
-    if limit is not None:
-        set_value(directory, "pids.max", limit_text(limit))
+    if pids := resources.get("pids"):
+        set_value(directory, "pids.max", limit_text(pids["limit"]))
 
 
 def limit_text(limit: int) -> str:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
-from ocirun.cgroups.cgroup import Cgroup
+from ocirun.cgroups.cgroup import NOT_ALLOWED, Cgroup, is_in_user_namespace
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
     processes_below,
     read_counter,
 )
-from ocirun.cgroups.paths import UNIFIED
+from ocirun.cgroups.paths import UNIFIED, hierarchies_of
 from ocirun.cgroups.v1 import freezer
 from ocirun.errors import SetupError, kernel_words
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final, Protocol
 
+    from ocirun.cgroups.paths import Table
     from ocirun.spec.shapes import Resources
 
     class Controller(Protocol):
@@ -44,20 +45,30 @@ REFUSALS: Final = (EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ERO
 
 
 class SplitTree(Cgroup):
-    """A container's directories in the v1 hierarchies. `tops`: mount point of each hierarchy."""
+    """A container's directories in the v1 hierarchies.
 
-    __slots__ = ("tops",)
+    `table` is what the host has mounted; a container that exists already needs none.
+    """
+
+    __slots__ = ("table",)
 
     def __init__(
         self,
         paths: dict[str, str],
         *,
-        tops: dict[str, str] | None = None,
+        table: Table | None = None,
         rootless: bool = False,
         explicit: bool = False,
     ) -> None:
         super().__init__(paths, rootless=rootless, explicit=explicit)
-        self.tops = tops or {}
+        self.table = table
+
+    def _top(self, name: str) -> str:
+        """Find the mount point of a hierarchy, above which nothing may be made."""
+        if self.table is None:
+            return ""
+        mount = self.table.v1_mount(name) if name else self.table.v2_mount()
+        return mount.point if mount else ""
 
     def _prepare(self, resources: Resources) -> None:
         found: list[str] = []
@@ -70,10 +81,9 @@ class SplitTree(Cgroup):
                 if name == "cpuset":
                     from ocirun.cgroups.v1 import cpuset
 
-                    top = self.tops.get(name, "")
-                    is_new = cpuset.prepare(directory, top, self.made, resources)
+                    is_new = cpuset.prepare(directory, self._top(name), self.made, resources)
                 else:
-                    is_new = make_directories(directory, self.tops.get(name, ""), self.made)
+                    is_new = make_directories(directory, self._top(name), self.made)
             except OSError as error:
                 if not self._is_forgiven(name, error):
                     what = f"making cgroup {directory}: {kernel_words(error)}"
@@ -147,14 +157,18 @@ class SplitTree(Cgroup):
                 names.setdefault(directory, name)
         return [(name, directory) for directory, name in names.items()]
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List the v1 hierarchies, as `Cgroup.hierarchies` says."""
+        return hierarchies_of(self.table, self.paths) if self.table else []
+
+    def apply(self, resources: Resources | None, userns: bool = False) -> None:  # noqa: ARG002
         """Write the limits, as `Cgroup.apply` says."""
         resources = resources or {}
         if resources.get("unified"):
             raise SetupError(
                 "setting linux.resources.unified: cgroup v2 is not in use on this host"
             )
-        for name, controller in _wanted(resources, userns=userns):
+        for name, controller in _wanted(resources):
             directory = self.paths.get(name)
             if directory is None:
                 if name == "devices" and self.rootless:
@@ -163,9 +177,10 @@ class SplitTree(Cgroup):
                 raise SetupError(f"cannot set {name} limit: {words}")
             try:
                 controller.apply(directory, resources)
-            except SetupError:
-                # The kernel lets only real root write device rules.
-                if not (name == "devices" and self.rootless):
+            except SetupError as error:
+                # Kernel: device rules are for the root of the machine; nobody else expects them.
+                refused = name == "devices" and error.errno in NOT_ALLOWED
+                if not (refused and (self.rootless or is_in_user_namespace())):
                     raise
 
     def _freezer(self) -> str:
@@ -207,7 +222,7 @@ class SplitTree(Cgroup):
         return []
 
 
-def _wanted(resources: Resources, *, userns: bool) -> Iterator[tuple[str, Controller]]:
+def _wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
     """Import and name the controllers that the config limits, in the order of writing.
 
     The section is looked for first, so that a config without limits imports nothing.
@@ -217,10 +232,9 @@ def _wanted(resources: Resources, *, userns: bool) -> Iterator[tuple[str, Contro
         from ocirun.cgroups.v1 import cpuset
 
         controllers.append(("cpuset", cpuset))
-    if not userns:
-        from ocirun.cgroups.v1 import devices
+    from ocirun.cgroups.v1 import devices
 
-        controllers.append(("devices", devices))
+    controllers.append(("devices", devices))
     if resources.get("memory"):
         from ocirun.cgroups.v1 import memory
 
