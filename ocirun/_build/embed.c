@@ -246,8 +246,10 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
     set_string(config, &config->stdlib_dir, layout->stdlib);
 
     config->module_search_paths_set = 1;
-    add_search_path(config, layout->stdlib);
+    /* Extensions first: the hot modules of the library are frozen, its extensions are not, and the
+       folder of the library is a long one to list. freeze.py knows this order. */
     add_search_path(config, layout->dynload);
+    add_search_path(config, layout->stdlib);
     add_search_path(config, layout->package);
     if (layout->in_venv)
         return;

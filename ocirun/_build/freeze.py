@@ -32,7 +32,9 @@ COLD: Final = {"ocirun.__main__", "ocirun.cli.app", "ocirun.spec.schema"}
 STDLIB: Final = {"encodings": True, "encodings.aliases": False, "encodings.utf_8": False}
 
 # A frozen package has no path of its own: this leads to its modules that are not frozen.
-# sys.path is written by the launcher: the standard library, its extensions, our package.
+# sys.path is written by the launcher (embed.c): the library's extensions, the library, our package.
+STDLIB_INDEX: Final = 1
+PACKAGE_INDEX: Final = 2
 PATH_LINE: Final = "__path__.append(__import__('sys').path[{index}] + '/{folder}')\n"
 
 
@@ -80,7 +82,7 @@ def modules_of(package: str) -> Iterator[Module]:
                     name,
                     is_package=stem == "__init__",
                     path=os.path.join(folder, file),
-                    root_index=2,
+                    root_index=PACKAGE_INDEX,
                 )
 
 
@@ -90,7 +92,7 @@ def stdlib_modules() -> Iterator[Module]:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             continue  # already frozen in this Python
-        yield Module(name, is_package=is_package, path=spec.origin, root_index=0)
+        yield Module(name, is_package=is_package, path=spec.origin, root_index=STDLIB_INDEX)
 
 
 def literal(code: bytes) -> Iterator[str]:
