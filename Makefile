@@ -15,11 +15,11 @@ test: unit integration
 
 unit:
 	@tools/prepare test
-	.venv/bin/python -m pytest
+	.venv/bin/pytest
 
 integration:
 	@tools/prepare test
-	tools/as-root .venv/bin/python -m pytest -m integration tests/integration
+	tools/as-root .venv/bin/pytest -m integration tests/integration
 
 # Each verb beside runc and crun: medians of alternating runs.
 bench:
@@ -29,7 +29,7 @@ bench:
 # RUNTIME_TOOLS=folder: a built checkout of opencontainers/runtime-tools.
 conformance:
 	@tools/prepare test
-	tools/as-root .venv/bin/python -m pytest -m conformance tests/conformance
+	tools/as-root .venv/bin/pytest -m conformance tests/conformance
 
 clean:
 	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -48,6 +48,8 @@ def read(words: Sequence[str]) -> Call | None:
     try:
         with doing("writing to standard output"):
             result = group.main(args=list(words), prog_name="ocirun", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ClickUsageError as error:
         sentence = _sentence(error)
         _show_usage(error, sentence)
@@ -84,7 +86,7 @@ def application() -> Any:  # noqa: ANN401  # typer's click
             short_help=verb.summary,
             hidden=verb.hidden,
             context_settings={**HELP_NAMES, "allow_interspersed_args": not verb.rest},
-        )(_with_parameters(_reader(verb), verb.options, positional=True))
+        )(_with_parameters(_reader(verb), verb.options, words=verb.words))
     app.command("help", help="Show the verbs, or how one is used.")(_help)
     app.command("h", hidden=True)(_help)
     return typer.main.get_command(app)
@@ -245,7 +247,7 @@ def _parameter_name(option: Option) -> str:
 
 
 def _with_parameters(
-    function: Callable[..., object], options: Sequence[Option], *, positional: bool = False
+    function: Callable[..., object], options: Sequence[Option], words: str | None = None
 ) -> Callable[..., object]:
     """Give `function` the signature from which typer makes these options."""
     kinds = {BOOL: bool, INT: int, REPEAT: list[str]}
@@ -268,12 +270,23 @@ def _with_parameters(
                 _parameter_name(option), only, annotation=Annotated[kind, info], default=default
             )
         )
-    if positional:
-        words = Annotated[list[str] | None, typer.Argument(hidden=True)]
-        parameters.append(inspect.Parameter(POSITIONAL, only, annotation=words, default=None))
+    if words is not None:
+        info = typer.Argument(
+            hidden=True, autocompletion=_known_ids if words.startswith("ID") else None
+        )
+        kind = Annotated[list[str] | None, info]
+        parameters.append(inspect.Parameter(POSITIONAL, only, annotation=kind, default=None))
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     function.__annotations__ = {one.name: one.annotation for one in parameters}
     return function
+
+
+def _known_ids(ctx: typer.Context) -> list[str]:
+    """Return what a shell may offer where an id is due; click keeps those that fit."""
+    from ocirun.container.store import Store, default_root
+
+    root = ctx.parent.params.get("root") if ctx.parent else None
+    return Store(root or default_root()).ids()
 
 
 def _count_sentence(verb: Verb, count: int) -> str:

@@ -37,6 +37,7 @@ def main() -> NoReturn:
 def act(words: Sequence[str]) -> int:
     """Run the command line `words`; return its exit status, every failure already reported."""
     verb = ""
+    settings: dict[str, object] | None = None
     try:
         if sys.stdin is None or sys.stdout is None or sys.stderr is None:
             _plug_stdio()
@@ -45,14 +46,15 @@ def act(words: Sequence[str]) -> int:
             call = _ask_typer(words)
             if call is None:
                 return 0
-        check_settings(call.settings)
+        settings = call.settings
+        check_settings(settings)
         verb = call.verb
         module = __import__(f"ocirun.cli.commands.{verb}", None, None, ("run",))
         status: int = module.run(call)
     except BaseException as error:  # noqa: BLE001  # the last place that can still say a sentence
-        from ocirun.cli.report import failure  # cold: something went wrong
+        from ocirun.cli.report import failure, settings_of  # cold: something went wrong
 
-        return failure(error, words, verb)
+        return failure(error, verb, settings if settings is not None else settings_of(words))
     return status
 
 

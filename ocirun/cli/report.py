@@ -16,7 +16,7 @@ import time
 from ocirun.cli.launcher import LOG_FLAGS, log_path
 from ocirun.cli.parse import read_options
 from ocirun.cli.verbs import GLOBALS
-from ocirun.errors import InitError, OcirunError, kernel_words
+from ocirun.errors import OcirunError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,20 +28,25 @@ _FAILED = {
     "run": "ocirun run failed: ",
     "exec": "exec failed: ",
 }
-_INIT = "unable to start container process: error during container init: "
 EXIT_INTERRUPTED = 130
 EXIT_EXEC = 255  # runc: exec could not even begin; 1 would read as the program's own status
 
 
-def failure(error: BaseException, words: Sequence[str], verb: str) -> int:
-    """Report `error` of the command line `words` and return the exit status.
+def settings_of(words: Sequence[str]) -> dict[str, object]:
+    """Return the global options of a command line that could not be read as a whole."""
+    settings: dict[str, object] = {}
+    read_options(words, 0, GLOBALS, settings)
+    return settings
 
-    `verb` is empty while no verb was acting yet.
+
+def failure(error: BaseException, verb: str, settings: dict[str, object]) -> int:
+    """Report `error` and return the exit status.
+
+    `verb` is empty while no verb was acting yet; `settings` are the global options, their paths
+    absolute once a verb acts, for it may have changed directory.
     """
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    settings: dict[str, object] = {}
-    read_options(words, 0, GLOBALS, settings)
     log = Log.of(settings)
     if settings["debug"] or settings["log-level"] == "debug":
         for line in background(error):
@@ -65,6 +70,12 @@ def warn(settings: dict[str, object], sentence: str) -> None:
     Log.of(settings).write("warning", sentence)
 
 
+def warn_all(settings: dict[str, object], failures: Sequence[object]) -> None:
+    """Log each of `failures` as a warning: the work is done, something beside it was not."""
+    for failure in failures:
+        warn(settings, str(failure))
+
+
 def teller(settings: dict[str, object]) -> Callable[[str], None]:
     """Return what writes one debug line to the log.
 
@@ -85,8 +96,7 @@ def explain(error: BaseException, verb: str) -> str:
     """Return the sentence for `error`, with the words runc's callers look for."""
     prefix = _FAILED.get(verb, "")
     if isinstance(error, OcirunError):
-        inner = _INIT if prefix and isinstance(error, InitError) else ""
-        return f"{prefix}{inner}{error}"
+        return f"{prefix}{error}"
     if isinstance(error, KeyboardInterrupt):
         return f"{prefix}interrupted"
     if isinstance(error, MemoryError):

@@ -196,6 +196,7 @@ VERBS = {
                 "format", STR, "how to print: text or json", "f", metavar="FORMAT", default="text"
             ),
         ),
+        Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),
         Verb("version", "print the version", "", (0, 0)),
         Verb("init", "the inside of create; not for people", "", (0, -1), hidden=True, rest=True),
     )

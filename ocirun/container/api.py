@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.create import CreateOptions
 from ocirun.container.create import create as create_container
 from ocirun.container.delete import delete as delete_container
 from ocirun.container.kill import kill as kill_container
 from ocirun.container.kill import signal_number
+from ocirun.container.options import CreateOptions
 from ocirun.container.start import start as start_container
 from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
+from ocirun.process.command import find_command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.errors import HookError
 
 
 class Container:
@@ -75,8 +82,9 @@ class Container:
             no_new_keyring=no_new_keyring,
             preserve_fds=preserve_fds,
             cgroup_manager=cgroup_manager,
+            command=find_command(),
         )
-        create_container(Store(container.root), container_id, options, executed=True)
+        create_container(Store(container.root), container_id, options)
         return container
 
     @classmethod
@@ -124,17 +132,20 @@ class Container:
         number = signal if isinstance(signal, int) else signal_number(signal)
         kill_container(Store(self.root), self.id, number, everyone)
 
-    def delete(self, *, force: bool = False) -> None:
+    def delete(self, *, force: bool = False) -> list[HookError]:
         """Delete the container and all that was made for it; `force` kills it first.
+
+        Returns:
+            What failed of its poststop hooks; the container is gone nevertheless.
 
         Raises:
             WrongStatus: it still runs, and `force` was not given.
         """
-        delete_container(Store(self.root), self.id, force)
+        return delete_container(Store(self.root), self.id, force)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """Return the container's state as `ocirun state` prints it."""
-        return dict(state_of(Store(self.root), self.id))
+        return state_of(Store(self.root), self.id)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -100,9 +100,7 @@ class _Making:
         self.undo.add("removing the state", lambda: self.store.remove(self.id))
         self.undo.add("releasing the lock", self.close)
         linux = self.config.get("linux", {})
-        self.cgroup = new_cgroup(
-            linux.get("cgroupsPath"), self.id, self.options.cgroup_manager
-        )
+        self.cgroup = new_cgroup(linux.get("cgroupsPath"), self.id, self.options.cgroup_manager)
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
@@ -146,9 +144,7 @@ class _Making:
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
-        self.cgroup.apply(
-            linux.get("resources") or {}, userns=self.request.namespaces.has("user")
-        )
+        self.cgroup.apply(linux.get("resources") or {}, userns=self.request.namespaces.has("user"))
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
         self.parent.enter()

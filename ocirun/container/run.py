@@ -5,9 +5,8 @@ Source: contract §1.4, §1.15 (foreground and detached mode).
 
 from __future__ import annotations
 
-import os
-
 import _socket
+import os
 
 from ocirun.container.create import create
 from ocirun.container.delete import destroy

@@ -122,9 +122,7 @@ class Store:
         from fcntl import LOCK_NB, LOCK_SH, flock
 
         try:
-            fd = os.open(
-                self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            )
+            fd = os.open(self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:

@@ -35,10 +35,8 @@ def join_session_keyring(name: str) -> int:
 def describe_permissions(key: int) -> int:
     """Read the permission mask of `key`: the fourth field of its description, hexadecimal."""
     buffer = ffi.new("char[]", MAX_DESCRIPTION_BYTES)
-    length = _keyctl(
-        "KEYCTL_DESCRIBE", KEYCTL_DESCRIBE, key, address_of(buffer), MAX_DESCRIPTION_BYTES
-    )
-    return int(bytes(buffer[0:length]).split(b";")[3], 16)
+    _keyctl("KEYCTL_DESCRIBE", KEYCTL_DESCRIBE, key, address_of(buffer), MAX_DESCRIPTION_BYTES)
+    return int(ffi.string(buffer).split(b";")[3], 16)
 
 
 def set_permissions(key: int, permissions: int) -> None:

@@ -55,13 +55,19 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by `flags` for new ones. Source: unshare(2)."""
+    """Leave the namespaces named by `flags` for new ones.
+
+    Source: unshare(2).
+    """
     if lib.unshare(flags) < 0:
         raise oserror(ffi.errno, f"unshare({flags:#x})")
 
 
 def setns(fd: int, nstype: int) -> None:
-    """Join the namespace that `fd` (borrowed) names; `nstype` must be its kind. Source: setns(2)."""
+    """Join the namespace that `fd` (borrowed) names; `nstype` must be its kind.
+
+    Source: setns(2).
+    """
     if lib.setns(fd, nstype) < 0:
         raise oserror(ffi.errno, f"setns({fd}, {nstype:#x})")
 
@@ -103,14 +109,20 @@ def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
 
 
 def sethostname(name: str) -> None:
-    """Name the machine in this UTS namespace. Source: sethostname(2)."""
+    """Name the machine in this UTS namespace.
+
+    Source: sethostname(2).
+    """
     raw = os.fsencode(name)
     if lib.sethostname(raw, len(raw)) < 0:
         raise oserror(ffi.errno, f"sethostname({name!r})")
 
 
 def setdomainname(name: str) -> None:
-    """Set the NIS domain name of this UTS namespace. Source: setdomainname(2)."""
+    """Set the NIS domain name of this UTS namespace.
+
+    Source: setdomainname(2).
+    """
     raw = os.fsencode(name)
     if lib.setdomainname(raw, len(raw)) < 0:
         raise oserror(ffi.errno, f"setdomainname({name!r})")

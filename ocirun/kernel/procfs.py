@@ -11,9 +11,6 @@ import os
 
 from ocirun.kernel.mount import (
     AT_FDCWD,
-    FSMOUNT_CLOEXEC,
-    FSOPEN_CLOEXEC,
-    OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
     fsconfig_create,
     fsmount,
@@ -38,14 +35,14 @@ def open_private_procfs() -> int:
         The descriptor of its root; the caller closes it.
     """
     try:
-        fs_fd = fsopen("proc", FSOPEN_CLOEXEC)
+        fs_fd = fsopen("proc")
         try:
             fsconfig_create(fs_fd)
-            return fsmount(fs_fd, FSMOUNT_CLOEXEC, 0)
+            return fsmount(fs_fd, 0)
         finally:
             os.close(fs_fd)
     except PermissionError:
-        return open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+        return open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE)
 
 
 def write_below(procfs_fd: int, path: str, value: str) -> None:

@@ -7,10 +7,9 @@ Source: netdevice(7).
 
 from __future__ import annotations
 
+import _socket
 import sys
 from fcntl import ioctl
-
-import _socket
 
 from ocirun.errors import doing
 

@@ -7,10 +7,9 @@ strangers: whatever arrives here may at worst be a wrong message.
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
-
-import _socket
 
 from ocirun.errors import InitError, ProtocolError
 from ocirun.process.messages import PROC_ERROR
@@ -53,7 +52,7 @@ class Channel:
         """Close our end; the other side reads end-of-file."""
         self._socket.close()
 
-    def send(self, name: str, body: Any = None, fds: Sequence[int] = ()) -> None:
+    def send(self, name: str, body: object = None, fds: Sequence[int] = ()) -> None:
         """Send a message; `fds` are duplicated into the other process and stay ours here.
 
         Raises:
@@ -126,13 +125,11 @@ class Channel:
 
 def channel_pair(tell: Tell | None = None) -> tuple[Channel, Channel]:
     """Make both ends, close-on-exec; the first one, the parent's, tells."""
-    ours, theirs = _socket.socketpair(
-        _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
-    )
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     return Channel(ours.detach(), tell), Channel(theirs.detach())
 
 
-def _error_told(body: Any) -> InitError:
+def _error_told(body: object) -> InitError:
     """Build the InitError of a procError's body, whatever that body is."""
     if not isinstance(body, dict):
         body = {}

@@ -136,12 +136,27 @@ def tell_error(channel: Channel, error: BaseException) -> None:
     body = {
         "message": _sentence(error),
         "errno": getattr(error, "errno", None) or 0,
-        "notes": getattr(error, "__notes__", []),
+        "notes": [*getattr(error, "__notes__", []), *_frames(error)],
     }
     try:
         channel.send(PROC_ERROR, body)
     except PeerGone:  # then nobody is left to hear it
         return
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Say where in our code `error` came from, for --debug.
+
+    Security: by numbers only. The traceback module would open the files it names, which from here
+    on are the container's.
+    """
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"at {code.co_filename}:{trace.tb_lineno}, {code.co_name}")
+        trace = trace.tb_next
+    return frames
 
 
 def _sentence(error: BaseException) -> str:

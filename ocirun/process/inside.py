@@ -135,9 +135,7 @@ def open_procfs(inside: Inside) -> None:
 def open_root(inside: Inside) -> None:
     """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
     with doing(f"opening the root {inside.request.rootfs}"):
-        inside.root_fd = os.open(
-            inside.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        )
+        inside.root_fd = os.open(inside.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def set_propagation(inside: Inside) -> None:
@@ -154,7 +152,7 @@ def mounting(index: int) -> Callable[[Inside], None]:
     """Make the step that mounts entry `index` of config.json's mounts."""
 
     def mount(inside: Inside) -> None:
-        mount_entry(inside.root_fd, inside.config["mounts"][index], inside.context)
+        mount_entry(inside.root_fd, inside.config["mounts"][index], inside.context, index)
 
     return mount
 
@@ -350,9 +348,7 @@ def become_user(inside: Inside) -> None:
 def find_program(inside: Inside) -> None:
     """Settle the environment and the file that args[0] means in it."""
     process = inside.config["process"]
-    inside.environment = environment(
-        process.get("env") or [], inside.root_fd, inside.user["uid"]
-    )
+    inside.environment = environment(process.get("env") or [], inside.root_fd, inside.user["uid"])
     if inside.request.listen_fds:
         inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
         inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()

@@ -23,6 +23,7 @@ from ocirun.kernel.process import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Final
 
     from ocirun.spec.shapes import Config
@@ -53,8 +54,13 @@ class Namespaces:
 
     def __init__(self, config: Config) -> None:
         entries = config.get("linux", {}).get("namespaces") or []
-        self.new = {entry["type"] for entry in entries if not entry.get("path")}
-        self.paths = {entry["type"]: entry["path"] for entry in entries if entry.get("path")}
+        self.new: set[str] = set()
+        self.paths: dict[str, str] = {}
+        for entry in entries:
+            if entry.get("path"):
+                self.paths[entry["type"]] = entry["path"]
+            else:
+                self.new.add(entry["type"])
 
     def has(self, kind: str) -> bool:
         """Tell whether the container has a `kind` namespace that is not simply the caller's."""
@@ -89,7 +95,7 @@ class Namespaces:
         )
 
 
-def open_namespaces(paths: dict[str, str]) -> dict[str, int]:
+def open_namespaces(paths: Mapping[str, str]) -> dict[str, int]:
     """Open the namespaces to join, and check that each is of its kind.
 
     Returns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.process.channel import Channel, PeerGone, channel_pair
+from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.idmap import write_id_maps
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
@@ -145,10 +145,8 @@ class Parent:
         if self.pid:
             from _signal import pidfd_send_signal
 
-            try:
-                pidfd_send_signal(self.pidfd, SIGKILL)
-            except ProcessLookupError:  # it has gone by itself
-                pass
+            # A child that nobody has waited for can always be signalled, be it a zombie.
+            pidfd_send_signal(self.pidfd, SIGKILL)
             os.waitpid(self.pid, 0)
 
     def close(self) -> None:

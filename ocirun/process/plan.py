@@ -13,6 +13,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 from __future__ import annotations
 
 from ocirun.process import inside
+from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[Inside], None]
     # Wanted, name, what to do, and the module it needs beyond those init always has.
-    Row = tuple[Any, str, Act] | tuple[Any, str, Act, str]
+    Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]
 
 
@@ -81,7 +82,12 @@ def _assemble(config: Config, request: Request) -> Rows:
     linux = config.get("linux", {})
     new = request.namespaces.new
     rows: Rows = [
-        (not request.no_new_keyring, "join a new session keyring", inside.join_keyring, "ocirun.security.keyring"),
+        (
+            not request.no_new_keyring,
+            "join a new session keyring",
+            inside.join_keyring,
+            "ocirun.security.keyring",
+        ),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
         ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
         ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
@@ -93,11 +99,19 @@ def _assemble(config: Config, request: Request) -> Rows:
         (True, "set the propagation of /", inside.set_propagation),
         (True, f"bind the root {request.rootfs}", inside.attach_root),
     ]
-    for index, mount in enumerate(config.get("mounts") or []):
+    mounts = config.get("mounts") or []
+    load_for(mounts)
+    for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
         rows.append((True, name, inside.mounting(index)))
     rows += [
-        (request.make_devices, "make devices", inside.make_devices, "ocirun.rootfs.devices"),
+        (
+            request.make_devices,
+            "make devices",
+            inside.make_devices,
+            "ocirun.rootfs.devices",
+            "ocirun.spec.devices",
+        ),
         (request.make_devices, "link devices", inside.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
@@ -109,22 +123,43 @@ def _enter(config: Config, request: Request) -> Rows:
     hooks = config.get("hooks") or {}
     mounts = request.namespaces.has("mount")
     return [
-        (hooks.get("createContainer"), "run createContainer hooks", inside.create_container_hooks, "ocirun.process.hooks"),
+        (
+            hooks.get("createContainer"),
+            "run createContainer hooks",
+            inside.create_container_hooks,
+            "ocirun.process.hooks",
+        ),
         (True, "enter the root", inside.enter_root),
         # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
         (mounts, "set the propagation of the new /", inside.repropagate),
         (request.make_devices, "reopen /dev/null", inside.reopen_null),
         # Order: before the root may become read-only.
         (True, f"make the working directory {process['cwd']}", inside.make_cwd),
-        (request.terminal, "open the terminal", inside.open_terminal, "ocirun.process.terminal", "ocirun.process.sockets"),
-        (mounts, "remount read-only what asked for it", inside.remount_readonly),
+        (
+            request.terminal,
+            "open the terminal",
+            inside.open_terminal,
+            "ocirun.process.terminal",
+            "ocirun.process.sockets",
+        ),
+        (
+            mounts,
+            "remount read-only what asked for it",
+            inside.remount_readonly,
+            "ocirun.rootfs.finalize",
+        ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
         (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
-        (process.get("rlimits"), "have hard limits raised", inside.have_limits_raised, "ocirun.process.limits"),
+        (
+            process.get("rlimits"),
+            "have hard limits raised",
+            inside.have_limits_raised,
+            "ocirun.process.limits",
+        ),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
@@ -135,7 +170,17 @@ def _enter(config: Config, request: Request) -> Rows:
 def _start(config: Config) -> Rows:
     hooks = config.get("hooks") or {}
     return [
-        (hooks.get("startContainer"), "run startContainer hooks", inside.start_container_hooks, "ocirun.process.hooks"),
-        (config["process"].get("rlimits"), "set resource limits", inside.set_limits, "ocirun.process.limits"),
+        (
+            hooks.get("startContainer"),
+            "run startContainer hooks",
+            inside.start_container_hooks,
+            "ocirun.process.hooks",
+        ),
+        (
+            config["process"].get("rlimits"),
+            "set resource limits",
+            inside.set_limits,
+            "ocirun.process.limits",
+        ),
         (True, "exec the program", inside.exec_program),
     ]

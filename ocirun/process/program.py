@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def find_program(
-    name: str, search_path: bytes | None, own_executable: tuple[int, int]
-) -> bytes:
+def find_program(name: str, search_path: bytes | None, own_executable: tuple[int, int]) -> bytes:
     """Find the executable that `name` means, as the user whose rights we have by now.
 
     `search_path` is PATH of the container's environment, None when it has none. A name with a

@@ -5,10 +5,9 @@ Source: unix(7); contract: console-socket and pidfd-socket (one message, one des
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
-
-import _socket
 
 from ocirun.errors import doing
 
@@ -54,7 +53,9 @@ def receive_fd(socket_fd: int) -> int:
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, socket_fd)
     try:
-        _, ancillary, _, _ = connection.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+        _, ancillary, _, _ = connection.recvmsg(
+            4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+        )
     finally:
         connection.detach()
     for level, kind, data in ancillary:

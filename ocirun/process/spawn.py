@@ -34,13 +34,12 @@ INIT_CHANNEL_FD: Final = 3  # where the executed stage finds its end of the chan
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 
-def fork_init(
-    ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str
-) -> Cloned:
+def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str) -> Cloned:
     """Clone ourselves into init.
 
-    `clone` is the flags and the cgroup v2 to be born in, for clone_init. `rootfs` is the working directory init starts in: its copy of that reference survives in the
-    new mount namespace, also where the path itself could not be walked by the mapped user.
+    `clone` is the flags and the cgroup v2 to be born in, for clone_init. `rootfs` is the working
+    directory init starts in: its copy of that reference survives in the new mount namespace, also
+    where the path itself could not be walked by the mapped user.
 
     Returns:
         What clone_init does. Never returns in init.

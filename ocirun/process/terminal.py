@@ -13,10 +13,6 @@ from struct import pack
 
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.mount import (
-    AT_EMPTY_PATH,
-    MOVE_MOUNT_F_EMPTY_PATH,
-    MOVE_MOUNT_T_EMPTY_PATH,
-    OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
     fstatfs,
     move_mount,
@@ -53,13 +49,7 @@ def open_pty(root_fd: int) -> tuple[int, int, str]:
         flags = os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
         master = open_in_root(root_fd, "/dev/pts/ptmx", flags)
     try:
-        found = os.fstat(master)
-        if (
-            fstatfs(master)[0] != DEVPTS_SUPER_MAGIC
-            or found.st_ino != PTMX_INODE
-            or found.st_rdev != PTMX_DEVICE
-        ):
-            raise SetupError("/dev/pts/ptmx of the container is not the multiplexer of a devpts")
+        _check_multiplexer(master)
         with doing("opening a pseudo-terminal"):
             ioctl(master, TIOCSPTLCK, pack("i", 0))
             number = int.from_bytes(ioctl(master, TIOCGPTN, pack("i", 0)), sys.byteorder)
@@ -70,6 +60,16 @@ def open_pty(root_fd: int) -> tuple[int, int, str]:
     return master, slave, f"/dev/pts/{number}"
 
 
+def _check_multiplexer(fd: int) -> None:
+    found = os.fstat(fd)
+    if (
+        fstatfs(fd)[0] != DEVPTS_SUPER_MAGIC
+        or found.st_ino != PTMX_INODE
+        or found.st_rdev != PTMX_DEVICE
+    ):
+        raise SetupError("/dev/pts/ptmx of the container is not the multiplexer of a devpts")
+
+
 def bind_console(root_fd: int, slave: int) -> None:
     """Put the slave in the place of /dev/console."""
     with doing("mounting the terminal on /dev/console"):
@@ -77,9 +77,9 @@ def bind_console(root_fd: int, slave: int) -> None:
         try:
             if stat.S_ISLNK(os.fstat(target).st_mode):
                 raise SetupError("/dev/console of the container is a symbolic link")
-            tree = open_tree(slave, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+            tree = open_tree(slave, "", OPEN_TREE_CLONE)
             try:
-                move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+                move_mount(tree, target)
             finally:
                 os.close(tree)
         finally:

@@ -8,12 +8,11 @@ Source: sigwaitinfo(2), wait(2), termios(3); contract: foreground mode.
 
 from __future__ import annotations
 
+import _signal
+import _thread
 import os
 import select
 from fcntl import ioctl
-
-import _signal
-import _thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ def block_signals() -> None:
 
 
 def _forwarded() -> set[Any]:
-    return _signal.valid_signals() - OURS
+    forwarded: set[Any] = _signal.valid_signals() - OURS
+    return forwarded
 
 
 def wait_for(pid: int, pidfd: int, terminal: Terminal | None) -> int:

@@ -82,7 +82,7 @@ def make_filesystem(
 def fits_fsconfig(data: list[str]) -> bool:
     """Say whether every value is short enough for fsconfig; the lowerdir of an overlay may not."""
     for option in data:
-        if len(option) > FSCONFIG_STRING_MAX:
+        if len(option) * 4 > FSCONFIG_STRING_MAX:  # a character has four bytes at most
             value = option.partition("=")[2]
             if len(os.fsencode(value)) > FSCONFIG_STRING_MAX:
                 return False

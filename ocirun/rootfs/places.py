@@ -14,8 +14,8 @@ from ocirun.kernel.mount import PROC_SUPER_MAGIC, fstatfs
 from ocirun.rootfs.resolve import (
     DIRECTORY,
     is_same_place,
-    make_dir_in_root,
     make_file_in_root,
+    make_missing,
     open_straight,
     open_through_links,
 )
@@ -67,7 +67,7 @@ def open_ordinary_directory(root_fd: int, destination: str, fs_name: str) -> int
         try:
             return open_straight(root_fd, destination, DIRECTORY)
         except FileNotFoundError:
-            os.close(make_dir_in_root(root_fd, destination))
+            os.close(make_missing(root_fd, destination))
             # Opened again, for what counts is that the finished path holds no link.
             return open_straight(root_fd, destination, DIRECTORY)
     except OSError as error:
@@ -86,7 +86,7 @@ def open_directory(root_fd: int, destination: str) -> tuple[int, bool]:
     try:
         return open_existing(root_fd, destination, DIRECTORY), True
     except FileNotFoundError:
-        return make_dir_in_root(root_fd, destination), False
+        return make_missing(root_fd, destination), False
 
 
 def open_bind_target(root_fd: int, destination: str, source_fd: int, nofollow: bool) -> int:
@@ -100,7 +100,7 @@ def open_bind_target(root_fd: int, destination: str, source_fd: int, nofollow: b
         return open_existing(root_fd, destination, os.O_PATH)
     except FileNotFoundError:
         if is_directory(source_fd):
-            return make_dir_in_root(root_fd, destination)
+            return make_missing(root_fd, destination)
         return make_file_in_root(root_fd, destination)
 
 

@@ -69,7 +69,7 @@ def open_straight(root_fd: int, path: str, flags: int) -> int:
 
 def open_through_links(root_fd: int, path: str, flags: int) -> int:
     """Open `path` of the container wherever it leads inside the root: open_in_root's other half."""
-    fd = open_unmoved(root_fd, path, flags, INSIDE)
+    fd = open_unmoved(root_fd, path or "/", flags, INSIDE)
     if is_same_place(fd, root_fd):
         os.close(fd)
         raise SetupError(f'mountpoint "{path}" is on the top of rootfs')
@@ -84,7 +84,7 @@ def make_dir_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
     try:
         return open_in_root(root_fd, path, DIRECTORY)
     except FileNotFoundError:
-        return _make_dirs(root_fd, path, mode)
+        return make_missing(root_fd, path, mode)
 
 
 def make_file_in_root(root_fd: int, path: str) -> int:
@@ -153,8 +153,12 @@ def components(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def _make_dirs(root_fd: int, path: str, mode: int) -> int:
-    """Make the missing directories of `path`; a link to something missing has its target made."""
+def make_missing(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """Make the directory `path`, found missing a moment ago; whatever is there by now is used.
+
+    A symbolic link to something missing has its target made, inside the root. Returns an O_PATH
+    descriptor the caller closes.
+    """
     parts = components(path)
     for _ in range(LINKS):
         fd, missing = _open_longest(root_fd, parts)
@@ -179,8 +183,12 @@ def _make_dirs(root_fd: int, path: str, mode: int) -> int:
 
 
 def _open_longest(root_fd: int, parts: list[str]) -> tuple[int, list[str]]:
-    """Open the longest beginning of `parts` that exists; return it and the names that remain."""
-    for count in range(len(parts), 0, -1):
+    """Open the longest beginning of `parts` that exists; return it and the names that remain.
+
+    The whole of it is not tried: it was missing, or is entered by its name from its parent.
+    """
+    whole = parts[-1:] == [".."]  # which nobody can make, and which may well be there
+    for count in range(len(parts) - (not whole), 0, -1):
         try:
             fd = open_unmoved(root_fd, "/".join(parts[:count]), DIRECTORY, INSIDE)
         except FileNotFoundError:

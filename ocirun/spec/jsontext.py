@@ -135,6 +135,11 @@ def quoted(text: str, limit: int = 60) -> str:
     return '"' + shown.replace('"', '\\"') + '"'
 
 
+def escaped(name: str) -> str:
+    """Return `name` as one step of a JSON pointer: RFC 6901."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def _foreign(value: object) -> NoReturn:
     raise TypeError(f"JSON has nothing for {value!r}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem
+from ocirun.spec.jsontext import escaped
 from ocirun.spec.rules import namespace_paths
 
 TYPE_CHECKING = False
@@ -169,19 +170,6 @@ def memory_policy_has_its_nodes(config: Config) -> Found:
         yield Problem("/linux/memoryPolicy/flags", message)
 
 
-def unified_names_are_files(config: Config) -> Found:
-    """Security: a name with a slash would leave the container's cgroup."""
-    for name in config["linux"]["resources"].get("unified", ()):
-        if "/" in name or name in {"", ".", ".."}:
-            where = f"/linux/resources/unified/{escaped(name)}"
-            yield Problem(where, f'unified resource "{name}" must be a file name (no slashes)')
-
-
-def escaped(name: str) -> str:
-    """Return `name` as one step of a JSON pointer: RFC 6901."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 LINUX_RULES: Final = (
     ("sysctl", sysctl_is_the_containers_own),
     ("timeOffsets", offsets_need_a_new_time_namespace),
@@ -190,5 +178,4 @@ LINUX_RULES: Final = (
     ("seccomp", seccomp_argument_exists),
     ("intelRdt", class_of_service_is_a_name),
     ("memoryPolicy", memory_policy_has_its_nodes),
-    ("resources", unified_names_are_files),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import Problem, SpecError
+from ocirun.errors import Problem, SpecError, kernel_words
 from ocirun.spec import checks
 from ocirun.spec.jsontext import MAX_BYTES, parse
 from ocirun.spec.rules import check_process_rules, check_rules
@@ -43,11 +43,29 @@ def load_config(bundle: str, name: str = "config.json", *, need_process: bool = 
         raise _misshapen(document, "config", name)
     config: Config = document  # type: ignore[assignment]  # check_config is what makes it one
     problems = check_rules(config)
+    problems += check_root(bundle, config)
     if need_process and "process" not in config:
         problems.insert(0, Problem("", "process property must not be empty"))
     if problems:
         raise SpecError(problems, name)
     return config
+
+
+def check_root(bundle: str, config: Config) -> list[Problem]:
+    """Return what is wrong with the root directory of `config`: it must be there.
+
+    Source: runtime-spec config.md#root.
+    """
+    if not (root := config.get("root", {"path": ""})["path"]):
+        return []  # root_is_given has the sentence
+    path = os.path.join(bundle, root)
+    try:
+        kind = os.stat(path).st_mode & 0o170000
+    except OSError as error:
+        return [Problem("/root/path", f"invalid rootfs: stat {path}: {kernel_words(error)}")]
+    if kind != 0o040000:
+        return [Problem("/root/path", f"invalid rootfs: {path}: not a directory")]
+    return []
 
 
 def check_process(document: object, name: str = "process.json") -> Process:
@@ -88,7 +106,7 @@ def read_document(path: str, name: str) -> object:
     except FileNotFoundError as error:
         raise SpecMissing(name) from error
     except OSError as error:
-        words = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        words = f"cannot be read: {kernel_words(error)}"
         raise SpecError([Problem("", words)], name) from error
     document = parse(data, name)
     # "/dev/null" is in many configs, null in few.

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import Problem
+from ocirun.errors import Problem, kernel_words
+from ocirun.spec.jsontext import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # Members of `linux` and `process` that have rules of their own elsewhere.
 LINUX_ASKED: Final = frozenset(
-    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy", "resources")
+    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy")
 )
 PROCESS_ASKED: Final = frozenset(("scheduler", "selinuxLabel"))
 
@@ -97,8 +98,7 @@ def namespace_to_join_exists(config: Config) -> Found:
             try:
                 os.lstat(path)
             except OSError as error:
-                words = (error.strerror or "").lower()
-                yield Problem(where, f"namespace path: lstat {path}: {words}")
+                yield Problem(where, f"namespace path: lstat {path}: {kernel_words(error)}")
 
 
 def names_need_uts(config: Config) -> Found:
@@ -156,6 +156,17 @@ def mount_has_a_place(config: Config) -> Found:
             yield Problem(f"/mounts/{index}/source", "source of a bind mount must not be empty")
 
 
+def bind_has_no_data(config: Config) -> Found:
+    """Options that are no words of ours would go to a file system, and a bind mount makes none."""
+    for index, mount in enumerate(config.get("mounts", ())):
+        if is_bind(mount):
+            from ocirun.spec.words import read_words  # rootfs needs it as well
+
+            if data := read_words(mount["options"]).data:
+                message = "bind mounts cannot have any filesystem-specific options applied"
+                yield Problem(f"/mounts/{index}/options", f"{message}: {','.join(data)}")
+
+
 def id_mapped_mount(config: Config) -> Found:
     """Id maps are for bind mounts, come in pairs, and need root on the host."""
     in_userns = "user" in namespace_paths(config)
@@ -188,6 +199,14 @@ def device_is_complete(config: Config) -> Found:
                     yield Problem(where, f"a device of type {device['type']} needs {name}")
 
 
+def unified_names_are_files(config: Config) -> Found:
+    """Security: a name with a slash would leave the container's cgroup."""
+    for name in config.get("linux", {}).get("resources", {}).get("unified", ()):
+        if "/" in name or name in {"", ".", ".."}:
+            where = f"/linux/resources/unified/{escaped(name)}"
+            yield Problem(where, f'unified resource "{name}" must be a file name (no slashes)')
+
+
 def hook_is_absolute(config: Config) -> Found:
     """Hooks run where the bundle's author does not know the working directory."""
     for moment, hooks in config.get("hooks", {}).items():
@@ -216,8 +235,10 @@ RULES: Final = (
     hidden_paths_are_absolute,
     user_namespace_and_maps,
     mount_has_a_place,
+    bind_has_no_data,
     id_mapped_mount,
     device_is_complete,
+    unified_names_are_files,
     hook_is_absolute,
 )
 

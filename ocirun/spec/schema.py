@@ -18,7 +18,8 @@ import referencing
 import referencing.jsonschema
 
 from ocirun.errors import Problem
-from ocirun.spec.sentences import SENTENCES, escaped
+from ocirun.spec.jsontext import escaped
+from ocirun.spec.sentences import SENTENCES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,11 +28,6 @@ DIGITS_SHOWN: Final = 40
 WORDS_SHOWN: Final = 9
 
 
-def escaped(name: str) -> str:
-    """Return `name` as one step of a JSON pointer: RFC 6901."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 def spoken(value: object) -> str:
     """Return `value` as a sentence names it: itself when it is short, else its kind."""
     if isinstance(value, str):

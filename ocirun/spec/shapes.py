@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Literal, Required, TypedDict  # noqa: TID253  # only type checkers come here
 
-NamespaceType = Literal["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]
 Status = Literal["creating", "created", "running", "paused", "stopped"]
 HookName = Literal[
     "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"
@@ -25,7 +24,7 @@ class Root(TypedDict, total=False):
     readonly: bool
 
 
-class IdMapping(TypedDict):
+class IDMapping(TypedDict):
     """One range of ids, inside and outside."""
 
     containerID: int
@@ -40,8 +39,8 @@ class Mount(TypedDict, total=False):
     type: str
     source: str
     options: list[str]
-    uidMappings: list[IdMapping]
-    gidMappings: list[IdMapping]
+    uidMappings: list[IDMapping]
+    gidMappings: list[IDMapping]
 
 
 class Hook(TypedDict, total=False):
@@ -145,7 +144,7 @@ class Process(TypedDict, total=False):
 class Namespace(TypedDict, total=False):
     """A namespace to join, by path, or to make."""
 
-    type: Required[NamespaceType]
+    type: Required[str]
     path: str
 
 
@@ -212,8 +211,8 @@ class Cpu(TypedDict, total=False):
     idle: int
 
 
-class Pids(TypedDict):
-    """Tasks; -1 is no limit."""
+class Pids(TypedDict, total=False):
+    """Tasks; -1 is no limit. The limit is always there."""
 
     limit: int
 
@@ -348,8 +347,8 @@ class Linux(TypedDict, total=False):
     """The section `linux`."""
 
     namespaces: list[Namespace]
-    uidMappings: list[IdMapping]
-    gidMappings: list[IdMapping]
+    uidMappings: list[IDMapping]
+    gidMappings: list[IDMapping]
     timeOffsets: dict[str, TimeOffset]
     devices: list[Device]
     netDevices: dict[str, NetDevice]

@@ -41,7 +41,12 @@ def run(call: Call) -> int:
 def _states(call: Call) -> list[dict[str, object]]:
     from ocirun.container.state import list_states
 
-    return list_states(call.store())
+    states, broken = list_states(call.store())
+    if broken:
+        from ocirun.cli.report import warn_all  # cold: somebody damaged a record
+
+        warn_all(call.settings, broken)
+    return states
 
 
 def table(states: Sequence[Mapping[str, object]]) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Run the container named by the call; return its exit status, 128+n when a signal ended it."""
-    return run_container(
+    status, failures = run_container(
         call.store(),
         call.words[0],
         creation(call),
@@ -20,3 +20,8 @@ def run(call: Call) -> int:
         keep=call.flag("keep"),
         subreaper=not call.flag("no-subreaper"),
     )
+    if failures:
+        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
+
+        warn_all(call.settings, failures)
+    return status

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocirun.errors import ContainerNotFound, UsageError
+from ocirun.errors import ContainerNotFound, HookError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class World:
         self.states: dict[str, dict[str, object]] = {}
         self.failure: BaseException | None = None
         self.status = 0
+        self.poststop: list[HookError] = []
+        self.broken: list[str] = []
 
     def note(self, *call: object) -> None:
         self.calls.append(call)
@@ -35,9 +37,13 @@ class World:
             raise ContainerNotFound(name)
         return self.states[name]
 
-    def run(self, *call: object, **how: object) -> int:
+    def run(self, *call: object, **how: object) -> tuple[int, list[HookError]]:
         self.note("run", *call, how)
-        return self.status
+        return self.status, self.poststop
+
+    def delete(self, store: Store, name: str, force: bool) -> list[HookError]:
+        self.note("delete", store.root, name, force)
+        return self.poststop
 
 
 class Store:
@@ -69,20 +75,21 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     Store.world = result
     fakes: dict[str, dict[str, Any]] = {
         "store": {"Store": Store, "default_root": lambda: "/run/default"},
-        "create": {
-            "CreateOptions": SimpleNamespace,
-            "create": lambda *call, **how: result.note("create", *call, *how.items()),
-        },
+        "create": {"create": lambda *call: result.note("create", *call)},
+        "options": {"CreateOptions": SimpleNamespace},
         "run": {"run": result.run},
         "start": {"start": lambda store, name: result.note("start", store.root, name)},
         "kill": {
             "kill": lambda store, *call: result.note("kill", store.root, *call),
             "signal_number": signal_number,
         },
-        "delete": {"delete": lambda store, *call: result.note("delete", store.root, *call)},
+        "delete": {"delete": result.delete},
         "state": {
             "state_of": result.state_of,
-            "list_states": lambda store: [result.states[name] for name in store.ids()],
+            "list_states": lambda store: (
+                [result.states[name] for name in store.ids()],
+                result.broken,
+            ),
         },
     }
     for name, members in fakes.items():

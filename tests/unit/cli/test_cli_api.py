@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
     from tests.unit.cli.conftest import World
 
+LAUNCHER = "/usr/bin/ocirun"
 PACKAGE = str(Path(ocirun.__file__).parents[1])
 
 
 @pytest.fixture
-def container_class(world: World) -> Iterator[type[ocirun.Container]]:
+def container_class(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[ocirun.Container]]:
     assert not world.calls
+    monkeypatch.setattr("ocirun.process.command.find_command", lambda: LAUNCHER)
     vars(ocirun).pop("Container", None)
     yield ocirun.Container
     vars(ocirun).pop("Container", None)
@@ -67,9 +71,9 @@ def test_create_executes_its_init(
     monkeypatch.chdir(tmp_path)
     container = container_class.create("web", "b", root="state", pid_file="pid", preserve_fds=2)
     assert repr(container) == f"Container('web', root='{tmp_path}/state')"
-    [(verb, store, name, options, executed)] = world.calls
+    [(verb, store, name, options)] = world.calls
     assert (verb, store.root, name) == ("create", str(tmp_path / "state"), "web")
-    assert executed == ("executed", True)
+    assert options.command == LAUNCHER
     assert (options.bundle, options.pid_file) == (str(tmp_path / "b"), str(tmp_path / "pid"))
     assert (options.preserve_fds, options.console_socket) == (2, None)
 

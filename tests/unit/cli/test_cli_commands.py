@@ -8,7 +8,7 @@ import os
 import pytest
 
 from ocirun.cli.launcher import act
-from ocirun.errors import OcirunError
+from ocirun.errors import HookError, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +135,29 @@ def test_delete_by_regular_expression_gives_each_its_turn(
     assert (printed.count("level=warning"), printed.count("level=error")) == (1, 1)
     assert act(["delete", "-r", "("]) == 1
     assert "invalid regular expression" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["run web", "delete web", "delete -r web"])
+def test_a_failed_poststop_hook_is_a_warning(
+    words: str, world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.states["web"] = WEB
+    world.poststop = [HookError("poststop", 0, "/bin/hook", "exit status 1")]
+    assert act(words.split()) == 0
+    printed = capfd.readouterr().err
+    assert "level=warning" in printed
+    assert "error running poststop hook #0 (/bin/hook): exit status 1" in printed
+
+
+def test_list_names_what_it_cannot_read_and_goes_on(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.states["web"] = WEB
+    world.broken = ["load container db: container does not exist"]
+    assert act(["list", "-f", "json"]) == 0
+    printed = capfd.readouterr()
+    assert json.loads(printed.out) == [WEB]
+    assert "load container db: container does not exist" in printed.err
 
 
 def test_state_is_indented_by_two_and_ends_without_a_newline(

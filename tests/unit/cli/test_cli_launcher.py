@@ -175,6 +175,26 @@ def test_completion_offers_the_verbs() -> None:
     assert done.stdout.split() == [b"start", b"state"]
 
 
+def test_completion_offers_the_containers(tmp_path: Path) -> None:
+    for name in ("web-1", "web-2", "db"):
+        (tmp_path / name).mkdir()
+    env = {
+        "_OCIRUN_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"ocirun --root {tmp_path} delete w",
+        "COMP_CWORD": "4",
+        "PATH": os.environ["PATH"],
+    }
+    assert started(env=env).stdout.split() == [b"web-1", b"web-2"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed(shell: str) -> None:
+    done = started("completion", shell)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"_OCIRUN_COMPLETE=complete_{shell}" in done.stdout.decode()
+    assert started("completion", "csh").returncode == 1
+
+
 def test_without_typer_a_wrong_call_still_gets_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

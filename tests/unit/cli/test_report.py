@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from tests.unit.cli.conftest import World
 
-INIT = "unable to start container process: error during container init: "
-
 
 def refused() -> SetupError:
     with pytest.raises(SetupError) as caught, doing("mounting /proc"):
@@ -42,12 +40,12 @@ def refused() -> SetupError:
     ("error", "verb", "sentence"),
     [
         (
-            InitError('exec: "nope": executable file not found in $PATH', errno.ENOENT),
+            # The channel has put runc's words before what init said.
+            InitError('unable to start container process: exec: "x": not found', errno.ENOENT),
             "create",
-            f'ocirun create failed: {INIT}exec: "nope": executable file not found in $PATH',
+            'ocirun create failed: unable to start container process: exec: "x": not found',
         ),
-        (InitError("x", 1), "run", f"ocirun run failed: {INIT}x"),
-        (InitError("startContainer hook", 1), "start", "startContainer hook"),
+        (InitError("x", 1), "start", "x"),
         (
             ContainerExists("web"),
             "create",
@@ -59,7 +57,10 @@ def refused() -> SetupError:
         (
             SpecError([Problem("/a", "is wrong", "did you mean b?"), Problem("", "is bad")]),
             "create",
-            "ocirun create failed: config.json: /a: is wrong (did you mean b?); config.json: is bad",
+            (
+                "ocirun create failed: config.json: /a: is wrong (did you mean b?); "
+                "config.json: is bad"
+            ),
         ),
         (
             HookError("prestart", 0, "/bin/hook", "exit status 1"),
@@ -90,7 +91,7 @@ def test_sentence_of(error: BaseException, verb: str, sentence: str) -> None:
     ],
 )
 def test_exit_status_of(error: BaseException, verb: str, status: int) -> None:
-    assert report.failure(error, [], verb) == status
+    assert report.failure(error, verb, report.settings_of([])) == status
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,21 @@ def test_a_log_that_stops_being_writable_does_not_swallow_the_error(
     world.note = lose_the_log  # type: ignore[method-assign]  # a recorder that breaks things
     assert act(["--log", str(log), "kill", "web"]) == 1
     assert "the real failure" in capfd.readouterr().err
+
+
+def test_a_relative_log_is_where_the_caller_stood(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").mkdir()
+
+    def enter_the_bundle(*_: object) -> None:
+        os.chdir("bundle")
+        raise OcirunError("the real failure")
+
+    world.note = enter_the_bundle  # type: ignore[method-assign]  # a recorder that moves
+    assert act(["--log", "log", "create", "web"]) == 1
+    assert "the real failure" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.usefixtures("world")
