@@ -139,7 +139,7 @@ def comparable(row: Mounted) -> tuple[str, ...]:
           "options": ["rbind", "rprivate", "ro"]},
          {"destination": "/data", "type": "bind", "source": ".", "options": ["rbind", "rslave"]}],
         [{"destination": "/run", "type": "tmpfs", "source": "tmpfs",
-          "options": ["nosuid", "ro", "noatime", "mode=700", "size=64k"]},
+          "options": ["nosuid", "ro", "noatime", "mode=755", "size=64k"]},
          {"destination": "/shared", "type": "tmpfs", "source": "tmpfs",
           "options": ["unbindable", "nodiratime"]},
          {"destination": "/o", "type": "overlay", "source": "overlay",
