@@ -1,0 +1,1 @@
+"""What integration tests are written with: bundles, runtimes, needs, leaks."""

@@ -1,0 +1,160 @@
+"""The workbench of one test: bundles and containers that are gone when the test ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.bundle import Bundle
+from harness.machine import MARK
+from harness.runtime import Result, Runtime, wait_until
+
+
+class Container:
+    """One container of a test. Each verb returns its `Result`; nothing is checked by itself."""
+
+    def __init__(self, runtime: Runtime, bundle: Bundle, container_id: str) -> None:
+        self.runtime = runtime
+        self.bundle = bundle
+        self.id = container_id
+        self._first: Result | None = None
+
+    def create(self, *flags: str | Path, **keys: Any) -> Result:  # noqa: ANN401
+        return self._begin("create", flags, keys)
+
+    def run(self, *flags: str | Path, **keys: Any) -> Result:  # noqa: ANN401
+        return self._begin("run", flags, keys)
+
+    def start(self, **keys: Any) -> Result:  # noqa: ANN401
+        return self.runtime.call("start", self.id, **keys)
+
+    def kill(self, *arguments: str, **keys: Any) -> Result:  # noqa: ANN401
+        return self.runtime.call("kill", self.id, *arguments, **keys)
+
+    def delete(self, *flags: str, **keys: Any) -> Result:  # noqa: ANN401
+        return self.runtime.call("delete", *flags, self.id, **keys)
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.runtime.call("state", self.id).ok().json()
+        return state
+
+    @property
+    def status(self) -> str:
+        return str(self.state()["status"])
+
+    @property
+    def pid(self) -> int:
+        return int(self.state()["pid"])
+
+    @property
+    def output(self) -> str:
+        """What the container has written so far (create, run and run --detach inherit stdout)."""
+        assert self._first is not None
+        return self._first.stdout
+
+    @property
+    def errors(self) -> str:
+        assert self._first is not None
+        return self._first.stderr
+
+    def wait_output(self, text: str) -> str:
+        """Wait until the container has written `text`; returns all its output."""
+        wait_until(lambda: text in self.output, f"{text!r} in the output")
+        return self.output
+
+    def wait_status(self, status: str) -> None:
+        wait_until(lambda: self.status == status, f"status {status}")
+
+    def stop(self) -> None:
+        """Kill it and wait until it is stopped."""
+        self.kill("KILL").ok()
+        self.wait_status("stopped")
+
+    def finished(self) -> str:
+        """Start it, wait for its end, delete it; returns its output."""
+        self.start().ok()
+        self.wait_status("stopped")
+        self.delete().ok()
+        return self.output
+
+    def _begin(self, verb: str, flags: tuple[str | Path, ...], keys: dict[str, Any]) -> Result:
+        keys.setdefault("bundle", self.bundle)
+        self._first = self.runtime.call(verb, "--bundle", self.bundle.path, *flags, self.id, **keys)
+        return self._first
+
+
+class Box:
+    """Makes bundles and containers below `folder`."""
+
+    def __init__(self, runtime: Runtime, folder: Path, programs: Path) -> None:
+        self.runtime = runtime
+        self.folder = folder
+        self.containers: list[Container] = []
+        self._programs = programs
+        self._count = 0
+
+    def bundle(self, *args: str, **process: Any) -> Bundle:  # noqa: ANN401
+        """Make a minimal bundle; `args` and `process` keys replace those of `process`."""
+        self._count += 1
+        path = self.folder / f"bundle{self._count}"
+        path.mkdir()
+        bundle = Bundle(path, self._programs)
+        if args:
+            bundle.process["args"] = list(args)
+        bundle.process.update(process)
+        return bundle
+
+    def container(self, bundle: Bundle | None = None, *args: str, **process: Any) -> Container:  # noqa: ANN401
+        """Name a new container of `bundle` (default: a new minimal one); nothing is run."""
+        bundle = bundle or self.bundle(*args, **process)
+        container_id = f"{MARK}-{self.folder.name}-{len(self.containers)}"
+        container = Container(self.runtime, bundle, container_id)
+        self.containers.append(container)
+        return container
+
+    def created(self, bundle: Bundle | None = None, *args: str, **process: Any) -> Container:  # noqa: ANN401
+        """Give a created container."""
+        container = self.container(bundle, *args, **process)
+        container.create().ok()
+        return container
+
+    def running(self, bundle: Bundle | None = None, *args: str, **process: Any) -> Container:  # noqa: ANN401
+        """Give a running container; the default program is `probe wait`."""
+        if bundle is None and not args:
+            args = ("/probe", "wait")
+        container = self.created(bundle, *args, **process)
+        container.start().ok()
+        if container.bundle.process["args"][:2] in (["/probe", "wait"], ["/probe", "trap"]):
+            container.wait_output("ready")
+        return container
+
+    def output(self, bundle: Bundle) -> str:
+        """Run the bundle in the foreground, check that it succeeded, return what it wrote."""
+        return self.container(bundle).run().ok().stdout
+
+    def report(self, bundle: Bundle) -> dict[str, Any]:
+        """Run the probe in this bundle and return what it saw; `args` may carry file:PATH."""
+        report: dict[str, Any] = json.loads(self.output(bundle))
+        return report
+
+    def attempts(self, bundle: Bundle, *calls: str) -> list[int]:
+        """Let the probe try "CALL:PATH"s; returns one errno (0: allowed) for each."""
+        bundle.process["args"] = ["/probe", "try", *calls]
+        return [entry["errno"] for entry in json.loads(self.output(bundle))]
+
+    def clean(self) -> None:
+        """Delete what is left, as a user would: by `delete --force`."""
+        root = self.runtime.root
+        for name in os.listdir(root) if root.exists() else ():
+            self.runtime.call("delete", "--force", name)
+
+    def story(self) -> str:
+        """The last calls of the test, and their bundle, for the reader of its failure."""
+        calls = self.runtime.calls[-8:]
+        bundles = {call.bundle.path: call.bundle for call in self.runtime.calls if call.bundle}
+        return "\n\n".join(
+            [call.story(with_config=False) for call in calls]
+            + [f"{path}/config.json: {json.dumps(b.config)}" for path, b in bundles.items()]
+        )

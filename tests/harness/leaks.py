@@ -1,0 +1,131 @@
+"""The machine after a test equals the machine before it.
+
+Others work on the same machine, so only what is surely ours counts: processes that descend from
+this one (it is a subreaper: orphans come to it), and mounts, cgroups and files that carry the
+session's mark.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from harness.machine import MARK, MNT_DETACH, cgroup_hierarchies, libc_call
+
+GRACE_S = 3.0
+
+
+class Leaks:
+    """Looks for what a test left; `before` is taken when it is made."""
+
+    def __init__(self, state_root: Path) -> None:
+        self._state_root = state_root
+        self._processes = set(descendants())
+        self._fds = set(open_fds())
+
+    def check(self) -> None:
+        """Fail when anything is left after a short grace; what is left is cleared away."""
+        end = time.monotonic() + GRACE_S
+        while left := self._left():
+            if time.monotonic() > end:
+                self._clear()
+                raise AssertionError("left behind: " + "; ".join(left))
+            time.sleep(0.01)
+
+    def _left(self) -> list[str]:
+        reap(self._processes)
+        return [
+            *(f"process {pid} {words(pid)}" for pid in descendants() if pid not in self._processes),
+            *(f"mount {place}" for place in mounts()),
+            *(f"cgroup {path}" for path in cgroups()),
+            *(f"state {path}" for path in self._state()),
+            *(f"descriptor {fd} {target}" for fd, target in set(open_fds()) - self._fds),
+        ]
+
+    def _state(self) -> list[Path]:
+        return sorted(self._state_root.iterdir()) if self._state_root.exists() else []
+
+    def _clear(self) -> None:
+        for pid in descendants():
+            if pid not in self._processes:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+        reap(self._processes)
+        for place in reversed(mounts()):
+            libc_call("umount2", os.fsencode(place), MNT_DETACH)
+        for path in cgroups():
+            _thaw(path)
+            path.rmdir()
+
+
+def descendants() -> list[int]:
+    """Every process below this one, zombies too."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path("/proc", name, "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(name))
+    found: list[int] = []
+    queue = [os.getpid()]
+    while queue:
+        queue += (below := children.get(queue.pop(), []))
+        found += below
+    return found
+
+
+def reap(spare: set[int]) -> None:
+    """Reap dead orphans that came to us; not those in `spare`."""
+    for pid in descendants():
+        if pid not in spare:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def words(pid: int) -> str:
+    """The command line of a process, or its name in brackets."""
+    try:
+        line = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
+        return line or f"[{Path(f'/proc/{pid}/comm').read_text().strip()}]"
+    except (FileNotFoundError, ProcessLookupError):
+        return "(gone)"
+
+
+def mounts() -> list[str]:
+    """Mount points of this namespace that carry the session's mark, oldest first."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split()[4].replace("\\040", " ") for line in lines if MARK in line]
+
+
+def cgroups() -> list[Path]:
+    """Cgroups that carry the session's mark, deepest first."""
+    found: set[Path] = set()
+    for top in set(cgroup_hierarchies().values()):
+        for folder, names, _ in os.walk(top):
+            found.update(Path(folder, name) for name in names if MARK in os.path.join(folder, name))
+    return sorted(found, key=lambda path: -len(path.parts))
+
+
+def open_fds() -> list[tuple[int, str]]:
+    """This process's own descriptors above stdio and where they lead."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
+        except FileNotFoundError:  # the one listdir used
+            continue
+    return [(fd, target) for fd, target in found if fd > 2]
+
+
+def _thaw(path: Path) -> None:
+    for name, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if (path / name).exists():
+            (path / name).write_text(word)

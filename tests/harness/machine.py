@@ -1,0 +1,130 @@
+"""What this session is on this machine: its mark, its folder, its place among the processes.
+
+Everything a test makes carries `MARK` in its name (ids, folders, cgroups), so that what a test
+left behind can be told from what others make on the same machine at the same time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+MARK = f"ocitest-{os.getpid()}"
+REPO = Path(__file__).resolve().parents[2]
+PROBE_SOURCES = REPO / "tests" / "probe"
+
+PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x00020000
+MNT_DETACH = 2
+MS_REC_PRIVATE = 0x4000 | (1 << 18)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def libc_call(name: str, *arguments: object) -> int:
+    """Call a libc function that reports through errno; raises OSError when it fails."""
+    result: int = getattr(_libc, name)(*arguments)
+    if result == -1:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{name}{arguments}: {os.strerror(errno)}")
+    return result
+
+
+def become_subreaper() -> None:
+    """Make every orphan below this process its child: a lost process is then easy to find."""
+    libc_call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def leave_unified_tree() -> None:
+    """Go where crun works: a mount namespace of our own without the bare v2 tree."""
+    unified = Path("/sys/fs/cgroup/unified")
+    if not unified.is_dir():
+        return
+    libc_call("unshare", CLONE_NEWNS)
+    libc_call("mount", None, b"/", None, MS_REC_PRIVATE, None)
+    libc_call("umount2", bytes(unified), MNT_DETACH)
+
+
+def make_session_folder() -> Path:
+    """Make the folder of this session.
+
+    It can be entered by any user: the root of a user namespace must reach its rootfs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{MARK}-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def compile_probe(folder: Path) -> Path:
+    """Compile the probe into `folder`; raises CalledProcessError with gcc's words."""
+    program = folder / "probe"
+    sources = sorted(str(path) for path in PROBE_SOURCES.glob("*.c"))
+    subprocess.run(
+        ["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, *sources],
+        check=True,
+    )
+    program.chmod(0o755)
+    return program
+
+
+def find_busybox() -> Path:
+    """Find a statically linked busybox; raises FileNotFoundError that says which package."""
+    for folder in ("/bin", "/usr/bin", "/usr/local/bin"):
+        candidate = Path(folder) / "busybox"
+        if candidate.exists() and is_static(candidate):
+            return candidate
+    raise FileNotFoundError("no static busybox: apt-get install busybox-static")
+
+
+def is_static(program: Path) -> bool:
+    """Say whether a 64-bit ELF program names no interpreter (PT_INTERP, elf(5))."""
+    data = program.read_bytes()
+    table = struct.unpack_from("<Q", data, 32)[0]
+    size, count = struct.unpack_from("<HH", data, 54)
+    kinds = [struct.unpack_from("<I", data, table + i * size)[0] for i in range(count)]
+    return data.startswith(b"\x7fELF\x02") and 3 not in kinds
+
+
+def cgroup_hierarchies() -> dict[str, Path]:
+    """Map each mounted cgroup hierarchy ("" for v2, else its controllers) to its mount point."""
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2":
+            found[""] = Path(before.split()[4])
+        elif kind == "cgroup":
+            place = Path(before.split()[4])
+            words = set(options.split(",")) - {"rw", "ro", "xattr", "clone_children", "noprefix"}
+            found.update(dict.fromkeys(words, place))
+    return found
+
+
+def own_cgroup(controller: str) -> str:
+    """Give this process's path in a hierarchy, as /proc/self/cgroup has it."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path
+    return "/"
+
+
+def kernel_version() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()))
+
+
+def capability_bounding() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapBnd:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def has_tool(name: str) -> bool:
+    return shutil.which(name) is not None

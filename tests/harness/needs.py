@@ -1,0 +1,91 @@
+"""What a test needs of the machine: `@needs("root", "cgroup v1", kernel=(5, 12))`.
+
+A need that is not met skips the test with the machine's own reason. In continuous integration a
+skip must be one of `KNOWN_SKIPS`; any other skip is a failure (see conftest.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import machine
+
+CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
+
+# Skips that are right where they happen: the beginning of the reason, and why it is so.
+KNOWN_SKIPS = {
+    "no CAP_SYS_RESOURCE": "development machines and unprivileged outer containers drop it",
+    "no cgroup v1 hierarchy": "a v2 machine; the v1 tests run on a v1 or hybrid one",
+    "no cgroup v2 controllers": "a v1 or hybrid machine; the v2 tests run in the lab",
+    "no tool shellcheck": "optional linter",
+    "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
+    "no ../shared": "the reference schemas are not part of the repository",
+    "this is not about ": "a test of one runtime while another one is under test",
+}
+
+
+def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDecorator:
+    """Skip the test unless the machine has each of `words` and at least this kernel.
+
+    Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
+    `CAP_NAME`, `ours` (the runtime under test is ocirun).
+    """
+    return pytest.mark.needs(*words, kernel=kernel)
+
+
+def missing(word: str) -> str | None:  # a table in the form of code
+    """Say what the machine lacks for one word, None when nothing.
+
+    Raises:
+        ValueError: nobody knows the word; a typo must not become a test that never runs.
+    """
+    kind, _, name = word.partition(" ")
+    if word == "root":
+        return None if os.geteuid() == 0 else "not root"
+    if word == "userns":
+        limit = Path("/proc/sys/user/max_user_namespaces")
+        return None if limit.exists() and int(limit.read_text()) > 0 else "no user namespaces"
+    if kind == "tool":
+        return None if machine.has_tool(name) else f"no tool {name}"
+    if kind in CAPABILITIES:
+        has = machine.capability_bounding() >> CAPABILITIES[kind] & 1
+        return None if has else f"no {kind}"
+    if kind == "cgroup":
+        return _missing_cgroup(name)
+    raise ValueError(f"unknown need: {word!r}")
+
+
+def _missing_cgroup(name: str) -> str | None:
+    trees = machine.cgroup_hierarchies()
+    unified = trees.pop("", None)
+    if name == "v1":
+        return None if "memory" in trees or "cpu" in trees else "no cgroup v1 hierarchy"
+    has_v2 = unified is not None and "memory" in (unified / "cgroup.controllers").read_text()
+    if name == "v2":
+        return None if has_v2 else "no cgroup v2 controllers"
+    if name in trees or (has_v2 and name in ("memory", "cpu", "cpuset", "pids", "io")):
+        return None
+    return f"no cgroup controller {name}"
+
+
+def check_needs(item: pytest.Item, runtime_name: str) -> None:
+    """Skip `item` when one of its needs is not met."""
+    for mark in item.iter_markers("needs"):
+        wanted = mark.kwargs.get("kernel")
+        if wanted and machine.kernel_version() < wanted:
+            pytest.skip(
+                "kernel {}.{} is older than {}.{}".format(*machine.kernel_version(), *wanted)
+            )
+        for word in mark.args:
+            reason = missing(word) if word != "ours" else None
+            if word == "ours" and runtime_name != "ours":
+                reason = f"this is not about {runtime_name}"
+            if reason:
+                pytest.skip(reason)
+
+
+def is_known_skip(reason: str) -> bool:
+    return any(reason.startswith(start) for start in KNOWN_SKIPS)

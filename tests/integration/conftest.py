@@ -1,0 +1,72 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from harness import machine, peers
+from harness.box import Box
+from harness.leaks import Leaks
+from harness.runtime import Runtime
+
+
+@pytest.fixture(scope="session")
+def runtime_under_test(pytestconfig: pytest.Config) -> tuple[str, str]:
+    """Name and path of the runtime; the session becomes the reaper of its orphans."""
+    if os.geteuid() != 0:
+        pytest.skip("not root")
+    try:
+        name, path = peers.find_runtime(pytestconfig.getoption("runtime"))
+    except FileNotFoundError as error:
+        pytest.exit(str(error), returncode=4)
+    machine.become_subreaper()
+    if name == "crun":
+        machine.leave_unified_tree()
+    return name, path
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Generator[Path, None, None]:
+    folder = machine.make_session_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def programs(session_folder: Path) -> Path:
+    """A folder with a static busybox and the compiled probe."""
+    folder = session_folder / "programs"
+    folder.mkdir()
+    machine.compile_probe(folder)
+    shutil.copy(machine.find_busybox(), folder / "busybox")
+    (folder / "busybox").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def box(
+    runtime_under_test: tuple[str, str],
+    session_folder: Path,
+    programs: Path,
+    request: pytest.FixtureRequest,
+) -> Generator[Box, None, None]:
+    """The workbench of the test; afterwards nothing of it may be left on the machine."""
+    number = request.session.testscollected and request.session.items.index(request.node)
+    folder = session_folder / f"t{number}"
+    folder.mkdir()
+    runtime = Runtime(*runtime_under_test, folder)
+    leaks = Leaks(runtime.root)
+    box = Box(runtime, folder, programs)
+    yield box
+    box.clean()
+    try:
+        leaks.check()
+    except AssertionError:
+        # What a peer is known to do wrong may leave something behind; it is cleared by now.
+        if not peers.is_deviation(request.node, runtime.name):
+            raise
+    shutil.rmtree(folder)

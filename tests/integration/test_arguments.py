@@ -1,0 +1,89 @@
+"""process.args and how args[0] is found; the words are those callers match.
+
+Source: runtime-spec config.md#process; contract 1.3, 3.3 (step 31), 3.7.
+"""
+
+from __future__ import annotations
+
+from harness.box import Box
+from harness.peers import peer_deviates
+
+
+class TestArguments:
+    """process.args and how args[0] is found; the words are those callers match (contract 1.3)."""
+
+    def test_they_arrive_as_they_are(self, box: Box) -> None:
+        args = ["/probe", "", "a b", "ä", "-x", "\t", "$HOME", "\\", '"']
+        assert box.report(box.bundle(*args))["argv"] == args
+
+    def test_a_name_is_looked_up_in_the_containers_path(self, box: Box) -> None:
+        bundle = box.bundle("tool", env=["PATH=/nowhere:/opt/tools:/bin"])
+        (bundle.rootfs / "opt/tools").mkdir(parents=True)
+        (bundle.rootfs / "opt/tools/tool").symlink_to("/probe")
+        assert box.report(bundle)["argv"] == ["tool"]
+
+    def test_a_path_with_a_slash_is_relative_to_cwd(self, box: Box) -> None:
+        bundle = box.bundle("./tool", cwd="/opt")
+        (bundle.rootfs / "opt").mkdir()
+        (bundle.rootfs / "opt/tool").symlink_to("/probe")
+        assert box.report(bundle)["argv"] == ["./tool"]
+
+    def test_a_name_that_is_nowhere(self, box: Box) -> None:
+        call = box.container(None, "nope").create()
+        call.failed('exec: "nope": executable file not found in $PATH')
+
+    def test_a_name_without_a_path(self, box: Box) -> None:
+        call = box.container(None, "true", env=["A=b"]).create()
+        call.failed('exec: "true": executable file not found in $PATH')
+
+    def test_a_path_that_is_nowhere(self, box: Box) -> None:
+        call = box.container(None, "/no/such").create()
+        call.failed('exec: "/no/such"', "no such file or directory")
+
+    def test_a_file_that_may_not_be_executed(self, box: Box) -> None:
+        call = box.container(None, "/etc/passwd").create()
+        call.failed('exec: "/etc/passwd"', "permission denied")
+
+    @peer_deviates("runc", "1.1 says permission denied")
+    def test_a_folder(self, box: Box) -> None:
+        box.container(None, "/etc").create().failed('exec: "/etc"', "is a directory")
+
+    def test_a_path_through_a_file(self, box: Box) -> None:
+        call = box.container(None, "/etc/passwd/x").create()
+        call.failed('exec: "/etc/passwd/x"', "not a directory")
+
+    def test_a_program_only_others_may_execute(self, box: Box) -> None:
+        bundle = box.bundle("/mine", user={"uid": 1000, "gid": 1000}, capabilities={})
+        (bundle.rootfs / "mine").write_text("#!/bin/sh\n")
+        (bundle.rootfs / "mine").chmod(0o700)
+        box.container(bundle).create().failed("permission denied")
+
+    def test_the_lookup_skips_what_cannot_be_executed(self, box: Box) -> None:
+        bundle = box.bundle("tool", env=["PATH=/a:/b"])
+        for folder in "ab":
+            (bundle.rootfs / folder).mkdir()
+        (bundle.rootfs / "a/tool").write_text("not a program")
+        (bundle.rootfs / "b/tool").symlink_to("/probe")
+        assert box.report(bundle)["argv"] == ["tool"]
+
+    def test_a_script_runs_through_its_interpreter(self, box: Box) -> None:
+        bundle = box.bundle("/script", "x")
+        (bundle.rootfs / "script").write_text('#!/bin/sh\necho "script $1"\n')
+        (bundle.rootfs / "script").chmod(0o755)
+        assert box.output(bundle) == "script x\n"
+
+    def test_a_script_whose_interpreter_is_missing_fails_at_start(self, box: Box) -> None:
+        bundle = box.bundle("/script")
+        (bundle.rootfs / "script").write_text("#!/no/such/interpreter\n")
+        (bundle.rootfs / "script").chmod(0o755)
+        call = box.container(bundle).run()
+        assert call.status != 0
+        assert "no such file or directory" in call.said
+
+    def test_something_that_is_no_program_fails_at_start(self, box: Box) -> None:
+        bundle = box.bundle("/junk")
+        (bundle.rootfs / "junk").write_bytes(b"\0\1\2\3junk")
+        (bundle.rootfs / "junk").chmod(0o755)
+        call = box.container(bundle).run()
+        assert call.status != 0
+        assert "exec format error" in call.said

@@ -1,0 +1,380 @@
+"""The entries of `mounts`.
+
+Source: runtime-spec config.md#mounts; contract 4.1, 4.2.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from harness.box import Box
+from harness.machine import MNT_DETACH, libc_call
+from harness.mountinfo import mount_at, mounts_of
+from harness.needs import needs
+from harness.peers import peer_deviates
+
+
+@pytest.fixture
+def outside(box: Box) -> Path:
+    """A folder of the host with a file in it."""
+    folder = box.folder / "outside"
+    folder.mkdir()
+    (folder / "file").write_text("from the host\n")
+    return folder
+
+
+class TestKinds:
+    """Filesystems of each type the default configs ask for."""
+
+    def test_proc_shows_the_containers_processes(self, box: Box) -> None:
+        bundle = box.bundle("sh", "-c", "cd /proc; echo [0-9]*")
+        assert box.output(bundle).split()[0] == "1"
+
+    def test_tmpfs_with_size_and_mode(self, box: Box) -> None:
+        bundle = box.bundle("stat", "-c", "%a", "/data")
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "nosuid", "size=64k", "mode=1750")
+        assert box.output(bundle) == "1750\n"
+        bundle.process["args"] = ["/probe"]
+        mount = mount_at(box.report(bundle), "/data")
+        assert mount.kind == "tmpfs"
+        assert "size=64k" in mount.data
+        assert "nosuid" in mount.options
+
+    def test_tmpfs_takes_the_mode_of_the_folder_it_covers(self, box: Box) -> None:
+        bundle = box.bundle("stat", "-c", "%a", "/data")
+        (bundle.rootfs / "data").mkdir()
+        (bundle.rootfs / "data").chmod(0o1710)
+        bundle.add_mount("/data", "tmpfs", "tmpfs")
+        assert box.output(bundle) == "1710\n"
+
+    def test_sysfs(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
+        mount = mount_at(box.report(bundle), "/sys")
+        assert mount.kind == "sysfs"
+        assert {"ro", "nosuid", "noexec", "nodev"} <= mount.options
+
+    def test_mqueue(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
+        assert mount_at(box.report(bundle), "/dev/mqueue").kind == "mqueue"
+
+    def test_shm(self, box: Box) -> None:
+        bundle = box.bundle("sh", "-c", "echo x > /dev/shm/x; stat -c %a /dev/shm")
+        bundle.add_mount("/dev/shm", "tmpfs", "shm", "nosuid", "mode=1777", "size=65536k")
+        assert box.output(bundle) == "1777\n"
+
+    def test_devpts_is_a_new_instance(self, box: Box) -> None:
+        report = box.report(box.bundle())
+        assert mount_at(report, "/dev/pts").kind == "devpts"
+        assert [path for path in report["dev"] if path.startswith("/dev/pts/")] == ["/dev/pts/ptmx"]
+
+    def test_an_unknown_type_is_an_error(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "nosuchfs", "none")
+        box.container(bundle).create().failed("/data", "no such device")
+
+    def test_bad_data_is_an_error_that_names_the_mount(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "size=banana")
+        box.container(bundle).create().failed("/data", "invalid argument")
+
+    def test_they_are_mounted_in_order(self, box: Box) -> None:
+        bundle = box.bundle("cat", "/a/b/file")
+        outside = box.folder / "x"
+        outside.mkdir()
+        (outside / "file").write_text("inner\n")
+        bundle.add_mount("/a", "tmpfs", "tmpfs")
+        bundle.add_mount("/a/b", "bind", str(outside), "bind")
+        assert box.output(bundle) == "inner\n"
+
+    def test_the_same_place_twice_is_covered(self, box: Box) -> None:
+        bundle = box.bundle("ls", "/data")
+        (box.folder / "one").mkdir()
+        (box.folder / "two").mkdir()
+        (box.folder / "two/second").touch()
+        bundle.add_mount("/data", "bind", str(box.folder / "one"), "bind")
+        bundle.add_mount("/data", "bind", str(box.folder / "two"), "bind")
+        assert box.output(bundle) == "second\n"
+
+
+class TestOptions:
+    """Words of `options` become attributes of the mount."""
+
+    @pytest.mark.parametrize(
+        "word", ["ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"]
+    )
+    def test_a_word_becomes_an_attribute(self, box: Box, word: str) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "tmpfs", "tmpfs", word)
+        assert word in mount_at(box.report(bundle), "/data").options
+
+    @pytest.mark.parametrize(
+        ("words", "there", "absent"),
+        [
+            (["ro", "rw"], "rw", "ro"),
+            (["rw", "ro"], "ro", "rw"),
+            (["nosuid", "suid"], "rw", "nosuid"),
+            (["noexec", "nodev", "exec"], "nodev", "noexec"),
+            (["noatime", "strictatime"], "rw", "noatime"),
+            (["strictatime"], "rw", "relatime"),
+            pytest.param(
+                ["defaults"], "rw", "ro", marks=peer_deviates("runc", "1.1 passes it on as data")
+            ),
+        ],
+    )
+    def test_the_last_word_wins(self, box: Box, words: list[str], there: str, absent: str) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "tmpfs", "tmpfs", *words)
+        options = mount_at(box.report(bundle), "/data").options
+        assert there in options
+        assert absent not in options
+
+    @needs(kernel=(5, 10))
+    @peer_deviates("crun", "does not know it")
+    def test_nosymfollow(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "nosymfollow")
+        assert "nosymfollow" in mount_at(box.report(bundle), "/data").options
+
+    def test_a_read_only_tmpfs_refuses_writes(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "ro")
+        assert box.attempts(bundle, "create:/data/x") == [errno.EROFS]
+
+    def test_a_read_only_dev_still_gets_its_devices(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.mounts[1]["options"].append("ro")
+        assert box.attempts(bundle, "write:/dev/null", "create:/dev/x") == [0, errno.EROFS]
+
+    def test_tmpcopyup_fills_the_tmpfs(self, box: Box) -> None:
+        bundle = box.bundle(
+            "sh", "-c", "cat /data/file; echo more > /data/file; stat -c %a /data/s"
+        )
+        (bundle.rootfs / "data").mkdir()
+        (bundle.rootfs / "data/file").write_text("below\n")
+        (bundle.rootfs / "data/s").mkdir()
+        (bundle.rootfs / "data/s").chmod(0o1711)
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "tmpcopyup")
+        assert box.output(bundle) == "below\n1711\n"
+        assert (bundle.rootfs / "data/file").read_text() == "below\n"
+
+
+class TestBind:
+    """Bind mounts."""
+
+    def test_a_folder(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("sh", "-c", "cat /data/file; echo inside > /data/new")
+        bundle.add_mount("/data", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
+        assert (outside / "new").read_text() == "inside\n"
+
+    def test_a_file_on_a_missing_place(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("cat", "/etc/deep/name")
+        bundle.add_mount("/etc/deep/name", "bind", str(outside / "file"), "bind")
+        assert box.output(bundle) == "from the host\n"
+        assert (bundle.rootfs / "etc/deep/name").is_file()
+
+    def test_the_type_does_not_matter(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("cat", "/data/file")
+        bundle.add_mount("/data", "none", str(outside), "rbind")
+        assert box.output(bundle) == "from the host\n"
+
+    def test_a_relative_source_is_relative_to_the_bundle(self, box: Box) -> None:
+        bundle = box.bundle("cat", "/data/file")
+        (bundle.path / "near").mkdir()
+        (bundle.path / "near/file").write_text("near\n")
+        bundle.add_mount("/data", "bind", "near", "bind")
+        assert box.output(bundle) == "near\n"
+
+    def test_a_missing_source_is_an_error(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "bind", "/no/such/source", "bind")
+        box.container(bundle).create().failed("/no/such/source", "no such file or directory")
+
+    def test_read_only(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "bind", str(outside), "bind", "ro")
+        assert box.attempts(bundle, "write:/data/file", "open:/data/file") == [errno.EROFS, 0]
+
+    def test_noexec_nosuid_nodev(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "bind", str(outside), "rbind", "noexec", "nosuid", "nodev")
+        options = mount_at(box.report(bundle), "/data").options
+        assert {"noexec", "nosuid", "nodev", "rw"} <= options
+
+    def test_without_words_the_sources_attributes_stay(self, box: Box, outside: Path) -> None:
+        libc_call("mount", b"tmpfs", os.fsencode(outside), b"tmpfs", 2 | 8, None)  # nosuid, noexec
+        try:
+            bundle = box.bundle()
+            bundle.add_mount("/data", "bind", str(outside), "bind")
+            options = mount_at(box.report(bundle), "/data").options
+        finally:
+            libc_call("umount2", os.fsencode(outside), MNT_DETACH)
+        assert {"nosuid", "noexec"} <= options
+
+    def test_rbind_takes_what_is_below(self, box: Box, outside: Path) -> None:
+        (outside / "sub").mkdir()
+        libc_call("mount", b"tmpfs", os.fsencode(outside / "sub"), b"tmpfs", 0, None)
+        (outside / "sub/deep").touch()
+        try:
+            for word, seen in (("rbind", "deep\n"), ("bind", "")):
+                bundle = box.bundle("ls", "/data/sub")
+                bundle.add_mount("/data", "bind", str(outside), word)
+                assert box.output(bundle) == seen
+        finally:
+            libc_call("umount2", os.fsencode(outside / "sub"), MNT_DETACH)
+
+    @needs(kernel=(5, 12))
+    @pytest.mark.parametrize(("word", "expected"), [("ro", 0), ("rro", errno.EROFS)])
+    def test_rro_reaches_submounts_and_ro_does_not(
+        self, box: Box, outside: Path, word: str, expected: int
+    ) -> None:
+        (outside / "sub").mkdir()
+        libc_call("mount", b"tmpfs", os.fsencode(outside / "sub"), b"tmpfs", 0, None)
+        try:
+            bundle = box.bundle()
+            bundle.add_mount("/data", "bind", str(outside), "rbind", word)
+            calls = box.attempts(bundle, "create:/data/x", "create:/data/sub/x")
+        finally:
+            libc_call("umount2", os.fsencode(outside / "sub"), MNT_DETACH)
+        assert calls == [errno.EROFS, expected]
+
+    @pytest.mark.parametrize("word", ["private", "slave", "shared", "rslave"])
+    def test_propagation_of_one_mount(self, box: Box, outside: Path, word: str) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "bind", str(outside), "bind", word)
+        tags = mount_at(box.report(bundle), "/data").tags
+        assert any(tag.startswith("shared:") for tag in tags) is (word == "shared")
+
+    def test_data_on_a_bind_is_refused(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/data", "bind", str(outside), "bind", "size=1k")
+        if box.runtime.name in ("runc", "crun"):
+            pytest.xfail("this age of the peers passes it on, and the kernel ignores it")
+        box.container(bundle).create().failed("/data")
+
+
+class TestHostilePlaces:
+    """A destination is resolved inside the root, once (contract 4.2, 6)."""
+
+    def test_a_link_to_the_host_stays_inside(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("cat", "/real/file")
+        (bundle.rootfs / "real").mkdir()
+        (bundle.rootfs / "data").symlink_to("/real")
+        bundle.add_mount("/data", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
+
+    @pytest.mark.parametrize("target", ["../../../../../../../../tmp/x", "/tmp/../../../tmp/x"])
+    def test_dots_in_a_link_stay_inside(self, box: Box, outside: Path, target: str) -> None:
+        bundle = box.bundle("cat", "/tmp/x/file")
+        (bundle.rootfs / "tmp/x").mkdir()
+        (bundle.rootfs / "data").symlink_to(target)
+        bundle.add_mount("/data", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
+
+    def test_dots_in_the_destination_stay_inside(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("cat", "/data/file")
+        bundle.add_mount("/../../../data", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
+
+    @pytest.mark.parametrize("place", ["/proc", "/sys"])
+    def test_proc_and_sys_may_not_be_links(self, box: Box, place: str) -> None:
+        """CVE-2019-19921, CVE-2023-27561, CVE-2023-28642."""
+        bundle = box.bundle()
+        (bundle.rootfs / place[1:]).rmdir()
+        (bundle.rootfs / "elsewhere").mkdir()
+        (bundle.rootfs / place[1:]).symlink_to("elsewhere")
+        kind = "proc" if place == "/proc" else "sysfs"
+        bundle.config["mounts"] = [{"destination": place, "type": kind, "source": kind}]
+        box.container(bundle).create().failed("must be mounted on ordinary directory")
+
+    @pytest.mark.parametrize("place", ["/proc/sys", "/proc/self/attr", "/proc/net/dev", "/proc/1"])
+    def test_nothing_is_mounted_below_proc(self, box: Box, outside: Path, place: str) -> None:
+        if place == "/proc/net/dev" and box.runtime.name == "runc":
+            pytest.xfail("1.1 still had it on its list")
+        bundle = box.bundle()
+        bundle.add_mount(place, "bind", str(outside), "bind")
+        box.container(bundle).create().failed("/proc")
+
+    def test_a_folder_over_proc_is_refused(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle()
+        bundle.add_mount("/proc", "bind", str(outside), "bind")
+        box.container(bundle).create().failed("/proc")
+
+    def test_a_link_into_proc_is_refused_too(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle()
+        (bundle.rootfs / "data").symlink_to("/proc/sys")
+        bundle.add_mount("/data", "bind", str(outside), "bind")
+        box.container(bundle).create().failed("/proc")
+
+    @pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg"])
+    def test_lxcfs_files_may_cover_proc(self, box: Box, outside: Path, name: str) -> None:
+        bundle = box.bundle("cat", f"/proc/{name}")
+        bundle.add_mount(f"/proc/{name}", "bind", str(outside / "file"), "bind")
+        assert box.output(bundle) == "from the host\n"
+
+    def test_the_root_itself_is_no_place(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("ls", "/")
+        bundle.add_mount("/", "bind", str(outside), "bind")
+        run = box.container(bundle).run()
+        assert run.status != 0 or "probe" in run.stdout
+
+    @peer_deviates("runc", "1.1 may make a folder where the link leads", sometimes=True)
+    @peer_deviates("crun", "may make a folder where the link leads", sometimes=True)
+    def test_a_place_that_is_swapped_for_a_link_never_leads_out(
+        self, box: Box, outside: Path
+    ) -> None:
+        """CVE-2021-30465: a folder that becomes a link while the mount is made."""
+        bundle = box.bundle("true")
+        volume = box.folder / "volume"
+        (volume / "dir").mkdir(parents=True)
+        target = box.folder / "target-on-the-host"
+        target.mkdir()
+        os.symlink("/" + os.path.relpath(target, "/"), volume / "link")
+        bundle.add_mount("/volume", "bind", str(volume), "bind")
+        bundle.add_mount("/volume/dir/sub", "bind", str(outside), "bind")
+        ended = threading.Event()
+
+        def swap() -> None:
+            while not ended.is_set():
+                _exchange(volume / "dir", volume / "link")
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        try:
+            for _ in range(15):
+                box.container(bundle).run()
+        finally:
+            ended.set()
+            thread.join()
+        assert list(target.iterdir()) == []
+
+
+class TestAfterwards:
+    """What mounting leaves in the bundle and outside of it."""
+
+    @peer_deviates("runc", "applies the caller's umask")
+    def test_missing_places_are_made_with_mode_755(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("true")
+        bundle.add_mount("/new/deep", "bind", str(outside), "bind")
+        box.container(bundle).run(umask=0o077).ok()
+        assert (bundle.rootfs / "new/deep").stat().st_mode & 0o777 == 0o755
+
+    def test_mounts_of_the_host_are_gone_inside(self, box: Box) -> None:
+        points = {mount.point for mount in mounts_of(box.report(box.bundle()))}
+        assert points == {"/", "/proc", "/dev", "/dev/pts"}
+
+    def test_the_old_root_is_not_reachable(self, box: Box) -> None:
+        bundle = box.bundle("ls", "/..", "/../..", "/proc/1/root/..")
+        assert set(box.output(bundle).split()) >= {"probe", "bin"}
+        assert "work" not in box.output(bundle).split()
+
+
+def _exchange(first: Path, second: Path) -> None:
+    at_fdcwd, rename_exchange = -100, 2
+    libc_call("renameat2", at_fdcwd, bytes(first), at_fdcwd, bytes(second), rename_exchange)

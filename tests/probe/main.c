@@ -1,0 +1,73 @@
+/* The probe: a static program that runs inside a container and prints what it sees as JSON.
+ *
+ *   probe [report] [file:PATH ...]   everything it can find out about itself and its surroundings
+ *   probe try CALL:PATH ...          one answer per call: 0 or the errno (see attempt.c)
+ *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
+ *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
+ *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
+ *   probe crash                      dies of a SIGSEGV even as process 1
+ *   probe exit STATUS
+ *
+ * It needs nothing from the container's root: no library, no shell, no /proc (what it cannot read
+ * is null).
+ */
+#include "json.h"
+#include "probe.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *slurp(const char *path)
+{
+	static char text[1 << 16];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t have = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return NULL;
+	while (have < sizeof text - 1 && (n = read(fd, text + have, sizeof text - 1 - have)) > 0)
+		have += (size_t)n;
+	close(fd);
+	text[have] = 0;
+	return text;
+}
+
+static int report(int argc, char **argv)
+{
+	open_object(NULL);
+	report_descriptors(); /* first: before anything below opens one */
+	report_identity(argc, argv);
+	report_rights();
+	report_limits();
+	report_mounts();
+	report_namespaces();
+	report_devices();
+	report_network();
+	report_files(argc, argv);
+	close_object();
+	putchar('\n');
+	return fflush(stdout) ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "report";
+
+	if (!strcmp(verb, "try"))
+		return attempt(argc - 2, argv + 2);
+	if (!strcmp(verb, "wait"))
+		return act_wait(argc, argv);
+	if (!strcmp(verb, "trap"))
+		return act_trap();
+	if (!strcmp(verb, "crash"))
+		return act_crash();
+	if (!strcmp(verb, "orphan"))
+		return act_orphan(argc, argv);
+	if (!strcmp(verb, "exit"))
+		return argc > 2 ? atoi(argv[2]) : 0;
+	return report(argc, argv);
+}
