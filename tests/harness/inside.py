@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ocirun.errors import OcirunError
 from ocirun.kernel._native import ffi, lib
@@ -21,10 +21,13 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.rootfs.prepare import set_propagation
+from ocirun.rootfs.context import MountContext
+from ocirun.rootfs.mounts import load_for, mount_entry
+from ocirun.rootfs.prepare import attach_root, set_propagation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
@@ -116,6 +119,44 @@ def mounts(prefix: str = "") -> dict[str, Mounted]:
     return {
         row.place.removeprefix(prefix) or "/": row for row in rows if row.place.startswith(prefix)
     }
+
+
+def do(root: Path, *entries: dict[str, Any], **circumstances: object) -> tuple[int, MountContext]:
+    """Attach the root and do the mount entries; in a child only.
+
+    Returns the root's descriptor and the context they were done in.
+    """
+    context = MountContext(str(root.parent), **circumstances)  # type: ignore[arg-type]
+    root_fd = attach_root(str(root))
+    load_for([*entries])
+    for index, entry in enumerate(entries):
+        mount_entry(root_fd, entry, context, index)
+    return root_fd, context
+
+
+def seen(row: Mounted) -> dict[str, Any]:
+    """A mount as the tests compare it."""
+    return {
+        "options": sorted(row.options),
+        "type": row.fs_name,
+        "source": row.source,
+        "super": sorted(row.super_options.split(",")),
+        "optional": row.optional,
+    }
+
+
+def mounted(
+    root: Path, *entries: dict[str, Any], at: str, namespaces: int = 0, **more: object
+) -> dict[str, Any]:
+    """Do the entries in a child and return what mountinfo then says of `at`."""
+
+    def work() -> object:
+        do(root, *entries, **more)
+        return seen(mounts(str(root))[at])
+
+    result = inside(work, namespaces)
+    assert isinstance(result, dict)
+    return result
 
 
 def _protect_dev() -> None:
