@@ -1,7 +1,7 @@
 """Every failure ocirun raises on purpose, drawn as a tree.
 
     Exception
-    ├─ OSError                      from kernel/ and os: the errno's own subclass; a note holds the call
+    ├─ OSError                      from kernel/ and os; a note holds the call
     └─ OcirunError                  exit_status = 1
        ├─ UsageError                the command line is wrong
        ├─ SpecError                 config.json breaks a rule; carries every problem found
@@ -130,6 +130,7 @@ class HookError(OcirunError):
         self.moment = moment
         self.index = index
         self.path = path
+        self.reason = message
         super().__init__(f"error running {moment} hook #{index} ({path}): {message}")
 
 

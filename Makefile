@@ -1,0 +1,35 @@
+# The commands of the README. What each needs is installed when it is missing (tools/prepare).
+
+.PHONY: demo build test unit integration bench conformance clean
+
+ROUNDS ?= 30
+
+demo: build
+	@tools/demo
+
+build:
+	@tools/prepare
+
+# Everything this machine can run; what it cannot is named with the reason.
+test: unit integration
+
+unit:
+	@tools/prepare test
+	.venv/bin/pytest
+
+integration:
+	@tools/prepare test
+	tools/as-root .venv/bin/pytest -m integration tests/integration
+
+# Each verb beside runc and crun: medians of alternating runs.
+bench:
+	@tools/prepare test
+	tools/as-root .venv/bin/python -m tests.bench --rounds $(ROUNDS)
+
+# RUNTIME_TOOLS=folder: a built checkout of opencontainers/runtime-tools.
+conformance:
+	@tools/prepare test
+	tools/as-root .venv/bin/pytest -m conformance tests/conformance
+
+clean:
+	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,315 @@
+"""What a container's cgroup can do, whatever the layout of the host.
+
+    prepare ─► (clone) ─► join or enter ─► apply ─► … freeze, thaw, kill_all … ─► remove
+       └────── undo, when create fails: removes only what prepare made ──────┘
+
+`v1/tree.py` and `v2/tree.py` fill in the layouts; `choose.py` picks one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from errno import EACCES, EPERM, EROFS, ESRCH
+
+from ocirun.cgroups.files import (
+    has_file,
+    processes_below,
+    read_text,
+    remove_directories,
+)
+from ocirun.errors import OcirunError, SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Resources
+
+SIGKILL: Final = 9
+KILL_ROUNDS = 10
+KILL_PAUSE_S = 0.001
+NOT_ALLOWED: Final = (EACCES, EPERM, EROFS)
+
+
+class Cgroup:
+    """The cgroup of one container: one directory in each hierarchy.
+
+    `paths` is what the container's record keeps: controller (or `name=systemd`, or "" for the v2
+    hierarchy) to absolute directory. `manager` is "cgroupfs" or "disabled". `rootless`: refusals
+    while creating and joining are forgiven as long as nobody asked for limits or for a path.
+    """
+
+    __slots__ = ("explicit", "made", "manager", "paths", "rootless")
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        manager: str = "cgroupfs",
+        *,
+        rootless: bool = False,
+        explicit: bool = False,
+    ) -> None:
+        self.paths = paths
+        self.manager = manager
+        self.rootless = rootless
+        self.explicit = explicit
+        self.made: list[str] = []
+
+    def prepare(self, resources: Resources | None) -> None:
+        """Make the directories; refuse a cgroup that is frozen or that has processes.
+
+        What it made is remembered for `undo`, and is undone already when it raises.
+
+        Raises:
+            SetupError: refused, or the kernel said no.
+        """
+        try:
+            self._prepare(resources or {})
+        except BaseException as error:
+            try:
+                self.undo()
+            except OcirunError as second:
+                error.add_note(f"and then: {second}")
+            raise
+
+    def _prepare(self, resources: Resources) -> None:
+        raise NotImplementedError
+
+    def undo(self) -> None:
+        """Remove the directories that `prepare` made, and no others. May be called twice.
+
+        Raises:
+            SetupError: a process is still in one of them.
+        """
+        made, self.made = self.made, []
+        remove_directories(reversed(made))
+
+    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+        """Move the process into every hierarchy.
+
+        `cloned`: it was born in the cgroup of `cgroup_fd`, which is then left out.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        raise NotImplementedError
+
+    def open_doors(self) -> list[int]:
+        """Open what a forked child writes to, to join the v1 hierarchies by itself.
+
+        Returns descriptors that the caller closes, in the child by `enter.enter`; none on v2.
+        """
+        return []
+
+    def apply(self, resources: Resources | None, userns: bool = False) -> None:
+        """Write the limits.
+
+        `userns`, a user namespace of the container, changes nothing: device rules hold there too.
+        Only where ocirun itself runs in one, the kernel refuses them, and that is forgiven.
+
+        Raises:
+            SetupError: the kernel refused a value, or a controller that is needed is missing.
+            UnsupportedError: this build or this host cannot do it.
+        """
+        raise NotImplementedError
+
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List what the container may be shown: (controllers, mount point, directory).
+
+        In the order of the mount table; v1 hierarchies only, or the v2 one with no controllers.
+        Only of a cgroup from `new_cgroup`.
+        """
+        return []
+
+    def cgroup_fd(self) -> int | None:
+        """Open the v2 directory for CLONE_INTO_CGROUP; None without one.
+
+        Returns a descriptor the caller closes.
+        """
+        path = self.paths.get("")
+        if not path:
+            return None
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            what = f"opening cgroup {path}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+
+    def is_frozen(self) -> bool:
+        """Tell whether the cgroup was paused itself; one below a paused cgroup counts as not."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Stop every process in the cgroup and below, and wait until they stand still.
+
+        Raises:
+            SetupError: the kernel refused, or they did not stop in time; then they run again.
+        """
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Let the processes run again.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        raise NotImplementedError
+
+    def has_freezer(self) -> bool:
+        """Tell whether `freeze` can work here."""
+        raise NotImplementedError
+
+    def oom_kills(self) -> int:
+        """Count the processes that were killed because the memory limit was reached."""
+        raise NotImplementedError
+
+    def processes(self) -> list[int]:
+        """List the host pids in the cgroup and below, sorted."""
+        for directory in self.directories():
+            return sorted(processes_below(directory))
+        return []
+
+    def kill_all(self) -> None:
+        """Send SIGKILL to every process in the cgroup and below, frozen or not, until none is left.
+
+        Never leaves anything frozen.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        unified = self.paths.get("")
+        if unified and has_file(unified, "cgroup.kill"):
+            self._kill_at_once(unified)
+        pause_s = KILL_PAUSE_S
+        for _ in range(KILL_ROUNDS):
+            if not self.processes():
+                break
+            self._kill_each()
+            time.sleep(pause_s)
+            pause_s *= 2
+
+    def _kill_at_once(self, unified: str) -> None:
+        """Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile."""
+        from ocirun.cgroups.files import set_value
+
+        try:
+            set_value(unified, "cgroup.kill", 1)
+        finally:
+            self._thaw_after_kill()
+
+    def _kill_each(self) -> None:
+        """Freeze so that nobody can fork away, kill, thaw."""
+        try:
+            self._try_to_freeze()
+            for pid in self.processes():
+                kill_one(pid)
+        finally:
+            self._thaw_after_kill()
+
+    def _try_to_freeze(self) -> bool:
+        """Freeze where that works; where the race against forks is lost, kill what can be seen."""
+        try:
+            if self.has_freezer():
+                self.freeze()
+                return True
+        except SetupError:
+            return False
+        return False
+
+    def _thaw_after_kill(self) -> None:
+        """Kernel: v1 freezing holds a killed process back until it is thawed."""
+        if self.has_freezer():
+            self.thaw()
+
+    def remove(self) -> None:
+        """Remove the cgroup with all below it; what is gone already is fine.
+
+        Raises:
+            SetupError: a process is still there after about a second of trying.
+        """
+        remove_directories(self.directories())
+        self.made = []
+
+    def directories(self) -> list[str]:
+        """List the directories, each once: controllers mounted together share one."""
+        return list(dict.fromkeys(self.paths.values()))
+
+    def forgives(self, error: OSError) -> bool:
+        """Tell whether this refusal is one that a rootless container lives with."""
+        return self.rootless and not self.explicit and error.errno in NOT_ALLOWED
+
+
+class NoCgroup(Cgroup):
+    """`--cgroup-manager=disabled`: the container stays where its creator is.
+
+    Limits are not written; that is what was asked for.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__({}, "disabled")
+
+    def _prepare(self, resources: Resources) -> None:
+        """Make nothing."""
+
+    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+        """Stay."""
+
+    def apply(self, resources: Resources | None, userns: bool = False) -> None:
+        """Write nothing."""
+
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List where the container is: in the cgroups of its creator."""
+        from ocirun.cgroups.paths import own_hierarchies, read_table
+
+        return own_hierarchies(read_table())
+
+    def is_frozen(self) -> bool:
+        """Nothing here can be frozen."""
+        return False
+
+    def freeze(self) -> None:
+        """Refuse: there is no cgroup to freeze.
+
+        Raises:
+            SetupError: always.
+        """
+        raise SetupError("freezing the container: it has no cgroup")
+
+    def thaw(self) -> None:
+        """Nothing here can be frozen."""
+
+    def has_freezer(self) -> bool:
+        """Nothing here can be frozen."""
+        return False
+
+    def oom_kills(self) -> int:
+        """Nothing is counted."""
+        return 0
+
+
+def is_in_user_namespace() -> bool:
+    """Tell whether ocirun runs in a user namespace below the first one.
+
+    Source: user_namespaces(7): there alone all ids map to themselves.
+    """
+    try:
+        return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+    except FileNotFoundError:
+        return False  # a kernel without user namespaces
+
+
+def kill_one(host_pid: int) -> None:
+    """Send SIGKILL; a process that is gone is fine.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    try:
+        os.kill(host_pid, SIGKILL)
+    except OSError as error:
+        if error.errno != ESRCH:
+            what = f"killing process {host_pid}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error

@@ -1,0 +1,94 @@
+"""Which cgroups this host has, and the object that drives them.
+
+Four layouts: v1 (one tree for each controller), v2 (one tree), hybrid (v1 with a v2 tree beside
+it, driven as v1) and none.
+"""
+
+from __future__ import annotations
+
+from ocirun.cgroups.paths import USUAL_ROOT, read_table
+from ocirun.errors import Problem, UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.cgroups.paths import Table
+
+
+def layout(table: Table | None = None) -> str:
+    """Name the layout of the host: "v1", "v2", "hybrid" or "none".
+
+    A v2 tree at /sys/fs/cgroup itself decides: v1 trees elsewhere then belong to somebody else.
+    """
+    mounts = (table or read_table()).mounts
+    if any(mount.version == 2 and mount.point == USUAL_ROOT for mount in mounts):
+        return "v2"
+    versions = {mount.version for mount in mounts}
+    if versions == {1, 2}:
+        return "hybrid"
+    return {1: "v1", 2: "v2"}[versions.pop()] if versions else "none"
+
+
+def new_cgroup(
+    cgroups_path: str | None,
+    container_id: str,
+    manager: str,
+    *,
+    rootless: bool = False,
+    table: Table | None = None,
+) -> Cgroup:
+    """Choose where a new container's cgroup will be; nothing is made yet.
+
+    `cgroups_path` is linux.cgroupsPath, `manager` "cgroupfs", "systemd" or "disabled". `table` is
+    what the host has mounted, read from /proc when it is not given. A host without any cgroups
+    gives a cgroup without paths, which refuses limits when they are applied.
+
+    Raises:
+        UnsupportedError: `manager` is "systemd".
+    """
+    if manager == "disabled":
+        from ocirun.cgroups.cgroup import NoCgroup
+
+        return NoCgroup()
+    _refuse_systemd(manager)
+    table = table or read_table()
+    explicit = bool(cgroups_path)
+    if layout(table) == "v2":
+        from ocirun.cgroups.paths import v2_path
+        from ocirun.cgroups.v2.tree import UnifiedTree
+
+        path = v2_path(table, cgroups_path or "", container_id)
+        return UnifiedTree({"": path}, table=table, rootless=rootless, explicit=explicit)
+    from ocirun.cgroups.paths import v1_paths
+    from ocirun.cgroups.v1.tree import SplitTree
+
+    paths = v1_paths(table, cgroups_path or "", container_id)
+    return SplitTree(paths, table=table, rootless=rootless, explicit=explicit)
+
+
+def known_cgroup(paths: dict[str, str], manager: str) -> Cgroup:
+    """Take up the cgroup of a container that exists, from what its record says.
+
+    Nothing is read from the host: only the paths decide.
+
+    Raises:
+        UnsupportedError: `manager` is "systemd".
+    """
+    if manager == "disabled":
+        from ocirun.cgroups.cgroup import NoCgroup
+
+        return NoCgroup()
+    _refuse_systemd(manager)
+    if list(paths) == [""]:
+        from ocirun.cgroups.v2.tree import UnifiedTree
+
+        return UnifiedTree(dict(paths))
+    from ocirun.cgroups.v1.tree import SplitTree
+
+    return SplitTree(dict(paths))
+
+
+def _refuse_systemd(manager: str) -> None:
+    if manager == "systemd":
+        words = "the systemd cgroup manager is not supported yet"
+        raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")

@@ -1,0 +1,130 @@
+"""Device rules, boiled down: what is allowed to begin with, and the exceptions from it.
+
+config.json has a list in which the last match wins; the kernel's v1 device cgroup keeps a default
+and a set of exceptions, and so does a v2 program if it is to be short. `Verdicts` is that form.
+
+Source: runtime-spec config-linux.md#allowed-device-list; kernel admin-guide/cgroup-v1/devices.rst.
+"""
+
+from __future__ import annotations
+
+from ocirun.errors import SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Final
+
+    # type "b" or "c", major, minor; ANY for every number
+    Key = tuple[str, int, int]
+
+ANY: Final = -1
+READ, WRITE, MKNOD = 1, 2, 4
+EVERYTHING: Final = READ | WRITE | MKNOD
+LETTERS: Final = (("r", READ), ("w", WRITE), ("m", MKNOD))
+
+
+class Verdicts:
+    """A default, and where it does not hold.
+
+    `allows` is the default. `exceptions` has the access bits that are decided the other way,
+    never 0, by device.
+    """
+
+    __slots__ = ("allows", "exceptions")
+
+    def __init__(self, *, allows: bool = False) -> None:
+        self.allows = allows
+        self.exceptions: dict[Key, int] = {}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Verdicts):
+            return NotImplemented
+        return (self.allows, self.exceptions) == (other.allows, other.exceptions)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, never a key
+
+    def decide(self, allow: bool, key: Key, access: int) -> None:
+        """Apply one more rule about one device, or all of one type, major or minor.
+
+        Raises:
+            SetupError: a part would have to be cut out of a wider exception; the kernel cannot.
+        """
+        if allow != self.allows:
+            if access:
+                self.exceptions[key] = self.exceptions.get(key, 0) | access
+            return
+        for other, bits in list(self.exceptions.items()):
+            if not (bits & access and _overlap(key, other)):
+                continue
+            if not _covers(key, other):
+                words = "cannot punch a hole into the wider rule"
+                rule, wider = text(key, access), text(other, bits)
+                raise SetupError(f"device rule {rule!r}: {words} {wider!r}")
+            if left := bits & ~access:
+                self.exceptions[other] = left
+            else:
+                del self.exceptions[other]
+
+    def decide_all(self, allow: bool) -> None:
+        """Apply a rule of type `a`: everything before it is forgotten."""
+        self.allows = allow
+        self.exceptions.clear()
+
+
+def verdicts_of(rules: Iterable[Mapping[str, object]]) -> Verdicts:
+    """Boil down rules of the form of linux.resources.devices, starting from "nothing is allowed".
+
+    A missing type is `a`; a missing or negative number is every number. A missing access denies
+    all or allows nothing.
+
+    Raises:
+        SetupError: a rule is about something that is not a device, or cannot be kept.
+    """
+    verdicts = Verdicts()
+    for rule in rules:
+        allow = bool(rule.get("allow"))
+        kind = rule.get("type") or "a"
+        if kind == "a":
+            verdicts.decide_all(allow)
+            continue
+        if kind not in ("b", "c", "u"):
+            raise SetupError(f"device rule of type {kind!r}: only a, b and c can be limited")
+        key = ("b" if kind == "b" else "c", _number(rule.get("major")), _number(rule.get("minor")))
+        verdicts.decide(allow, key, bits_of(rule.get("access"), 0 if allow else EVERYTHING))
+    return verdicts
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else ANY
+
+
+def bits_of(access: object, missing: int = 0) -> int:
+    """Read `rwm` letters; `missing` is what an empty or absent text means."""
+    if not isinstance(access, str) or not access:
+        return missing
+    return sum(bit for letter, bit in LETTERS if letter in access)
+
+
+def text(key: Key, access: int) -> str:
+    """Write a rule as the kernel reads it: `c 1:3 rwm`, `b 8:* r`."""
+    kind, major, minor = key
+    letters = "".join(letter for letter, bit in LETTERS if access & bit)
+    return f"{kind} {_star(major)}:{_star(minor)} {letters}"
+
+
+def _star(number: int) -> str:
+    return "*" if number == ANY else str(number)
+
+
+def _overlap(one: Key, other: Key) -> bool:
+    return one[0] == other[0] and all(
+        mine == theirs or ANY in (mine, theirs)
+        for mine, theirs in zip(one[1:], other[1:], strict=True)
+    )
+
+
+def _covers(wide: Key, narrow: Key) -> bool:
+    return wide[0] == narrow[0] and all(
+        mine in (ANY, theirs) for mine, theirs in zip(wide[1:], narrow[1:], strict=True)
+    )

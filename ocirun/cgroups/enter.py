@@ -1,0 +1,32 @@
+"""The child's half of joining: step into the v1 hierarchies without making the kernel wait.
+
+Kernel: when one process moves another (`cgroup.procs`), the kernel first waits until no CPU is in
+the middle of a fork: an RCU grace period, 5 to 20 ms on a machine that was idle. A thread that
+moves only itself (`0` into `tasks`) needs no such wait, and neither does being born in the right
+place (CLONE_INTO_CGROUP, v2). Measured here: 1.5 ms instead of 10 to 17 for ten hierarchies,
+the fork included.
+
+Source: kernel kernel/cgroup/cgroup.c, cgroup_procs_write_start; clone(2), CLONE_INTO_CGROUP.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def enter(doors: list[int]) -> None:
+    """Move the calling thread into each cgroup, and close the doors.
+
+    `doors` are the descriptors of `Cgroup.open_doors`, inherited over the fork. The caller has
+    only one thread, or the others stay behind. The kernel checks the rights of who opened the
+    doors, so this also works after entering a user namespace.
+
+    Raises:
+        OSError: as write(2) says; the doors are closed anyway.
+    """
+    try:
+        for door in doors:
+            os.write(door, b"0")
+    finally:
+        for door in doors:
+            os.close(door)

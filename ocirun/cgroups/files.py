@@ -1,0 +1,264 @@
+"""Files of a cgroup directory: small texts, one system call each to read or to write.
+
+Everything here takes the directory as an absolute path of the host. A cgroup's file is opened,
+read or written once, and closed: the kernel parses one write as one request.
+
+Source: kernel admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1/cgroups.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from errno import EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
+
+from ocirun.errors import SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+READ_SIZE = 65536
+JOIN_TRIES = 5
+JOIN_PAUSE_S = 0.03
+REMOVE_TRIES = 12
+REMOVE_PAUSE_S = 0.000_25  # doubled each time: about a second in all
+
+
+def read_text(path: str) -> str:
+    """Read a whole small file.
+
+    Raises:
+        OSError: as open(2) and read(2) say.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(fd, READ_SIZE)
+        if len(data) < 4096:  # one page is what the kernel hands out at once
+            return os.fsdecode(data)
+        parts = [data]
+        while data := os.read(fd, READ_SIZE):
+            parts.append(data)
+        return os.fsdecode(b"".join(parts))
+    finally:
+        os.close(fd)
+
+
+def write_text(path: str, text: str) -> None:
+    """Write `text` with one write(2), as the kernel wants a cgroup's value.
+
+    Raises:
+        OSError: as open(2) and write(2) say.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, os.fsencode(text))
+    finally:
+        os.close(fd)
+
+
+def set_value(directory: str, name: str, value: str | int) -> None:
+    """Set one limit: write `value` to the file `name`.
+
+    Raises:
+        SetupError: the kernel refused; says the file, the value and the kernel's word. Its cause
+            is the OSError.
+    """
+    try:
+        write_text(f"{directory}/{name}", str(value))
+    except OSError as error:
+        raise refused(directory, name, value, error) from error
+
+
+def set_lines(directory: str, name: str, lines: Iterable[str]) -> None:
+    """Write several requests to one file, one write(2) each.
+
+    Raises:
+        SetupError: as `set_value`.
+    """
+    for line in lines:
+        set_value(directory, name, line)
+
+
+def refused(directory: str, name: str, value: str | int, error: OSError) -> SetupError:
+    """Say which value of which file the kernel refused; the caller raises it."""
+    what = f"setting {directory}/{name} to {str(value)!r}: {kernel_words(error)}"
+    return SetupError(what, error.errno or 0)
+
+
+def read_value(directory: str, name: str) -> str:
+    """Read one value, without the line end.
+
+    Raises:
+        OSError: as open(2) and read(2) say.
+    """
+    return read_text(f"{directory}/{name}").rstrip("\n")
+
+
+def read_counter(directory: str, name: str, key: str) -> int:
+    """Read the number after `key` of a file of `key number` lines; 0 where there is none.
+
+    Raises:
+        OSError: as open(2) and read(2) say, but a missing file counts as 0.
+    """
+    try:
+        text = read_text(f"{directory}/{name}")
+    except FileNotFoundError:
+        return 0
+    for line in text.splitlines():
+        word, _, number = line.partition(" ")
+        if word == key:
+            return int(number)
+    return 0
+
+
+def has_file(directory: str, name: str) -> bool:
+    """Tell whether this kernel offers the file `name`."""
+    return os.access(f"{directory}/{name}", os.F_OK)
+
+
+def join_directory(directory: str, name: str, host_pid: int) -> None:
+    """Move the process into the cgroup through its file `name` (`cgroup.procs` or `tasks`).
+
+    Kernel: EINVAL may mean that the process is not yet fully born (TASK_NEW), so it is tried again.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    for tries_left in range(JOIN_TRIES - 1, -1, -1):
+        try:
+            write_text(f"{directory}/{name}", str(host_pid))
+        except OSError as error:
+            if error.errno == EINVAL and tries_left:
+                time.sleep(JOIN_PAUSE_S)
+                continue
+            what = f"adding process {host_pid} to cgroup {directory}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+        return
+
+
+def make_directories(directory: str, top: str, made: list[str]) -> bool:
+    """Make the cgroup `directory` and what lacks between it and `top`, the mount point.
+
+    Appends each directory it made to `made`, outermost first. Returns whether `directory` itself
+    is new. Another runtime may remove a shared parent between our two calls: tried again.
+
+    Raises:
+        OSError: as mkdir(2) says.
+    """
+    for _ in range(JOIN_TRIES):
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            parent = directory.rpartition("/")[0]
+            if len(parent) < len(top):
+                raise
+            make_directories(parent, top, made)
+        else:
+            made.append(directory)
+            return True
+    os.mkdir(directory, 0o755)
+    made.append(directory)
+    return True
+
+
+def directories_below(directory: str) -> list[str]:
+    """List the cgroups below `directory`, parents first; gone ones are left out."""
+    found: list[str] = []
+    waiting = [directory]
+    while waiting:
+        current = waiting.pop()
+        try:
+            with os.scandir(current) as entries:
+                children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno in (ENOENT, ENODEV):
+                continue
+            raise
+        found += children
+        waiting += children
+    return found
+
+
+def processes_in(directory: str) -> list[int]:
+    """Read the host pids of one cgroup; a cgroup that is gone has none.
+
+    Kernel: in a threaded cgroup `cgroup.procs` cannot be read (EOPNOTSUPP): its threads are told
+    instead.
+    """
+    try:
+        text = read_text(f"{directory}/cgroup.procs")
+    except OSError as error:
+        if error.errno == EOPNOTSUPP:
+            text = read_text(f"{directory}/cgroup.threads")
+        elif error.errno in (ENOENT, ENODEV):
+            return []
+        else:
+            raise
+    return [int(word) for word in text.split()]
+
+
+def processes_below(directory: str) -> list[int]:
+    """Read the host pids of a cgroup and of all cgroups below it."""
+    pids = processes_in(directory)
+    for child in directories_below(directory):
+        pids += processes_in(child)
+    return pids
+
+
+def remove_directories(directories: Iterable[str]) -> None:
+    """Remove cgroups with all that is below them, by rmdir(2) alone; gone ones are fine.
+
+    A process that is just dying keeps its cgroup busy for a moment, so busy ones are tried again
+    with doubling pauses, for about a second in all.
+
+    Raises:
+        SetupError: one is still busy, or the kernel refused for another reason.
+    """
+    remaining = list(directories)
+    pause_s = REMOVE_PAUSE_S
+    for tries_left in range(REMOVE_TRIES - 1, -1, -1):
+        busy: list[str] = []
+        for directory in remaining:
+            try:
+                if not _remove(directory):
+                    busy.append(directory)
+            except OSError as error:
+                what = f"removing cgroup {directory}: {kernel_words(error)}"
+                raise SetupError(what, error.errno or 0) from error
+        if not busy:
+            return
+        remaining = busy
+        if tries_left:
+            time.sleep(pause_s)
+            pause_s *= 2
+    words = os.strerror(EBUSY).lower()
+    raise SetupError(f"removing cgroup {', '.join(remaining)}: {words}", EBUSY)
+
+
+def _remove(directory: str) -> bool:
+    """Remove one cgroup and those below it; False when something is busy."""
+    if _rmdir(directory):
+        return True
+    # Order: children after parents in the list, so backwards is depth first.
+    below = directories_below(directory)
+    if not below:
+        return False
+    for child in reversed(below):
+        if not _rmdir(child):
+            return False
+    return _rmdir(directory)
+
+
+def _rmdir(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno in (ENOENT, ENODEV):
+            return True
+        if error.errno == EBUSY:
+            return False
+        raise
+    return True

@@ -1,0 +1,103 @@
+"""Which devices may be used: v1, a default and exceptions kept by the kernel.
+
+The kernel's present state is read, and only what differs is written: rules that stay are never
+taken away in between, so that a running container does not lose a device for a moment.
+
+Source: runtime-spec config-linux.md#allowed-device-list; kernel admin-guide/cgroup-v1/devices.rst.
+"""
+
+from __future__ import annotations
+
+from ocirun.cgroups.devicerules import ANY, EVERYTHING, Verdicts, bits_of, text, verdicts_of
+from ocirun.cgroups.files import read_text, set_value
+from ocirun.errors import SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Resources
+
+LIST: Final = "devices.list"
+ALLOW: Final = "devices.allow"
+DENY: Final = "devices.deny"
+
+
+def wants(resources: Resources) -> bool:  # noqa: ARG001
+    """Say yes: even without rules in the config nothing is allowed but the implied devices."""
+    return True
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Make the kernel's state what the config's rules and then the implied ones say.
+
+    Raises:
+        SetupError: a rule was refused, cannot be kept on v1, or the kernel made something else
+            of it.
+    """
+    from ocirun.spec.devices import DEFAULT_RULES
+
+    target = verdicts_of([*(resources.get("devices") or ()), *DEFAULT_RULES])
+    current = read_verdicts(directory)
+    if current == target:
+        return
+    for file, line in transition(current, target):
+        set_value(directory, file, line)
+    result = read_verdicts(directory)
+    # Security: a rule that did not take must not pass for one that did. Where all is allowed the
+    # kernel does not show the exceptions, so only the default can be compared.
+    if result.allows != target.allows or not (target.allows or result == target):
+        raise SetupError(f"setting the device rules of {directory}: the kernel kept other ones")
+
+
+def read_verdicts(directory: str) -> Verdicts:
+    """Read what the kernel holds now.
+
+    Kernel: while the default is "allowed", `devices.list` is one line, `a *:* rwm`, and exceptions
+    stay hidden.
+
+    Raises:
+        SetupError: the list cannot be read.
+    """
+    try:
+        return parse_list(read_text(f"{directory}/{LIST}"))
+    except OSError as error:
+        what = f"reading {directory}/{LIST}: {kernel_words(error)}"
+        raise SetupError(what, error.errno or 0) from error
+
+
+def parse_list(lines: str) -> Verdicts:
+    """Read the text of `devices.list`: lines like `c 1:3 rwm` and `b *:* m`."""
+    verdicts = Verdicts()
+    for line in lines.splitlines():
+        kind, numbers, access = line.split()
+        if kind == "a":
+            verdicts.decide_all(True)
+            continue
+        major, _, minor = numbers.partition(":")
+        verdicts.decide(True, (kind, _number(major), _number(minor)), bits_of(access))
+    return verdicts
+
+
+def _number(word: str) -> int:
+    return ANY if word == "*" else int(word)
+
+
+def transition(current: Verdicts, target: Verdicts) -> list[tuple[str, str]]:
+    """List the writes (file, line) that lead from one state to the other, as few as there are.
+
+    `a` empties the kernel's exceptions and sets the default, so it is used only to change that.
+    """
+    opposite, same = (DENY, ALLOW) if target.allows else (ALLOW, DENY)
+    writes: list[tuple[str, str]] = []
+    held = current.exceptions
+    if current.allows != target.allows:
+        writes.append((same, "a"))
+        held = {}
+    for key, bits in held.items():
+        if extra := bits & ~target.exceptions.get(key, 0) & EVERYTHING:
+            writes.append((same, text(key, extra)))
+    for key, bits in target.exceptions.items():
+        if lacking := bits & ~held.get(key, 0) & EVERYTHING:
+            writes.append((opposite, text(key, lacking)))
+    return writes

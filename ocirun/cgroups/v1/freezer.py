@@ -1,0 +1,94 @@
+"""Pause and resume a v1 cgroup.
+
+Source: kernel admin-guide/cgroup-v1/freezer-subsystem.rst.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ocirun.cgroups.files import read_value, set_value
+from ocirun.errors import SetupError, kernel_words
+
+STATE = "freezer.state"
+TRIES = 500
+THAW_EVERY = 50
+PAUSE_S = 0.000_02
+LONGEST_PAUSE_S = 0.002
+KICK_S = 0.01
+
+
+def freeze(directory: str) -> None:
+    """Freeze and wait until every process stands still.
+
+    Kernel: a cgroup in which processes keep forking, or whose parent's freezing is in progress,
+    stays FREEZING; asking again helps, and now and then a thaw does.
+
+    Raises:
+        SetupError: refused, or still not frozen after all tries; it is thawed then.
+    """
+    frozen = False
+    pause_s = PAUSE_S
+    try:
+        for count in range(1, TRIES + 1):
+            set_value(directory, STATE, "FROZEN")
+            if _state(directory) == "FROZEN":
+                frozen = True
+                return
+            if count % THAW_EVERY == 0:
+                set_value(directory, STATE, "THAWED")
+                time.sleep(KICK_S)
+                pause_s = PAUSE_S
+            else:
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+    finally:
+        if not frozen:
+            thaw(directory)
+    raise SetupError(f"freezing cgroup {directory}: its processes do not stand still")
+
+
+def thaw(directory: str) -> None:
+    """Let the processes run again; a cgroup that is gone needs nothing.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    try:
+        set_value(directory, STATE, "THAWED")
+    except SetupError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+
+
+def is_frozen(directory: str) -> bool:
+    """Tell whether this very cgroup is frozen, waiting while it is on its way.
+
+    Kernel: `freezer.self_freezing` is 0 when only a parent was frozen. A cgroup that is gone is
+    not frozen; a kernel without that file means what the state says.
+
+    Raises:
+        SetupError: the state cannot be read.
+    """
+    try:
+        state = _state(directory)
+        pause_s = PAUSE_S
+        while state == "FREEZING":
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            state = _state(directory)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        what = f"reading {directory}/{STATE}: {kernel_words(error)}"
+        raise SetupError(what, error.errno or 0) from error
+    if state != "FROZEN":
+        return False
+    try:
+        return read_value(directory, "freezer.self_freezing") == "1"
+    except FileNotFoundError:
+        return True
+
+
+def _state(directory: str) -> str:
+    return read_value(directory, STATE)

@@ -1,0 +1,85 @@
+"""How much memory and swap: v1, where the second limit is the sum of both.
+
+Source: runtime-spec config-linux.md#memory; kernel admin-guide/cgroup-v1/memory.rst.
+"""
+
+from __future__ import annotations
+
+from errno import EBUSY
+
+from ocirun.cgroups.files import has_file, read_value, set_value
+from ocirun.errors import SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Resources
+
+LIMIT: Final = "memory.limit_in_bytes"
+SUM_LIMIT: Final = "memory.memsw.limit_in_bytes"
+KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller")
+
+
+def wants(resources: Resources) -> bool:
+    """Tell whether memory is limited; zeros are "not set", kernel and kernelTCP are ignored."""
+    memory = resources.get("memory") or {}
+    return _swappiness(resources) is not None or any(memory.get(key) for key in KEYS)
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Write the limits, bytes, -1 for none.
+
+    Raises:
+        SetupError: the kernel refused a value, or swappiness is not a percentage.
+    """
+    memory = resources.get("memory") or {}
+    _set_limits(directory, memory.get("limit") or 0, memory.get("swap") or 0)
+    if reservation := memory.get("reservation"):
+        set_value(directory, "memory.soft_limit_in_bytes", reservation)
+    if memory.get("disableOOMKiller"):
+        set_value(directory, "memory.oom_control", 1)
+    swappiness = _swappiness(resources)
+    if swappiness is not None:
+        _set_swappiness(directory, swappiness)
+
+
+def _swappiness(resources: Resources) -> int | None:
+    """Read the percentage; Docker says -1, also as an unsigned number, for "not set"."""
+    swappiness = (resources.get("memory") or {}).get("swappiness")
+    return None if swappiness in (None, -1, 2**64 - 1) else swappiness
+
+
+def _set_limits(directory: str, limit: int, swap: int) -> None:
+    """Order: the sum may never be below the memory limit, so the one that grows goes first."""
+    if limit == -1 and not swap and has_file(directory, SUM_LIMIT):
+        swap = -1
+    swap_first = False
+    if limit and swap:
+        swap_first = swap == -1 or int(read_value(directory, LIMIT)) < swap
+    if swap_first:
+        set_value(directory, SUM_LIMIT, swap)
+    if limit:
+        _set_limit(directory, limit)
+    if swap and not swap_first:
+        set_value(directory, SUM_LIMIT, swap)
+
+
+def _set_limit(directory: str, limit: int) -> None:
+    try:
+        set_value(directory, LIMIT, limit)
+    except SetupError as error:
+        if error.errno != EBUSY:
+            raise
+        # Kernel: what is used now cannot be pushed out, so a smaller limit cannot hold.
+        usage = read_value(directory, "memory.usage_in_bytes")
+        peak = read_value(directory, "memory.max_usage_in_bytes")
+        words = f"(current usage: {usage}, peak usage: {peak})"
+        raise SetupError(f"unable to set memory limit to {limit} {words}", EBUSY) from error
+
+
+def _set_swappiness(directory: str, swappiness: int) -> None:
+    if swappiness > 100:
+        words = "(valid range is 0-100)"
+        raise SetupError(f"invalid memory swappiness value: {swappiness} {words}")
+    set_value(directory, "memory.swappiness", swappiness)

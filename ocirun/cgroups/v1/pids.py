@@ -1,0 +1,33 @@
+"""How many processes and threads: v1.
+
+Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v1/pids.rst.
+"""
+
+from __future__ import annotations
+
+from ocirun.cgroups.files import set_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.shapes import Resources
+
+
+def wants(resources: Resources) -> bool:
+    """Tell whether a limit is given; an absent one leaves the file alone."""
+    pids = resources.get("pids")
+    return pids is not None and pids.get("limit") is not None
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Write the limit.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    if pids := resources.get("pids"):
+        set_value(directory, "pids.max", limit_text(pids["limit"]))
+
+
+def limit_text(limit: int) -> str:
+    """Say the limit as the kernel reads it: below 0 is none; 0 becomes 1, the least that runs."""
+    return "max" if limit < 0 else str(limit or 1)

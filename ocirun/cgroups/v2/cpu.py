@@ -1,0 +1,84 @@
+"""How much CPU time: v2.
+
+Real-time limits have no counterpart here and are left out, as runc does.
+
+Source: runtime-spec config-linux.md#cpu; kernel admin-guide/cgroup-v2.rst, cpu.weight, cpu.max.
+"""
+
+from __future__ import annotations
+
+from errno import EINVAL
+
+from ocirun.cgroups.files import set_value
+from ocirun.errors import SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Resources
+
+KEYS: Final = ("shares", "quota", "period", "burst")
+USUAL_PERIOD_US: Final = 100_000
+LEAST_SHARES, MOST_SHARES = 2, 262_144
+LEAST_WEIGHT, MOST_WEIGHT = 1, 10_000
+
+
+def wants(resources: Resources) -> bool:
+    """Tell whether CPU time is shared out or limited; zeros are "not set"."""
+    cpu = resources.get("cpu") or {}
+    return cpu.get("idle") is not None or any(cpu.get(key) for key in KEYS)
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Write idle, weight and bandwidth (µs).
+
+    Raises:
+        SetupError: the kernel refused a value.
+    """
+    cpu = resources.get("cpu") or {}
+    # Order: an idle cgroup's weight cannot be changed, so leaving idle comes before the weight.
+    idle = cpu.get("idle")
+    if idle is not None:
+        set_value(directory, "cpu.idle", idle)
+    if shares := cpu.get("shares"):
+        set_value(directory, "cpu.weight", weight_of(shares))
+    _set_bandwidth(directory, cpu.get("period"), cpu.get("quota"), cpu.get("burst"))
+
+
+def weight_of(shares: int) -> int:
+    """Convert v1 shares (2 to 262144, 1024 usual) to a v2 weight (1 to 10000, 100 usual).
+
+    A curve through the ends and the middle of both ranges, so that the usual value of one is the
+    usual value of the other: 2→1, 1024→100, 262144→10000. This is the one place where a limit
+    passes through a float: the result is small, and exact at those points.
+
+    Source: kernel admin-guide/cgroup-v2.rst, cpu.weight; runc since 1.3.2, crun since 1.23.
+    """
+    if shares <= LEAST_SHARES:
+        return LEAST_WEIGHT
+    if shares >= MOST_SHARES:
+        return MOST_WEIGHT
+    from math import ceil, log2  # only this needs it
+
+    length = log2(shares)
+    return ceil(10 ** ((length * length + 125 * length) / 612 - 7 / 34))
+
+
+def _set_bandwidth(
+    directory: str, period: int | None, quota: int | None, burst: int | None
+) -> None:
+    """Order: the burst is refused while the old quota does not hold it; then once more."""
+    burst_again = False
+    if burst:
+        try:
+            set_value(directory, "cpu.max.burst", burst)
+        except SetupError as error:
+            if error.errno != EINVAL or not quota:
+                raise
+            burst_again = True
+    if quota or period:
+        most = quota if quota and quota > 0 else "max"
+        set_value(directory, "cpu.max", f"{most} {period or USUAL_PERIOD_US}")
+    if burst and burst_again:
+        set_value(directory, "cpu.max.burst", burst)

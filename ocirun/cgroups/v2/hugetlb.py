@@ -1,0 +1,31 @@
+"""How many huge pages: v2.
+
+Source: runtime-spec config-linux.md#huge-page-limits; kernel admin-guide/cgroup-v2.rst, hugetlb.
+"""
+
+from __future__ import annotations
+
+from ocirun.cgroups.files import has_file, set_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.shapes import Resources
+
+
+def wants(resources: Resources) -> bool:
+    """Tell whether huge pages of any size are limited."""
+    return bool(resources.get("hugepageLimits"))
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Write each size's limit in bytes: on pages in use, and on reserved ones where known.
+
+    Raises:
+        SetupError: the kernel refused, or has no pages of that size.
+    """
+    for limit in resources.get("hugepageLimits") or ():
+        prefix = f"hugetlb.{limit['pageSize']}"
+        set_value(directory, f"{prefix}.max", limit["limit"])
+        # Kernel: reservations are counted from 5.7.
+        if has_file(directory, f"{prefix}.rsvd.max"):
+            set_value(directory, f"{prefix}.rsvd.max", limit["limit"])

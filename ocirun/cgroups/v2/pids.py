@@ -1,0 +1,29 @@
+"""How many processes and threads: v2.
+
+Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v2.rst, pids.max.
+"""
+
+from __future__ import annotations
+
+from ocirun.cgroups.files import set_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.shapes import Resources
+
+
+def wants(resources: Resources) -> bool:
+    """Tell whether a limit is given; an absent one leaves the file alone."""
+    pids = resources.get("pids")
+    return pids is not None and pids.get("limit") is not None
+
+
+def apply(directory: str, resources: Resources) -> None:
+    """Write the limit: below 0 is none; 0 becomes 1, the least that runs.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    if pids := resources.get("pids"):
+        limit = pids["limit"]
+        set_value(directory, "pids.max", "max" if limit < 0 else limit or 1)

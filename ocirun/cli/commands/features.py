@@ -1,0 +1,18 @@
+"""`ocirun features`: what this runtime can do, for programs."""
+
+from __future__ import annotations
+
+from ocirun.cli.output import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+
+def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
+    """Print the features document, four blanks deep as runc does."""
+    from ocirun.spec.jsontext import indented
+    from ocirun.spec.supported import features
+
+    write(indented(features(), "    ") + "\n")
+    return 0

@@ -1,0 +1,21 @@
+"""`ocirun kill`: a signal for a container."""
+
+from __future__ import annotations
+
+from ocirun.container.kill import kill, signal_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+
+def run(call: Call) -> int:
+    """Send the signal; TERM when none is named."""
+    signal = signal_number(call.words[1] if len(call.words) > 1 else "SIGTERM")
+    store, everyone = call.store(), call.flag("all")
+    if not call.flag("regex"):
+        kill(store, call.words[0], signal, everyone)
+        return 0
+    from ocirun.cli.matching import for_each  # cold: crun's --regex
+
+    return for_each(call, store, lambda name: kill(store, name, signal, everyone))

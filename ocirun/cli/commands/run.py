@@ -1,0 +1,27 @@
+"""`ocirun run`: create and start, and stay until it ends unless detached."""
+
+from __future__ import annotations
+
+from ocirun.cli.commands.create import creation
+from ocirun.container.run import run as run_container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+
+def run(call: Call) -> int:
+    """Run the container named by the call; return its exit status, 128+n when a signal ended it."""
+    status, failures = run_container(
+        call.store(),
+        call.words[0],
+        creation(call),
+        detach=call.flag("detach"),
+        keep=call.flag("keep"),
+        subreaper=not call.flag("no-subreaper"),
+    )
+    if failures:
+        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
+
+        warn_all(call.settings, failures)
+    return status

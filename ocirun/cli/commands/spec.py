@@ -1,0 +1,53 @@
+"""`ocirun spec`: a config.json to start from."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, UsageError, doing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+
+def run(call: Call) -> int:
+    """Write the file, tab-indented; never over an existing one."""
+    from ocirun.cgroups.choose import layout
+    from ocirun.spec.default import default_config
+    from ocirun.spec.jsontext import indented
+
+    config = default_config(
+        rootless=call.flag("rootless"),
+        cgroup_v2=layout() == "v2",
+        uid=os.geteuid(),
+        gid=os.getegid(),
+    )
+    _write_new(
+        call.text("bundle") or ".", call.text("file") or "config.json", indented(config, "\t")
+    )
+    return 0
+
+
+def _write_new(bundle: str, name: str, text: str) -> None:
+    """Create `bundle`/`name` holding `text`, mode 0666 less the umask.
+
+    Raises:
+        UsageError: the file is there already.
+        SetupError: the kernel refused.
+    """
+    with doing(f"chdir {bundle}"):
+        bundle_fd = os.open(bundle, os.O_DIRECTORY | os.O_PATH | os.O_CLOEXEC)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with doing(f"open {name}"):
+            fd = os.open(name, flags, 0o666, dir_fd=bundle_fd)
+    except SetupError as error:
+        if isinstance(error.__cause__, FileExistsError):
+            raise UsageError(f"File {name} exists. Remove it first") from error
+        raise
+    finally:
+        os.close(bundle_fd)
+    with os.fdopen(fd, "wb") as file, doing(f"writing {name}"):
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.flush()

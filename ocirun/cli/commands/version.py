@@ -1,0 +1,39 @@
+"""`ocirun --version`: lines that callers take apart by their prefix.
+
+go-runc wants its first line to begin "runc version " and leaves its fields empty otherwise, without
+an error; Docker takes name and version from the last line holding the word "version" and the commit
+from "commit:"; podman and CRI-O show the text as it is. So the first line names us, as crun's and
+youki's do, no other line says "version", and nobody is told that we are runc.
+
+Source: go-runc parseVersion; moby daemon/info_unix.go parseRuntimeVersion; podman oci_conmon.go.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ocirun import __version__
+from ocirun.cli.output import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+SPEC_VERSION = "1.3.0"
+
+
+def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
+    """Print the version."""
+    write(version_text())
+    return 0
+
+
+def version_text() -> str:
+    """Return the lines of --version."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return (
+        f"ocirun version {__version__}\n"
+        f"commit: v{__version__}\n"
+        f"spec: {SPEC_VERSION}\n"
+        f"python: {python}\n"
+    )

@@ -1,0 +1,145 @@
+"""Someone typed a command: read it, load its verb, act, leave.
+
+Every invocation comes through `main`; a runtime verb loads this module, the table, the reader and
+its own command, nothing else of `cli`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from ocirun.cli.parse import parse
+from ocirun.errors import UsageError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from ocirun.cli.parse import Call
+
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC
+
+
+def main() -> NoReturn:
+    """Run the command line in `sys.argv` and end the process with its exit status.
+
+    It leaves through `os._exit`: taking the interpreter down costs a millisecond, and nothing
+    here waits to be finalised.
+    """
+    gc.disable()  # a verb lives for milliseconds; what it drops is returned with the process
+    status = act(sys.argv[1:])
+    os._exit(status)
+
+
+def act(words: Sequence[str]) -> int:
+    """Run the command line `words`; return its exit status, every failure already reported."""
+    verb = ""
+    settings: dict[str, object] | None = None
+    try:
+        if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+            _plug_stdio()
+        call = parse(words)
+        if call is None:
+            call = _ask_typer(words)
+            if call is None:
+                return 0
+        settings = call.settings
+        check_settings(settings)
+        verb = call.verb
+        module = __import__(f"ocirun.cli.commands.{verb}", None, None, ("run",))
+        status: int = module.run(call)
+    except BaseException as error:  # noqa: BLE001  # the last place that can still say a sentence
+        from ocirun.cli.report import failure, settings_of  # cold: something went wrong
+
+        return failure(error, verb, settings if settings is not None else settings_of(words))
+    return status
+
+
+def _ask_typer(words: Sequence[str]) -> Call | None:
+    """Have typer read what the quick reader left; None: it has answered, as with --help.
+
+    Raises:
+        UsageError: the command line is wrong, or typer is not there to say what is.
+    """
+    try:
+        from ocirun.cli.app import read  # cold: help, a usage error, completion
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("ocirun"):
+            raise
+        raise UsageError(
+            f"the command line needs explaining, but the Python package {error.name} is missing"
+        ) from error
+    return read(words)
+
+
+def check_settings(settings: dict[str, object]) -> None:
+    """Refuse global options that cannot be meant, and make their paths absolute.
+
+    Order: before anything is done, and before anything changes directory: the root and the log
+    are relative to where the caller stands.
+
+    Raises:
+        UsageError: a value is not one of those known, or the log file cannot be opened.
+    """
+    root = settings["root"]
+    if root is not None:
+        if not root:  # a script's unset variable, and not a wish for the default or for here
+            raise UsageError("Option --root argument should not be empty")
+        settings["root"] = root = os.path.abspath(str(root))
+        if root == "/":
+            raise UsageError("Option --root argument should not be set to /")
+    if settings["log-format"] not in {"text", "json"}:
+        raise UsageError(f"invalid log-format: {settings['log-format']}")
+    level = settings["log-level"]
+    if level:
+        if level not in {"error", "warning", "info", "debug"}:
+            raise UsageError(f"invalid log-level: {level}")
+        settings["debug"] = level == "debug"
+    if settings["cgroup-manager"] not in {"", "cgroupfs", "systemd", "disabled"}:
+        raise UsageError(f"invalid cgroup-manager: {settings['cgroup-manager']}")
+    if settings["rootless"] not in {"auto", "true", "false", ""}:
+        raise UsageError(f"invalid rootless: {settings['rootless']}")
+    if settings["log"]:
+        settings["log"] = log_path(str(settings["log"]))
+        _touch(str(settings["log"]))
+
+
+def log_path(word: str) -> str:
+    """Return the absolute path that `--log word` means; crun's `file:PATH` means PATH.
+
+    Raises:
+        UsageError: crun's `journald:` and `syslog:` are not for us.
+    """
+    kind, colon, rest = word.partition(":")
+    if colon and kind in {"journald", "syslog"}:
+        raise UsageError(f"--log {word}: only files can be logged to")
+    return os.path.abspath(rest if colon and kind == "file" else word)
+
+
+def _touch(path: str) -> None:
+    """Make sure the log file can be written: failing later would lose the error it is for.
+
+    It is closed again at once: a descriptor held here would be one more that init inherits.
+    """
+    try:
+        os.close(os.open(path, LOG_FLAGS, 0o644))
+    except OSError as error:
+        raise UsageError(f"open {path}: {kernel_words(error)}") from error
+
+
+def _plug_stdio() -> None:
+    """Open /dev/null where stdin, stdout or stderr is closed.
+
+    Security: otherwise the next file we open becomes the container's stdio, and an error
+    message is written into it.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            if os.open("/dev/null", os.O_RDWR) != fd:  # the lowest free number is `fd`
+                os._exit(1)
+            os.set_inheritable(fd, True)

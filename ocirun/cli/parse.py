@@ -1,0 +1,161 @@
+"""argv to options, for calls that are well-formed; anything else is typer's to explain.
+
+The conventions are those of Go's flag package, as runc's callers use them: one dash or two for
+every name, `--flag value` and `--flag=value`, booleans with `=true` or `=false`, global options
+before the verb, the verb's own before the container's id.
+
+Source: golang.org/pkg/flag, "Command line flag syntax"; go-runc's runc.go.
+"""
+
+from __future__ import annotations
+
+from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, VERBS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ocirun.cli.verbs import Option, Verb
+    from ocirun.container.store import Store
+
+TRUTHS = {  # strconv.ParseBool
+    "1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True,
+    "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False,
+}  # fmt: skip
+
+
+class Call:
+    """A command line, understood: global settings, the verb, its options, its words.
+
+    `settings` and `options` map every option's long name to its value, absent ones to their
+    default.
+    """
+
+    __slots__ = ("options", "settings", "verb", "words")
+
+    def __init__(
+        self, settings: dict[str, object], verb: str, options: dict[str, object], words: list[str]
+    ) -> None:
+        self.settings = settings
+        self.verb = verb
+        self.options = options
+        self.words = words
+
+    def flag(self, name: str) -> bool:
+        """Return the value of the verb's boolean option `name`."""
+        return self.options[name] is True
+
+    def text(self, name: str) -> str:
+        """Return the value of the verb's string option `name`."""
+        return str(self.options[name])
+
+    def number(self, name: str) -> int:
+        """Return the value of the verb's integer option `name`."""
+        value = self.options[name]
+        return value if isinstance(value, int) else 0
+
+    def store(self) -> Store:
+        """Return the store the call is about: `--root`, else the default of this user."""
+        from ocirun.container.store import Store, default_root
+
+        return Store(str(self.settings["root"] or default_root()))
+
+    def cgroup_manager(self) -> str:
+        """Return "cgroupfs", "systemd" or "disabled"; the option that names one wins."""
+        named = str(self.settings["cgroup-manager"])
+        return named or ("systemd" if self.settings["systemd-cgroup"] else "cgroupfs")
+
+    def tell(self) -> Callable[[str], None] | None:
+        """Return what writes a debug line, or None when nobody asked for one."""
+        if not self.settings["debug"]:
+            return None
+        from ocirun.cli.report import teller  # cold: only with --debug
+
+        return teller(self.settings)
+
+
+def parse(words: Sequence[str]) -> Call | None:
+    """Read `words` (argv without the program's name); None: not well-formed, ask typer."""
+    settings: dict[str, object] = {}
+    at = read_options(words, 0, GLOBALS, settings)
+    if at < 0:
+        return None
+    if settings["version"]:
+        return Call(settings, "version", {}, [])
+    verb = VERBS.get(words[at]) if at < len(words) else None
+    if verb is None:
+        return None
+    options: dict[str, object] = {}
+    at = read_options(words, at + 1, verb.options, options)
+    rest = list(words[at:]) if at >= 0 else []
+    if at < 0 or is_wrong_count(verb, len(rest)) or (not verb.rest and _has_dashed(rest)):
+        return None
+    return Call(settings, verb.name, options, rest)
+
+
+def is_wrong_count(verb: Verb, count: int) -> bool:
+    """Tell whether `verb` cannot be given `count` words."""
+    return count < verb.least or (0 <= verb.most < count)
+
+
+def _has_dashed(rest: Sequence[str]) -> bool:
+    """Tell whether an option or "--" follows the id: allowed, and rare enough for typer."""
+    return any(word[:1] == "-" and word != "-" for word in rest)
+
+
+def read_options(
+    words: Sequence[str], at: int, options: Sequence[Option], values: dict[str, object]
+) -> int:
+    """Read the options that begin at `words[at]` into `values`, defaults first.
+
+    Returns the index of the first positional word, or -1 when something is not well-formed;
+    `values` then holds what was read so far.
+    """
+    known: dict[str, Option] = {}
+    for option in options:
+        values[option.name] = option.default
+        for name in option.names:
+            known[name] = option
+    end = len(words)
+    while at < end:
+        word = words[at]
+        if word[:1] != "-" or word == "-":
+            return at
+        at += 1
+        if word == "--":
+            return at
+        name, equals, text = word[2 if word[1] == "-" else 1 :].partition("=")
+        found = known.get(name)
+        if found is None:
+            return -1
+        if not equals:
+            if found.kind == BOOL:
+                values[found.name] = True
+                continue
+            if at == end:
+                return -1
+            text = words[at]
+            at += 1
+        if not _take(found, text, values):
+            return -1
+    return at
+
+
+def _take(option: Option, text: str, values: dict[str, object]) -> bool:
+    """Store the value `text` of `option`; False when it is not one for sure."""
+    if option.kind == BOOL:
+        if text not in TRUTHS:
+            return False
+        values[option.name] = TRUTHS[text]
+    elif option.kind == INT:
+        digits = text[1:] if text[:1] == "-" else text
+        # Leading zeros mean octal to Go, underscores separate: typer's path knows.
+        if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and digits != "0"):
+            return False
+        values[option.name] = int(text)
+    elif option.kind == REPEAT:
+        before = values[option.name]
+        values[option.name] = (*before, text) if isinstance(before, tuple) else (text,)
+    else:
+        values[option.name] = text
+    return True

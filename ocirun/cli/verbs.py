@@ -1,0 +1,203 @@
+"""The one table of the command line: every verb, its options, how many words it takes.
+
+Two readers share it: `cli.parse` reads well-formed calls, `cli.app` builds the typer application
+that owns help, usage errors and completion. It is the union of runc's and crun's flags.
+
+Source: runc(8) and its pages; crun(1); the argv that go-runc, conmon, podman, CRI-O and BuildKit
+build (contract §1.17).
+"""
+
+from __future__ import annotations
+
+BOOL = "bool"
+STR = "str"
+INT = "int"
+REPEAT = "repeat"  # a string that may be given many times; never split on commas
+
+_DEFAULTS = {BOOL: False, STR: "", INT: 0, REPEAT: ()}
+
+
+class Option:
+    """One option: `--name`, its other spellings and what a value may be.
+
+    `names` are all spellings without dashes, the long one first; one dash or two are the same,
+    as in Go's flag package. `default` is what an absent option counts as.
+    """
+
+    __slots__ = ("default", "help", "hidden", "kind", "metavar", "name", "names")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        help: str,  # noqa: A002  # it is the option's help, here and in typer
+        *aliases: str,
+        metavar: str = "",
+        default: object = ...,
+        hidden: bool = False,
+    ) -> None:
+        self.name = name
+        self.names = (name, *aliases)
+        self.kind = kind
+        self.help = help
+        self.metavar = metavar
+        self.default = _DEFAULTS[kind] if default is ... else default
+        self.hidden = hidden
+
+
+class Verb:
+    """One verb: what it is for, the words after its options, its options.
+
+    `words` shows the positional arguments to people, `least` and `most` count them (`most` < 0:
+    any number). `rest`: option reading stops at the first positional word, because what follows
+    belongs to somebody else's command.
+    """
+
+    __slots__ = ("hidden", "least", "most", "name", "options", "rest", "summary", "words")
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        words: str,
+        count: tuple[int, int],
+        *options: Option,
+        hidden: bool = False,
+        rest: bool = False,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.words = words
+        self.least, self.most = count
+        self.options = options
+        self.hidden = hidden
+        self.rest = rest
+
+
+GLOBALS = (
+    Option("debug", BOOL, "tell what is being done, in the log"),
+    Option("log", STR, "append log lines to FILE instead of stderr", metavar="FILE"),
+    Option("log-format", STR, "how log lines look: text or json", metavar="FORMAT", default="text"),
+    Option("log-level", STR, "error, warning or debug; wins over --debug", metavar="LEVEL"),
+    Option("root", STR, "where the state of containers is kept", metavar="DIR", default=None),
+    Option("systemd-cgroup", BOOL, "let systemd manage cgroups; cgroupsPath is slice:prefix:name"),
+    Option("cgroup-manager", STR, "cgroupfs, systemd or disabled", metavar="MANAGER"),
+    Option(
+        "rootless",
+        STR,
+        "tolerate missing cgroup permissions: true, false or auto",
+        metavar="VALUE",
+        default="auto",
+    ),
+    Option("version", BOOL, "print the version", "v", "V"),
+)
+
+_CREATION = (  # shared by create and run, and one day by restore
+    Option("bundle", STR, "the bundle's directory (default: here)", "b", metavar="DIR"),
+    Option(
+        "config",
+        STR,
+        "the configuration's file name in the bundle",
+        "f",
+        metavar="FILE",
+        default="config.json",
+    ),
+    Option(
+        "console-socket", STR, "unix socket that is sent the terminal's master", metavar="SOCKET"
+    ),
+    Option(
+        "pidfd-socket", STR, "unix socket that is sent a pidfd of the container", metavar="SOCKET"
+    ),
+    Option("pid-file", STR, "write the container's pid to FILE", metavar="FILE"),
+    Option("no-pivot", BOOL, "enter the root by moving it, for bundles on a ramdisk"),
+    Option("no-new-keyring", BOOL, "keep the caller's session keyring"),
+    Option("preserve-fds", INT, "pass N more descriptors after stdio and $LISTEN_FDS", metavar="N"),
+)
+_NO_SUBREAPER = "do not adopt the container's orphans"
+_REGEX = "take ID as a regular expression: act on every container it matches"
+_FORMAT = Option(
+    "format", STR, "how to print: table or json", "f", metavar="FORMAT", default="table"
+)
+
+ID = (1, 1)
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "create",
+            "create a container, ready to be started",
+            "ID",
+            ID,
+            *_CREATION,
+            # go-runc may send it with create, where it goes without saying; crun takes the other.
+            Option("detach", BOOL, "accepted: create always detaches", "d", hidden=True),
+            Option("no-subreaper", BOOL, _NO_SUBREAPER, hidden=True),
+        ),
+        Verb(
+            "run",
+            "create a container and start it",
+            "ID",
+            ID,
+            *_CREATION,
+            Option("detach", BOOL, "return as soon as it runs", "d"),
+            Option("keep", BOOL, "keep the container's record after it ends"),
+            Option("no-subreaper", BOOL, _NO_SUBREAPER),
+        ),
+        Verb("start", "start the program of a created container", "ID", ID),
+        Verb("state", "print a container's state as JSON", "ID", ID),
+        Verb(
+            "kill",
+            "send a signal to a container (default: TERM)",
+            "ID [SIGNAL]",
+            (1, 2),
+            Option("all", BOOL, "signal every process of the container", "a"),
+            Option("regex", BOOL, _REGEX, "r"),
+        ),
+        Verb(
+            "delete",
+            "delete a container and all that was made for it",
+            "ID",
+            ID,
+            Option("force", BOOL, "kill it first if it still runs", "f"),
+            Option("regex", BOOL, _REGEX, "r"),
+        ),
+        Verb(
+            "list",
+            "list the containers of this root",
+            "",
+            (0, 0),
+            _FORMAT,
+            Option("quiet", BOOL, "print ids only", "q"),
+        ),
+        Verb(
+            "spec",
+            "write a starting point for config.json",
+            "",
+            (0, 0),
+            Option("bundle", STR, "the bundle's directory (default: here)", "b", metavar="DIR"),
+            Option("file", STR, "the file to write", "f", metavar="FILE", default="config.json"),
+            Option("rootless", BOOL, "write it for a user who is not root"),
+        ),
+        Verb("features", "print what this runtime can do as JSON", "", (0, 0)),
+        Verb(
+            "validate",
+            "print every broken rule of a bundle's config.json",
+            "[BUNDLE]",
+            (0, 1),
+            Option(
+                "config",
+                STR,
+                "the configuration's file name in the bundle",
+                metavar="FILE",
+                default="config.json",
+            ),
+            Option(
+                "format", STR, "how to print: text or json", "f", metavar="FORMAT", default="text"
+            ),
+        ),
+        Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),
+        Verb("version", "print the version", "", (0, 0)),
+        Verb("init", "the inside of create; not for people", "", (0, -1), hidden=True, rest=True),
+    )
+}

@@ -1,0 +1,152 @@
+"""ocirun as a library: `ocirun.Container`.
+
+A program with threads cannot fork safely, so containers made here get an executed init: a fresh,
+sealed interpreter that learns everything from its socket. Everything else is what the command line
+does; nothing here prints, and every failure is a class of `ocirun.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.create import create as create_container
+from ocirun.container.delete import delete as delete_container
+from ocirun.container.kill import kill as kill_container
+from ocirun.container.kill import signal_number
+from ocirun.container.options import CreateOptions
+from ocirun.container.start import start as start_container
+from ocirun.container.state import state_of
+from ocirun.container.store import Store, default_root
+from ocirun.process.command import find_command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.errors import HookError
+
+
+class Container:
+    """A container, made by `create` or `run`, or found again by its id.
+
+    It holds no descriptor and no state: what the container is doing is asked anew each time, and
+    two objects of one id are the same container. `root` is the directory of the records, by
+    default the one the command line uses.
+    """
+
+    __slots__ = ("id", "root")
+
+    def __init__(self, container_id: str, *, root: str | None = None) -> None:
+        self.id = container_id
+        self.root = os.path.abspath(root) if root else default_root()
+
+    def __repr__(self) -> str:
+        return f"Container({self.id!r}, root={self.root!r})"
+
+    @classmethod
+    def create(
+        cls,
+        container_id: str,
+        bundle: str,
+        *,
+        root: str | None = None,
+        config: str = "config.json",
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        pid_file: str | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        cgroup_manager: str = "cgroupfs",
+    ) -> Container:
+        """Create a container from the bundle directory `bundle`, ready to be started.
+
+        The container's stdio is this process's. The options are those of `ocirun create`; paths
+        may be relative. A thread that changes the working directory meanwhile must not be
+        surprised, so they are made absolute here.
+
+        Raises:
+            SpecError: config.json breaks a rule, or asks for what this host cannot do.
+            ContainerExists: the id is taken.
+            SetupError: the kernel refused a step; nothing is left behind.
+            HookError: a hook of the bundle failed; nothing is left behind.
+        """
+        container = cls(container_id, root=root)
+        options = CreateOptions(
+            bundle=os.path.abspath(bundle),
+            config=config,
+            console_socket=_absolute(console_socket),
+            pidfd_socket=_absolute(pidfd_socket),
+            pid_file=_absolute(pid_file),
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            preserve_fds=preserve_fds,
+            cgroup_manager=cgroup_manager,
+            command=find_command(),
+        )
+        create_container(Store(container.root), container_id, options)
+        return container
+
+    @classmethod
+    def run(
+        cls,
+        container_id: str,
+        bundle: str,
+        *,
+        root: str | None = None,
+        cgroup_manager: str = "cgroupfs",
+    ) -> Container:
+        """Create a container and start it, without waiting for its end.
+
+        A container that cannot be started is deleted again.
+
+        Raises:
+            OcirunError: as `create` and `start`.
+        """
+        container = cls.create(container_id, bundle, root=root, cgroup_manager=cgroup_manager)
+        try:
+            container.start()
+        except BaseException:
+            container.delete(force=True)
+            raise
+        return container
+
+    def start(self) -> None:
+        """Start the program of the created container.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it was started before.
+        """
+        start_container(Store(self.root), self.id)
+
+    def kill(self, signal: int | str = "TERM", *, everyone: bool = False) -> None:
+        """Send a signal, by number or by name with or without SIG, to the container's init.
+
+        `everyone`: to each of its processes.
+
+        Raises:
+            UsageError: no signal has this name.
+            WrongStatus: the container is not running.
+        """
+        number = signal if isinstance(signal, int) else signal_number(signal)
+        kill_container(Store(self.root), self.id, number, everyone)
+
+    def delete(self, *, force: bool = False) -> list[HookError]:
+        """Delete the container and all that was made for it; `force` kills it first.
+
+        Returns:
+            What failed of its poststop hooks; the container is gone nevertheless.
+
+        Raises:
+            WrongStatus: it still runs, and `force` was not given.
+        """
+        return delete_container(Store(self.root), self.id, force)
+
+    def state(self) -> dict[str, Any]:
+        """Return the container's state as `ocirun state` prints it."""
+        return state_of(Store(self.root), self.id)
+
+
+def _absolute(path: str | None) -> str | None:
+    return os.path.abspath(path) if path else None

@@ -1,0 +1,213 @@
+"""Create a container: claim its id, make its cgroup and its init, bring that to its gate.
+
+Source: runtime-spec runtime.md#lifecycle steps 1 to 6, runtime.md#create.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ocirun.cgroups.choose import new_cgroup
+from ocirun.container.poststop import run_poststop
+from ocirun.container.record import Record, write_config
+from ocirun.container.request import make_request
+from ocirun.container.status import CREATING, STOPPED
+from ocirun.container.undo import Undo
+from ocirun.errors import UsageError, doing
+from ocirun.kernel.lookup import start_time
+from ocirun.process.gate import make_gate
+from ocirun.process.parent import Parent, write_pid_file
+from ocirun.process.plan import Plan
+from ocirun.process.refusals import refuse_unsupported
+from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.security.executable import require_seal
+from ocirun.spec.load import load_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.container.options import CreateOptions
+    from ocirun.container.store import Store
+    from ocirun.process.channel import Tell
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
+
+
+def create(
+    store: Store, container_id: str, options: CreateOptions, console_fd: int | None = None
+) -> Record:
+    """Create a container that waits to be started.
+
+    `console_fd` (borrowed) is a connected socket that is sent the terminal's master in place of
+    one that `options.console_socket` names: the foreground's own.
+
+    Raises:
+        SpecError: config.json breaks a rule. ContainerExists: the id is taken.
+        SetupError, InitError, HookError: a step failed; everything done was taken back.
+    """
+    if options.command is None:
+        require_seal()
+    store.directory(container_id)
+    with Undo() as undo:
+        making = _Making(store, container_id, options, undo)
+        making.check(console_fd)
+        making.claim()
+        making.bring_to_gate()
+        making.publish()
+        undo.forget()
+    making.close()
+    return making.record
+
+
+class _Making:
+    """One create in progress: what it holds between its acts."""
+
+    def __init__(self, store: Store, container_id: str, options: CreateOptions, undo: Undo) -> None:
+        self.store = store
+        self.id = container_id
+        self.options = options
+        self.undo = undo
+        self.directory = store.directory(container_id)
+        self.record = Record(container_id)
+        self.fds: list[int] = []
+        self.has_run = False
+        self.config: Config
+        self.request: Request
+        self.cgroup: Cgroup
+        self.parent: Parent
+
+    def check(self, console_fd: int | None) -> None:
+        """Refuse what can be refused before anything is made."""
+        options = self.options
+        self.config = load_config(options.bundle, options.config)
+        refuse_unsupported(self.config)
+        self.request = make_request(self.config, self.id, options)
+        _check_terminal(self.request.terminal, options, console_fd)
+        if self.request.terminal:
+            self.console_fd = (
+                os.dup(console_fd)
+                if console_fd is not None
+                else connect_unix(str(options.console_socket))
+            )
+            self.undo.add("closing the console socket", lambda: os.close(self.console_fd))
+
+    def claim(self) -> None:
+        """Take the id, the cgroup and the gate, and remember them before anything runs."""
+        lock_fd = self.store.claim(self.id)
+        self.fds.append(lock_fd)
+        self.undo.add("running poststop hooks", self._poststop)
+        self.undo.add("removing the state", lambda: self.store.remove(self.id))
+        self.undo.add("releasing the lock", self.close)
+        linux = self.config.get("linux", {})
+        self.cgroup = new_cgroup(linux.get("cgroupsPath"), self.id, self.options.cgroup_manager)
+        self._remember()
+        self.undo.add("removing the cgroup", self.cgroup.undo)
+        self.cgroup.prepare(linux.get("resources") or {})
+        self.request.hierarchies = self.cgroup.hierarchies()
+        self.gate_fd = make_gate(self.directory)
+        self.fds.append(self.gate_fd)
+
+    def _remember(self) -> None:
+        record, config = self.record, self.config
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        record.created = (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+        )
+        record.oci_version = config["ociVersion"]
+        record.bundle = self.request.bundle
+        record.rootfs = self.request.rootfs
+        record.owner = os.geteuid()
+        record.private_pid = "pid" in self.request.namespaces.new
+        record.cgroup_paths = self.cgroup.paths
+        record.cgroup_manager = self.options.cgroup_manager
+        record.annotations = config.get("annotations") or {}
+        record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
+        write_config(self.directory, config)
+        record.write(self.directory)
+
+    def bring_to_gate(self) -> None:
+        """Bring init into being and through the protocol."""
+        linux = self.config.get("linux", {})
+        if self.options.tell:
+            _tell_plan(self.options.tell, Plan(self.config, self.request))
+        else:
+            Plan(self.config, self.request)  # loads what a forked init will need
+        self.parent = Parent(self.config, self.request, self.options.tell)
+        self.undo.add("killing init", self.parent.abandon)
+        self._spawn()
+        # While init reads all that: remember it, in case we die.
+        self.record.init_process_pid = self.parent.pid
+        self.record.init_process_start = start_time(self.parent.pid) or 0
+        self.record.write(self.directory)
+        self.has_run = True
+        self.parent.assemble()
+        # Order: limits after the devices are made, which device rules could forbid, and before
+        # hooks, which may look at them.
+        self.cgroup.apply(linux.get("resources") or {}, userns=self.request.namespaces.has("user"))
+        self._run_hooks("prestart")
+        self._run_hooks("createRuntime")
+        self.parent.enter()
+
+    def _spawn(self) -> None:
+        """Bring init into being inside its cgroup, and tell it all it must know.
+
+        On v2 it is born there; into the hierarchies of v1 it steps by itself, through doors that
+        we open: moving another process makes the kernel wait (cgroups/enter.py).
+        """
+        cgroup_fd = self.cgroup.cgroup_fd()
+        doors = self.cgroup.open_doors()
+        self.request.cgroup_doors = len(doors)
+        try:
+            self.parent.spawn(self.options.command, cgroup_fd)
+            if cgroup_fd is not None and not self.parent.born_in_cgroup:
+                self.cgroup.join(self.parent.pid)
+            fds = [self.gate_fd, self.console_fd] if self.request.terminal else [self.gate_fd]
+            self.parent.send_config([*fds, *doors])
+        finally:
+            for fd in doors if cgroup_fd is None else [*doors, cgroup_fd]:
+                os.close(fd)
+
+    def _run_hooks(self, moment: str) -> None:
+        if moment in self.record.hooks:
+            from ocirun.process.hooks import run_hooks
+
+            hooks = self.config["hooks"][moment]  # type: ignore[literal-required]
+            run_hooks(moment, hooks, self.record.state(CREATING), os.environ, self._hooks_cwd())
+
+    def _hooks_cwd(self) -> str | None:
+        """Hooks run in the bundle; a program with threads must not change its directory."""
+        return self.request.bundle if self.options.command is None else None
+
+    def publish(self) -> None:
+        """Hand out what callers wait for; last, because they take it for success."""
+        if self.options.pidfd_socket:
+            socket_fd = connect_unix(self.options.pidfd_socket)
+            with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
+                send_fd(socket_fd, self.parent.pidfd, "standard")
+            os.close(socket_fd)
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, self.parent.pid)
+
+    def close(self) -> None:
+        """Let go of the lock and of what init has its own copies of."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def _poststop(self) -> None:
+        if self.has_run and "poststop" in self.record.hooks:
+            run_poststop(self.config, self.record.state(STOPPED))
+
+
+def _check_terminal(terminal: bool, options: CreateOptions, console_fd: int | None) -> None:
+    """Hold runc's two rules on terminals, in its words."""
+    foreground = console_fd is not None
+    if terminal and not foreground and not options.console_socket:
+        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
+    if options.console_socket and (foreground or not terminal):
+        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
+
+
+def _tell_plan(tell: Tell, plan: Plan) -> None:
+    for line in plan.describe():
+        tell(f"plan: {line}")

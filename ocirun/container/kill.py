@@ -1,0 +1,123 @@
+"""Send a signal to a container.
+
+Source: runtime-spec runtime.md#kill; contract §1.7.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ocirun.container.status import STOPPED, cgroup_of, status_of
+from ocirun.errors import ContainerError, SetupError, UsageError, WrongStatus
+from ocirun.kernel.lookup import start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+
+SIGKILL: Final = 9
+MAX_SIGNAL: Final = 64
+POLL_INTERVAL_S: Final = 0.1
+POLLS: Final = 100
+
+
+def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
+    """Send `signal` to the container's init; with `everyone` to each of its processes.
+
+    SIGKILL for a container without a pid namespace of its own goes to every process of its
+    cgroup, because nothing else would end them.
+
+    Raises:
+        WrongStatus: the container has stopped (no error with `everyone`, which then ends what is
+            left of it).
+        SetupError: the signal could not be sent.
+    """
+    record = store.load(container_id)
+    status = status_of(store, record)
+    if status == STOPPED and not everyone:
+        raise WrongStatus(container_id, status, "container not running")
+    if signal == SIGKILL and (everyone or not record.private_pid):
+        cgroup_of(record).kill_all()
+    elif everyone:
+        _signal_each(cgroup_of(record).processes(), signal)
+    if status != STOPPED:
+        signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
+        if signal == SIGKILL:
+            # A frozen task of cgroup v1 does not even die.
+            cgroup = cgroup_of(record)
+            if cgroup.is_frozen():
+                cgroup.thaw()
+
+
+def signal_init(record: Record, signal: int, *, tolerate_gone: bool = False) -> None:
+    """Signal init itself, through a pidfd, so that no other process can be hit.
+
+    Raises:
+        SetupError: it is gone (unless tolerated), or not ours to signal.
+    """
+    from _signal import pidfd_send_signal
+
+    try:
+        pidfd = os.pidfd_open(record.init_process_pid)
+        try:
+            # Order: compared while the pidfd holds the pid; before, it could be reused still.
+            if start_time(record.init_process_pid) != record.init_process_start:
+                raise ProcessLookupError
+            pidfd_send_signal(pidfd, signal)
+        finally:
+            os.close(pidfd)
+    except ProcessLookupError as error:
+        if tolerate_gone:
+            return
+        raise SetupError("unable to signal init: os: process already finished", 3) from error
+    except OSError as error:
+        raise SetupError(f"unable to signal init: {error.strerror}", error.errno or 0) from error
+
+
+def _signal_each(pids: list[int], signal: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal)
+        except ProcessLookupError:  # it ended meanwhile
+            continue
+
+
+def kill_and_wait(record: Record) -> None:
+    """Kill everything of a container and wait, ten seconds at most, until its init is gone.
+
+    Raises:
+        ContainerError: it is still there.
+    """
+    if record.init_process_pid:
+        if not record.private_pid:
+            cgroup_of(record).kill_all()
+        signal_init(record, SIGKILL, tolerate_gone=True)
+        cgroup = cgroup_of(record)
+        if cgroup.is_frozen():
+            cgroup.thaw()
+        for attempt in range(POLLS):
+            if start_time(record.init_process_pid) != record.init_process_start:
+                return
+            # Most are gone in a millisecond; only the stubborn are waited for at leisure.
+            time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
+        raise ContainerError(record.id, "container init still running")
+
+
+def signal_number(word: str) -> int:
+    """Read a signal as people write it: a number, or a name with or without SIG, in any case.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if word.isdecimal() and 0 < int(word[:4]) <= MAX_SIGNAL:
+        return int(word[:4])
+    from ocirun.container.signals import SIGNALS
+
+    name = word.upper().removeprefix("SIG")
+    if name not in SIGNALS:
+        raise UsageError(f'unknown signal "{word}"')
+    return SIGNALS[name]

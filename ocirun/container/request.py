@@ -1,0 +1,66 @@
+"""From options and configuration to what init is asked to do."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocirun.errors import Problem, SpecError, UsageError
+from ocirun.process.request import Request
+from ocirun.rootfs.devices import is_host_dev
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.container.options import CreateOptions
+    from ocirun.spec.shapes import Config
+
+
+def make_request(config: Config, container_id: str, options: CreateOptions) -> Request:
+    """Decide what config.json alone does not say, and check what the host must have.
+
+    Raises:
+        SpecError: the root is missing. UsageError: a descriptor to preserve is not open.
+    """
+    request = Request(config)
+    request.container_id = container_id
+    request.bundle = os.path.realpath(options.bundle)
+    request.rootfs = _root(config, request.bundle)
+    request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
+    request.no_pivot = options.no_pivot
+    request.no_new_keyring = options.no_new_keyring
+    request.listen_fds = _listen_fds()
+    request.kept_fds = request.listen_fds + options.preserve_fds
+    _check_kept_fds(request.listen_fds, request.kept_fds)
+    return request
+
+
+def _root(config: Config, bundle: str) -> str:
+    rootfs = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    try:
+        mode = os.stat(rootfs).st_mode
+    except FileNotFoundError:
+        raise SpecError([Problem("/root/path", f"rootfs ({rootfs}) does not exist")]) from None
+    if not stat.S_ISDIR(mode):
+        raise SpecError([Problem("/root/path", f"rootfs ({rootfs}) is not a directory")])
+    return rootfs
+
+
+def _listen_fds() -> int:
+    """Count the sockets handed to us by socket activation, if they are meant for us."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    text = os.environ.get("LISTEN_FDS", "")
+    return int(text) if text.isdecimal() and len(text) < 6 else 0
+
+
+def _check_kept_fds(listen_fds: int, kept_fds: int) -> None:
+    for fd in range(3, 3 + kept_fds):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            if fd < 3 + listen_fds:
+                raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open") from error
+            raise UsageError(
+                f"unable to stat preserved-fd {fd - 3 - listen_fds} (of "
+                f"{kept_fds - listen_fds}): {error.strerror}"
+            ) from error

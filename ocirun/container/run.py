@@ -1,0 +1,95 @@
+"""Create and start in one, and stay until the container ends unless told not to.
+
+Source: contract §1.4, §1.15 (foreground and detached mode).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from ocirun.container.create import create
+from ocirun.container.delete import destroy
+from ocirun.container.kill import kill_and_wait
+from ocirun.container.start import pass_gate
+from ocirun.kernel.prctl import set_child_subreaper
+from ocirun.process.sockets import receive_fd
+from ocirun.process.wait import Terminal, block_signals, wait_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.container.options import CreateOptions
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+    from ocirun.errors import HookError
+
+
+def run(
+    store: Store,
+    container_id: str,
+    options: CreateOptions,
+    *,
+    detach: bool,
+    keep: bool,
+    subreaper: bool,
+) -> tuple[int, list[HookError]]:
+    """Run a container.
+
+    Detached, it returns once the program runs. Otherwise it forwards signals, waits for the
+    program's end and deletes the container, unless `keep`.
+
+    Returns:
+        The exit status (128 plus the signal that killed the program; 0 when detached), and what
+        failed of the poststop hooks.
+
+    Raises:
+        OcirunError: it could not be created or started; nothing is left of it.
+    """
+    if detach:
+        record = create(store, container_id, options)
+        _start(store, record)
+        return 0, []
+    if subreaper:
+        set_child_subreaper()
+    block_signals()
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    record = create(store, container_id, options, console_fd=theirs.fileno())
+    theirs.close()
+    terminal = _own_terminal(ours.fileno())
+    ours.close()
+    return _stay(store, record, terminal, keep=keep)
+
+
+def _own_terminal(socket_fd: int) -> Terminal | None:
+    """Take the terminal's master that init has sent, if config.json asks for a terminal at all."""
+    try:
+        return Terminal(receive_fd(socket_fd))
+    except ConnectionError:  # the other end was closed unused
+        return None
+
+
+def _start(store: Store, record: Record) -> None:
+    try:
+        pass_gate(store, record)
+    except BaseException:
+        kill_and_wait(record)
+        destroy(store, record)
+        raise
+
+
+def _stay(
+    store: Store, record: Record, terminal: Terminal | None, *, keep: bool
+) -> tuple[int, list[HookError]]:
+    pidfd = os.pidfd_open(record.init_process_pid)
+    try:
+        if terminal:
+            terminal.start()
+        _start(store, record)
+        status = wait_for(record.init_process_pid, pidfd, terminal)
+    finally:
+        os.close(pidfd)
+        if terminal:
+            terminal.restore()
+    if terminal:
+        terminal.finish()
+    return status, [] if keep else destroy(store, record)

@@ -1,0 +1,69 @@
+"""Start a created container: open its gate, then run the poststart hooks.
+
+Source: runtime-spec runtime.md#start, runtime.md#lifecycle steps 7 to 10.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.kill import kill_and_wait
+from ocirun.container.record import read_config
+from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
+from ocirun.errors import HookError, SetupError, WrongStatus
+from ocirun.process.gate import open_gate, remove_gate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+
+_REFUSALS = {
+    STOPPED: "cannot start a container that has stopped",
+    RUNNING: "cannot start an already running container",
+    PAUSED: "cannot start a container in the paused state",
+    CREATING: "cannot start a container in the creating state",
+}
+
+
+def start(store: Store, container_id: str) -> None:
+    """Let the container's program run; return once it does.
+
+    Raises:
+        WrongStatus: the container is not created, or another start was first.
+        SetupError: a startContainer hook or execve failed; the container has stopped.
+        HookError: a poststart hook failed; the container was killed.
+    """
+    record = store.load(container_id)
+    status = status_of(store, record)
+    if status != CREATED:
+        raise WrongStatus(container_id, status, _REFUSALS[status])
+    pass_gate(store, record)
+
+
+def pass_gate(store: Store, record: Record) -> None:
+    """Open the gate of a container that is known to wait at it, and run the poststart hooks."""
+    directory = store.directory(record.id)
+    try:
+        failure = open_gate(directory)
+    except (FileNotFoundError, ConnectionError):
+        status = status_of(store, record)
+        if status == CREATED:  # a start that died in between has left the file
+            remove_gate(directory)
+            status = RUNNING
+        raise WrongStatus(record.id, status, _REFUSALS[status]) from None
+    if failure:
+        raise SetupError(f"unable to start container process: {failure}")
+    if "poststart" in record.hooks:
+        _run_poststart(store, record)
+
+
+def _run_poststart(store: Store, record: Record) -> None:
+    from ocirun.process.hooks import run_hooks
+
+    config = read_config(store.directory(record.id))
+    try:
+        run_hooks("poststart", config["hooks"]["poststart"], record.state(RUNNING), os.environ)
+    except HookError:
+        kill_and_wait(record)
+        raise

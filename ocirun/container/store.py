@@ -1,0 +1,173 @@
+"""The root directory: one folder for each container, its name the container's id.
+
+    ROOT/ID/state.json    what we remember (record.py)
+    ROOT/ID/config.json   the configuration as it was at create
+    ROOT/ID/start.sock    the gate; there until the container is started
+
+mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
+being made its maker holds a lock on the folder, which ends with the maker: a folder without a
+lock and without a process is a leftover.
+
+Source: contract §2.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.record import Record
+from ocirun.errors import ContainerError, ContainerExists, ContainerNotFound, UsageError, doing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+DEFAULT_ROOT: Final = "/run/ocirun"
+_ID_CHARACTERS: Final = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
+)
+MAX_ID_LENGTH: Final = 255  # a directory's name is no longer
+
+
+def default_root() -> str:
+    """Choose the root directory when the caller names none.
+
+    Real root always gets /run/ocirun. Everybody else, root of a user namespace included unless it
+    calls itself root, gets a folder of its own below XDG_RUNTIME_DIR.
+
+    Source: contract §2.1.
+    """
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime_dir and (os.geteuid() != 0 or _is_mapped_root()):
+        return f"{runtime_dir}/ocirun"
+    return DEFAULT_ROOT
+
+
+def _is_mapped_root() -> bool:
+    if os.environ.get("USER", "root") == "root":
+        return False
+    with doing("reading /proc/self/uid_map"):
+        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
+        finally:
+            os.close(fd)
+
+
+def check_id(container_id: str) -> None:
+    """Refuse an id that is not a plain name.
+
+    Security: it becomes the name of a directory, and of a cgroup.
+
+    Raises:
+        UsageError: with runc's words.
+    """
+    if not container_id:
+        raise UsageError("container id cannot be empty")
+    if (
+        container_id in (".", "..")
+        or len(container_id) > MAX_ID_LENGTH
+        or not _ID_CHARACTERS.issuperset(container_id)
+    ):
+        raise UsageError(f"invalid container ID format: {container_id!r}")
+
+
+class Store:
+    """The containers below one root directory."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+
+    def directory(self, container_id: str) -> str:
+        """Give the folder of a container, whether it is there or not."""
+        check_id(container_id)
+        return f"{self.root}/{container_id}"
+
+    def claim(self, container_id: str) -> int:
+        """Make the folder of a new container, and lock it for as long as it is being made.
+
+        Returns:
+            The descriptor that holds the lock; the caller closes it.
+
+        Raises:
+            ContainerExists: somebody else was first.
+        """
+        from fcntl import LOCK_EX, flock
+
+        directory = self.directory(container_id)
+        with doing(f"making the root directory {self.root}"):
+            self._make_root()
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            raise ContainerExists(container_id) from None
+        except OSError as error:
+            raise ContainerError(container_id, f"making {directory}: {error.strerror}") from error
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flock(fd, LOCK_EX)
+        return fd
+
+    def _make_root(self) -> None:
+        if os.path.isdir(self.root):
+            return
+        os.makedirs(self.root, 0o700, exist_ok=True)
+        if self.root != DEFAULT_ROOT and self.root == default_root():
+            # Session cleaners leave what is sticky alone (XDG base directory specification).
+            os.chmod(self.root, 0o1700)
+
+    def is_being_made(self, container_id: str) -> bool:
+        """Tell whether the maker of the container is still at work."""
+        from fcntl import LOCK_NB, LOCK_SH, flock
+
+        try:
+            fd = os.open(self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            flock(fd, LOCK_SH | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def load(self, container_id: str) -> Record:
+        """Read what is remembered of a container.
+
+        Raises:
+            ContainerNotFound: there is no such folder, or none with a record in it yet.
+        """
+        record = Record.read(self.directory(container_id), container_id)
+        if record is None:
+            raise ContainerNotFound(container_id)
+        return record
+
+    def exists(self, container_id: str) -> bool:
+        """Tell whether the container has a folder, with or without a record in it."""
+        return os.path.isdir(self.directory(container_id))
+
+    def ids(self) -> list[str]:
+        """List the ids that have a folder, sorted; a root that is not there has none."""
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+        return sorted(
+            name
+            for name in names
+            if _ID_CHARACTERS.issuperset(name) and os.path.isdir(f"{self.root}/{name}")
+        )
+
+    def remove(self, container_id: str) -> None:
+        """Remove the folder of a container with all its files; one that is gone is fine."""
+        directory = self.directory(container_id)
+        with doing(f"removing {directory}"):
+            try:
+                names = os.listdir(directory)
+            except FileNotFoundError:
+                return
+            for name in names:
+                os.unlink(f"{directory}/{name}")
+            os.rmdir(directory)

@@ -1,0 +1,35 @@
+"""Who a process is: its start time and liveness, without the native module.
+
+`state`, `kill`, `start` and `delete` ask nothing else of the kernel than this and plain files, so
+they never load cffi (1 ms).
+"""
+
+from __future__ import annotations
+
+import os
+
+_START_TIME_FIELD = 19  # field 22 of proc(5)'s stat, counted after "pid (comm) "
+
+
+def start_time(pid: int) -> int | None:
+    """Tell when `pid` was started, in clock ticks since boot; None when it is gone or a zombie.
+
+    A pid alone may have been given to another process; the pair (pid, start time) has not.
+
+    Source: proc_pid_stat(5), field 22.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        text = os.read(fd, 4096)
+    except ProcessLookupError:  # it went away between open and read
+        return None
+    finally:
+        os.close(fd)
+    # Security: comm may hold spaces and parentheses; the last one ends it.
+    fields = text[text.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X", b"x"):
+        return None
+    return int(fields[_START_TIME_FIELD])

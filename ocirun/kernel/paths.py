@@ -1,0 +1,33 @@
+"""Opening paths under rules the kernel enforces.
+
+Source: openat2(2); linux/openat2.h for the values.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+
+RESOLVE_NO_XDEV = 0x01  # do not cross into another mount
+RESOLVE_NO_MAGICLINKS = 0x02  # /proc/PID/fd/N and the like lead nowhere
+RESOLVE_NO_SYMLINKS = 0x04  # no symbolic link anywhere on the way: ELOOP
+RESOLVE_BENEATH = 0x08  # leaving dir_fd is an error: EXDEV
+RESOLVE_IN_ROOT = 0x10  # dir_fd is "/": absolute links and ".." stay inside
+
+
+def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` relative to `dir_fd` under the RESOLVE_* rules of `resolve`.
+
+    O_CLOEXEC is added. `mode` only with O_CREAT. Returns a descriptor the caller closes.
+
+    Raises:
+        OSError: as open(2) does; EAGAIN when a rename raced with "..", to be tried again.
+    """
+    flags |= os.O_CLOEXEC
+    fd: int = lib.sys_openat2(dir_fd, os.fsencode(path), flags, mode, resolve)
+    if fd < 0:
+        call = f"openat2({dir_fd}, {path!r}, {{{flags:#o}, {mode:#o}, {resolve:#x}}})"
+        raise oserror(ffi.errno, call, path)
+    return fd

@@ -1,0 +1,78 @@
+"""prctl(2), one function for each operation we use."""
+
+from __future__ import annotations
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_KEEPCAPS: Final = 8
+PR_SET_NAME: Final = 15
+PR_CAPBSET_READ: Final = 23
+PR_CAPBSET_DROP: Final = 24
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_RAISE: Final = 2
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+
+def _prctl(name: str, option: int, arg2: int = 0, arg3: int = 0) -> int:
+    result = lib.prctl(option, arg2, arg3, 0, 0)
+    if result < 0:
+        raise oserror(ffi.errno, f"prctl({name}, {arg2}, {arg3})")
+    return result
+
+
+def set_pdeathsig(signal: int) -> None:
+    """Have `signal` sent to us when our parent's thread dies; 0 for none."""
+    _prctl("PR_SET_PDEATHSIG", PR_SET_PDEATHSIG, signal)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Let (or forbid) others ptrace us and read our /proc entries."""
+    _prctl("PR_SET_DUMPABLE", PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_keepcaps(keep: bool) -> None:
+    """Keep the permitted capabilities over the next change from uid 0."""
+    _prctl("PR_SET_KEEPCAPS", PR_SET_KEEPCAPS, int(keep))
+
+
+def set_child_subreaper() -> None:
+    """Become the parent of descendants whose own parent dies."""
+    _prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_no_new_privs() -> None:
+    """Never gain a right through execve again; cannot be undone."""
+    _prctl("PR_SET_NO_NEW_PRIVS", PR_SET_NO_NEW_PRIVS, 1)
+
+
+def in_bounding_set(capability: int) -> bool:
+    """Tell whether the bounding set holds `capability`.
+
+    Raises:
+        OSError: EINVAL for a number this kernel does not know.
+    """
+    return _prctl("PR_CAPBSET_READ", PR_CAPBSET_READ, capability) == 1
+
+
+def drop_from_bounding_set(capability: int) -> None:
+    """Take `capability` out of the bounding set for good."""
+    _prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability)
+
+
+def clear_ambient() -> None:
+    """Empty the ambient set."""
+    _prctl("PR_CAP_AMBIENT_CLEAR_ALL", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def raise_ambient(capability: int) -> None:
+    """Add `capability`, which must be permitted and inheritable, to the ambient set."""
+    _prctl("PR_CAP_AMBIENT_RAISE", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)

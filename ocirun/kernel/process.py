@@ -1,0 +1,128 @@
+"""Processes: made, identified, signalled, limited, and stripped of what they inherited."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
+
+CLONE_NEWTIME: Final = 0x00000080
+CLONE_PIDFD: Final = 0x00001000
+CLONE_PARENT: Final = 0x00008000
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+CLONE_INTO_CGROUP: Final = 0x200000000
+
+CLOSE_RANGE_CLOEXEC: Final = 4
+MAX_FD: Final = 0xFFFFFFFF
+
+
+def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
+    """Fork with clone3's flags; both sides carry on in Python.
+
+    Must be called from a process with one thread. With `cgroup_fd` (borrowed) the child starts
+    in that cgroup v2.
+
+    Returns:
+        In the parent (host pid of the child, pidfd the caller closes); in the child (0, -1).
+
+    Raises:
+        OSError: ENOSYS before Linux 5.3; EPERM, ENOSPC, EUSERS for namespaces refused.
+
+    Source: clone3(2).
+    """
+    pidfd = ffi.new("int *", -1)
+    flags |= CLONE_PIDFD
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    pid = lib.sys_clone3(flags, -1 if cgroup_fd is None else cgroup_fd, pidfd)
+    if pid < 0:
+        raise oserror(ffi.errno, f"clone3(flags={flags:#x})")
+    if pid == 0:
+        return 0, -1
+    return pid, int(pidfd[0])
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags` for new ones.
+
+    Source: unshare(2).
+    """
+    if lib.unshare(flags) < 0:
+        raise oserror(ffi.errno, f"unshare({flags:#x})")
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Join the namespace that `fd` (borrowed) names; `nstype` must be its kind.
+
+    Source: setns(2).
+    """
+    if lib.setns(fd, nstype) < 0:
+        raise oserror(ffi.errno, f"setns({fd}, {nstype:#x})")
+
+
+def setgroups(gids: Sequence[int]) -> None:
+    """Set the supplementary groups of the calling thread, which is the only one.
+
+    os.setgroups asks sysconf and NGROUPS_MAX first; this is the bare call. Source: setgroups(2).
+    """
+    if lib.sys_setgroups(ffi.new("uint32_t[]", list(gids) or 1), len(gids)) < 0:
+        raise oserror(ffi.errno, f"setgroups({list(gids)})")
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """Set a resource limit of `pid` (0: ourselves). Limits are uint64, 2**64-1 means none.
+
+    Source: prlimit(2).
+    """
+    if lib.prlimit_set(pid, resource, soft, hard) < 0:
+        raise oserror(ffi.errno, f"prlimit({pid}, {resource}, {soft}:{hard})")
+
+
+def reset_signals() -> None:
+    """Give every signal its default disposition and unblock all of them.
+
+    Python ignores SIGPIPE and SIGXFSZ; an ignored signal stays ignored across execve.
+    """
+    if lib.reset_signals() < 0:
+        raise oserror(ffi.errno, "sigprocmask(SIG_SETMASK, [])")
+
+
+def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
+    """Close (or with CLOSE_RANGE_CLOEXEC mark) the descriptors `first` to `last`.
+
+    Source: close_range(2), Linux 5.9; CLOSE_RANGE_CLOEXEC 5.11.
+    """
+    if first <= last and lib.sys_close_range(first, last, flags) < 0:
+        raise oserror(ffi.errno, f"close_range({first}, {last}, {flags})")
+
+
+def sethostname(name: str) -> None:
+    """Name the machine in this UTS namespace.
+
+    Source: sethostname(2).
+    """
+    raw = os.fsencode(name)
+    if lib.sethostname(raw, len(raw)) < 0:
+        raise oserror(ffi.errno, f"sethostname({name!r})")
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace.
+
+    Source: setdomainname(2).
+    """
+    raw = os.fsencode(name)
+    if lib.setdomainname(raw, len(raw)) < 0:
+        raise oserror(ffi.errno, f"setdomainname({name!r})")

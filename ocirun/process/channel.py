@@ -1,0 +1,147 @@
+"""Frames and descriptors over a socket pair.
+
+A frame is four bytes of length, then a JSON array [name, body]; descriptors ride with the length.
+JSON and not marshal or pickle, because the other end may sit in a namespace it shares with
+strangers: whatever arrives here may at worst be a wrong message.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from ocirun.errors import InitError, ProtocolError
+from ocirun.process.messages import PROC_ERROR
+from ocirun.spec.jsontext import compact, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
+
+    Tell = Callable[[str], None]
+
+LENGTH_BYTES: Final = 4
+FD_BYTES: Final = 4
+MAX_FDS: Final = 250  # SCM_MAX_FD is 253
+MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
+
+
+class PeerGone(Exception):
+    """The other side closed its end: it died, and sent no procError before."""
+
+
+class Channel:
+    """One end of the conversation; owns its socket descriptor.
+
+    `tell`, when given, hears of each message by name, with who sent it.
+    """
+
+    __slots__ = ("_socket", "tell")
+
+    def __init__(self, fd: int, tell: Tell | None = None) -> None:
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        self.tell = tell
+
+    def fileno(self) -> int:
+        """Give the descriptor, which stays ours."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close our end; the other side reads end-of-file."""
+        self._socket.close()
+
+    def send(self, name: str, body: object = None, fds: Sequence[int] = ()) -> None:
+        """Send a message; `fds` are duplicated into the other process and stay ours here.
+
+        Raises:
+            PeerGone: nobody will read it.
+        """
+        if self.tell:
+            self.tell(f"{name} →")
+        data = os.fsencode(compact([name, body]))
+        length = len(data).to_bytes(LENGTH_BYTES, "little")
+        rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+        try:
+            self._socket.sendmsg([length], ancillary, _socket.MSG_NOSIGNAL)
+            self._socket.sendall(data, _socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise PeerGone from error
+
+    def receive(self, *expected: str) -> tuple[str, Any, list[int]]:
+        """Wait for one of the `expected` messages.
+
+        Returns:
+            Its name, its body, and the descriptors that came with it: the caller's to close.
+
+        Raises:
+            InitError: procError came instead.
+            PeerGone: the other side died.
+            ProtocolError: another message came, or none that can be read.
+        """
+        header, fds = self._receive_header()
+        length = int.from_bytes(header, "little")
+        if length > MAX_FRAME_BYTES:
+            raise ProtocolError(f"the other side announced a message of {length} bytes")
+        frame = parse(self._receive_exactly(length), "message")
+        if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
+            raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
+        name, body = frame
+        if self.tell:
+            self.tell(f"← {name}")
+        if name == PROC_ERROR:
+            raise _error_told(body)
+        if name not in expected:
+            raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
+        return name, body, fds
+
+    def _receive_header(self) -> tuple[bytes, list[int]]:
+        space = _socket.CMSG_SPACE(MAX_FDS * FD_BYTES)
+        header, ancillary, _, _ = self._socket.recvmsg(
+            LENGTH_BYTES, space, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_WAITALL
+        )
+        if len(header) < LENGTH_BYTES:
+            raise PeerGone
+        fds: list[int] = []
+        for level, kind, data in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                fds += [
+                    int.from_bytes(data[i : i + FD_BYTES], sys.byteorder)
+                    for i in range(0, len(data) // FD_BYTES * FD_BYTES, FD_BYTES)
+                ]
+        return header, fds
+
+    def _receive_exactly(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            piece = self._socket.recv(length - len(data), _socket.MSG_WAITALL)
+            if not piece:
+                raise PeerGone
+            data += piece
+        return bytes(data)
+
+
+def channel_pair(tell: Tell | None = None) -> tuple[Channel, Channel]:
+    """Make both ends, close-on-exec; the first one, the parent's, tells."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    return Channel(ours.detach(), tell), Channel(theirs.detach())
+
+
+def _error_told(body: object) -> InitError:
+    """Build the InitError of a procError's body, whatever that body is."""
+    if not isinstance(body, dict):
+        body = {}
+    errno = body.get("errno")
+    message = str(body.get("message"))
+    # Callers know runc's words; it says "error during …" of everything but a failing lookup.
+    during = "" if message.startswith('exec: "') else "error during container init: "
+    error = InitError(
+        f"unable to start container process: {during}{message}",
+        errno if isinstance(errno, int) else 0,
+    )
+    notes = body.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        error.add_note(str(note))
+    return error

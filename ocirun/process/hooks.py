@@ -1,0 +1,149 @@
+"""The moments at which the bundle's hooks are called.
+
+    prestart, createRuntime   parent, host namespaces         root assembled, not entered
+    createContainer           init, container's namespaces    host's files still visible
+    startContainer            init, container's namespaces    inside, after `start`
+    poststart                 whoever starts it               the program runs
+    poststop                  whoever deletes it              everything is gone
+
+Each hook gets the container's state as compact JSON on stdin. They run one after the other, the
+first failure ends the list.
+
+Source: runtime-spec config.md#posix-platform-hooks; contract: environment, timeout, wording.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ocirun.errors import HookError, kernel_words
+from ocirun.spec.jsontext import compact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Final
+
+    from ocirun.spec.shapes import Hook
+
+MAX_OUTPUT_BYTES: Final = 4096
+ALL_SIGNALS: Final = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
+
+
+def run_hooks(
+    moment: str,
+    hooks: list[Hook],
+    state: dict[str, Any],
+    environment: Mapping[str, str] | Mapping[bytes, bytes],
+    directory: str | None = None,
+) -> None:
+    """Run the hooks of `moment` in our own namespaces.
+
+    `state` is what each one reads, `environment` what it gets when it names no `env` itself,
+    `directory` where it starts (None: where we are).
+
+    Raises:
+        HookError: it could not be run, failed, was killed, or ran past its timeout.
+    """
+    text = os.fsencode(compact(state))
+    back_fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if directory is not None:
+            os.chdir(directory)
+        for index, hook in enumerate(hooks):
+            failure = _run(hook, text, environment)
+            if failure:
+                raise HookError(moment, index, hook["path"], failure)
+    finally:
+        os.fchdir(back_fd)
+        os.close(back_fd)
+
+
+def _run(
+    hook: Hook, text: bytes, environment: Mapping[str, str] | Mapping[bytes, bytes]
+) -> str | None:
+    """Run one hook to its end; say how it failed, if it did."""
+    state_fd = _memory_file(text)
+    output_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.set_blocking(write_fd, True)
+        env = dict(entry.split("=", 1) for entry in hook["env"]) if "env" in hook else environment
+        try:
+            pid = os.posix_spawn(
+                hook["path"],
+                hook.get("args") or [hook["path"]],
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, state_fd, 0),
+                    (os.POSIX_SPAWN_DUP2, write_fd, 1),
+                    (os.POSIX_SPAWN_DUP2, write_fd, 2),
+                ],
+                setsigmask=(),
+                setsigdef=ALL_SIGNALS,
+            )
+        except OSError as error:
+            return f"fork/exec {hook['path']}: {kernel_words(error)}"
+        os.close(write_fd)
+        write_fd = -1
+        return _wait(pid, output_fd, hook.get("timeout"))
+    finally:
+        for fd in (state_fd, output_fd, write_fd):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _memory_file(text: bytes) -> int:
+    """Hold `text` in a file without a name: a hook that never reads it cannot block us."""
+    fd = os.memfd_create("state", os.MFD_CLOEXEC)
+    os.write(fd, text)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _wait(pid: int, output_fd: int, timeout: int | None) -> str | None:
+    """Wait for the hook's own end, not for that of what it left running with its stdout."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    output = bytearray()
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(output_fd, select.POLLIN)
+    try:
+        while True:
+            left_ms = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
+            ready = [fd for fd, _ in poll.poll(left_ms)]
+            if output_fd in ready and not _drain(output_fd, output):
+                poll.unregister(output_fd)
+            if pidfd in ready:
+                _drain(output_fd, output)
+                break
+            if not ready:
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
+                return f"hook ran past specified timeout of {float(timeout or 0)}s"
+    finally:
+        os.close(pidfd)
+    return _verdict(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), bytes(output))
+
+
+def _drain(output_fd: int, output: bytearray) -> bool:
+    """Read what is there, keep the last part of it; False at the end of the file."""
+    while True:
+        try:
+            piece = os.read(output_fd, MAX_OUTPUT_BYTES)
+        except BlockingIOError:
+            return True
+        if not piece:
+            return False
+        output += piece
+        del output[:-MAX_OUTPUT_BYTES]
+
+
+def _verdict(exit_code: int, output: bytes) -> str | None:
+    if exit_code == 0:
+        return None
+    words = f"exit status {exit_code}" if exit_code > 0 else f"killed by signal {-exit_code}"
+    said = os.fsdecode(output).strip()
+    return f"{words}, output: {said}" if said else words

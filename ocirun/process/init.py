@@ -1,0 +1,166 @@
+"""The child's half of create: it listens, makes its plan, acts it out, and becomes the program.
+
+Whatever fails is told to the parent as procError (what was being done, the errno), or, once the
+gate is open, to `start`; then init is gone. When the parent is gone, so is init.
+
+Source: architecture of this project; messages.py draws the conversation.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.cgroups.enter import enter as enter_cgroups
+from ocirun.errors import OcirunError, doing
+from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
+from ocirun.process import identity
+from ocirun.process.channel import PeerGone
+from ocirun.process.gate import wait_at_gate
+from ocirun.process.inside import Inside
+from ocirun.process.messages import (
+    BOOTSTRAP_DATA,
+    PROC_ERROR,
+    PROC_GATE,
+    PROC_HOOKS,
+    PROC_READY,
+    PROC_RESUME,
+    PROC_RUN,
+    SEND_CONFIG,
+)
+from ocirun.process.namespaces import join_namespaces
+from ocirun.process.plan import Plan
+from ocirun.process.request import Request
+from ocirun.process.seal import keep_only, seal_imports
+from ocirun.security.executable import own_executable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
+
+    from ocirun.process.channel import Channel
+
+SIGKILL: Final = 9
+# Python gives 1 to an uncaught exception; this is the status of a shell that could not exec.
+CANNOT_START: Final = 255
+
+
+def run_init(channel: Channel, *, staged: bool = False) -> NoReturn:
+    """Be init: from the first message to execve. Never returns, whatever happens.
+
+    `staged`: a stage has taken bootstrapData and entered the namespaces there are to join.
+    """
+    try:
+        set_pdeathsig(SIGKILL)
+        join: list[str] = []
+        namespace_fds: list[int] = []
+        if not staged:
+            _, bootstrap, namespace_fds = channel.receive(BOOTSTRAP_DATA)
+            join = bootstrap["join"]
+        inside, plan, gate_fd = _prepare(channel, dict(zip(join, namespace_fds, strict=True)))
+        channel.receive(PROC_RUN)
+        for step in plan.assemble:
+            step.act(inside)
+        channel.send(PROC_HOOKS)
+        channel.receive(PROC_RESUME)
+        for step in plan.enter:
+            step.act(inside)
+        # Order: from procGate on the container outlives its creator.
+        set_pdeathsig(0)
+        channel.send(PROC_GATE)
+        channel.close()
+    except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
+        os._exit(1)
+    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+        tell_error(channel, error)
+        os._exit(1)
+    _start(inside, plan, gate_fd)
+
+
+def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, int]:
+    """Understand sendConfig, load all that will be needed, and enter the namespaces of `join`."""
+    _, body, fds = channel.receive(SEND_CONFIG)
+    config = body["config"]
+    request = Request.from_body(config, body["request"])
+    inside = Inside(channel, config, request)
+    inside.own_executable = own_executable()
+    if "oomScoreAdj" in config["process"]:
+        from ocirun.process.limits import set_oom_score_adj
+
+        set_oom_score_adj(config["process"]["oomScoreAdj"])
+    kept = range(3, 3 + request.kept_fds)
+    keep_only([*kept, channel.fileno(), *join.values(), *fds])
+    gate_fd = fds.pop(0)
+    if request.terminal:
+        inside.console_fd = fds.pop(0)
+    doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
+    inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
+    plan = Plan(config, request)
+    seal_imports()
+    with doing("joining the cgroup"):
+        enter_cgroups(doors)
+    _enter_namespaces(join, request)
+    channel.send(PROC_READY)
+    return inside, plan, gate_fd
+
+
+def _enter_namespaces(join: dict[str, int], request: Request) -> None:
+    """Join what is joined without a stage, and become root where ids are mapped anew."""
+    os.setsid()
+    if join:
+        # Security: CVE-2016-9962. A process of the namespaces we enter must not trace us or
+        # follow our descriptors.
+        set_dumpable(False)
+        join_namespaces(join)
+    if request.namespaces.has("user"):
+        identity.become_root_of_namespace()
+        set_pdeathsig(SIGKILL)  # a change of uid has cleared it
+
+
+def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
+    """Wait for `start`, then act out the rest and exec."""
+    try:
+        connection = wait_at_gate(gate_fd)
+    except BaseException:  # noqa: BLE001  # there is nobody to tell
+        os._exit(CANNOT_START)
+    try:
+        for step in plan.start:
+            step.act(inside)
+    except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
+        message = os.fsencode(_sentence(error))
+        os.write(connection, message)
+    os._exit(CANNOT_START)
+
+
+def tell_error(channel: Channel, error: BaseException) -> None:
+    """Send the parent procError: the last thing that a failing stage or init says."""
+    body = {
+        "message": _sentence(error),
+        "errno": getattr(error, "errno", None) or 0,
+        "notes": [*getattr(error, "__notes__", []), *_frames(error)],
+    }
+    try:
+        channel.send(PROC_ERROR, body)
+    except PeerGone:  # then nobody is left to hear it
+        return
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Say where in our code `error` came from, for --debug.
+
+    Security: by numbers only. The traceback module would open the files it names, which from here
+    on are the container's.
+    """
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"at {code.co_filename}:{trace.tb_lineno}, {code.co_name}")
+        trace = trace.tb_next
+    return frames
+
+
+def _sentence(error: BaseException) -> str:
+    """Say what happened, also for what nobody foresaw. No traceback: it would read files."""
+    if isinstance(error, OcirunError):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}"

@@ -1,0 +1,41 @@
+"""The protocol: each message between parent and init, who sends it and what answers it.
+
+    parent                                    init
+      │ bootstrapData ───────────────────────► │  namespaces to join or to create
+      │ sendConfig ──────────────────────────► │  config.json and the descriptors; it makes its plan
+      │ ◄─────────────────────────── procReady │  namespaces entered, config understood
+      │   (cgroup joined, id maps written)     │
+      │ procRun ─────────────────────────────► │  root, mounts, devices, links
+      │ ◄─────────────────────────── procHooks │  the root is assembled, not yet entered
+      │   (limits applied; host's hooks run)   │
+      │ procResume ──────────────────────────► │  pivot_root, masks, user, capabilities
+      │ ◄────────────────────────── procLimits │  only when a hard limit must be raised,
+      │ limitsRaised ────────────────────────► │  which needs the parent's privilege
+      │ ◄──────────────────────────── procGate │  nothing left to decide: it waits for `start`
+
+Two more may stand in for these. `procCloned` comes first when a stage process had to enter
+namespaces before init could be cloned (see stage.py): it carries init's pidfd. `procError` may
+come instead of any message of init: {"message", "errno", "notes"}, and nothing follows it.
+
+A message is a name, a JSON body and descriptors; see channel.py for how it travels.
+
+Source: architecture of this project; the names are its public vocabulary (`--debug` prints them).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+BOOTSTRAP_DATA: Final = "bootstrapData"  # parent → stage or init
+PROC_CLONED: Final = "procCloned"  # stage → parent, with one descriptor: init's pidfd
+SEND_CONFIG: Final = "sendConfig"  # parent → init
+PROC_READY: Final = "procReady"  # init → parent, answers bootstrapData and sendConfig
+PROC_RUN: Final = "procRun"  # parent → init
+PROC_HOOKS: Final = "procHooks"  # init → parent, answers procRun
+PROC_RESUME: Final = "procResume"  # parent → init
+PROC_LIMITS: Final = "procLimits"  # init → parent
+LIMITS_RAISED: Final = "limitsRaised"  # parent → init, answers procLimits
+PROC_GATE: Final = "procGate"  # init → parent, answers procResume
+PROC_ERROR: Final = "procError"  # stage or init → parent, in place of any answer

@@ -1,0 +1,186 @@
+"""Plan, then act: config.json becomes the list of named steps that init will run.
+
+    assemble   procRun    → procHooks   the root, its mounts and devices, still outside of it
+    enter      procResume → procGate    pivot_root, then give up every right
+    start      the gate   → execve      the last hooks and the program
+
+The parent makes the plan too, before the clone: that imports what the steps need (a forked init
+shares those pages), and `--debug` prints it. Nothing is decided later than here.
+
+Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each `Order:` says why.
+"""
+
+from __future__ import annotations
+
+from ocirun.process import inside
+from ocirun.rootfs.mounts import load_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ocirun.process.inside import Inside
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
+
+    Act = Callable[[Inside], None]
+    # Wanted, name, what to do, and the module it needs beyond those init always has.
+    Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
+    Rows = list[Row]
+
+
+class Step:
+    """One thing init does, and the words for it."""
+
+    __slots__ = ("act", "name")
+
+    def __init__(self, name: str, act: Act) -> None:
+        self.name = name
+        self.act = act
+
+
+class Plan:
+    """The three lists of steps."""
+
+    __slots__ = ("assemble", "enter", "start")
+
+    def __init__(self, config: Config, request: Request) -> None:
+        self.assemble = _present(_assemble(config, request))
+        self.enter = _present(_enter(config, request))
+        self.start = _present(_start(config))
+
+    def describe(self) -> list[str]:
+        """Name each step with its phase, in order."""
+        return [
+            f"{phase}: {step.name}"
+            for phase, steps in (
+                ("assemble", self.assemble),
+                ("enter", self.enter),
+                ("start", self.start),
+            )
+            for step in steps
+        ]
+
+
+def _present(rows: Rows) -> list[Step]:
+    """Keep the rows whose first column is true, and load the modules they need.
+
+    Security: a step's own `from … import …` then finds its module loaded; after the seal it could
+    not be loaded any more, least of all from inside the container.
+    """
+    steps = []
+    for wanted, name, act, *modules in rows:
+        if wanted:
+            for module in modules:
+                __import__(module)
+            steps.append(Step(name, act))
+    return steps
+
+
+def _assemble(config: Config, request: Request) -> Rows:
+    linux = config.get("linux", {})
+    new = request.namespaces.new
+    rows: Rows = [
+        (
+            not request.no_new_keyring,
+            "join a new session keyring",
+            inside.join_keyring,
+            "ocirun.security.keyring",
+        ),
+        # Order: in the container's cgroup by now, so that it becomes the namespace's root.
+        ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
+        ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
+        (linux.get("sysctl"), "open a private procfs", inside.open_procfs, "ocirun.kernel.procfs"),
+    ]
+    if not request.namespaces.has("mount"):
+        return [*rows, (True, "open the root", inside.open_root)]
+    rows += [
+        (True, "set the propagation of /", inside.set_propagation),
+        (True, f"bind the root {request.rootfs}", inside.attach_root),
+    ]
+    mounts = config.get("mounts") or []
+    load_for(mounts)
+    for index, mount in enumerate(mounts):
+        name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
+        rows.append((True, name, inside.mounting(index)))
+    rows += [
+        (
+            request.make_devices,
+            "make devices",
+            inside.make_devices,
+            "ocirun.rootfs.devices",
+            "ocirun.spec.devices",
+        ),
+        (request.make_devices, "link devices", inside.link_devices, "ocirun.rootfs.devices"),
+    ]
+    return rows
+
+
+def _enter(config: Config, request: Request) -> Rows:
+    linux = config.get("linux", {})
+    process = config["process"]
+    hooks = config.get("hooks") or {}
+    mounts = request.namespaces.has("mount")
+    return [
+        (
+            hooks.get("createContainer"),
+            "run createContainer hooks",
+            inside.create_container_hooks,
+            "ocirun.process.hooks",
+        ),
+        (True, "enter the root", inside.enter_root),
+        # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
+        (mounts, "set the propagation of the new /", inside.repropagate),
+        (request.make_devices, "reopen /dev/null", inside.reopen_null),
+        # Order: before the root may become read-only.
+        (True, f"make the working directory {process['cwd']}", inside.make_cwd),
+        (
+            request.terminal,
+            "open the terminal",
+            inside.open_terminal,
+            "ocirun.process.terminal",
+            "ocirun.process.sockets",
+        ),
+        (
+            mounts,
+            "remount read-only what asked for it",
+            inside.remount_readonly,
+            "ocirun.rootfs.finalize",
+        ),
+        (config.get("hostname"), "set the hostname", inside.set_hostname),
+        (config.get("domainname"), "set the domain name", inside.set_domainname),
+        (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
+        (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
+        (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
+        (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        (
+            process.get("rlimits"),
+            "have hard limits raised",
+            inside.have_limits_raised,
+            "ocirun.process.limits",
+        ),
+        (True, "set the umask", inside.set_umask),
+        (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
+        (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
+        (True, f"find the program {process['args'][0]}", inside.find_program),
+    ]
+
+
+def _start(config: Config) -> Rows:
+    hooks = config.get("hooks") or {}
+    return [
+        (
+            hooks.get("startContainer"),
+            "run startContainer hooks",
+            inside.start_container_hooks,
+            "ocirun.process.hooks",
+        ),
+        (
+            config["process"].get("rlimits"),
+            "set resource limits",
+            inside.set_limits,
+            "ocirun.process.limits",
+        ),
+        (True, "exec the program", inside.exec_program),
+    ]

@@ -1,0 +1,65 @@
+"""What init must know beside config.json: the parent's decisions and the caller's options."""
+
+from __future__ import annotations
+
+from ocirun.process.namespaces import Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.spec.shapes import Config
+
+
+class Request:
+    """The decisions for one container; travels in sendConfig as `body()`.
+
+    `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
+    cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
+    3 on belong to the program, the first `listen_fds` of them for socket activation.
+    `cgroup_doors` is how many descriptors init writes itself into cgroups with, and
+    `bind_sources` are the indices of the mounts whose source the parent opened.
+    """
+
+    __slots__ = (
+        "bind_sources",
+        "bundle",
+        "cgroup_doors",
+        "container_id",
+        "hierarchies",
+        "kept_fds",
+        "listen_fds",
+        "make_devices",
+        "namespaces",
+        "no_new_keyring",
+        "no_pivot",
+        "rootfs",
+        "terminal",
+    )
+
+    def __init__(self, config: Config) -> None:
+        self.namespaces = Namespaces(config)
+        self.terminal = bool(config["process"].get("terminal"))
+        self.cgroup_doors = 0
+        self.container_id = ""
+        self.bundle = ""
+        self.rootfs = ""
+        self.make_devices = True
+        self.no_pivot = False
+        self.no_new_keyring = False
+        self.kept_fds = 0
+        self.listen_fds = 0
+        self.hierarchies: list[tuple[list[str], str, str]] = []
+        self.bind_sources: list[int] = []
+
+    def body(self) -> dict[str, Any]:
+        """Everything that cannot be read from config.json again, as JSON."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "namespaces"}
+
+    @classmethod
+    def from_body(cls, config: Config, body: dict[str, Any]) -> Request:
+        """Build it again on init's side."""
+        request = cls(config)
+        for name, value in body.items():
+            setattr(request, name, value)
+        return request

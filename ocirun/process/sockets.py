@@ -1,0 +1,64 @@
+"""Descriptors handed to sockets of the caller: the terminal's master, a pidfd.
+
+Source: unix(7); contract: console-socket and pidfd-socket (one message, one descriptor).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from ocirun.errors import doing
+
+
+def connect_unix(path: str) -> int:
+    """Connect to the stream socket at `path`, however long that is.
+
+    Returns:
+        The connection, close-on-exec; the caller closes it.
+    """
+    directory, _, name = path.rpartition("/")
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    with doing(f"connecting to {path}"):
+        # sockaddr_un holds 108 bytes; through a descriptor of the folder any path fits.
+        folder = os.open(
+            directory or ("/" if path.startswith("/") else "."), os.O_PATH | os.O_CLOEXEC
+        )
+        try:
+            connection.connect(f"/proc/self/fd/{folder}/{name}")
+        finally:
+            os.close(folder)
+    return connection.detach()
+
+
+def send_fd(socket_fd: int, fd: int, payload: str) -> None:
+    """Send `fd` (borrowed, like `socket_fd`) in one message with `payload` as its bytes."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, socket_fd)
+    try:
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))]
+        connection.sendmsg([os.fsencode(payload)], rights, _socket.MSG_NOSIGNAL)
+    finally:
+        connection.detach()
+
+
+def receive_fd(socket_fd: int) -> int:
+    """Receive the one descriptor of the next message on `socket_fd` (borrowed).
+
+    Returns:
+        The descriptor, close-on-exec; the caller closes it.
+
+    Raises:
+        ConnectionError: the other side closed without sending one.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, socket_fd)
+    try:
+        _, ancillary, _, _ = connection.recvmsg(
+            4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+        )
+    finally:
+        connection.detach()
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            return int.from_bytes(data[:4], sys.byteorder)
+    raise ConnectionResetError("no descriptor was sent")

@@ -1,0 +1,96 @@
+"""A terminal for the container: made inside, its master handed to whoever asked for it.
+
+Source: runtime-spec config.md#process; pty(7), ioctl_tty(2); contract: console-socket.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from fcntl import ioctl
+from struct import pack
+
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.mount import (
+    OPEN_TREE_CLONE,
+    fstatfs,
+    move_mount,
+    open_tree,
+)
+from ocirun.rootfs.resolve import make_file_in_root, open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import ConsoleSize
+
+DEVPTS_SUPER_MAGIC: Final = 0x1CD1
+PTMX_INODE: Final = 2
+PTMX_DEVICE: Final = os.makedev(5, 2)
+TIOCSPTLCK: Final = 0x40045431
+TIOCGPTN: Final = 0x80045430
+TIOCGPTPEER: Final = 0x5441
+TIOCSCTTY: Final = 0x540E
+TIOCSWINSZ: Final = 0x5414
+
+
+def open_pty(root_fd: int) -> tuple[int, int, str]:
+    """Open a new pseudo-terminal of the container's own devpts.
+
+    Security: CVE-2025-52565. The multiplexer is checked to be the one of a devpts, and its slave
+    is opened through the master, never through a path that the image may have bent.
+
+    Returns:
+        Master, slave (both the caller's to close), and the slave's name inside, /dev/pts/N.
+    """
+    with doing("opening /dev/pts/ptmx"):
+        flags = os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+        master = open_in_root(root_fd, "/dev/pts/ptmx", flags)
+    try:
+        _check_multiplexer(master)
+        with doing("opening a pseudo-terminal"):
+            ioctl(master, TIOCSPTLCK, pack("i", 0))
+            number = int.from_bytes(ioctl(master, TIOCGPTN, pack("i", 0)), sys.byteorder)
+            slave = ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except BaseException:
+        os.close(master)
+        raise
+    return master, slave, f"/dev/pts/{number}"
+
+
+def _check_multiplexer(fd: int) -> None:
+    found = os.fstat(fd)
+    if (
+        fstatfs(fd)[0] != DEVPTS_SUPER_MAGIC
+        or found.st_ino != PTMX_INODE
+        or found.st_rdev != PTMX_DEVICE
+    ):
+        raise SetupError("/dev/pts/ptmx of the container is not the multiplexer of a devpts")
+
+
+def bind_console(root_fd: int, slave: int) -> None:
+    """Put the slave in the place of /dev/console."""
+    with doing("mounting the terminal on /dev/console"):
+        target = make_file_in_root(root_fd, "/dev/console")
+        try:
+            if stat.S_ISLNK(os.fstat(target).st_mode):
+                raise SetupError("/dev/console of the container is a symbolic link")
+            tree = open_tree(slave, "", OPEN_TREE_CLONE)
+            try:
+                move_mount(tree, target)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
+
+
+def take_as_stdio(slave: int, size: ConsoleSize | None) -> None:
+    """Make the slave our controlling terminal and our fds 0 to 2. Needs a session of our own."""
+    with doing("taking the terminal as the controlling one"):
+        if size:
+            ioctl(slave, TIOCSWINSZ, pack("HHHH", size["height"], size["width"], 0, 0))
+        ioctl(slave, TIOCSCTTY, 0)
+        for fd in range(3):
+            os.dup2(slave, fd, inheritable=True)

@@ -1,0 +1,131 @@
+"""New file systems and copies of mounts, detached: made whole before anybody can see them.
+
+Source: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), mount_setattr(2).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL, EPERM
+
+from ocirun.kernel.mount import (
+    AT_RECURSIVE,
+    FSCONFIG_STRING_MAX,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_DIRSYNC,
+    MS_LAZYTIME,
+    MS_MANDLOCK,
+    MS_RDONLY,
+    MS_SYNCHRONOUS,
+    fsconfig_create,
+    fsconfig_flag,
+    fsconfig_string,
+    fsmount,
+    fsopen,
+    mount_setattr,
+    move_mount,
+)
+from ocirun.kernel.oserror import oserror
+from ocirun.rootfs.places import is_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.words import MountWords
+
+SUPERBLOCK_WORDS = (
+    (MS_RDONLY, "ro"),
+    (MS_SYNCHRONOUS, "sync"),
+    (MS_DIRSYNC, "dirsync"),
+    (MS_MANDLOCK, "mand"),
+    (MS_LAZYTIME, "lazytime"),
+)
+
+# What a bind mount with options of its own does not take over from its source (see set_attributes).
+REPLACED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+def make_filesystem(
+    fs_name: str, source: str, attributes: int, superblock: int, data: list[str]
+) -> int:
+    """Make a file system and a detached mount of it.
+
+    `source` shows in mountinfo ("" is none); `attributes` are MOUNT_ATTR_*; `superblock` MS_* of
+    SUPERBLOCK_WORDS; `data` its own options, "key=value" or a bare word. Returns a descriptor of
+    the mount's root, which the caller closes.
+
+    Raises:
+        OSError: what the kernel refused, with the file system's own words if it left any.
+    """
+    fs_fd = fsopen(fs_name)
+    try:
+        if source:
+            fsconfig_string(fs_fd, "source", source)
+        if superblock:
+            for flag, word in SUPERBLOCK_WORDS:
+                if superblock & flag:
+                    fsconfig_flag(fs_fd, word)
+        for option in data:
+            key, equals, value = option.partition("=")
+            if equals:
+                fsconfig_string(fs_fd, key, value)
+            else:
+                fsconfig_flag(fs_fd, key)
+        fsconfig_create(fs_fd)
+        return fsmount(fs_fd, attributes)
+    finally:
+        os.close(fs_fd)
+
+
+def fits_fsconfig(data: list[str]) -> bool:
+    """Say whether every value is short enough for fsconfig; the lowerdir of an overlay may not."""
+    for option in data:
+        if len(option) * 4 > FSCONFIG_STRING_MAX:  # a character has four bytes at most
+            value = option.partition("=")[2]
+            if len(os.fsencode(value)) > FSCONFIG_STRING_MAX:
+                return False
+    return True
+
+
+def set_attributes(tree_fd: int, words: MountWords, held_back: int = 0) -> None:
+    """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
+
+    Without any such word it keeps those of its source. With one it has just those, as runc's
+    remount of a bind has; only what an outer user namespace has locked on the source stays too.
+
+    Raises:
+        OSError: EPERM when a word asks to clear a locked attribute.
+    """
+    if not words.attr_set | words.attr_clr:
+        return
+    attr_set = words.attr_set & ~held_back
+    try:
+        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
+    except OSError as error:
+        if error.errno != EPERM:
+            raise
+        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
+
+
+def attach(mount_fd: int, target_fd: int) -> None:
+    """Attach a detached mount on `target_fd`.
+
+    Raises:
+        OSError: ENOTDIR when one is a directory and the other is not; what move_mount says else.
+    """
+    try:
+        move_mount(mount_fd, target_fd)
+    except OSError as error:
+        if error.errno == EINVAL and is_directory(mount_fd) != is_directory(target_fd):
+            raise oserror(20, f"move_mount({mount_fd}, {target_fd})") from error
+        raise
+
+
+def finish(mount_fd: int, words: MountWords) -> None:
+    """Apply what reaches below an attached mount: recursive attributes, then propagation."""
+    if words.rec_set | words.rec_clr:
+        mount_setattr(mount_fd, "", AT_RECURSIVE, words.rec_set, words.rec_clr)
+    for kind, recursive in words.propagation:
+        mount_setattr(mount_fd, "", AT_RECURSIVE if recursive else 0, propagation=kind)

@@ -1,0 +1,236 @@
+"""One entry of `mounts`: from its words to an attached mount.
+
+Each entry is read (spec/words.py), made detached (filesystems.py), and attached on its
+destination's descriptor (places.py). Source: runtime-spec config.md#mounts.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENODEV, ENOTDIR, EPERM
+
+from ocirun.errors import Problem, UnsupportedError, doing
+from ocirun.kernel.mount import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    OPEN_TREE_CLONE,
+    PROC_SUPER_MAGIC,
+    fstatfs,
+    open_tree,
+)
+from ocirun.rootfs.context import Entry
+from ocirun.rootfs.filesystems import (
+    attach,
+    finish,
+    fits_fsconfig,
+    make_filesystem,
+    set_attributes,
+)
+from ocirun.rootfs.places import (
+    clean,
+    open_bind_target,
+    open_directory,
+    open_ordinary_directory,
+    refuse_proc,
+)
+from ocirun.spec.words import (
+    COPY_SYMLINK,
+    DEST_NOFOLLOW,
+    IDMAP,
+    REMOUNT,
+    RIDMAP,
+    SRC_NOFOLLOW,
+    TMPCOPYUP,
+    read_words,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.rootfs.context import MountContext
+    from ocirun.spec.shapes import Mount
+    from ocirun.spec.words import MountWords
+
+ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
+UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
+
+
+def load_for(mounts: list[Mount]) -> None:
+    """Import what these entries need beyond this module. Order: before init's import seal."""
+    for mount in mounts:
+        options = mount.get("options") or ()
+        if mount.get("type") == "cgroup":
+            import ocirun.rootfs.cgroupfs
+        if "tmpcopyup" in options:
+            import ocirun.rootfs.copyup
+        if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
+            import ocirun.rootfs.unusual  # noqa: F401
+
+
+def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
+    """Do one entry of `mounts`; `index` is its place there, the key of `context.source_fds`.
+
+    Descriptors are borrowed, except the entry's source in `context.source_fds`, which is used up.
+
+    Raises:
+        SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
+        UnsupportedError: an id-mapped mount that the parent has not opened.
+    """
+    entry = _read(mount, context, index)
+    with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
+        try:
+            _do(root_fd, entry, context)
+        except OSError as error:
+            hint = _hint(error, entry, context)
+            if hint:
+                error.strerror = f"{error.strerror} ({hint})"
+            raise
+
+
+def _read(mount: Mount, context: MountContext, index: int) -> Entry:
+    words = read_words(mount.get("options"))
+    source = mount.get("source") or ""
+    if words.bind and not source.startswith("/"):
+        # Spec: a relative source of a bind mount is relative to the bundle.
+        source = f"{context.bundle}/{source}"
+    return Entry(clean(mount["destination"]), mount.get("type") or "", source, words, index)
+
+
+def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
+    extra = entry.words.extra
+    if extra & REMOUNT or (extra & COPY_SYMLINK and entry.words.bind):
+        from ocirun.rootfs.unusual import remount_or_copy
+
+        if remount_or_copy(root_fd, entry):
+            return
+    if entry.words.bind:
+        _bind(root_fd, entry, context)
+    elif entry.fs_name == "cgroup":
+        from ocirun.rootfs.cgroupfs import mount_cgroup
+
+        mount_cgroup(root_fd, entry, context)
+    else:
+        _filesystem(root_fd, entry, context)
+
+
+def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
+    """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
+    words = entry.words
+    tree_fd = context.source_fds.pop(entry.index, -1)
+    if tree_fd < 0:
+        if words.extra & (IDMAP | RIDMAP):
+            pointer = f"/mounts/{entry.index}/options"
+            raise UnsupportedError([Problem(pointer, "id-mapped mounts are not supported yet")])
+        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+    try:
+        if entry.destination.startswith("/proc"):
+            refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
+        held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0
+        set_attributes(tree_fd, words, held_back)
+        nofollow = words.extra & DEST_NOFOLLOW != 0
+        target_fd = open_bind_target(root_fd, entry.destination, tree_fd, nofollow)
+        try:
+            attach(tree_fd, target_fd)
+        finally:
+            os.close(target_fd)
+        finish(tree_fd, words)
+        if held_back & words.attr_set:
+            context.deferred.append((tree_fd, entry.destination))
+            tree_fd = -1
+    finally:
+        if tree_fd >= 0:
+            os.close(tree_fd)
+
+
+def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
+    """Mount a new file system of the entry's type."""
+    refuse_proc(entry.destination, entry.fs_name == "proc")
+    data = entry.words.data
+    if context.mount_label and entry.fs_name not in UNLABELLED:
+        data = [*data, f"context={context.mount_label}"]
+    if entry.fs_name in ORDINARY:
+        target_fd = open_ordinary_directory(root_fd, entry.destination, entry.fs_name)
+    else:
+        target_fd, existed = open_directory(root_fd, entry.destination)
+        if entry.fs_name == "tmpfs" and existed:
+            data = _with_mode(data, target_fd)
+    try:
+        if fits_fsconfig(data):
+            _attach_filesystem(target_fd, entry, data, context)
+        else:
+            from ocirun.rootfs.unusual import mount_long
+
+            mount_long(root_fd, target_fd, entry, data)
+    finally:
+        os.close(target_fd)
+
+
+def _attach_filesystem(
+    target_fd: int, entry: Entry, data: list[str], context: MountContext
+) -> None:
+    """Make the entry's file system with the options `data` and attach it on `target_fd`."""
+    words, fs_name = entry.words, entry.fs_name
+    # Order: /dev and every tmpfs are written to until the end; finalize makes them read-only.
+    held_back = MOUNT_ATTR_RDONLY if fs_name == "tmpfs" or entry.destination == "/dev" else 0
+    attributes = words.attr_set & ~held_back
+    # MS_RDONLY has the same bit: mount(2) makes mount and superblock read-only, so do we.
+    superblock = words.superblock | attributes & MOUNT_ATTR_RDONLY
+    mount_fd = make_filesystem(fs_name, entry.source, attributes, superblock, data)
+    try:
+        if words.extra & TMPCOPYUP and fs_name == "tmpfs":
+            from ocirun.rootfs.copyup import copy_up
+
+            copy_up(target_fd, mount_fd)
+        attach(mount_fd, target_fd)
+        if context.mount_label and fs_name == "mqueue":
+            _label(mount_fd, context.mount_label)
+        finish(mount_fd, words)
+        if held_back & words.attr_set:
+            context.deferred.append((mount_fd, entry.destination))
+            mount_fd = -1
+    finally:
+        if mount_fd >= 0:
+            os.close(mount_fd)
+
+
+def _tree_flags(words: MountWords) -> int:
+    flags = OPEN_TREE_CLONE
+    if words.recursive:
+        flags |= AT_RECURSIVE
+    if words.extra & SRC_NOFOLLOW:
+        flags |= AT_SYMLINK_NOFOLLOW
+    return flags
+
+
+def _with_mode(data: list[str], target_fd: int) -> list[str]:
+    """Let a tmpfs have the mode of the directory it covers, unless the entry names one."""
+    for option in data:
+        if option.startswith("mode="):
+            return data
+    return [f"mode={os.fstat(target_fd).st_mode & 0o7777:04o}", *data]
+
+
+def _label(mount_fd: int, label: str) -> None:
+    """Set the SELinux label of a mounted root that takes it as a file attribute only."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
+    try:
+        os.setxattr(fd, "security.selinux", os.fsencode(label))
+    finally:
+        os.close(fd)
+
+
+def _hint(error: OSError, entry: Entry, context: MountContext) -> str:
+    """Return what would help, when that is certain."""
+    bind, fs_name = entry.words.bind, entry.fs_name
+    if error.errno == ENODEV and fs_name == "bind":
+        return 'a bind mount needs the option "bind" or "rbind"; its type has no meaning'
+    if error.errno == ENODEV and "fsopen" in str(getattr(error, "__notes__", "")):
+        return f'this kernel knows no file system "{fs_name}"'
+    if error.errno == EPERM and fs_name == "sysfs" and context.userns and not bind:
+        return "a user namespace needs its own network namespace to mount sysfs; bind /sys instead"
+    if error.errno == EPERM and bind and entry.words.attr_clr:
+        return "an option clears an attribute that the host has locked on the source"
+    if error.errno == ENOTDIR and bind:
+        return "are you trying to mount a directory onto a file or the other way round?"
+    return ""

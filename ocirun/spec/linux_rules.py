@@ -1,0 +1,181 @@
+"""Rules for members of `linux` that only some containers have; see `rules`.
+
+Source: runtime-spec 1.3 config-linux.md; runc's configuration validator.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import Problem
+from ocirun.spec.jsontext import escaped
+from ocirun.spec.rules import namespace_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from ocirun.spec.shapes import Config
+
+    Found = Iterator[Problem]
+
+CLOCKS: Final = ("monotonic", "boottime")
+INTERFACE_NAME_LENGTH: Final = 15  # IFNAMSIZ without its NUL
+
+# How many nodes a mode takes: none, at least one; the others take any number.
+NODELESS_MODES: Final = ("MPOL_DEFAULT", "MPOL_LOCAL")
+NODE_MODES: Final = (
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_WEIGHTED_INTERLEAVE",
+    "MPOL_PREFERRED_MANY",
+)
+
+
+def check_linux_rules(config: Config) -> list[Problem]:
+    """Return the broken rules of those members of `linux` that `config` has."""
+    linux = config["linux"]
+    return [problem for member, rule in LINUX_RULES if member in linux for problem in rule(config)]
+
+
+def sysctl_is_the_containers_own(config: Config) -> Found:
+    """A parameter that no namespace of the container holds is the host's."""
+    from ocirun.spec.sysctls import dotted, namespace_of
+
+    paths = namespace_paths(config)
+    for spelled in config["linux"]["sysctl"]:
+        where = f"/linux/sysctl/{escaped(spelled)}"
+        name = dotted(spelled)
+        kind = namespace_of(name)
+        if name == "kernel.hostname":
+            message = f'sysctl "{spelled}" conflicts with the hostname property'
+            yield Problem(where, message, "use hostname")
+        elif not kind or kind not in paths:
+            message = f'sysctl "{spelled}" is not in a separate kernel namespace'
+            remedy = f'add {{"type": "{kind}"}} to /linux/namespaces' if kind else ""
+            yield Problem(where, message, remedy)
+        elif kind == "network" and is_own_network(paths["network"]):
+            yield Problem(where, f'sysctl "{spelled}" not allowed in host network namespace')
+
+
+def is_own_network(path: str) -> bool:
+    """Return whether `path` is the network namespace this process is in."""
+    if not path:
+        return False
+    try:
+        there, here = os.stat(path), os.stat("/proc/self/ns/net")
+    except OSError:
+        return False  # namespace_to_join_exists has the sentence
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def offsets_need_a_new_time_namespace(config: Config) -> Found:
+    """Kernel: offsets are fixed once the first process is in, so they are for a new one only."""
+    if not config["linux"]["timeOffsets"]:
+        return
+    path = namespace_paths(config).get("time")
+    if path is None:
+        message = "time namespace offsets specified, but time namespace isn't enabled in the config"
+        yield Problem("/linux/timeOffsets", message, 'add {"type": "time"} to /linux/namespaces')
+    elif path:
+        message = "time offsets cannot be set in a time namespace that is joined"
+        yield Problem("/linux/timeOffsets", message)
+    for clock in config["linux"]["timeOffsets"]:
+        if clock not in CLOCKS:
+            message = f'"{clock}" is not a clock with an offset: monotonic or boottime'
+            yield Problem(f"/linux/timeOffsets/{escaped(clock)}", message)
+
+
+def net_devices_need_a_network(config: Config) -> Found:
+    """A device is moved into a network namespace, by root, under a name the kernel takes."""
+    devices = config["linux"]["netDevices"]
+    if not devices:
+        return
+    if "network" not in namespace_paths(config):
+        message = "unable to move network devices without a private NET namespace"
+        yield Problem("/linux/netDevices", message)
+    if os.geteuid() != 0:
+        message = "network devices are not supported for rootless containers"
+        yield Problem("/linux/netDevices", message)
+    for name, device in devices.items():
+        where = f"/linux/netDevices/{escaped(name)}"
+        if not is_interface_name(name):
+            yield Problem(where, f'invalid network device name "{name}"')
+        if device.get("name") and not is_interface_name(device["name"]):
+            yield Problem(f"{where}/name", f'invalid network device name "{device["name"]}"')
+
+
+def is_interface_name(name: str) -> bool:
+    """Return whether the kernel takes `name` for an interface.
+
+    Source: dev_valid_name in net/core/dev.c.
+    """
+    size = len(os.fsencode(name))
+    plain = not any(letter in "/:" or letter.isspace() for letter in name)
+    return 0 < size <= INTERFACE_NAME_LENGTH and plain and name not in {".", ".."}
+
+
+def notify_has_a_listener(config: Config) -> Found:
+    """SCMP_ACT_NOTIFY asks an agent, over a socket, and the runtime must still be able to write."""
+    seccomp = config["linux"]["seccomp"]
+    notify = "SCMP_ACT_NOTIFY"
+    where = "/linux/seccomp"
+    if seccomp["defaultAction"] == notify:
+        yield Problem(f"{where}/defaultAction", f"{notify} cannot be used as default action")
+    used = False
+    for index, rule in enumerate(seccomp.get("syscalls", ())):
+        if rule["action"] == notify:
+            used = True
+            if "write" in rule["names"]:
+                message = f"{notify} cannot be used for the write syscall"
+                yield Problem(f"{where}/syscalls/{index}", message)
+    if used and not seccomp.get("listenerPath"):
+        yield Problem(f"{where}/listenerPath", f"listenerPath must be set to use {notify}")
+    if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
+        message = "listenerMetadata has no meaning without listenerPath"
+        yield Problem(f"{where}/listenerMetadata", message)
+
+
+def seccomp_argument_exists(config: Config) -> Found:
+    """A system call has six arguments."""
+    for number, rule in enumerate(config["linux"]["seccomp"].get("syscalls", ())):
+        for index, argument in enumerate(rule.get("args", ())):
+            if argument["index"] > 5:
+                where = f"/linux/seccomp/syscalls/{number}/args/{index}/index"
+                yield Problem(where, f"a system call has no argument {argument['index']}: 0 to 5")
+
+
+def class_of_service_is_a_name(config: Config) -> Found:
+    """The closID becomes a directory of resctrl: one component, or "/" for the root itself."""
+    rdt = config["linux"]["intelRdt"]
+    name = rdt.get("closID", "")
+    if name in {".", ".."} or ("/" in name and name != "/"):
+        yield Problem("/linux/intelRdt/closID", f'invalid intelRdt.ClosID "{name}"')
+    for index, line in enumerate(rdt.get("schemata", ())):
+        if "\n" in line:
+            yield Problem(f"/linux/intelRdt/schemata/{index}", "schemata must be single lines")
+
+
+def memory_policy_has_its_nodes(config: Config) -> Found:
+    """Each mode of set_mempolicy(2) wants nodes, or wants none."""
+    policy = config["linux"]["memoryPolicy"]
+    mode, nodes = policy["mode"], policy.get("nodes", "").strip()
+    if mode in NODELESS_MODES and nodes:
+        yield Problem("/linux/memoryPolicy/nodes", f"{mode} takes no nodes")
+    if mode in NODE_MODES and not nodes:
+        yield Problem("/linux/memoryPolicy/nodes", f"{mode} needs at least one node")
+    if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= {*policy.get("flags", ())}:
+        message = "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
+        yield Problem("/linux/memoryPolicy/flags", message)
+
+
+LINUX_RULES: Final = (
+    ("sysctl", sysctl_is_the_containers_own),
+    ("timeOffsets", offsets_need_a_new_time_namespace),
+    ("netDevices", net_devices_need_a_network),
+    ("seccomp", notify_has_a_listener),
+    ("seccomp", seccomp_argument_exists),
+    ("intelRdt", class_of_service_is_a_name),
+    ("memoryPolicy", memory_policy_has_its_nodes),
+)

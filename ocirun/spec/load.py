@@ -1,0 +1,150 @@
+"""From a bundle to a config that may be acted upon: read, parsed, checked.
+
+What comes out is the document itself, a plain dict: one model, no copies. One thing is done to it:
+a member that is null counts as absent, as it does for runc, crun and youki, and is dropped here so
+that nobody else has to think of it.
+
+On the hot path only yes or no is computed; the sentences come from `schema`, which is slow.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import Problem, SpecError, kernel_words
+from ocirun.spec import checks
+from ocirun.spec.jsontext import MAX_BYTES, parse
+from ocirun.spec.rules import check_process_rules, check_rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.shapes import Config, Process, Resources
+
+
+class SpecMissing(SpecError):
+    """There is no such file; callers know runc's sentence for it."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__([Problem("", "not found")], document)
+        self.args = (f"JSON specification file {document} not found",)
+
+
+def load_config(bundle: str, name: str = "config.json", *, need_process: bool = True) -> Config:
+    """Return the config in the directory `bundle`, in the file `name` (an absolute one counts).
+
+    `need_process` is for create and run: the specification lets a config go without a process
+    until the container is started, but this runtime starts what it created.
+
+    Raises:
+        SpecError: the file is missing or unreadable, is not JSON, or breaks rules; all of them.
+    """
+    document = read_document(os.path.join(bundle, name), name)
+    if not checks.check_config(document):
+        raise _misshapen(document, "config", name)
+    config: Config = document  # type: ignore[assignment]  # check_config is what makes it one
+    problems = check_rules(config)
+    problems += check_root(bundle, config)
+    if need_process and "process" not in config:
+        problems.insert(0, Problem("", "process property must not be empty"))
+    if problems:
+        raise SpecError(problems, name)
+    return config
+
+
+def check_root(bundle: str, config: Config) -> list[Problem]:
+    """Return what is wrong with the root directory of `config`: it must be there.
+
+    Source: runtime-spec config.md#root.
+    """
+    if not (root := config.get("root", {"path": ""})["path"]):
+        return []  # root_is_given has the sentence
+    path = os.path.join(bundle, root)
+    try:
+        kind = os.stat(path).st_mode & 0o170000
+    except OSError as error:
+        return [Problem("/root/path", f"invalid rootfs: stat {path}: {kernel_words(error)}")]
+    if kind != 0o040000:
+        return [Problem("/root/path", f"invalid rootfs: {path}: not a directory")]
+    return []
+
+
+def check_process(document: object, name: str = "process.json") -> Process:
+    """Return `document` as the process of `exec --process`; messages call it `name`.
+
+    Raises:
+        SpecError: it is not shaped like one or breaks rules; all of them.
+    """
+    drop_nulls(document)
+    if not checks.check_process(document):
+        raise _misshapen(document, "process", name)
+    process: Process = document  # type: ignore[assignment]  # check_process is what makes it one
+    if problems := check_process_rules(process):
+        raise SpecError(problems, name)
+    return process
+
+
+def check_resources(document: object, name: str = "resources") -> Resources:
+    """Return `document` as the resources of `update --resources`; messages call it `name`.
+
+    Raises:
+        SpecError: it is not shaped like them.
+    """
+    drop_nulls(document)
+    if not checks.check_resources(document):
+        raise _misshapen(document, "resources", name)
+    return document  # type: ignore[return-value]  # check_resources is what makes it one
+
+
+def read_document(path: str, name: str) -> object:
+    """Return the JSON value in the file `path`, without its null members; messages call it `name`.
+
+    Raises:
+        SpecError: the file is missing, cannot be read, or is not one JSON document.
+    """
+    try:
+        data = _read(path)
+    except FileNotFoundError as error:
+        raise SpecMissing(name) from error
+    except OSError as error:
+        words = f"cannot be read: {kernel_words(error)}"
+        raise SpecError([Problem("", words)], name) from error
+    document = parse(data, name)
+    # "/dev/null" is in many configs, null in few.
+    if b"null" in data.replace(b"/null", b""):
+        drop_nulls(document)
+    return document
+
+
+def _read(path: str) -> bytes:
+    # O_NONBLOCK: opening a pipe that somebody put there must not wait for its writer.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        pieces = []
+        size = 0
+        # One byte more than `parse` takes, so that it says so; and an end for /dev/zero.
+        while size <= MAX_BYTES and (piece := os.read(fd, min(MAX_BYTES + 1 - size, 1 << 20))):
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def drop_nulls(document: object) -> None:
+    """Remove every member that is null, at any depth, from `document` itself."""
+    todo = [document]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            for name in [name for name, member in value.items() if member is None]:
+                del value[name]
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
+
+
+def _misshapen(document: object, kind: str, name: str) -> SpecError:
+    """Return the error that says what `document` has wrong; slow, and only on the way out."""
+    from ocirun.spec.schema import report  # cold: loads jsonschema
+
+    return SpecError(report(document, kind), name)

@@ -1,0 +1,80 @@
+"""Rules for members of `process` that few containers have; see `rules`.
+
+Source: sched(7), sched_setattr(2), selinux(8); runtime-spec config.md#linux-process.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from ocirun.spec.shapes import Process, Scheduler
+
+    Found = Iterator[Problem]
+
+SELINUX: Final = "/sys/fs/selinux/enforce"
+
+NICE_POLICIES: Final = ("SCHED_OTHER", "SCHED_BATCH")
+REALTIME_POLICIES: Final = ("SCHED_FIFO", "SCHED_RR")
+
+
+def check_asked_rules(process: Process) -> list[Problem]:
+    """Return the broken rules of `process`, with pointers that begin at the process."""
+    problems: list[Problem] = []
+    if "scheduler" in process:
+        for rule in SCHEDULER_RULES:
+            problems += rule(process["scheduler"])
+    problems += selinux_is_there(process)
+    return problems
+
+
+def nice_fits_policy(scheduler: Scheduler) -> Found:
+    """Nice values weigh ordinary work against ordinary work."""
+    nice = scheduler.get("nice", 0)
+    if nice and scheduler["policy"] not in NICE_POLICIES:
+        yield Problem("/scheduler/nice", f"nice has no meaning for {scheduler['policy']}")
+    elif not -20 <= nice <= 19:
+        yield Problem("/scheduler/nice", f"invalid nice value {nice}: it must be from -20 to 19")
+
+
+def priority_fits_policy(scheduler: Scheduler) -> Found:
+    """Static priorities order realtime work."""
+    priority = scheduler.get("priority", 0)
+    if scheduler["policy"] in REALTIME_POLICIES:
+        if not 1 <= priority <= 99:
+            message = f"{scheduler['policy']} needs a priority from 1 to 99, not {priority}"
+            yield Problem("/scheduler/priority", message)
+    elif priority:
+        message = "priority can only be specified for SCHED_FIFO or SCHED_RR policy"
+        yield Problem("/scheduler/priority", message)
+
+
+def times_fit_policy(scheduler: Scheduler) -> Found:
+    """Runtime, deadline and period describe SCHED_DEADLINE and nothing else."""
+    if scheduler["policy"] != "SCHED_DEADLINE":
+        for name in ("runtime", "deadline", "period"):
+            if scheduler.get(name):
+                message = f"{name} can only be specified for SCHED_DEADLINE policy"
+                yield Problem(f"/scheduler/{name}", message)
+        return
+    runtime, deadline = scheduler.get("runtime", 0), scheduler.get("deadline", 0)
+    period = scheduler.get("period", 0) or deadline  # Kernel: a period of 0 is the deadline
+    if not 1024 <= runtime <= deadline <= period < 1 << 63:
+        message = "SCHED_DEADLINE needs 1024 ≤ runtime ≤ deadline ≤ period nanoseconds"
+        yield Problem("/scheduler", message)
+
+
+def selinux_is_there(process: Process) -> Found:
+    """A label that nobody enforces would be a promise broken."""
+    if process.get("selinuxLabel") and not os.path.exists(SELINUX):
+        message = "selinux label is specified in config, but selinux is disabled or not supported"
+        yield Problem("/selinuxLabel", message)
+
+
+SCHEDULER_RULES: Final = (nice_fits_policy, priority_fits_policy, times_fit_policy)

@@ -1,0 +1,284 @@
+"""What a schema cannot say: members that need each other, and facts of the host that are cheap.
+
+Every rule is one function from the whole config to the problems it finds, and stands in RULES. A
+rule may trust the document's shape: `checks` has seen it before. Where callers or people know
+runc's words, these are runc's words. Rules for members that few containers have are next door, in
+`linux_rules` and `process_rules`, and are loaded when such a member is there.
+
+Source: runtime-spec 1.3 config.md, config-linux.md; runc's configuration validator.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import Problem, kernel_words
+from ocirun.spec.jsontext import escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from ocirun.spec.shapes import Config, Mount, Process
+
+    Found = Iterator[Problem]
+
+# Members of `linux` and `process` that have rules of their own elsewhere.
+LINUX_ASKED: Final = frozenset(
+    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy")
+)
+PROCESS_ASKED: Final = frozenset(("scheduler", "selinuxLabel"))
+
+
+def check_rules(config: Config) -> list[Problem]:
+    """Return every broken rule of `config`, a document that has passed `check_config`."""
+    problems = [problem for rule in RULES for problem in rule(config)]
+    if not LINUX_ASKED.isdisjoint(config.get("linux", ())):
+        from ocirun.spec.linux_rules import check_linux_rules
+
+        problems += check_linux_rules(config)
+    if "process" in config:
+        problems += check_process_rules(config["process"], "/process")
+    return problems
+
+
+def check_process_rules(process: Process, pointer: str = "") -> list[Problem]:
+    """Return every broken rule of `process`, which stands at `pointer` in its document."""
+    problems = [problem for rule in PROCESS_RULES for problem in rule(process)]
+    if not PROCESS_ASKED.isdisjoint(process):
+        from ocirun.spec.process_rules import check_asked_rules
+
+        problems += check_asked_rules(process)
+    for problem in problems:
+        problem.pointer = pointer + problem.pointer
+    return problems
+
+
+def namespace_paths(config: Config) -> dict[str, str]:
+    """Return the path of each namespace in `linux.namespaces` by type; "" is a new one."""
+    entries = config.get("linux", {}).get("namespaces", ())
+    return {entry["type"]: entry.get("path", "") for entry in entries}
+
+
+def is_bind(mount: Mount) -> bool:
+    """Return whether `mount` is a bind mount: its options say so, its type has no meaning."""
+    options = mount.get("options", ())
+    return "bind" in options or "rbind" in options
+
+
+# --- the whole document ---------------------------------------------------------------------------
+
+
+def root_is_given(config: Config) -> Found:
+    """A container on Linux has a root; the specification leaves it out for virtual machines."""
+    if "root" not in config:
+        yield Problem("/root", "root must be specified")
+    elif not config["root"]["path"]:
+        yield Problem("/root/path", "path must not be empty")
+
+
+def each_namespace_once(config: Config) -> Found:
+    """A type that appears twice says two things."""
+    seen: set[str] = set()
+    for index, entry in enumerate(config.get("linux", {}).get("namespaces", ())):
+        if entry["type"] in seen:
+            yield Problem(f"/linux/namespaces/{index}", f'duplicated ns "{entry["type"]}"')
+        seen.add(entry["type"])
+
+
+def namespace_to_join_exists(config: Config) -> Found:
+    """A path is absolute and there; whether it is of its type the kernel says in setns(2)."""
+    for index, entry in enumerate(config.get("linux", {}).get("namespaces", ())):
+        path = entry.get("path", "")
+        where = f"/linux/namespaces/{index}/path"
+        if path and not path.startswith("/"):
+            yield Problem(where, f'namespace path "{path}" must be absolute')
+        elif path:
+            try:
+                os.lstat(path)
+            except OSError as error:
+                yield Problem(where, f"namespace path: lstat {path}: {kernel_words(error)}")
+
+
+def names_need_uts(config: Config) -> Found:
+    """Without a UTS namespace of its own the container would rename the host."""
+    if "uts" not in namespace_paths(config):
+        for name in ("hostname", "domainname"):
+            if config.get(name):
+                yield Problem(f"/{name}", f"unable to set {name} without a private UTS namespace")
+
+
+def hidden_paths_need_mount(config: Config) -> Found:
+    """Without a mount namespace of its own the container would hide the host's files."""
+    if "mount" in namespace_paths(config):
+        return
+    linux = config.get("linux", {})
+    for name in ("maskedPaths", "readonlyPaths"):
+        if linux.get(name):
+            message = "unable to restrict sys entries without a private MNT namespace"
+            yield Problem(f"/linux/{name}", message)
+
+
+def hidden_paths_are_absolute(config: Config) -> Found:
+    """A relative path would depend on where init happens to stand."""
+    linux = config.get("linux", {})
+    for name, paths in (
+        ("maskedPaths", linux.get("maskedPaths", ())),
+        ("readonlyPaths", linux.get("readonlyPaths", ())),
+    ):
+        for index, path in enumerate(paths):
+            if not path.startswith("/"):
+                yield Problem(f"/linux/{name}/{index}", f'"{path}" must be an absolute path')
+
+
+def user_namespace_and_maps(config: Config) -> Found:
+    """A new user namespace without maps is unusable; maps without one have no meaning."""
+    linux = config.get("linux", {})
+    path = namespace_paths(config).get("user")
+    for member, ids in (("uidMappings", "uid"), ("gidMappings", "gid")):
+        if path is None and linux.get(member):
+            message = (
+                "user namespace mappings specified, but user namespace isn't enabled in the config"
+            )
+            yield Problem(f"/linux/{member}", message, 'add {"type": "user"} to /linux/namespaces')
+        elif path == "" and not linux.get(member):
+            message = f"user namespaces enabled, but no {ids} mappings found"
+            yield Problem(f"/linux/{member}", message)
+
+
+def mount_has_a_place(config: Config) -> Found:
+    """An empty destination is nowhere. A relative one is taken from the root, as runc does."""
+    for index, mount in enumerate(config.get("mounts", ())):
+        if not mount["destination"]:
+            yield Problem(f"/mounts/{index}/destination", "destination must not be empty")
+        if is_bind(mount) and not mount.get("source"):
+            yield Problem(f"/mounts/{index}/source", "source of a bind mount must not be empty")
+
+
+def bind_has_no_data(config: Config) -> Found:
+    """Options that are no words of ours would go to a file system, and a bind mount makes none."""
+    for index, mount in enumerate(config.get("mounts", ())):
+        if is_bind(mount):
+            from ocirun.spec.words import read_words  # rootfs needs it as well
+
+            if data := read_words(mount["options"]).data:
+                message = "bind mounts cannot have any filesystem-specific options applied"
+                yield Problem(f"/mounts/{index}/options", f"{message}: {','.join(data)}")
+
+
+def id_mapped_mount(config: Config) -> Found:
+    """Id maps are for bind mounts, come in pairs, and need root on the host."""
+    in_userns = "user" in namespace_paths(config)
+    for index, mount in enumerate(config.get("mounts", ())):
+        where = f"/mounts/{index}"
+        maps = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
+        asked = [word for word in ("idmap", "ridmap") if word in mount.get("options", ())]
+        if not maps and not asked:
+            continue
+        if not is_bind(mount):
+            yield Problem(where, "id-mapped mounts are only supported for bind mounts")
+        if len(maps) == 1:
+            yield Problem(where, "id-mapped mounts need both uidMappings and gidMappings")
+        if not maps and not in_userns:
+            message = f"{asked[0]} without mappings needs a user namespace"
+            yield Problem(f"{where}/options", message)
+        if os.geteuid() != 0:
+            yield Problem(where, "id-mapped mounts are not supported for rootless containers")
+
+
+def device_is_complete(config: Config) -> Found:
+    """A node has an absolute path and, unless it is a pipe, two numbers."""
+    for index, device in enumerate(config.get("linux", {}).get("devices", ())):
+        where = f"/linux/devices/{index}"
+        if not device["path"].startswith("/"):
+            yield Problem(f"{where}/path", f'device path "{device["path"]}" must be absolute')
+        if device["type"] != "p":
+            for name in ("major", "minor"):
+                if name not in device:
+                    yield Problem(where, f"a device of type {device['type']} needs {name}")
+
+
+def unified_names_are_files(config: Config) -> Found:
+    """Security: a name with a slash would leave the container's cgroup."""
+    for name in config.get("linux", {}).get("resources", {}).get("unified", ()):
+        if "/" in name or name in {"", ".", ".."}:
+            where = f"/linux/resources/unified/{escaped(name)}"
+            yield Problem(where, f'unified resource "{name}" must be a file name (no slashes)')
+
+
+def hook_is_absolute(config: Config) -> Found:
+    """Hooks run where the bundle's author does not know the working directory."""
+    for moment, hooks in config.get("hooks", {}).items():
+        if moment in HOOK_NAMES:
+            for index, hook in enumerate(hooks):  # type: ignore[arg-type, var-annotated]  # a list
+                if not hook["path"].startswith("/"):
+                    message = f'hook path "{hook["path"]}" must be absolute'
+                    yield Problem(f"/hooks/{moment}/{index}/path", message)
+
+
+HOOK_NAMES: Final = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
+
+RULES: Final = (
+    root_is_given,
+    each_namespace_once,
+    namespace_to_join_exists,
+    names_need_uts,
+    hidden_paths_need_mount,
+    hidden_paths_are_absolute,
+    user_namespace_and_maps,
+    mount_has_a_place,
+    bind_has_no_data,
+    id_mapped_mount,
+    device_is_complete,
+    unified_names_are_files,
+    hook_is_absolute,
+)
+
+# --- process --------------------------------------------------------------------------------------
+
+
+def cwd_is_absolute(process: Process) -> Found:
+    """The working directory is named from the container's root."""
+    if not process["cwd"]:
+        yield Problem("/cwd", "Cwd property must not be empty")
+    elif not process["cwd"].startswith("/"):
+        yield Problem("/cwd", "Cwd must be an absolute path")
+
+
+def args_name_a_program(process: Process) -> Found:
+    """Nothing to run is nothing to contain."""
+    if not process.get("args"):
+        yield Problem("/args", "args must not be empty")
+
+
+def env_has_names(process: Process) -> Found:
+    """An entry without a name, or without a value to give it, is not an environment variable."""
+    for index, entry in enumerate(process.get("env", ())):
+        place = entry.find("=")
+        if place < 0:
+            yield Problem(f"/env/{index}", "invalid environment variable: missing '='")
+        elif place == 0:
+            yield Problem(f"/env/{index}", "invalid environment variable: name cannot be empty")
+
+
+def each_rlimit_once(process: Process) -> Found:
+    """A type that appears twice says two things; and the kernel wants soft below hard."""
+    seen: set[str] = set()
+    for index, limit in enumerate(process.get("rlimits", ())):
+        if limit["type"] in seen:
+            yield Problem(f"/rlimits/{index}/type", f"{limit['type']} is given twice")
+        if limit["soft"] > limit["hard"]:
+            message = f"soft limit {limit['soft']} is above the hard limit {limit['hard']}"
+            yield Problem(f"/rlimits/{index}/soft", message)
+        seen.add(limit["type"])
+
+
+PROCESS_RULES: Final = (cwd_is_absolute, args_name_a_program, env_has_names, each_rlimit_once)

@@ -1,0 +1,100 @@
+"""What a broken keyword of a schema is called in a sentence, and what would be right if it is sure.
+
+Each function takes the schema node that was broken, the value found, and a detail; it returns the
+message and the remedy. A node's `title` is the noun people know its values by, its first example
+what one looks like, and `x-absent` runc's words for a member that must be there.
+"""
+
+from __future__ import annotations
+
+from ocirun.spec.jsontext import compact, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    Sentence = tuple[str, str]
+    Schema = dict[str, Any]
+
+KIND_NAMES: Final = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+DIGITS_SHOWN: Final = 40
+WORDS_SHOWN: Final = 9
+
+
+def spoken(value: object) -> str:
+    """Return `value` as a sentence names it: itself when it is short, else its kind."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, dict | list):
+        return KIND_NAMES["object" if isinstance(value, dict) else "array"]
+    text = str(value) if isinstance(value, float) else compact(value)
+    return text if len(text) <= DIGITS_SHOWN else f"a number of {len(text)} digits"
+
+
+def noun(schema: Schema) -> str:
+    """Return what the values of `schema` are called, with its article."""
+    title: str = schema.get("title", "allowed value")
+    return f"{'an' if title[0] in 'aeiouAEIOU' else 'a'} {title}"
+
+
+def of_type(schema: Schema, found: object, _: str) -> Sentence:
+    """Say which kind of value stands there."""
+    return f"must be {KIND_NAMES[schema['type']]}, not {spoken(found)}", ""
+
+
+def of_enum(schema: Schema, found: object, _: str) -> Sentence:
+    """Say that it is not one of the words, and which one it may be a slip of."""
+    if not isinstance(found, str):
+        return f"must be {noun(schema)}, not {spoken(found)}", ""
+    from difflib import get_close_matches  # cold: only for a word that is wrong
+
+    message = f"{quoted(found)} is not {noun(schema)}"
+    by_fold: dict[str, str] = {word.casefold(): word for word in schema["enum"]}
+    close = [fold for fold in by_fold if fold.endswith(f"_{found.casefold()}")]
+    close = close or get_close_matches(found.casefold(), by_fold, n=1, cutoff=0.7)
+    if len(close) == 1:
+        return message, f"did you mean {quoted(by_fold[close[0]])}?"
+    shown = [quoted(word) for word in schema["enum"] if word]
+    return message, f"one of {', '.join(shown)}" if len(shown) <= WORDS_SHOWN else ""
+
+
+def of_required(schema: Schema, _: object, member: str) -> Sentence:
+    """Say that `member` is not there."""
+    node = schema.get("properties", {}).get(member, {})
+    return node.get("x-absent", "is missing"), ""
+
+
+def of_pattern(schema: Schema, found: object, _: str) -> Sentence:
+    """Say that the text has not the form, and show one that has."""
+    examples = schema.get("examples")
+    remedy = f"for example {quoted(examples[0])}" if examples else ""
+    return f"{spoken(found)} is not {noun(schema)}", remedy
+
+
+def of_range(schema: Schema, found: object, _: str) -> Sentence:
+    """Say between which numbers it must be."""
+    return f"must be from {schema['minimum']} to {schema['maximum']}, not {spoken(found)}", ""
+
+
+def of_min_items(schema: Schema, _: object, __: str) -> Sentence:
+    """Say how many there must be."""
+    least = schema["minItems"]
+    return f"must have at least {least} {'item' if least == 1 else 'items'}", ""
+
+
+SENTENCES: Final[dict[str, Callable[[Schema, object, str], Sentence]]] = {
+    "type": of_type,
+    "enum": of_enum,
+    "required": of_required,
+    "pattern": of_pattern,
+    "minimum": of_range,
+    "maximum": of_range,
+    "minItems": of_min_items,
+}

@@ -1,0 +1,62 @@
+"""What `ocirun features` prints: what this build can do, from the tables that do it.
+
+A feature says yes here in the change that brings its code; a test compares with the list of what
+is refused.
+
+Source: runtime-spec features.md, features-linux.md.
+"""
+
+from __future__ import annotations
+
+from ocirun.spec.capabilities import CAPABILITIES
+from ocirun.spec.default import OCI_VERSION
+from ocirun.spec.rules import HOOK_NAMES
+from ocirun.spec.words import MOUNT_WORDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Features, LinuxFeatures
+
+OCI_VERSION_MIN: Final = "1.0.0"
+
+NAMESPACES: Final = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
+
+# Words that only ask for an id-mapped mount, which mountExtensions.idmap is about.
+IDMAP_WORDS: Final = frozenset(("idmap", "ridmap"))
+
+# Docker and podman ask this one, by runc's name, before they offer checkpoints.
+ANNOTATIONS: Final = {"org.opencontainers.runc.checkpoint.enabled": "false"}
+
+# Annotations that change what a runtime does. None does here yet; callers that keep these away
+# from untrusted users today will not have to learn about them later.
+UNSAFE_ANNOTATIONS: Final = ("org.systemd.property.", "org.criu.config")
+
+
+def features() -> Features:
+    """Return the features document, in the order of the specification."""
+    return {
+        "ociVersionMin": OCI_VERSION_MIN,
+        "ociVersionMax": OCI_VERSION,
+        "hooks": list(HOOK_NAMES),
+        "mountOptions": sorted(MOUNT_WORDS.keys() - IDMAP_WORDS),
+        "linux": _linux(),
+        "annotations": dict(ANNOTATIONS),
+        "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
+    }
+
+
+def _linux() -> LinuxFeatures:
+    return {
+        "namespaces": list(NAMESPACES),
+        "capabilities": list(CAPABILITIES),
+        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "seccomp": {"enabled": False},
+        "apparmor": {"enabled": False},
+        "selinux": {"enabled": False},
+        "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+        "memoryPolicy": {"modes": [], "flags": []},
+        "mountExtensions": {"idmap": {"enabled": False}},
+        "netDevices": {"enabled": False},
+    }

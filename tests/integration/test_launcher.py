@@ -1,0 +1,401 @@
+"""The launcher alone: what it seals, drops, finds, and says when something is missing.
+
+A copy of the installed launcher gets a package of its own, a stub that reports the process it runs
+in: no container is needed to see how Python was started.
+
+Source: contract 6.1 (CVE-2019-5736), 12; issue 2, section 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import peers
+from harness.needs import needs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = needs("ours")
+
+STUB = """
+import os, sys
+
+def attempt(flags):
+    try:
+        os.close(os.open("/proc/self/exe", flags))
+    except OSError as error:
+        return error.errno
+    return 0
+
+def main():
+    import fcntl, json
+    fd = os.open("/proc/self/exe", os.O_RDONLY)
+    status = os.fstat(fd)
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0
+    os.close(fd)
+    with open("/proc/self/status") as file:
+        ignored = next(line.split()[1] for line in file if line.startswith("SigIgn"))
+    print(json.dumps({
+        "exe": os.readlink("/proc/self/exe"), "file": [status.st_dev, status.st_ino],
+        "read_only": bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY), "seals": seals,
+        "write": attempt(os.O_RDWR), "argv": sys.argv, "environment": dict(os.environ),
+        "path": sys.path, "prefix": sys.prefix, "executable": sys.executable,
+        "isolated": sys.flags.isolated, "site": "site" in sys.modules, "ignored": int(ignored, 16),
+        "fds": sorted(int(name) for name in os.listdir("/proc/self/fd")),
+    }))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+F_SEAL_WRITE = 8
+F_SEAL_ALL_OLD = 15
+SYS_FSOPEN = 430
+SYS_MEMFD_CREATE = {"x86_64": 319, "aarch64": 279}.get(os.uname().machine)
+
+
+class Install:
+    """A prefix with a copy of the launcher and the stub where its package belongs."""
+
+    def __init__(self, prefix: Path, launcher: Path) -> None:
+        self.prefix = prefix
+        self.program = prefix / "bin" / "ocirun"
+        self.program.parent.mkdir(parents=True)
+        shutil.copy(launcher, self.program)
+        name = re.search(rb"lib/(python3\.\d+t?)/site-packages", launcher.read_bytes())
+        assert name, f"{launcher} names no package folder"
+        self.python = name[1].decode()
+        self.packages = prefix / "lib" / self.python / "site-packages"
+        (self.packages / "ocirun" / "cli").mkdir(parents=True)
+        for file in ("__init__.py", "errors.py", "cli/__init__.py"):
+            (self.packages / "ocirun" / file).touch()
+        self.stub = self.packages / "ocirun" / "cli" / "launcher.py"
+        self.stub.write_text(STUB)
+
+    def call(
+        self,
+        *arguments: str,
+        before: Callable[[], None] | None = None,
+        **keys: Any,  # noqa: ANN401  # handed to run() as it is
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the launcher; `before` is called in the child just before."""
+        return subprocess.run(
+            [keys.pop("program", self.program), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=before,
+            **keys,
+        )
+
+    def report(self, *arguments: str, **keys: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Run the launcher and return what the stub saw."""
+        result = self.call(*arguments, **keys)
+        assert result.returncode == 0, result.stderr
+        report: dict[str, Any] = json.loads(result.stdout)
+        return report
+
+    def refusal(self, *arguments: str, **keys: Any) -> str:  # noqa: ANN401
+        """Run the launcher, be sure that it fails with one sentence, return the sentence."""
+        result = self.call(*arguments, **keys)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(r"ocirun: [^\n]+[^.\n]\n", result.stderr), result.stderr
+        return result.stderr
+
+
+@pytest.fixture
+def launcher(pytestconfig: pytest.Config) -> Path:
+    """The installed launcher under test."""
+    try:
+        return Path(peers.find_runtime(pytestconfig.getoption("runtime"))[1])
+    except FileNotFoundError as error:
+        pytest.exit(str(error), returncode=4)
+
+
+@pytest.fixture
+def install(tmp_path: Path, launcher: Path) -> Install:
+    tmp_path.chmod(0o755)
+    return Install(tmp_path / "prefix", launcher)
+
+
+def forbid(*numbers: int | None) -> None:
+    """Make system calls of this process fail with EPERM, by seccomp.
+
+    Source: seccomp(2), the classic BPF of linux/filter.h.
+    """
+    load, jump_equal, give_back = 0x20, 0x15, 0x06
+    steps = [(load, 0, 0, 0)]
+    for number in numbers:
+        assert number is not None
+        steps += [(jump_equal, 0, 1, number), (give_back, 0, 0, 0x00050000 | errno.EPERM)]
+    steps.append((give_back, 0, 0, 0x7FFF0000))
+    program = b"".join(struct.pack("HBBI", *step) for step in steps)
+    buffer = ctypes.create_string_buffer(program)
+    header = struct.pack("HP", len(steps), ctypes.addressof(buffer))
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(38, 1, 0, 0, 0) == 0
+    assert prctl(22, 2, ctypes.c_char_p(header), 0, 0) == 0
+
+
+def without_overlay() -> None:
+    forbid(SYS_FSOPEN)
+
+
+def identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_dev, status.st_ino]
+
+
+class TestSeal:
+    """A verb that creates or joins runs from a file nobody can write to."""
+
+    @needs("root")
+    def test_from_a_private_overlay(self, install: Install) -> None:
+        report = install.report("run", "web")
+        assert report["exe"] == "/ocirun"
+        assert report["read_only"]
+        assert report["write"] == errno.EROFS
+        assert report["file"] != identity(install.program)
+
+    def test_from_a_sealed_copy_where_overlays_are_refused(self, install: Install) -> None:
+        report = install.report("run", "web", before=without_overlay)
+        assert report["exe"] == "/memfd:ocirun (deleted)"
+        assert report["seals"] & F_SEAL_ALL_OLD == F_SEAL_ALL_OLD
+        assert report["write"] != 0
+        assert report["file"] != identity(install.program)
+
+    @needs("userns")
+    def test_in_a_user_namespace(self, install: Install) -> None:
+        report = install.report(
+            "--user", "--", str(install.program), "create", "x", program="unshare"
+        )
+        assert report["seals"] & F_SEAL_WRITE or report["read_only"]
+        assert report["file"] != identity(install.program)
+
+    def test_never_runs_unsealed(self, install: Install) -> None:
+        if SYS_MEMFD_CREATE is None:
+            pytest.skip(f"no number of memfd_create for {os.uname().machine}")
+        sentence = install.refusal("run", before=lambda: forbid(SYS_FSOPEN, SYS_MEMFD_CREATE))
+        assert "protecting" in sentence
+        assert "Operation not permitted" in sentence
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "create x",
+            "run x",
+            "exec x",
+            "init",
+            "restore x",
+            "frobnicate",
+            "--root /r run x",
+            "-root=/r run x",
+            "--log state run x",
+            "--log-format json --log /l --debug --systemd-cgroup create x",
+            "--cgroup-manager cgroupfs --rootless auto --log-level debug exec x",
+            "-- run x",
+        ],
+    )
+    def test_of_these_command_lines(self, install: Install, line: str) -> None:
+        report = install.report(*line.split())
+        assert report["exe"] != str(install.program)
+        assert report["argv"] == [str(install.program), *line.split()]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "state x",
+            "kill x KILL",
+            "delete x",
+            "start run",
+            "--root run state x",
+            "--log=run list",
+            "--version",
+            "",
+            "spec",
+            "features",
+        ],
+    )
+    def test_is_not_paid_for_by_the_others(self, install: Install, line: str) -> None:
+        assert install.report(*line.split())["exe"] == str(install.program)
+
+    def test_leaves_no_descriptor_behind(self, install: Install) -> None:
+        # 3 is the stub's own, of /proc/self/fd.
+        assert install.report("run")["fds"] == [0, 1, 2, 3]
+        assert install.report("run", before=without_overlay)["fds"] == [0, 1, 2, 3]
+
+    def test_is_not_believed_of_a_person(self, install: Install) -> None:
+        assert "is not for you" in install.refusal("--sealed-from-fd=0", "run")
+
+    def test_does_not_serve_set_user_id(self, install: Install) -> None:
+        install.program.chmod(0o4755)
+        assert "set-user-ID" in install.refusal("state")
+
+
+class TestEnvironment:
+    """Nothing of the caller's environment steers the interpreter or the C library."""
+
+    def test_is_cleaned(self, install: Install, tmp_path: Path) -> None:
+        (tmp_path / "ocirun.py").write_text("raise SystemExit('steered')")
+        steering = {
+            "PYTHONPATH": str(tmp_path),
+            "PYTHONHOME": "/nowhere",
+            "PYTHONSTARTUP": "/x",
+            "PYTHONUTF8": "0",
+            "GCONV_PATH": "/x",
+            "LOCPATH": "/x",
+            "NLSPATH": "/x",
+            "GETCONF_DIR": "/x",
+            "HOSTALIASES": "/x",
+            "LOCALDOMAIN": "x",
+            "RES_OPTIONS": "x",
+            "MALLOC_ARENA_MAX": "1",
+            "GLIBC_TUNABLES": "glibc.malloc.check=1",
+            "LD_LIBRARY_PATH": "/x",
+            "MUSL_LOCPATH": "/x",
+        }
+        meant = {
+            "PATH": "/usr/bin:/bin",
+            "NOTIFY_SOCKET": "/run/notify",
+            "LISTEN_FDS": "1",
+            "XDG_RUNTIME_DIR": "/run/user/0",
+            "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x",
+            "USER": "somebody",
+            "LANG": "de_DE.UTF-8",
+            "PYTH": "on",
+            "NLSPATHS": "kept",
+        }
+        for verb in ("state", "run"):
+            assert install.report(verb, env=steering | meant)["environment"] == meant
+
+    @pytest.mark.parametrize("verb", ["state", "run"])
+    def test_the_loader_starts_again_without_its_variables(
+        self, install: Install, tmp_path: Path, verb: str
+    ) -> None:
+        # libm is what every libpython needs and the launcher does not.
+        (tmp_path / "libm.so.6").write_text("not a library")
+        assert install.report(verb, env={"LD_LIBRARY_PATH": str(tmp_path)})["isolated"]
+
+    def test_python_is_isolated(self, install: Install) -> None:
+        report = install.report("state")
+        assert report["isolated"] == 1
+        assert not report["site"]
+        assert not any(
+            path in {"", "."} or path.startswith("/root/.local") for path in report["path"]
+        )
+
+    def test_signals_stay_as_the_caller_left_them(self, install: Install) -> None:
+        # Popen has restored SIGPIPE; Python would ignore it again.
+        assert install.report("state")["ignored"] == 0
+
+    def test_arguments_are_bytes(self, install: Install) -> None:
+        word = b"caf\xe9-\xff"
+        report = install.call("state", os.fsdecode(word), env={})
+        assert json.loads(report.stdout)["argv"][2] == os.fsdecode(word)
+
+
+class TestFinding:
+    """The interpreter and the package are found from where the launcher is."""
+
+    def test_in_a_prefix(self, install: Install) -> None:
+        report = install.report("state")
+        assert str(install.packages) in report["path"]
+        assert report["executable"] == str(install.program)
+
+    def test_in_a_virtual_environment(self, install: Install) -> None:
+        home = Path(sys._base_executable).parent  # type: ignore[attr-defined]
+        (install.prefix / "pyvenv.cfg").write_text(
+            f"home = {home}\ninclude-system-site-packages = false\n"
+        )
+        for verb in ("state", "run"):
+            report = install.report(verb)
+            assert report["prefix"] == str(install.prefix)
+            assert report["path"][2:] == [str(install.packages)]
+
+    @pytest.mark.parametrize(
+        "folder", ["lib64/{}/site-packages", "lib/{}/dist-packages", "local/lib/{}/dist-packages"]
+    )
+    def test_in_the_folders_of_distributions(self, install: Install, folder: str) -> None:
+        place = install.prefix / folder.format(install.python)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        install.packages.rename(place)
+        assert str(place) in install.report("run")["path"]
+
+    def test_through_a_link(self, install: Install, tmp_path: Path) -> None:
+        link = tmp_path / "runc"
+        link.symlink_to(install.program)
+        for verb in ("state", "run"):
+            assert install.report(verb, program=link)["executable"] == str(install.program)
+
+    def test_without_a_package(self, install: Install) -> None:
+        shutil.rmtree(install.packages)
+        for verb in ("state", "run"):
+            sentence = install.refusal(verb)
+            assert f"{install.prefix}/lib/{install.python}/site-packages" in sentence
+
+    def test_with_a_package_that_does_not_load(self, install: Install) -> None:
+        install.stub.write_text("import no_such_module")
+        assert "No module named 'no_such_module'" in install.refusal("state")
+
+    def test_with_a_main_that_fails(self, install: Install) -> None:
+        install.stub.write_text("def main(): raise ValueError('told you')")
+        assert "told you" in install.refusal("state")
+
+    def test_without_the_library(self, install: Install) -> None:
+        # As after the distribution's Python moved on: built for a version that is not there.
+        program = install.program.read_bytes()
+        soname = re.search(rb"libpython3\.\d+t?\.so[.0-9]*", program)
+        assert soname
+        other = re.sub(rb"3\.\d\d", b"3.98", soname[0])
+        install.program.write_bytes(program.replace(soname[0], other))
+        for verb in ("state", "run"):
+            sentence = install.refusal(verb)
+            assert other.decode() in sentence
+            assert "No such file or directory" in sentence
+
+    def test_with_a_damaged_library(self, install: Install) -> None:
+        """A home whose library is not one: said, not passed over for another Python's."""
+        report = install.report("state")
+        soname = re.search(rb"libpython3\.\d+t?\.so[.0-9]*", install.program.read_bytes())
+        assert soname
+        home = install.prefix / "home"
+        (home / "lib").mkdir(parents=True)
+        (home / "lib" / install.python).symlink_to(report["path"][0])
+        (home / "lib" / soname[0].decode()).write_text("not a library")
+        (install.prefix / "pyvenv.cfg").write_text(f"home = {home}/bin\n")
+        assert "file too short" in install.refusal("state")
+
+
+def test_python_m_becomes_the_launcher(launcher: Path) -> None:
+    python = launcher.parent / "python"
+    if not python.exists():
+        pytest.skip(f"no python beside {launcher}")
+    results = [
+        subprocess.run(
+            [*command, "--root", "/nonexistent", "state", "nobody"],
+            capture_output=True,
+            check=False,
+            text=True,
+            cwd="/",
+        )
+        for command in ([launcher], [python, "-m", "ocirun"])
+    ]
+    assert results[0].returncode == results[1].returncode == 1
+    assert results[0].stderr == results[1].stderr != ""
