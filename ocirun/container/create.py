@@ -90,6 +90,8 @@ class _Making:
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
+        self.undo.add("closing namespaces", self.request.namespaces.close)
+        self.request.namespaces.open()
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)

@@ -21,8 +21,7 @@ from ocirun.process.messages import (
     PROC_RUN,
     SEND_CONFIG,
 )
-from ocirun.process.namespaces import open_namespaces
-from ocirun.process.spawn import execute_stage, fork_init, fork_stage, receive_cloned
+from ocirun.process.spawn import execute_stage, fork_init, fork_stage, reap, receive_cloned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ class Parent:
         "_channel",
         "_config",
         "_request",
+        "_staged",
         "_their_channel",
         "born_in_cgroup",
         "pid",
@@ -55,6 +55,7 @@ class Parent:
         self._config = config
         self._request = request
         self._channel, self._their_channel = channel_pair(tell)
+        self._staged = False
         self.pid = 0
         self.pidfd = -1
         self.born_in_cgroup = False
@@ -66,60 +67,55 @@ class Parent:
         `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
         whether the kernel did that.
         """
-        namespaces = self._request.namespaces
-        joined = open_namespaces(namespaces.paths)
-        bootstrap = {
-            "flags": namespaces.clone_flags,
-            "join": list(joined),
-            "rootfs": self._request.rootfs,
-            "into_cgroup": cgroup_fd is not None,
-            "kept_fds": self._request.kept_fds,
-            "time_offsets": self._time_offsets(),
-        }
+        self._staged = command is not None or self._request.namespaces.need_stage
         try:
-            if command is None and not namespaces.need_stage:
-                self.pid, self.pidfd, self.born_in_cgroup = fork_init(
-                    self._channel,
-                    self._their_channel,
-                    (namespaces.clone_flags, cgroup_fd),
-                    self._request.rootfs,
-                )
-                self._say(BOOTSTRAP_DATA, bootstrap, list(joined.values()))
+            if self._staged:
+                self._spawn_by_stage(command, cgroup_fd)
             else:
-                fds = list(joined.values())
-                if cgroup_fd is not None:
-                    fds.append(cgroup_fd)
-                self._spawn_by_stage(command, bootstrap, fds)
+                self._fork(cgroup_fd)
         finally:
             self._their_channel.close()
-            for fd in joined.values():
-                os.close(fd)
-        if "user" in namespaces.new:
+            self._request.namespaces.close()
+        if "user" in self._request.namespaces.new:
             linux = self._config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
-    def _spawn_by_stage(
-        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
-    ) -> None:
+    def _fork(self, cgroup_fd: int | None) -> None:
+        namespaces = self._request.namespaces
+        clone = (namespaces.clone_flags, cgroup_fd)
+        self.pid, self.pidfd, self.born_in_cgroup = fork_init(
+            self._channel, self._their_channel, clone, self._request.rootfs
+        )
+        self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
+
+    def _spawn_by_stage(self, command: str | None, cgroup_fd: int | None) -> None:
+        namespaces = self._request.namespaces
+        bootstrap = {
+            "join": list(namespaces.fds),
+            "into_cgroup": cgroup_fd is not None,
+            "kept_sent": command is not None,
+            **self._body(),
+        }
+        fds = [*namespaces.fds.values(), *([] if cgroup_fd is None else [cgroup_fd])]
         if command is None:
             stage_pid = fork_stage(self._channel, self._their_channel)
         else:
             stage_pid = execute_stage(self._their_channel, command)
+            fds += range(3, 3 + self._request.kept_fds)
         self._their_channel.close()
         self._say(BOOTSTRAP_DATA, bootstrap, fds)
         cloned = receive_cloned(self._channel, stage_pid)
         self.pid, self.pidfd, self.born_in_cgroup = cloned
 
-    def _time_offsets(self) -> dict[str, Any] | None:
-        if "time" not in self._request.namespaces.new:
-            return None
-        offsets: dict[str, Any] = self._config["linux"].get("timeOffsets") or {}
-        return offsets
+    def _body(self) -> dict[str, Any]:
+        return {"config": self._config, "request": self._request.body()}
 
     def send_config(self, fds: list[int]) -> None:
-        """Send config.json and the request; `fds` in init's order, borrowed."""
-        body = {"config": self._config, "request": self._request.body()}
-        self._say(SEND_CONFIG, body, fds)
+        """Send config.json and the request, unless the stage has had them, and the descriptors.
+
+        `fds` in init's order, borrowed.
+        """
+        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
 
     def assemble(self) -> None:
         """Wait until init has understood, then have it assemble the root and wait for that."""
@@ -145,9 +141,11 @@ class Parent:
         if self.pid:
             from _signal import pidfd_send_signal
 
-            # A child that nobody has waited for can always be signalled, be it a zombie.
-            pidfd_send_signal(self.pidfd, SIGKILL)
-            os.waitpid(self.pid, 0)
+            try:
+                pidfd_send_signal(self.pidfd, SIGKILL)
+            except ProcessLookupError:  # reaped already by the program that we are a library of
+                return
+            reap(self.pid)
 
     def close(self) -> None:
         """Let go of init without harm."""
