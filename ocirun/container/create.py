@@ -92,6 +92,10 @@ class _Making:
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
+        if "user" in self.request.namespaces.paths:
+            from ocirun.process.idmap import check_joined_maps  # cold
+
+            check_joined_maps(self.config, self.request.namespaces.fds["user"])
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)

@@ -57,6 +57,6 @@ def _linux() -> LinuxFeatures:
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
         "memoryPolicy": {"modes": [], "flags": []},
-        "mountExtensions": {"idmap": {"enabled": False}},
+        "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": False},
     }

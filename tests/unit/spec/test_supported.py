@@ -37,7 +37,7 @@ def test_features_name_what_callers_look_for() -> None:
     assert "rro" in document["mountOptions"]
     assert "idmap" not in document["mountOptions"]
     assert document["mountOptions"] == sorted(document["mountOptions"])
-    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": False}}
+    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert document["linux"]["namespaces"] == kinds
     assert "org.opencontainers.runc.commit" not in document["annotations"]
