@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
@@ -89,6 +90,10 @@ class _Making:
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
+        if os.geteuid() != 0:
+            from ocirun.process.rootless import check_rootless  # cold
+
+            check_rootless(self.config)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
@@ -113,11 +118,16 @@ class _Making:
         self.undo.add("removing the state", lambda: self.store.remove(self.id))
         self.undo.add("releasing the lock", self.close)
         linux = self.config.get("linux", {})
-        self.cgroup = new_cgroup(linux.get("cgroupsPath"), self.id, self.options.cgroup_manager)
+        self.cgroup = new_cgroup(
+            linux.get("cgroupsPath"),
+            self.id,
+            self.options.cgroup_manager,
+            rootless=_is_rootless(self.options.rootless),
+        )
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
-        self.request.hierarchies = self.cgroup.hierarchies()
+        self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
         self.gate_fd = make_gate(self.directory)
         self.fds.append(self.gate_fd)
 
@@ -212,6 +222,20 @@ class _Making:
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:
             run_poststop(self.config, self.record.state(STOPPED))
+
+
+def _own_hierarchies() -> list[tuple[list[str], str, str]]:
+    """Where a container without a cgroup of its own is: where we are."""
+    from ocirun.cgroups.paths import own_hierarchies, read_table  # cold
+
+    return own_hierarchies(read_table())
+
+
+def _is_rootless(word: str) -> bool:
+    """Say whether cgroups may be out of our reach: as the caller says, else as the kernel does."""
+    if word in ("true", "false"):
+        return word == "true"
+    return os.geteuid() != 0 or is_in_user_namespace()
 
 
 def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:

@@ -31,12 +31,12 @@ def write_id_maps(
         SetupError: the kernel or the helper refused the map.
     """
     privileged = os.geteuid() == 0
-    if not privileged and _maps_only(gid_mappings, os.getegid()):
+    if not privileged and maps_only(gid_mappings, os.getegid()):
         # Security: CVE-2014-8989; the kernel demands it too: without setgroups denied, dropping a
         # group could grant what the group was denied.
         _write(host_pid, "setgroups", "deny")
-    _write_map(host_pid, "gid", gid_mappings, privileged or _maps_only(gid_mappings, os.getegid()))
-    _write_map(host_pid, "uid", uid_mappings, privileged or _maps_only(uid_mappings, os.geteuid()))
+    _write_map(host_pid, "gid", gid_mappings, privileged or maps_only(gid_mappings, os.getegid()))
+    _write_map(host_pid, "uid", uid_mappings, privileged or maps_only(uid_mappings, os.geteuid()))
 
 
 def make_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> int:
@@ -94,7 +94,8 @@ def _rows(mappings: list[IDMapping]) -> list[tuple[int, ...]]:
     return [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
 
 
-def _maps_only(mappings: list[IDMapping], own_id: int) -> bool:
+def maps_only(mappings: list[IDMapping], own_id: int) -> bool:
+    """Tell whether these mappings map one id, the caller's own: that needs no privilege."""
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own_id
 
 

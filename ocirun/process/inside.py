@@ -149,8 +149,13 @@ def set_propagation(inside: Inside) -> None:
 
 
 def attach_root(inside: Inside) -> None:
-    """Make the root a mount, which pivot_root asks for."""
-    inside.root_fd = prepare.attach_root(inside.request.rootfs)
+    """Make the root a mount, which pivot_root asks for.
+
+    In a mount namespace that is a copy of the parent's, we are in the root since before the clone
+    (spawn.py), and need no right to walk the path again. One that was joined has moved us to "/".
+    """
+    new = "mount" in inside.request.namespaces.new
+    inside.root_fd = prepare.attach_root("." if new else inside.request.rootfs)
 
 
 def mounting(index: int) -> Callable[[Inside], None]:
