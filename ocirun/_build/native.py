@@ -220,20 +220,17 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
 }
 
-/* Every disposition to its default, no signal blocked: what a program expects after execve. */
+/* Every disposition to its default, no signal blocked: what a program expects after execve. By the
+   bare calls: the C library keeps 32 and 33 for itself, and posix_spawn leaves them ignored. */
 static int reset_signals(void)
 {
-    struct sigaction action;
-    sigset_t none;
+    enum { KERNEL_SIGSET_BYTES = _NSIG / 8 };
+    unsigned long zeros[16] = { 0 }; /* SIG_DFL, no flags, an empty mask: in whichever order */
     int number;
 
-    memset(&action, 0, sizeof action);
-    action.sa_handler = SIG_DFL;
     for (number = 1; number < NSIG; number++)
-        if (number != SIGKILL && number != SIGSTOP)
-            sigaction(number, &action, NULL);
-    sigemptyset(&none);
-    return sigprocmask(SIG_SETMASK, &none, NULL);
+        syscall(SYS_rt_sigaction, number, zeros, NULL, KERNEL_SIGSET_BYTES);
+    return (int)syscall(SYS_rt_sigprocmask, SIG_SETMASK, zeros, NULL, KERNEL_SIGSET_BYTES);
 }
 
 /* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */

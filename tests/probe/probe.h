@@ -22,6 +22,7 @@ int attempt(int argc, char **argv);
 int act_wait(int argc, char **argv);
 int act_trap(void);
 int act_crash(void);
+int act_spy(int argc, char **argv);
 int act_orphan(int argc, char **argv);
 
 /* Reads a small file whole; NULL when it cannot be read. The result is valid until the next call. */
