@@ -144,8 +144,10 @@ class Parent:
             try:
                 pidfd_send_signal(self.pidfd, SIGKILL)
             except ProcessLookupError:  # reaped already by the program that we are a library of
-                return
-            reap(self.pid)
+                pass
+            else:
+                reap(self.pid)
+        self.close()
 
     def close(self) -> None:
         """Let go of init without harm."""
