@@ -68,6 +68,17 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.unusual  # noqa: F401
 
 
+def bind_source(mount: Mount, bundle: str) -> tuple[str, int] | None:
+    """Give a bind mount's source on the host and the flags of open_tree; None for other entries.
+
+    Sources that are links to be copied are left to init.
+    """
+    words = read_words(mount.get("options"))
+    if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
+        return None
+    return _read(mount, bundle, -1).source, _tree_flags(words)
+
+
 def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
     """Do one entry of `mounts`; `index` is its place there, the key of `context.source_fds`.
 
@@ -77,7 +88,7 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
         UnsupportedError: an id-mapped mount that the parent has not opened.
     """
-    entry = _read(mount, context, index)
+    entry = _read(mount, context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -88,12 +99,12 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
             raise
 
 
-def _read(mount: Mount, context: MountContext, index: int) -> Entry:
+def _read(mount: Mount, bundle: str, index: int) -> Entry:
     words = read_words(mount.get("options"))
     source = mount.get("source") or ""
     if words.bind and not source.startswith("/"):
         # Spec: a relative source of a bind mount is relative to the bundle.
-        source = f"{context.bundle}/{source}"
+        source = f"{bundle}/{source}"
     return Entry(clean(mount["destination"]), mount.get("type") or "", source, words, index)
 
 
