@@ -29,7 +29,6 @@ from ocirun.rootfs.filesystems import (
     set_attributes,
 )
 from ocirun.rootfs.places import (
-    clean,
     open_bind_target,
     open_directory,
     open_ordinary_directory,
@@ -38,9 +37,7 @@ from ocirun.rootfs.places import (
 from ocirun.spec.words import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
-    IDMAP,
     REMOUNT,
-    RIDMAP,
     SRC_NOFOLLOW,
     TMPCOPYUP,
     read_words,
@@ -64,6 +61,8 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.cgroupfs
         if "tmpcopyup" in options:
             import ocirun.rootfs.copyup
+        if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
+            import ocirun.rootfs.idmapped
         if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
             import ocirun.rootfs.unusual  # noqa: F401
 
@@ -75,9 +74,9 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
 
     Raises:
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
-        UnsupportedError: an id-mapped mount that the parent has not opened.
+        UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
-    entry = _read(mount, context, index)
+    entry = Entry(mount, read_words(mount.get("options")), context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -86,15 +85,6 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
             if hint:
                 error.strerror = f"{error.strerror} ({hint})"
             raise
-
-
-def _read(mount: Mount, context: MountContext, index: int) -> Entry:
-    words = read_words(mount.get("options"))
-    source = mount.get("source") or ""
-    if words.bind and not source.startswith("/"):
-        # Spec: a relative source of a bind mount is relative to the bundle.
-        source = f"{context.bundle}/{source}"
-    return Entry(clean(mount["destination"]), mount.get("type") or "", source, words, index)
 
 
 def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
@@ -110,6 +100,9 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
         from ocirun.rootfs.cgroupfs import mount_cgroup
 
         mount_cgroup(root_fd, entry, context)
+    elif entry.is_idmapped:
+        message = "only bind mounts can be id-mapped"
+        raise UnsupportedError([Problem(f"/mounts/{entry.index}", message)])
     else:
         _filesystem(root_fd, entry, context)
 
@@ -118,12 +111,15 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
     words = entry.words
     tree_fd = context.source_fds.pop(entry.index, -1)
+    to_map = False  # what the parent has opened it has mapped as well
     if tree_fd < 0:
-        if words.extra & (IDMAP | RIDMAP):
-            pointer = f"/mounts/{entry.index}/options"
-            raise UnsupportedError([Problem(pointer, "id-mapped mounts are not supported yet")])
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+        to_map = entry.is_idmapped
     try:
+        if to_map:
+            from ocirun.rootfs.idmapped import map_tree
+
+            map_tree(tree_fd, entry, context)
         if entry.destination.startswith("/proc"):
             refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
         held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0

@@ -14,6 +14,7 @@ from harness.inside import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWPID,
+    Refused,
     do,
     inside,
     mounted,
@@ -170,6 +171,33 @@ def test_links_as_source_and_destination(root: Path) -> None:
         return os.readlink(root / "a" / "copy"), os.readlink(root / "place"), sorted(found)
 
     assert inside(work) == ["/etc/hostname", "/etc/hostname", ["/", "/b", "/place"]]
+
+
+@pytest.mark.parametrize("options", [["bind"], ["bind", "idmap"], ["rbind", "ridmap"]])
+def test_owners_are_mapped_on_the_way(root: Path, options: list[str]) -> None:
+    source = root.parent / "source"
+    (source / "below").mkdir(parents=True)
+    (source / "file").touch()
+    os.chown(source / "file", 7, 8)
+    entry = {
+        "destination": "/m",
+        "source": str(source),
+        "options": options,
+        "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+        "gidMappings": [{"containerID": 8, "hostID": 2000, "size": 1}],
+    }
+
+    def work() -> object:
+        before = len(os.listdir("/proc/self/fd"))
+        do(root, entry)
+        found = (root / "m" / "file").stat()
+        (root / "m" / "below").stat()
+        return found.st_uid, found.st_gid, len(os.listdir("/proc/self/fd")) - before
+
+    for namespaces in (0, CLONE_NEWPID):  # in the latter /proc counts otherwise than we do
+        assert inside(work, namespaces) == [1007, 2000, 1]
+    with pytest.raises(Refused, match="with a user namespace are not supported yet"):
+        inside(lambda: do(root, entry, userns=True))
 
 
 def test_a_relative_source_starts_at_the_bundle(root: Path) -> None:
