@@ -37,6 +37,7 @@ int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int reset_signals(void);
+int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int sethostname(const char *name, size_t length);
 int setdomainname(const char *name, size_t length);
@@ -207,6 +208,14 @@ static int reset_signals(void)
             sigaction(number, &action, NULL);
     sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
+static int reset_affinity(void)
+{
+    unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+    memset(mask, 0xff, sizeof mask);
+    return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
 }
 
 static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SIGKILL: Final = 9
 KILL_ROUNDS = 10
 KILL_PAUSE_S = 0.001
+PATIENCE = 4  # rounds in which those who were killed at once may die, before each is killed again
 NOT_ALLOWED: Final = (EACCES, EPERM, EROFS)
 
 
@@ -179,13 +180,16 @@ class Cgroup:
             SetupError: the kernel refused.
         """
         unified = self.paths.get("")
+        patience = 0
         if unified and has_file(unified, "cgroup.kill"):
             self._kill_at_once(unified)
+            patience = PATIENCE
         pause_s = KILL_PAUSE_S
-        for _ in range(KILL_ROUNDS):
+        for round_ in range(KILL_ROUNDS):
             if not self.processes():
                 break
-            self._kill_each()
+            if round_ >= patience:
+                self._kill_each()
             time.sleep(pause_s)
             pause_s *= 2
 

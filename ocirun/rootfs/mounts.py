@@ -15,9 +15,11 @@ from ocirun.kernel.mount import (
     AT_RECURSIVE,
     AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR_RDONLY,
+    MS_SLAVE,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
     fstatfs,
+    mount_setattr,
     open_tree,
 )
 from ocirun.rootfs.context import Entry
@@ -67,6 +69,18 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.unusual  # noqa: F401
 
 
+def bind_source(mount: Mount, bundle: str) -> tuple[str, int] | None:
+    """Give a bind mount's source on the host and the flags of open_tree; None for other entries.
+
+    Sources that are links to be copied, or whose owners are to be mapped, are left to init.
+    """
+    entry = Entry(mount, read_words(mount.get("options")), bundle, -1)
+    words = entry.words
+    if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK) or entry.is_idmapped:
+        return None
+    return entry.source, _tree_flags(words)
+
+
 def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
     """Do one entry of `mounts`; `index` is its place there, the key of `context.source_fds`.
 
@@ -111,12 +125,15 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
     words = entry.words
     tree_fd = context.source_fds.pop(entry.index, -1)
-    to_map = False  # what the parent has opened it has mapped as well
-    if tree_fd < 0:
+    from_parent = tree_fd >= 0
+    if not from_parent:
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
-        to_map = entry.is_idmapped
     try:
-        if to_map:
+        if from_parent:
+            # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
+            # makes slaves of those when it copies a namespace for another user, so do we.
+            mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
+        if entry.is_idmapped:
             from ocirun.rootfs.idmapped import map_tree
 
             map_tree(tree_fd, entry, context)

@@ -22,20 +22,20 @@ class Result:
         self.argv = argv
         self.status = status
         self.bundle = bundle
-        self._files = files
+        self.files = files
 
     @property
     def stdout(self) -> str:
         """Standard output as it is now: a container that goes on running may add to it."""
-        return _text(self._files.with_suffix(".out"))
+        return _text(self.files.with_suffix(".out"))
 
     @property
     def stderr(self) -> str:
-        return _text(self._files.with_suffix(".err"))
+        return _text(self.files.with_suffix(".err"))
 
     @property
     def log(self) -> str:
-        return _text(self._files.with_suffix(".log"))
+        return _text(self.files.with_suffix(".log"))
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
@@ -108,14 +108,8 @@ class Runtime:
 
         Outputs go to files: a container that inherits them must not keep us waiting.
         """
-        files = self._files / str(len(self.calls))
-        log = files.with_suffix(".log")
-        prefix = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]
-        argv = [self.path, *prefix, *(os.fspath(word) for word in arguments)]
-        if bundle:
-            bundle.save()
-        result = Result(argv, -1, files, bundle)
-        self.calls.append(result)
+        result = self.prepare(*arguments, bundle=bundle)
+        argv, files = result.argv, result.files
         if stdin is None:
             stdin = subprocess.DEVNULL
         elif isinstance(stdin, bytes):
@@ -131,6 +125,18 @@ class Runtime:
         if not isinstance(stdin, int):
             stdin.close()
         return process, result
+
+    def prepare(self, *arguments: str | Path, bundle: Bundle | None = None) -> Result:
+        """Give the call as it will be made, for who starts it in a way of his own."""
+        files = self._files / str(len(self.calls))
+        log = files.with_suffix(".log")
+        prefix = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]
+        argv = [self.path, *prefix, *(os.fspath(word) for word in arguments)]
+        if bundle:
+            bundle.save()
+        result = Result(argv, -1, files, bundle)
+        self.calls.append(result)
+        return result
 
     def call(self, *arguments: str | Path, timeout: float = TIMEOUT_S, **keys: Any) -> Result:  # noqa: ANN401
         """Run a verb to its end. Keys: stdin, bundle, env, and whatever Popen takes."""

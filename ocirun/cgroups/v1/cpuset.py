@@ -48,34 +48,33 @@ def prepare(directory: str, top: str, made: list[str], resources: Resources) -> 
         SetupError: a value cannot be copied.
     """
     is_new = make_directories(directory, top, made)
+    # A cgroup that was there may belong to somebody: only what keeps processes out is filled in.
+    files = [pair for pair in FILES if is_new or not _read(directory, pair[0])]
+    cpu = resources.get("cpu") or {}
     # Order: what the config chose comes before the parent's values, which an exclusive sibling
     # could make the kernel refuse.
-    apply(directory, resources)
-    cpu = resources.get("cpu") or {}
-    missing = [file for file, key in FILES if not cpu.get(key)]
+    for file, key in files:
+        if value := cpu.get(key):
+            set_value(directory, file, str(value))
+    missing = [file for file, key in files if not cpu.get(key)]
     if missing and directory != top:
-        inherit(directory, top, missing, is_empty=is_new)
+        inherit(directory, top, missing)
     return is_new
 
 
-def inherit(directory: str, top: str, files: list[str], *, is_empty: bool = False) -> None:
-    """Copy `files` from the parent where they are empty, from the top down.
-
-    `is_empty`: the cgroup was just made, so its values need not be read first.
+def inherit(directory: str, top: str, files: list[str]) -> None:
+    """Copy `files`, which are empty, from the parent, whose own are filled first.
 
     Raises:
         SetupError: a value cannot be read or written.
     """
-    if not is_empty:
-        files = [file for file in files if not _read(directory, file)]
-        if not files:
-            return
     parent = directory.rpartition("/")[0]
-    values = [_read(parent, file) for file in files]
-    if not all(values) and len(parent) > len(top):
-        inherit(parent, top, files)
-        values = [_read(parent, file) for file in files]
-    for file, value in zip(files, values, strict=True):
+    values = {file: _read(parent, file) for file in files}
+    missing = [file for file, value in values.items() if not value]
+    if missing and len(parent) > len(top):
+        inherit(parent, top, missing)
+        values |= {file: _read(parent, file) for file in missing}
+    for file, value in values.items():
         set_value(directory, file, value)
 
 

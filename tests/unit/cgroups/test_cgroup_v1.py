@@ -98,6 +98,14 @@ def test_chosen_cpus_are_written_instead_of_the_parents(kernel: FakeKernel) -> N
     assert kernel.texts("web/cpuset.mems") == ["0"]
 
 
+def test_a_cpuset_that_was_there_is_filled_in_but_not_changed(kernel: FakeKernel) -> None:
+    table = kernel.table("v1", own="/")
+    os.mkdir(f"{kernel.root}/cpuset/a")
+    kernel.put("cpuset/a/cpuset.cpus", "2\n")
+    choose.new_cgroup("/a", "id", "cgroupfs", table=table).prepare({"cpu": {"cpus": "1"}})
+    assert kernel.writes == [("cpuset/a/cpuset.mems", "0")]
+
+
 def test_join_writes_the_pid_everywhere_once(kernel: FakeKernel) -> None:
     cgroup = made(kernel, layout="hybrid")
     cgroup.join(42)
