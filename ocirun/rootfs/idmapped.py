@@ -12,37 +12,29 @@ from __future__ import annotations
 import os
 from errno import EINVAL
 
-from ocirun.errors import Problem, UnsupportedError, doing
+from ocirun.errors import Problem, SpecError, doing
 from ocirun.kernel.mount import AT_RECURSIVE, MOUNT_ATTR_IDMAP, mount_setattr
 from ocirun.kernel.process import CLONE_NEWUSER, clone3
 from ocirun.spec.words import RIDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.rootfs.context import Entry, MountContext
-    from ocirun.spec.shapes import IDMapping
+    from ocirun.rootfs.context import Entry
+    from ocirun.spec.shapes import IDMapping, Linux
 
 
-def map_tree(tree_fd: int, entry: Entry, context: MountContext) -> None:
-    """Give the detached copy of a mount the owners that the entry's mappings say.
+def map_tree(tree_fd: int, entry: Entry, linux: Linux) -> None:
+    """Give the detached copy of a mount the owners that a mapping says.
 
+    The mapping is the entry's own, else that of the container's user namespace in `linux`.
     `containerID` is the id on the file system, `hostID` the one seen through the mount.
 
     Raises:
-        UnsupportedError: the container has a user namespace: then only a process outside of it
-            could do this; or the entry has no mapping.
-        OSError: EINVAL when the file system has no id-mapped mounts.
+        SpecError: there is no mapping.
+        OSError: EINVAL when the file system has no id-mapped mounts; EPERM in a user namespace,
+            where only the parent could do this.
     """
-    pointer = f"/mounts/{entry.index}"
-    if context.userns:
-        message = "id-mapped mounts in a container with a user namespace are not supported yet"
-        raise UnsupportedError([Problem(pointer, message)])
-    uid_mappings = entry.mount.get("uidMappings")
-    gid_mappings = entry.mount.get("gidMappings")
-    if not uid_mappings or not gid_mappings:
-        message = "an id-mapped mount needs uidMappings and gidMappings"
-        raise UnsupportedError([Problem(pointer, message)])
-    userns_fd = make_user_namespace(uid_mappings, gid_mappings)
+    userns_fd = _mapping(entry, linux)
     try:
         flags = AT_RECURSIVE if entry.words.extra & RIDMAP else 0
         mount_setattr(tree_fd, "", flags, MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
@@ -52,6 +44,19 @@ def map_tree(tree_fd: int, entry: Entry, context: MountContext) -> None:
         raise
     finally:
         os.close(userns_fd)
+
+
+def _mapping(entry: Entry, linux: Linux) -> int:
+    """Return a user namespace with the mapping of `entry`; the caller closes it."""
+    own = entry.mount.get("uidMappings"), entry.mount.get("gidMappings")
+    for uid_mappings, gid_mappings in (own, (linux.get("uidMappings"), linux.get("gidMappings"))):
+        if uid_mappings and gid_mappings:
+            return make_user_namespace(uid_mappings, gid_mappings)
+    for namespace in linux.get("namespaces") or ():
+        if namespace["type"] == "user" and namespace.get("path"):
+            return os.open(namespace["path"], os.O_RDONLY | os.O_CLOEXEC)
+    message = "an id-mapped mount needs uidMappings and gidMappings, or a user namespace"
+    raise SpecError([Problem(f"/mounts/{entry.index}", message)])
 
 
 def make_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> int:

@@ -48,7 +48,7 @@ from ocirun.spec.words import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
-    from ocirun.spec.shapes import Mount
+    from ocirun.spec.shapes import Linux, Mount
     from ocirun.spec.words import MountWords
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
@@ -69,16 +69,31 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.unusual  # noqa: F401
 
 
-def bind_source(mount: Mount, bundle: str) -> tuple[str, int] | None:
-    """Give a bind mount's source on the host and the flags of open_tree; None for other entries.
+def open_source(mount: Mount, index: int, bundle: str, linux: Linux) -> int | None:
+    """Open a bind mount's source as a detached copy, for an init that may not; in the parent.
 
-    Sources that are links to be copied, or whose owners are to be mapped, are left to init.
+    `linux` is the config's section, for an id mapping that is the container's own. Returns a
+    descriptor the caller closes, or None for what init does itself: other kinds of entries, and
+    links to be copied.
     """
-    entry = Entry(mount, read_words(mount.get("options")), bundle, -1)
+    entry = Entry(mount, read_words(mount.get("options")), bundle, index)
     words = entry.words
-    if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK) or entry.is_idmapped:
+    if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
         return None
-    return entry.source, _tree_flags(words)
+    with doing(f'opening "{entry.source}" to mount it on "{entry.destination}"'):
+        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+        try:
+            # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
+            # makes slaves of those when it copies a namespace for another user, so do we.
+            mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
+            if entry.is_idmapped:
+                from ocirun.rootfs.idmapped import map_tree
+
+                map_tree(tree_fd, entry, linux)
+        except BaseException:
+            os.close(tree_fd)
+            raise
+    return tree_fd
 
 
 def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
@@ -129,18 +144,14 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     if not from_parent:
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
     try:
-        if from_parent:
-            # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
-            # makes slaves of those when it copies a namespace for another user, so do we.
-            mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
-        if entry.is_idmapped:
+        if entry.is_idmapped and not from_parent:
             from ocirun.rootfs.idmapped import map_tree
 
-            map_tree(tree_fd, entry, context)
+            map_tree(tree_fd, entry, {})
         if entry.destination.startswith("/proc"):
             refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
         held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0
-        set_attributes(tree_fd, words, held_back)
+        set_attributes(tree_fd, words, held_back, keep=from_parent)
         nofollow = words.extra & DEST_NOFOLLOW != 0
         target_fd = open_bind_target(root_fd, entry.destination, tree_fd, nofollow)
         try:
