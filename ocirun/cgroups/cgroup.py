@@ -17,6 +17,7 @@ from ocirun.cgroups.files import (
     processes_below,
     read_text,
     remove_directories,
+    remove_unused,
 )
 from ocirun.errors import OcirunError, SetupError, kernel_words
 
@@ -84,7 +85,10 @@ class Cgroup:
             SetupError: a process is still in one of them.
         """
         made, self.made = self.made, []
-        remove_directories(reversed(made))
+        own = set(self.paths.values())
+        remove_directories([directory for directory in made if directory in own])
+        # A parent may have been taken up by another container meanwhile: then it stays.
+        remove_unused(directory for directory in reversed(made) if directory not in own)
 
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Move the process into every hierarchy.

@@ -80,7 +80,9 @@ def parse(data: bytes, name: str, errors: str = "strict") -> object:
         # One bracket can open at most one level, so that ordinary documents skip the walk.
         if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_deep_nesting(document)
-    except (ValueError, StopIteration, RecursionError) as error:
+    # SystemError: the scanner takes its own error class from json.decoder if somebody has loaded
+    # that module, and otherwise (CPython 3.11 to 3.13) returns nothing and no error at all.
+    except (ValueError, StopIteration, RecursionError, SystemError) as error:
         from ocirun.spec import broken  # cold: the document is known to be broken
 
         raise SpecError([Problem("", broken.explain(data, error))], name) from error

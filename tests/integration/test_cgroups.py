@@ -415,6 +415,15 @@ def test_chosen_cpus_are_the_ones_used(cgroup: Cgroup) -> None:
 
 
 @on_v1
+def test_cpus_are_chosen_below_new_parents(name: str) -> None:
+    cgroup = new_cgroup(f"/{name}/pod/web", "id", "cgroupfs")
+    cgroup.prepare({"cpu": {"cpus": "0"}})
+    assert read(cgroup, "cpuset", "cpuset.cpus") == "0"
+    assert read(cgroup, "cpuset", "cpuset.mems") != ""
+    cgroup.undo()
+
+
+@on_v1
 def test_quota_slows_down(cgroup: Cgroup) -> None:
     def be_busy() -> float:
         start, used = time.monotonic(), time.process_time()
@@ -501,6 +510,35 @@ def test_endless_forking_is_killed_completely(cgroup: Cgroup, hierarchies: str) 
     cgroup.kill_all()
     assert child.end() == -signal.SIGKILL
     cgroup.remove()
+
+
+@on_v1
+def test_parallel_creation_below_a_shared_parent_leaves_nothing(name: str) -> None:
+    limits = {"cpu": {"cpus": "0"}, "pids": {"limit": 5}, "devices": NOTHING}
+
+    def come_and_go(number: int) -> int:
+        for turn in range(10):
+            cgroup = new_cgroup(f"/{name}/pod{turn % 2}/{number}", "id", "cgroupfs")
+            cgroup.prepare(limits)
+            child = Child(lambda: time.sleep(60))
+            cgroup.join(child.pid)
+            cgroup.apply(limits)
+            assert cgroup.processes() == [child.pid]
+            cgroup.kill_all()
+            assert child.end() == -signal.SIGKILL
+            (cgroup.undo if turn % 3 else cgroup.remove)()
+        return number
+
+    workers = [Child(lambda number=number: come_and_go(number)) for number in range(8)]  # type: ignore[misc]
+    for worker in workers:
+        os.write(worker.go, b"x")
+    assert [worker.end() for worker in workers] == list(range(8))
+    left = sorted(leftovers(name), reverse=True)
+    for top in left:  # parents of a container stay, as with runc: nobody knows whose they are
+        for pod in sorted(top.iterdir()):
+            if pod.is_dir():
+                pod.rmdir()
+        top.rmdir()
 
 
 # The bare v2 tree
