@@ -16,9 +16,10 @@ from ocirun.container.status import CREATING, STOPPED
 from ocirun.container.undo import Undo
 from ocirun.errors import UsageError, doing
 from ocirun.kernel.lookup import start_time
+from ocirun.process.conversation import write_pid_file
 from ocirun.process.gate import make_gate
-from ocirun.process.parent import Parent, write_pid_file
-from ocirun.process.plan import Plan
+from ocirun.process.parent import Parent
+from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
 from ocirun.process.sources import open_bind_sources
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.shapes import Config
 
@@ -126,6 +128,7 @@ class _Making:
         record.rootfs = self.request.rootfs
         record.owner = os.geteuid()
         record.private_pid = "pid" in self.request.namespaces.new
+        record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.annotations = config.get("annotations") or {}
@@ -136,10 +139,10 @@ class _Making:
     def bring_to_gate(self) -> None:
         """Bring init into being and through the protocol."""
         linux = self.config.get("linux", {})
+        # Made here as well: that loads what a forked init will need.
+        plan = plan_create(self.config, self.request)
         if self.options.tell:
-            _tell_plan(self.options.tell, Plan(self.config, self.request))
-        else:
-            Plan(self.config, self.request)  # loads what a forked init will need
+            _tell_plan(self.options.tell, plan)
         self.parent = Parent(self.config, self.request, self.options.tell)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()

@@ -29,7 +29,7 @@ from ocirun.process.messages import (
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import join_namespaces
-from ocirun.process.plan import Plan
+from ocirun.process.plan import plan_create
 from ocirun.process.request import Request
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.security.executable import own_executable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
     from ocirun.process.channel import Channel
+    from ocirun.process.plan import Plan
 
 SIGKILL: Final = 9
 # Python gives 1 to an uncaught exception; this is the status of a shell that could not exec.
@@ -94,10 +95,10 @@ def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, int]
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
     gate_fd = fds.pop(0)
-    _take_stdio(inside, fds)
+    take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
-    plan = Plan(config, request)
+    plan = plan_create(config, request)
     seal_imports()
     with doing("joining the cgroup"):
         enter_cgroups(doors)
@@ -109,7 +110,7 @@ def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, int]
     return inside, plan, gate_fd
 
 
-def _take_stdio(inside: Inside, fds: list[int]) -> None:
+def take_stdio(inside: Inside, fds: list[int]) -> None:
     """Take what `fds` begins with: the console socket, or new fds 0 to 2, or neither."""
     if inside.request.terminal:
         inside.console_fd = fds.pop(0)

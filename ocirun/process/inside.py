@@ -242,7 +242,7 @@ def open_terminal(inside: Inside) -> None:
 
     master, slave, name = terminal.open_pty(inside.root_fd)
     try:
-        if inside.request.namespaces.has("mount"):
+        if inside.request.namespaces.has("mount") and not inside.request.joins:
             terminal.bind_console(inside.root_fd, slave)
         with doing("sending the terminal to the console socket"):
             send_fd(inside.console_fd, master, name)

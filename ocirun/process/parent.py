@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import SetupError, doing
-from ocirun.process.channel import PeerGone, channel_pair
+from ocirun.process.conversation import Conversation
 from ocirun.process.idmap import write_id_maps
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
-    LIMITS_RAISED,
-    PROC_GATE,
     PROC_HOOKS,
-    PROC_LIMITS,
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
@@ -28,36 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.process.channel import Tell
-    from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
 
 SIGKILL: Final = 9
 
 
-class Parent:
-    """The conversation with one init; owns the channel and the pidfd.
+class Parent(Conversation):
+    """The conversation with one init."""
 
-    `pid` is init's host pid once `spawn` has returned.
-    """
-
-    __slots__ = (
-        "_channel",
-        "_config",
-        "_request",
-        "_their_channel",
-        "born_in_cgroup",
-        "pid",
-        "pidfd",
-    )
-
-    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
-        self._config = config
-        self._request = request
-        self._channel, self._their_channel = channel_pair(tell)
-        self.pid = 0
-        self.pidfd = -1
-        self.born_in_cgroup = False
+    __slots__ = ()
 
     def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
         """Bring init into being, up to its waiting for sendConfig.
@@ -95,7 +69,7 @@ class Parent:
             for fd in joined.values():
                 os.close(fd)
         if "user" in namespaces.new:
-            linux = self._config["linux"]
+            linux = self.config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
     def _spawn_by_stage(
@@ -113,12 +87,12 @@ class Parent:
     def _time_offsets(self) -> dict[str, Any] | None:
         if "time" not in self._request.namespaces.new:
             return None
-        offsets: dict[str, Any] = self._config["linux"].get("timeOffsets") or {}
+        offsets: dict[str, Any] = self.config["linux"].get("timeOffsets") or {}
         return offsets
 
     def send_config(self, fds: list[int]) -> None:
         """Send config.json and the request; `fds` in init's order, borrowed."""
-        body = {"config": self._config, "request": self._request.body()}
+        body = {"config": self.config, "request": self._request.body()}
         self._say(SEND_CONFIG, body, fds)
 
     def assemble(self) -> None:
@@ -130,60 +104,5 @@ class Parent:
     def enter(self) -> None:
         """Have init enter the root and come to its gate, its hard limits raised if it asks."""
         self._say(PROC_RESUME)
-        name, body = self._hear(PROC_LIMITS, PROC_GATE)
-        if name == PROC_LIMITS:
-            from ocirun.process.limits import raise_hard_limits
-
-            raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
-            self._say(LIMITS_RAISED)
-            self._hear(PROC_GATE)
+        self.wait_for_gate()
         self._channel.close()
-
-    def abandon(self) -> None:
-        """Kill init, whatever it is doing, and reap it."""
-        self._channel.close()
-        if self.pid:
-            from _signal import pidfd_send_signal
-
-            # A child that nobody has waited for can always be signalled, be it a zombie.
-            pidfd_send_signal(self.pidfd, SIGKILL)
-            os.waitpid(self.pid, 0)
-
-    def close(self) -> None:
-        """Let go of init without harm."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
-
-    def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
-        try:
-            self._channel.send(name, body, fds or [])
-        except PeerGone:
-            # Init has hung up; what it said before that, if anything, is still to be read.
-            self._hear(name)
-
-    def _hear(self, *expected: str) -> tuple[str, Any]:
-        try:
-            name, body, _ = self._channel.receive(*expected)
-        except PeerGone as error:
-            raise self._gone(" or ".join(expected)) from error
-        return name, body
-
-    def _gone(self, name: str) -> SetupError:
-        return SetupError(
-            f"unable to start container process: container init died at {name} "
-            "without saying why (was it OOM-killed? the memory limit may be too low)"
-        )
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write `pid` in decimal, without a newline, complete from the moment the file is there."""
-    directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}.{pid}" if directory else f".{name}.{pid}"
-    with doing(f"writing the pid file {path}"):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)

@@ -45,10 +45,10 @@ class Plan:
 
     __slots__ = ("assemble", "enter", "start")
 
-    def __init__(self, config: Config, request: Request) -> None:
-        self.assemble = _present(_assemble(config, request))
-        self.enter = _present(_enter(config, request))
-        self.start = _present(_start(config))
+    def __init__(self, assemble: Rows, enter: Rows, start: Rows) -> None:
+        self.assemble = _present(assemble)
+        self.enter = _present(enter)
+        self.start = _present(start)
 
     def describe(self) -> list[str]:
         """Name each step with its phase, in order."""
@@ -61,6 +61,35 @@ class Plan:
             )
             for step in steps
         ]
+
+
+def plan_create(config: Config, request: Request) -> Plan:
+    """Make the plan of a container's init."""
+    return Plan(_assemble(config, request), _enter(config, request), _start(config))
+
+
+def plan_join(config: Config, request: Request) -> Plan:
+    """Make the plan of a process that joins a running container (exec).
+
+    `config` is the container's, with the joining process in the place of its own.
+    """
+    joining: Rows = [
+        (
+            not request.no_new_keyring,
+            "join the session keyring",
+            inside.join_keyring,
+            "ocirun.security.keyring",
+        ),
+        (
+            request.terminal,
+            "open the terminal",
+            inside.open_terminal,
+            "ocirun.process.terminal",
+            "ocirun.process.sockets",
+        ),
+        *_rights(config),
+    ]
+    return Plan([], joining, _become(config))
 
 
 def _present(rows: Rows) -> list[Step]:
@@ -153,6 +182,14 @@ def _enter(config: Config, request: Request) -> Rows:
         (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
+        *_rights(config),
+    ]
+
+
+def _rights(config: Config) -> Rows:
+    """Give up rights and settle what is left: the same for init and for who joins it."""
+    process = config["process"]
+    return [
         (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
         (
             process.get("rlimits"),
@@ -176,6 +213,13 @@ def _start(config: Config) -> Rows:
             inside.start_container_hooks,
             "ocirun.process.hooks",
         ),
+        *_become(config),
+    ]
+
+
+def _become(config: Config) -> Rows:
+    """Become the program: nothing may follow."""
+    return [
         (
             config["process"].get("rlimits"),
             "set resource limits",

@@ -28,6 +28,7 @@ class Request:
         "cgroup_doors",
         "container_id",
         "hierarchies",
+        "joins",
         "kept_fds",
         "listen_fds",
         "make_devices",
@@ -50,6 +51,7 @@ class Request:
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
+        self.joins = False
         self.kept_fds = 0
         self.listen_fds = 0
         self.hierarchies: list[tuple[list[str], str, str]] = []

@@ -99,7 +99,12 @@ def run_stage(channel: Channel) -> NoReturn:
     """Be the stage: enter namespaces, clone init beside us, say which one it is, and go."""
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
-        _enter_and_clone(channel, bootstrap, fds)
+        if bootstrap.get("joins"):
+            from ocirun.process.joiner import join_and_clone  # exec, not create
+
+            join_and_clone(channel, bootstrap, fds)
+        else:
+            _enter_and_clone(channel, bootstrap, fds)
     except PeerGone:
         os._exit(1)
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is

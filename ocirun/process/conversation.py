@@ -1,0 +1,102 @@
+"""What the parents of create and of exec share: a channel, a child, and the end of both."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, doing
+from ocirun.process.channel import PeerGone, channel_pair
+from ocirun.process.messages import LIMITS_RAISED, PROC_GATE, PROC_LIMITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from ocirun.process.channel import Tell
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
+
+SIGKILL: Final = 9
+
+
+class Conversation:
+    """The parent's end of the channel to one child; owns the channel and the child's pidfd.
+
+    `pid` is the child's host pid once it is there. `born_in_cgroup` tells whether the kernel has
+    cloned it into its cgroup v2.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_request",
+        "_their_channel",
+        "born_in_cgroup",
+        "config",
+        "pid",
+        "pidfd",
+    )
+
+    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
+        self.config = config
+        self._request = request
+        self._channel, self._their_channel = channel_pair(tell)
+        self.pid = 0
+        self.pidfd = -1
+        self.born_in_cgroup = False
+
+    def wait_for_gate(self) -> None:
+        """Wait for procGate; raise hard limits on the way, where that is asked for."""
+        name, body = self._hear(PROC_LIMITS, PROC_GATE)
+        if name == PROC_LIMITS:
+            from ocirun.process.limits import raise_hard_limits
+
+            raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+            self._say(LIMITS_RAISED)
+            self._hear(PROC_GATE)
+
+    def abandon(self) -> None:
+        """Kill the child, whatever it is doing, and reap it."""
+        self._channel.close()
+        if self.pid:
+            from _signal import pidfd_send_signal
+
+            # A child that nobody has waited for can always be signalled, be it a zombie.
+            pidfd_send_signal(self.pidfd, SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def close(self) -> None:
+        """Let go of the child without harm."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
+        try:
+            self._channel.send(name, body, fds or [])
+        except PeerGone:
+            # The child has hung up; what it said before that, if anything, is still to be read.
+            self._hear(name)
+
+    def _hear(self, *expected: str) -> tuple[str, Any]:
+        try:
+            name, body, _ = self._channel.receive(*expected)
+        except PeerGone as error:
+            raise SetupError(
+                "unable to start container process: container init died at "
+                f"{' or '.join(expected)} without saying why "
+                "(was it OOM-killed? the memory limit may be too low)"
+            ) from error
+        return name, body
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write `pid` in decimal, without a newline, complete from the moment the file is there."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}.{pid}" if directory else f".{name}.{pid}"
+    with doing(f"writing the pid file {path}"):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
