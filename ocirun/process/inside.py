@@ -150,7 +150,8 @@ def set_propagation(inside: Inside) -> None:
 
 def attach_root(inside: Inside) -> None:
     """Make the root a mount, which pivot_root asks for."""
-    inside.root_fd = prepare.attach_root(inside.request.rootfs)
+    propagation = inside.config.get("linux", {}).get("rootfsPropagation")
+    inside.root_fd = prepare.attach_root(inside.request.rootfs, propagation)
 
 
 def mounting(index: int) -> Callable[[Inside], None]:

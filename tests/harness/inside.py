@@ -127,7 +127,7 @@ def do(root: Path, *entries: dict[str, Any], **circumstances: object) -> tuple[i
     Returns the root's descriptor and the context they were done in.
     """
     context = MountContext(str(root.parent), **circumstances)  # type: ignore[arg-type]
-    root_fd = attach_root(str(root))
+    root_fd = attach_root(str(root), None)
     load_for([*entries])
     for index, entry in enumerate(entries):
         mount_entry(root_fd, entry, context, index)

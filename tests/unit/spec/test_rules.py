@@ -11,6 +11,7 @@ import pytest
 
 from ocirun.errors import Problem
 from ocirun.spec import linux_rules, process_rules, rules
+from ocirun.spec.jsontext import quoted
 from ocirun.spec.rules import check_process_rules, check_rules
 
 if TYPE_CHECKING:
@@ -418,8 +419,15 @@ def test_network_device_names_are_the_kernels(
     config["linux"]["namespaces"].append({"type": "network"})
     config["linux"]["netDevices"] = {name: {}}
     (problem,) = check_rules(config)
-    assert problem.message == f'invalid network device name "{name}"'
+    assert problem.message == f"invalid network device name {quoted(name)}"
     assert linux_rules.is_interface_name("a" * 15)
+
+
+def test_no_document_writes_to_a_terminal_through_a_sentence(config: Any) -> None:
+    config["linux"].update(maskedPaths=["\x1b[2J"], sysctl={"a\x07.b": "1"})
+    problems = check_rules(config)
+    assert len(problems) == 2
+    assert all(str(problem).isprintable() for problem in problems)
 
 
 def test_every_rule_is_in_a_table() -> None:
