@@ -190,6 +190,16 @@ class TestSeal:
         assert report["seals"] & F_SEAL_WRITE or report["read_only"]
         assert report["file"] != identity(install.program)
 
+    @needs("root")
+    def test_of_a_program_bound_over_another(self, install: Install) -> None:
+        """An overlay of the folder would show the other one."""
+        other = install.program.with_name("runc")
+        shutil.copy("/bin/false", other)
+        script = f"mount --bind {install.program} {other}; exec {other} run x"
+        report = install.report("-m", "sh", "-c", script, program="unshare")
+        assert report["exe"] == "/memfd:ocirun (deleted)"
+        assert report["executable"] == str(other)
+
     def test_never_runs_unsealed(self, install: Install) -> None:
         if SYS_MEMFD_CREATE is None:
             pytest.skip(f"no number of memfd_create for {os.uname().machine}")
@@ -243,7 +253,7 @@ class TestSeal:
         assert install.report("run", before=without_overlay)["fds"] == [0, 1, 2, 3]
 
     def test_is_not_believed_of_a_person(self, install: Install) -> None:
-        assert "is not for you" in install.refusal("--sealed-from-fd=0", "run")
+        assert "is not for you" in install.refusal("--sealed-from=0/ocirun", "run")
 
     def test_does_not_serve_set_user_id(self, install: Install) -> None:
         install.program.chmod(0o4755)
