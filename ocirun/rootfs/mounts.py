@@ -139,6 +139,11 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
 def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
     words = entry.words
+    for option in words.data:
+        if option.startswith(("idmap=", "ridmap=")):
+            remedy = "say it in uidMappings and gidMappings"
+            pointer = f"/mounts/{entry.index}/options"
+            raise UnsupportedError([Problem(pointer, f'"{option}" is not understood', remedy)])
     tree_fd = context.source_fds.pop(entry.index, -1)
     from_parent = tree_fd >= 0
     if not from_parent:

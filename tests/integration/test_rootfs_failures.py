@@ -53,6 +53,7 @@ def root(tmp_path: Path) -> Path:
             {"source": "/etc", "options": ["bind", "idmap"]},
             "needs uidMappings and gidMappings, or a user",
         ),
+        ({"source": "/etc", "options": ["bind", "idmap=uids=0-1-2"]}, "say it in uidMappings"),
         ({"type": "tmpfs", "uidMappings": [{}], "gidMappings": [{}]}, "only bind mounts"),
     ],
 )
