@@ -247,7 +247,10 @@ def _steps(pattern: str) -> tuple[tuple[str, bool, int, int], ...]:
     if not (pattern.startswith("^") and pattern.endswith("$")):
         raise UnknownKeyword(f"the pattern {pattern} is open at one end")
     steps: list[tuple[str, bool, int, int]] = []
-    for letters, star in re.findall(r"(\[[^\]]+\]|\\n|[^\\*+?.()|{}\[\]])(\*?)", pattern[1:-1]):
+    parts = re.findall(r"(\[[^\]]+\]|[A-Za-z0-9:_ -])(\*?)", pattern[1:-1])
+    if "".join(letters + star for letters, star in parts) != pattern[1:-1]:
+        raise UnknownKeyword(f"the pattern {pattern} is more than letters and classes")
+    for letters, star in parts:
         inside = not letters.startswith("[^")
         chosen = _letters(letters.removeprefix("[^").removeprefix("[").removesuffix("]"))
         if steps and steps[-1][3] > 1 and (not steps[-1][1] or set(steps[-1][0]) & set(chosen)):

@@ -15,6 +15,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "frozen.h"
 #include "launcher.h"
 #include "launcher_config.h" /* written by the build: PYTHON_SONAME, PYTHON_PREFIX, … */
 
@@ -35,6 +36,7 @@
     CALL(Py_DecodeLocale)                                                                         \
     CALL(PyWideStringList_Append)                                                                 \
     CALL(PyStatus_Exception)                                                                      \
+    CALL(PyImport_FrozenModules)                                                                  \
     CALL(Py_InitializeFromConfig)                                                                 \
     CALL(PyImport_ImportModule)                                                                   \
     CALL(PyObject_GetAttrString)                                                                  \
@@ -191,6 +193,22 @@ static void load_library(const struct layout *layout)
              py.Py_GetVersion());
 }
 
+/* Let the interpreter find our modules in this program, if they are those of the package.
+
+   No folder is listed and no file opened for them then. Otherwise all is found by path. */
+static void offer_frozen_modules(const struct layout *layout)
+{
+    char path[PATH_MAX], found[64] = "";
+    FILE *file = NULL;
+
+    if (find_file(path, layout->package, "ocirun/frozen.id", ""))
+        file = fopen(path, "re");
+    if (file && fgets(found, sizeof found, file) && strcmp(found, frozen_id) == 0)
+        *py.PyImport_FrozenModules = frozen_modules;
+    if (file)
+        fclose(file);
+}
+
 static void check(PyStatus status)
 {
     if (py.PyStatus_Exception(status))
@@ -228,8 +246,10 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
     set_string(config, &config->stdlib_dir, layout->stdlib);
 
     config->module_search_paths_set = 1;
-    add_search_path(config, layout->stdlib);
+    /* Extensions first: the hot modules of the library are frozen, its extensions are not, and the
+       folder of the library is a long one to list. freeze.py knows this order. */
     add_search_path(config, layout->dynload);
+    add_search_path(config, layout->stdlib);
     add_search_path(config, layout->package);
     if (layout->in_venv)
         return;
@@ -250,6 +270,7 @@ static void start_python(const struct layout *layout, const struct origin *origi
     before.utf8_mode = 1; /* paths, arguments and environment: bytes, by surrogateescape */
     before.configure_locale = 0;
     check(py.Py_PreInitialize(&before));
+    offer_frozen_modules(layout);
 
     py.PyConfig_InitIsolatedConfig(&config);
     config.parse_argv = 0;

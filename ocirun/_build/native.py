@@ -37,6 +37,7 @@ int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int reset_signals(void);
+int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int sethostname(const char *name, size_t length);
 int setdomainname(const char *name, size_t length);
@@ -193,20 +194,29 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
 }
 
-/* Every disposition to its default, no signal blocked: what a program expects after execve. */
+/* Every disposition to its default, no signal blocked: what a program expects after execve.
+
+   The system call itself: the C library keeps the signals 32 and 33 to itself and refuses to set
+   them, but ignores them in whatever posix_spawn starts, make for one. Zeros are SIG_DFL, no flag
+   and an empty mask in the kernel's struct sigaction of every architecture. */
 static int reset_signals(void)
 {
-    struct sigaction action;
+    const unsigned long zeros[8] = {0};
     sigset_t none;
-    int number;
 
-    memset(&action, 0, sizeof action);
-    action.sa_handler = SIG_DFL;
-    for (number = 1; number < NSIG; number++)
+    for (int number = 1; number < _NSIG; number++)
         if (number != SIGKILL && number != SIGSTOP)
-            sigaction(number, &action, NULL);
+            syscall(SYS_rt_sigaction, number, zeros, NULL, (_NSIG - 1) / 8);
     sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
+static int reset_affinity(void)
+{
+    unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+    memset(mask, 0xff, sizeof mask);
+    return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
 }
 
 static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)

@@ -17,6 +17,7 @@ from ocirun.cgroups.files import (
     processes_below,
     read_text,
     remove_directories,
+    remove_unused,
 )
 from ocirun.errors import OcirunError, SetupError, kernel_words
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SIGKILL: Final = 9
 KILL_ROUNDS = 10
 KILL_PAUSE_S = 0.001
+PATIENCE = 4  # rounds in which those who were killed at once may die, before each is killed again
 NOT_ALLOWED: Final = (EACCES, EPERM, EROFS)
 
 
@@ -83,7 +85,10 @@ class Cgroup:
             SetupError: a process is still in one of them.
         """
         made, self.made = self.made, []
-        remove_directories(reversed(made))
+        own = set(self.paths.values())
+        remove_directories([directory for directory in made if directory in own])
+        # A parent may have been taken up by another container meanwhile: then it stays.
+        remove_unused(directory for directory in reversed(made) if directory not in own)
 
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Move the process into every hierarchy.
@@ -179,13 +184,16 @@ class Cgroup:
             SetupError: the kernel refused.
         """
         unified = self.paths.get("")
+        patience = 0
         if unified and has_file(unified, "cgroup.kill"):
             self._kill_at_once(unified)
+            patience = PATIENCE
         pause_s = KILL_PAUSE_S
-        for _ in range(KILL_ROUNDS):
+        for round_ in range(KILL_ROUNDS):
             if not self.processes():
                 break
-            self._kill_each()
+            if round_ >= patience:
+                self._kill_each()
             time.sleep(pause_s)
             pause_s *= 2
 

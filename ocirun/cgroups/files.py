@@ -52,9 +52,18 @@ def write_text(path: str, text: str) -> None:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, os.fsencode(text))
+        send(fd, text)
     finally:
         os.close(fd)
+
+
+def send(fd: int, text: str) -> None:
+    """Hand one request to the kernel through the open file of a cgroup.
+
+    Raises:
+        OSError: as write(2) says.
+    """
+    os.write(fd, os.fsencode(text))
 
 
 def set_value(directory: str, name: str, value: str | int) -> None:
@@ -70,14 +79,24 @@ def set_value(directory: str, name: str, value: str | int) -> None:
         raise refused(directory, name, value, error) from error
 
 
-def set_lines(directory: str, name: str, lines: Iterable[str]) -> None:
+def set_lines(directory: str, name: str, lines: list[str]) -> None:
     """Write several requests to one file, one write(2) each.
 
     Raises:
-        SetupError: as `set_value`.
+        SetupError: as `set_value`; the lines before the refused one hold.
     """
-    for line in lines:
-        set_value(directory, name, line)
+    if not lines:
+        return
+    line = lines[0]
+    try:
+        fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for line in lines:
+                send(fd, line)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise refused(directory, name, line, error) from error
 
 
 def refused(directory: str, name: str, value: str | int, error: OSError) -> SetupError:
@@ -236,6 +255,20 @@ def remove_directories(directories: Iterable[str]) -> None:
             pause_s *= 2
     words = os.strerror(EBUSY).lower()
     raise SetupError(f"removing cgroup {', '.join(remaining)}: {words}", EBUSY)
+
+
+def remove_unused(directories: Iterable[str]) -> None:
+    """Remove cgroups that have nothing in them and nothing below; leave the others.
+
+    Raises:
+        SetupError: the kernel refused for another reason.
+    """
+    for directory in directories:
+        try:
+            _rmdir(directory)
+        except OSError as error:
+            what = f"removing cgroup {directory}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
 
 
 def _remove(directory: str) -> bool:

@@ -1,8 +1,8 @@
 """The typer application: help, completion, and every call that is not well-formed.
 
 It is built from the same table as the quick reader, so both know the same options; before click
-reads a command line, `spell` turns Go's spelling into click's. It never runs a verb: it returns the
-`Call` and the launcher acts on it, as with the quick reader.
+reads a command line, `cli.spelling` turns Go's spelling into click's. It never runs a verb: it
+returns the `Call` and the launcher acts on it, as with the quick reader.
 
 Source: contract §1.1; runc utils.go (checkArgs); urfave/cli v1, for the words of a usage error.
 """
@@ -17,7 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ocirun.cli.output import write
-from ocirun.cli.parse import TRUTHS, Call, is_wrong_count
+from ocirun.cli.parse import Call, is_wrong_count
+from ocirun.cli.spelling import spell
 from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, VERBS
 from ocirun.errors import UsageError, doing
 
@@ -97,7 +98,7 @@ class _Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer's click
         """Read the global options; after --version the rest of the line does not matter."""
-        words = spell(ctx, args, GLOBALS, rest=True)
+        words = _spelt(ctx, args, GLOBALS, rest=True)
         count = 0
         while count < len(words) and words[count][:1] == "-" and words[count] != "-":
             count += 1
@@ -117,7 +118,7 @@ def _command_class(verb: Verb) -> type[TyperCommand]:
 
     class VerbCommand(TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-            return list(super().parse_args(ctx, spell(ctx, args, verb.options, rest=verb.rest)))
+            return list(super().parse_args(ctx, _spelt(ctx, args, verb.options, rest=verb.rest)))
 
         def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002
             return ["[OPTIONS]", *verb.words.split()]
@@ -125,74 +126,14 @@ def _command_class(verb: Verb) -> type[TyperCommand]:
     return VerbCommand
 
 
-def spell(ctx: Any, words: Sequence[str], options: Sequence[Option], *, rest: bool) -> list[str]:  # noqa: ANN401
-    """Turn Go's spelling of options into click's: `-no-pivot=true` becomes `--no-pivot`.
-
-    Unknown options pass, for click to refuse with a suggestion; `rest`: words from the first
-    positional one on are left alone.
-
-    Raises:
-        ClickUsageError: a value is missing or cannot be one.
-    """
+def _spelt(ctx: Any, words: list[str], options: Sequence[Option], *, rest: bool) -> list[str]:  # noqa: ANN401
+    """Turn Go's spelling into click's, unless the line is not finished yet: completion."""
     if ctx.resilient_parsing:
-        return list(words)  # completion: the line is not finished yet
-    known = {name: option for option in options for name in option.names}
-    spelt: list[tuple[str, str]] = []  # the option's name, "" for other words; the word for click
-    queue = list(words)
-    while queue:
-        word = queue.pop(0)
-        if word[:1] != "-" or word == "-":
-            spelt.append(("", word))
-            if not rest:
-                continue
-            break
-        if word == "--":
-            spelt.append(("", word))
-            break
-        dashes = 2 if word[1] == "-" else 1
-        name, equals, text = word[dashes:].partition("=")
-        option = known.get(name)
-        if option is None:
-            spelt.append(("", word if name == "h" else f"--{word[dashes:]}"))
-        elif option.kind == BOOL:
-            spelt = _spell_flag(ctx, option, spelt, word, text if equals else "true")
-        elif not equals and not queue:
-            raise ClickUsageError(f"flag needs an argument: -{name}", ctx=ctx)
-        else:
-            value = text if equals else queue.pop(0)
-            if option.kind == INT:
-                value = _spell_number(ctx, name, value)
-            spelt.append((option.name, f"--{option.name}={value}"))
-    return [word for _, word in spelt] + queue
-
-
-def _spell_flag(
-    ctx: Any,  # noqa: ANN401
-    option: Option,
-    spelt: list[tuple[str, str]],
-    word: str,
-    text: str,
-) -> list[tuple[str, str]]:
-    """Add a boolean option; `=false` takes an earlier one back, for click knows no such word."""
-    if text not in TRUTHS:
-        name = word.lstrip("-").partition("=")[0]
-        raise ClickUsageError(f'invalid boolean value "{text}" for -{name}: parse error', ctx=ctx)
-    if TRUTHS[text]:
-        return [*spelt, (option.name, f"--{option.name}")]
-    return [pair for pair in spelt if pair[0] != option.name]
-
-
-def _spell_number(ctx: Any, name: str, text: str) -> str:  # noqa: ANN401
-    """Return the decimal spelling of an integer as Go reads it: 0x, 0o, 0b, and 0 for octal."""
-    sign = text[:1] if text[:1] in {"-", "+"} else ""
-    digits = text[len(sign) :]
-    octal = len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
+        return words
     try:
-        return str(int(f"{sign}0o{digits[1:]}" if octal else f"{sign}{digits}".strip(), 0))
-    except ValueError:
-        raise ClickUsageError(
-            f'invalid value "{text}" for flag -{name}: parse error', ctx=ctx
-        ) from None
+        return spell(words, options, rest=rest)
+    except UsageError as error:
+        raise ClickUsageError(str(error), ctx=ctx) from None
 
 
 def _settings(ctx: typer.Context, **values: object) -> Call | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ocirun.cli.parse import Call
 
-LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 def main() -> NoReturn:

@@ -150,7 +150,9 @@ class Log:
         line = (json_line if self.format == "json" else text_line)(level, message)
         if self.path:
             try:
-                fd = os.open(self.path, LOG_FLAGS, 0o644)
+                # The error is what the log is for, and may be the last thing before a crash;
+                # waiting for the disk at each debug line would spoil the times they tell.
+                fd = os.open(self.path, LOG_FLAGS | (os.O_SYNC if level == "error" else 0), 0o644)
                 try:
                     os.write(fd, to_bytes(line))
                 finally:

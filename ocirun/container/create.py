@@ -21,6 +21,7 @@ from ocirun.process.parent import Parent, write_pid_file
 from ocirun.process.plan import Plan
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.process.sources import open_bind_sources
 from ocirun.security.executable import require_seal
 from ocirun.spec.load import load_config
 
@@ -30,17 +31,20 @@ if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
+    from ocirun.process.foreground import Foreground
     from ocirun.process.request import Request
     from ocirun.spec.shapes import Config
 
 
 def create(
-    store: Store, container_id: str, options: CreateOptions, console_fd: int | None = None
+    store: Store,
+    container_id: str,
+    options: CreateOptions,
+    foreground: Foreground | None = None,
 ) -> Record:
     """Create a container that waits to be started.
 
-    `console_fd` (borrowed) is a connected socket that is sent the terminal's master in place of
-    one that `options.console_socket` names: the foreground's own.
+    `foreground` connects its terminal or its stdio with ours, where the caller stays.
 
     Raises:
         SpecError: config.json breaks a rule. ContainerExists: the id is taken.
@@ -51,7 +55,7 @@ def create(
     store.directory(container_id)
     with Undo() as undo:
         making = _Making(store, container_id, options, undo)
-        making.check(console_fd)
+        making.check(foreground)
         making.claim()
         making.bring_to_gate()
         making.publish()
@@ -71,26 +75,29 @@ class _Making:
         self.directory = store.directory(container_id)
         self.record = Record(container_id)
         self.fds: list[int] = []
+        self.stdio_fds: list[int] = []
         self.has_run = False
         self.config: Config
         self.request: Request
         self.cgroup: Cgroup
         self.parent: Parent
 
-    def check(self, console_fd: int | None) -> None:
+    def check(self, foreground: Foreground | None) -> None:
         """Refuse what can be refused before anything is made."""
         options = self.options
+        with doing(f"chdir {options.bundle}"):
+            os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
-        _check_terminal(self.request.terminal, options, console_fd)
-        if self.request.terminal:
-            self.console_fd = (
-                os.dup(console_fd)
-                if console_fd is not None
-                else connect_unix(str(options.console_socket))
-            )
-            self.undo.add("closing the console socket", lambda: os.close(self.console_fd))
+        _check_terminal(self.request.terminal, options, foreground)
+        if foreground:
+            foreground.prepare(self.config, self.request)
+            self.stdio_fds = foreground.init_fds
+        elif self.request.terminal:
+            self.stdio_fds = [connect_unix(str(options.console_socket))]
+            self.undo.add("closing the console socket", lambda: os.close(self.stdio_fds[0]))
+        self.request.stdio_fds = len(self.stdio_fds)
 
     def claim(self) -> None:
         """Take the id, the cgroup and the gate, and remember them before anything runs."""
@@ -157,15 +164,17 @@ class _Making:
         """
         cgroup_fd = self.cgroup.cgroup_fd()
         doors = self.cgroup.open_doors()
+        sources = open_bind_sources(self.config, self.request)
         self.request.cgroup_doors = len(doors)
+        self.request.bind_sources = list(sources)
         try:
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
-            fds = [self.gate_fd, self.console_fd] if self.request.terminal else [self.gate_fd]
-            self.parent.send_config([*fds, *doors])
+            fds = [self.gate_fd, *self.stdio_fds]
+            self.parent.send_config([*fds, *doors, *sources.values()])
         finally:
-            for fd in doors if cgroup_fd is None else [*doors, cgroup_fd]:
+            for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
                 os.close(fd)
 
     def _run_hooks(self, moment: str) -> None:
@@ -199,9 +208,8 @@ class _Making:
             run_poststop(self.config, self.record.state(STOPPED))
 
 
-def _check_terminal(terminal: bool, options: CreateOptions, console_fd: int | None) -> None:
+def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:
     """Hold runc's two rules on terminals, in its words."""
-    foreground = console_fd is not None
     if terminal and not foreground and not options.console_socket:
         raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
     if options.console_socket and (foreground or not terminal):

@@ -110,10 +110,12 @@ def kill_and_wait(record: Record) -> None:
 def signal_number(word: str) -> int:
     """Read a signal as people write it: a number, or a name with or without SIG, in any case.
 
+    0 sends nothing, and only asks whether a signal could be sent (kill(2)).
+
     Raises:
         UsageError: it is none.
     """
-    if word.isdecimal() and 0 < int(word[:4]) <= MAX_SIGNAL:
+    if word.isdecimal() and int(word[:4]) <= MAX_SIGNAL:
         return int(word[:4])
     from ocirun.container.signals import SIGNALS
 

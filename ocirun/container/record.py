@@ -71,7 +71,7 @@ class Record:
             return None
         record = cls(container_id)
         try:
-            fields = parse(data, STATE_FILE)
+            fields = parse(data, STATE_FILE, "surrogateescape")
         except SpecError as error:
             raise ContainerError(container_id, f"{directory}: {error}") from error
         if not isinstance(fields, dict):
@@ -118,7 +118,7 @@ def read_config(directory: str) -> Config:
         data = _read(f"{directory}/{CONFIG_FILE}")
         if data is None:
             raise FileNotFoundError(2, os.strerror(2))
-    config: Config = parse(data, CONFIG_FILE)  # type: ignore[assignment]  # we wrote it
+    config: Config = parse(data, CONFIG_FILE, "surrogateescape")  # type: ignore[assignment]  # we wrote it
     return config
 
 

@@ -5,7 +5,6 @@ Source: contract §1.4, §1.15 (foreground and detached mode).
 
 from __future__ import annotations
 
-import _socket
 import os
 
 from ocirun.container.create import create
@@ -13,8 +12,8 @@ from ocirun.container.delete import destroy
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.start import pass_gate
 from ocirun.kernel.prctl import set_child_subreaper
-from ocirun.process.sockets import receive_fd
-from ocirun.process.wait import Terminal, block_signals, wait_for
+from ocirun.process.foreground import Foreground
+from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,20 +51,18 @@ def run(
     if subreaper:
         set_child_subreaper()
     block_signals()
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    record = create(store, container_id, options, console_fd=theirs.fileno())
-    theirs.close()
-    terminal = _own_terminal(ours.fileno())
-    ours.close()
-    return _stay(store, record, terminal, keep=keep)
-
-
-def _own_terminal(socket_fd: int) -> Terminal | None:
-    """Take the terminal's master that init has sent, if config.json asks for a terminal at all."""
+    foreground = Foreground()
+    record = create(store, container_id, options, foreground)
+    pidfd = os.pidfd_open(record.init_process_pid)
     try:
-        return Terminal(receive_fd(socket_fd))
-    except ConnectionError:  # the other end was closed unused
-        return None
+        foreground.connect()
+        _start(store, record)
+        status = wait_for(record.init_process_pid, pidfd, foreground)
+        foreground.finish()
+    finally:
+        os.close(pidfd)
+        foreground.restore()
+    return status, [] if keep else destroy(store, record)
 
 
 def _start(store: Store, record: Record) -> None:
@@ -75,21 +72,3 @@ def _start(store: Store, record: Record) -> None:
         kill_and_wait(record)
         destroy(store, record)
         raise
-
-
-def _stay(
-    store: Store, record: Record, terminal: Terminal | None, *, keep: bool
-) -> tuple[int, list[HookError]]:
-    pidfd = os.pidfd_open(record.init_process_pid)
-    try:
-        if terminal:
-            terminal.start()
-        _start(store, record)
-        status = wait_for(record.init_process_pid, pidfd, terminal)
-    finally:
-        os.close(pidfd)
-        if terminal:
-            terminal.restore()
-    if terminal:
-        terminal.finish()
-    return status, [] if keep else destroy(store, record)

@@ -99,6 +99,15 @@ def reset_signals() -> None:
         raise oserror(ffi.errno, "sigprocmask(SIG_SETMASK, [])")
 
 
+def reset_affinity() -> None:
+    """Let ourselves run on every CPU that our cpuset allows.
+
+    Source: sched_setaffinity(2).
+    """
+    if lib.reset_affinity() < 0:
+        raise oserror(ffi.errno, "sched_setaffinity(0, every CPU)")
+
+
 def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
     """Close (or with CLOSE_RANGE_CLOEXEC mark) the descriptors `first` to `last`.
 

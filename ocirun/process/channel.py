@@ -85,7 +85,7 @@ class Channel:
         length = int.from_bytes(header, "little")
         if length > MAX_FRAME_BYTES:
             raise ProtocolError(f"the other side announced a message of {length} bytes")
-        frame = parse(self._receive_exactly(length), "message")
+        frame = parse(self._receive_exactly(length), "message", "surrogateescape")
         if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
             raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
         name, body = frame

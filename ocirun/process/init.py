@@ -13,6 +13,7 @@ import os
 from ocirun.cgroups.enter import enter as enter_cgroups
 from ocirun.errors import OcirunError, doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
+from ocirun.kernel.process import reset_affinity
 from ocirun.process import identity
 from ocirun.process.channel import PeerGone
 from ocirun.process.gate import wait_at_gate
@@ -64,6 +65,7 @@ def run_init(channel: Channel, *, staged: bool = False) -> NoReturn:
         channel.receive(PROC_RESUME)
         for step in plan.enter:
             step.act(inside)
+        inside.close()
         # Order: from procGate on the container outlives its creator.
         set_pdeathsig(0)
         channel.send(PROC_GATE)
@@ -87,20 +89,35 @@ def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, int]
         from ocirun.process.limits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
+    # What is made on the way has the mode it is given, whatever the caller's umask.
+    os.umask(identity.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
     gate_fd = fds.pop(0)
-    if request.terminal:
-        inside.console_fd = fds.pop(0)
+    _take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     plan = Plan(config, request)
     seal_imports()
     with doing("joining the cgroup"):
         enter_cgroups(doors)
+    with doing("resetting the CPU affinity"):
+        # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
+        reset_affinity()
     _enter_namespaces(join, request)
     channel.send(PROC_READY)
     return inside, plan, gate_fd
+
+
+def _take_stdio(inside: Inside, fds: list[int]) -> None:
+    """Take what `fds` begins with: the console socket, or new fds 0 to 2, or neither."""
+    if inside.request.terminal:
+        inside.console_fd = fds.pop(0)
+        return
+    for fd in range(inside.request.stdio_fds):
+        given = fds.pop(0)
+        os.dup2(given, fd, inheritable=True)
+        os.close(given)
 
 
 def _enter_namespaces(join: dict[str, int], request: Request) -> None:

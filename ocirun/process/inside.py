@@ -87,6 +87,11 @@ class Inside:
         """`process.user`, uid and gid 0 where it is left out."""
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
 
+    def close(self) -> None:
+        """Let go of the root: we are in it, and nothing is opened through it any more."""
+        os.close(self.root_fd)
+        self.root_fd = -1
+
     def state(self, status: str) -> dict[str, Any]:
         """The state that hooks inside the container read: the pid is the one seen in there."""
         state: dict[str, Any] = {
@@ -145,7 +150,8 @@ def set_propagation(inside: Inside) -> None:
 
 def attach_root(inside: Inside) -> None:
     """Make the root a mount, which pivot_root asks for."""
-    inside.root_fd = prepare.attach_root(inside.request.rootfs)
+    propagation = inside.config.get("linux", {}).get("rootfsPropagation")
+    inside.root_fd = prepare.attach_root(inside.request.rootfs, propagation)
 
 
 def mounting(index: int) -> Callable[[Inside], None]:

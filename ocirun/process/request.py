@@ -17,7 +17,8 @@ class Request:
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
     3 on belong to the program, the first `listen_fds` of them for socket activation.
-    `cgroup_doors` is how many descriptors init writes itself into cgroups with, and
+    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's master, or fds 0
+    to 2, or none. `cgroup_doors` is how many descriptors init writes itself into cgroups with, and
     `bind_sources` are the indices of the mounts whose source the parent opened.
     """
 
@@ -34,6 +35,7 @@ class Request:
         "no_new_keyring",
         "no_pivot",
         "rootfs",
+        "stdio_fds",
         "terminal",
     )
 
@@ -44,6 +46,7 @@ class Request:
         self.container_id = ""
         self.bundle = ""
         self.rootfs = ""
+        self.stdio_fds = 0
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False

@@ -89,11 +89,14 @@ def fits_fsconfig(data: list[str]) -> bool:
     return True
 
 
-def set_attributes(tree_fd: int, words: MountWords, held_back: int = 0) -> None:
+def set_attributes(
+    tree_fd: int, words: MountWords, held_back: int = 0, *, keep: bool = False
+) -> None:
     """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
 
     Without any such word it keeps those of its source. With one it has just those, as runc's
-    remount of a bind has; only what an outer user namespace has locked on the source stays too.
+    remount of a bind has; only what an outer user namespace has locked on the source stays too,
+    or, with `keep` (a copy from outside, where nothing is locked), all that it does not mention.
 
     Raises:
         OSError: EPERM when a word asks to clear a locked attribute.
@@ -101,12 +104,15 @@ def set_attributes(tree_fd: int, words: MountWords, held_back: int = 0) -> None:
     if not words.attr_set | words.attr_clr:
         return
     attr_set = words.attr_set & ~held_back
-    try:
-        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
-    except OSError as error:
-        if error.errno != EPERM:
-            raise
-        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
+    if not keep:
+        try:
+            mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
+        except OSError as error:
+            if error.errno != EPERM:
+                raise
+        else:
+            return
+    mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
 
 
 def attach(mount_fd: int, target_fd: int) -> None:

@@ -87,13 +87,14 @@ def make_dir_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
         return make_missing(root_fd, path, mode)
 
 
-def make_file_in_root(root_fd: int, path: str) -> int:
+def make_file_in_root(root_fd: int, path: str, *, nofollow: bool = False) -> int:
     """Open the file `path` of the container for mounting over it; made empty (0644) if missing.
 
+    With `nofollow` a symbolic link at the end is itself opened, for the caller to refuse it.
     Returns a descriptor the caller closes. Raises as open_in_root does.
     """
     try:
-        return open_in_root(root_fd, path)
+        return open_in_root(root_fd, path, os.O_PATH | os.O_NOFOLLOW if nofollow else os.O_PATH)
     except FileNotFoundError:
         pass
     parts = components(path)

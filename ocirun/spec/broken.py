@@ -38,7 +38,7 @@ def _foreign_encoding(data: bytes) -> str:
     for mark, encoding in BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return f"begins with a byte order mark of {encoding}; it must be UTF-8 without one"
-    if b"\0" in data[:4]:
+    if b"\0" in data[:2]:  # JSON begins with a character of one byte
         return "is not UTF-8: it looks like UTF-16 or UTF-32"
     return ""
 

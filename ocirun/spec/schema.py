@@ -8,6 +8,7 @@ pattern is the end of the text, never a newline before it.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -50,11 +51,15 @@ def report(document: Any, kind: str = "config") -> list[Problem]:  # noqa: ANN40
         findings.append(error)
         if len(findings) > MOST:
             break
-    findings.sort(key=lambda error: [str(step).zfill(8) for step in error.absolute_path])
+    findings.sort(key=lambda error: [_place(step) for step in error.absolute_path])
     problems = [problem_of(error) for error in findings[:MOST]]
     if len(findings) > MOST:
         problems.append(Problem("", f"has more than {MOST} problems; the rest is not shown"))
     return problems
+
+
+def _place(step: str | int) -> str:
+    return str(step).zfill(8) if isinstance(step, int) else step
 
 
 def schemas_directory() -> str:
@@ -66,20 +71,29 @@ def schemas_directory() -> str:
     raise FileNotFoundError(os.path.join(package, "schemas"))
 
 
+@functools.cache
+def _schemas() -> referencing.Registry[Any]:
+    """Return every schema by a made-up address, file:///config/config.json and so on."""
+    directory = schemas_directory()
+    resources = []
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            if name.endswith(".json"):
+                path = os.path.join(folder, name)
+                with open(path, encoding="utf-8") as source:
+                    schema = json.load(source)
+                # With it, jsonschema would go on with its own validator instead of STRICT.
+                del schema["$schema"]
+                resource = referencing.jsonschema.DRAFT202012.create_resource(schema)
+                resources.append((f"file:///{os.path.relpath(path, directory)}", resource))
+    empty: referencing.Registry[Any] = referencing.Registry()
+    return empty.with_resources(resources)
+
+
+@functools.cache
 def validator(kind: str) -> Validator:
     """Return a jsonschema validator for the documents of `kind`."""
-    directory = schemas_directory()
-
-    def retrieve(uri: str) -> referencing.Resource[Any]:
-        path = os.path.join(directory, uri.removeprefix("file:///"))
-        with open(path, encoding="utf-8") as source:
-            schema = json.load(source)
-        # With it, jsonschema would go on with its own validator instead of STRICT.
-        del schema["$schema"]
-        return referencing.jsonschema.DRAFT202012.create_resource(schema)
-
-    registry: referencing.Registry[Any] = referencing.Registry(retrieve=retrieve)  # type: ignore[call-arg]  # attrs
-    made: Validator = STRICT({"$ref": f"file:///{KINDS[kind]}"}, registry=registry)
+    made: Validator = STRICT({"$ref": f"file:///{KINDS[kind]}"}, registry=_schemas())
     return made
 
 

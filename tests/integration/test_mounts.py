@@ -256,7 +256,7 @@ class TestBind:
         bundle.add_mount("/data", "bind", str(outside), "bind", "size=1k")
         if box.runtime.name in ("runc", "crun"):
             pytest.xfail("this age of the peers passes it on, and the kernel ignores it")
-        box.container(bundle).create().failed("/data")
+        box.container(bundle).create().failed("filesystem-specific options")
 
 
 class TestHostilePlaces:

@@ -48,35 +48,33 @@ def prepare(directory: str, top: str, made: list[str], resources: Resources) -> 
         SetupError: a value cannot be copied.
     """
     is_new = make_directories(directory, top, made)
-    # Order: what the config chose comes before the parent's values, which an exclusive sibling
-    # could make the kernel refuse.
-    apply(directory, resources)
+    if directory == top:
+        return is_new
+    # Order: parents first: the kernel refuses what a parent does not have. Then the config's
+    # choice instead of the parent's values, which an exclusive sibling could make it refuse.
+    inherited = fill(directory.rpartition("/")[0], top)
     cpu = resources.get("cpu") or {}
-    missing = [file for file, key in FILES if not cpu.get(key)]
-    if missing and directory != top:
-        inherit(directory, top, missing, is_empty=is_new)
+    for file, key in FILES:
+        # A cgroup that was there may belong to somebody: only what keeps processes out is filled.
+        if is_new or not _read(directory, file):
+            set_value(directory, file, str(cpu.get(key) or inherited[file]))
     return is_new
 
 
-def inherit(directory: str, top: str, files: list[str], *, is_empty: bool = False) -> None:
-    """Copy `files` from the parent where they are empty, from the top down.
-
-    `is_empty`: the cgroup was just made, so its values need not be read first.
+def fill(directory: str, top: str) -> dict[str, str]:
+    """Give an empty cpuset its parent's values, from the top down; what it has by then is returned.
 
     Raises:
         SetupError: a value cannot be read or written.
     """
-    if not is_empty:
-        files = [file for file in files if not _read(directory, file)]
-        if not files:
-            return
-    parent = directory.rpartition("/")[0]
-    values = [_read(parent, file) for file in files]
-    if not all(values) and len(parent) > len(top):
-        inherit(parent, top, files)
-        values = [_read(parent, file) for file in files]
-    for file, value in zip(files, values, strict=True):
-        set_value(directory, file, value)
+    values = {file: _read(directory, file) for file, _ in FILES}
+    empty = [file for file, value in values.items() if not value]
+    if empty and len(directory) > len(top):
+        inherited = fill(directory.rpartition("/")[0], top)
+        for file in empty:
+            set_value(directory, file, inherited[file])
+            values[file] = inherited[file]
+    return values
 
 
 def _read(directory: str, file: str) -> str:

@@ -8,8 +8,8 @@ Source: runtime-spec config-linux.md#allowed-device-list; kernel admin-guide/cgr
 
 from __future__ import annotations
 
-from ocirun.cgroups.devicerules import ANY, EVERYTHING, Verdicts, bits_of, text, verdicts_of
-from ocirun.cgroups.files import read_text, set_value
+from ocirun.cgroups.devicerules import ANY, Verdicts, bits_of, text, verdicts_of
+from ocirun.cgroups.files import read_text, set_lines
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False
@@ -41,8 +41,8 @@ def apply(directory: str, resources: Resources) -> None:
     current = read_verdicts(directory)
     if current == target:
         return
-    for file, line in transition(current, target):
-        set_value(directory, file, line)
+    for file, lines in transition(current, target):
+        set_lines(directory, file, lines)
     result = read_verdicts(directory)
     # Security: a rule that did not take must not pass for one that did. Where all is allowed the
     # kernel does not show the exceptions, so only the default can be compared.
@@ -83,21 +83,17 @@ def _number(word: str) -> int:
     return ANY if word == "*" else int(word)
 
 
-def transition(current: Verdicts, target: Verdicts) -> list[tuple[str, str]]:
-    """List the writes (file, line) that lead from one state to the other, as few as there are.
+def transition(current: Verdicts, target: Verdicts) -> list[tuple[str, list[str]]]:
+    """List the writes (file, lines) that lead from one state to the other, as few as there are.
 
     `a` empties the kernel's exceptions and sets the default, so it is used only to change that.
     """
     opposite, same = (DENY, ALLOW) if target.allows else (ALLOW, DENY)
-    writes: list[tuple[str, str]] = []
-    held = current.exceptions
-    if current.allows != target.allows:
-        writes.append((same, "a"))
-        held = {}
+    held = current.exceptions if current.allows == target.allows else {}
+    back = [] if current.allows == target.allows else ["a"]
     for key, bits in held.items():
-        if extra := bits & ~target.exceptions.get(key, 0) & EVERYTHING:
-            writes.append((same, text(key, extra)))
-    for key, bits in target.exceptions.items():
-        if lacking := bits & ~held.get(key, 0) & EVERYTHING:
-            writes.append((opposite, text(key, lacking)))
-    return writes
+        if extra := bits & ~target.exceptions.get(key, 0):
+            back.append(text(key, extra))
+    lacking = {key: bits & ~held.get(key, 0) for key, bits in target.exceptions.items()}
+    there = [text(key, bits) for key, bits in lacking.items() if bits]
+    return [(file, lines) for file, lines in ((same, back), (opposite, there)) if lines]

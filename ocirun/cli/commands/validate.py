@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from ocirun.cli.output import write
-from ocirun.errors import SpecError, UsageError, doing
+from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.parse import Call
-    from ocirun.errors import Problem
 
 
 def run(call: Call) -> int:
@@ -18,9 +15,10 @@ def run(call: Call) -> int:
     form = call.text("format")
     if form not in {"text", "json"}:
         raise UsageError("invalid format option")
-    bundle = call.words[0] if call.words else "."
+    from ocirun.spec.validate import validate_bundle
+
     name = call.text("config") or "config.json"
-    problems = problems_of(bundle, name)
+    problems = validate_bundle(call.words[0] if call.words else ".", name)
     if form == "json":
         from ocirun.spec.jsontext import indented
 
@@ -34,27 +32,3 @@ def run(call: Call) -> int:
     else:
         write(f"{name}: no rule is broken\n")
     return 1 if problems else 0
-
-
-def problems_of(bundle: str, name: str) -> list[Problem]:
-    """Return every problem of the bundle's configuration.
-
-    Raises:
-        SetupError: the file cannot be read.
-    """
-    from ocirun.spec.jsontext import parse
-    from ocirun.spec.schema import report
-
-    path = os.path.join(bundle, name)
-    with doing(f"open {path}"), open(path, "rb") as file:
-        data = file.read()
-    try:
-        document = parse(data, name)
-    except SpecError as error:
-        return error.problems
-    problems = report(document)
-    if problems:
-        return problems  # the rules may trust the structure, so they wait until it is right
-    from ocirun.spec.rules import check_rules
-
-    return check_rules(document)  # type: ignore[arg-type]  # the report found it to be a Config

@@ -13,7 +13,6 @@ from ocirun.cgroups import files
 from ocirun.cgroups.devicerules import Verdicts, bits_of, text
 from ocirun.cgroups.paths import Table
 from ocirun.cgroups.v1.devices import ALLOW, LIST, parse_list
-from ocirun.cgroups.v2 import tree as v2_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,11 +84,11 @@ V2_FILES = {
 }
 
 
-def kernel_model(start: Verdicts, writes: list[tuple[str, str]]) -> Verdicts:
+def kernel_model(start: Verdicts, writes: list[tuple[str, list[str]]]) -> Verdicts:
     """Do what security/device_cgroup.c does: exact keys only, `a` empties everything."""
     state = Verdicts(allows=start.allows)
     state.exceptions = dict(start.exceptions)
-    for file, line in writes:
+    for file, line in [(file, line) for file, lines in writes for line in lines]:
         allow = file == ALLOW
         if line.startswith("a"):
             state.decide_all(allow)
@@ -113,11 +112,10 @@ class FakeKernel:
         self.refusals: dict[tuple[str, str], list[int]] = {}  # (file name, text): errnos to give
         self.forbidden: set[str] = set()  # hierarchies in which mkdir gives EACCES
         self.kept_rules: list[str] = []  # lines of devices.list that no write can remove
-        self.real = (os.mkdir, os.rmdir, files.write_text)
+        self.real = (os.mkdir, os.rmdir)
         monkeypatch.setattr(os, "mkdir", self.mkdir)
         monkeypatch.setattr(os, "rmdir", self.rmdir)
-        monkeypatch.setattr(files, "write_text", self.write)
-        monkeypatch.setattr(v2_tree, "write_text", self.write)
+        monkeypatch.setattr(files, "send", self.send)
 
     def mount(self, name: str, point: str | None = None) -> None:
         """Make the top of a hierarchy: "unified" or the name of a v1 controller."""
@@ -152,13 +150,12 @@ class FakeKernel:
                 os.unlink(f"{path}/{name}")
         self.real[1](path)
 
-    def write(self, path: str, text: str) -> None:
+    def send(self, fd: int, text: str) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
         errnos = self.refusals.get((os.path.basename(path), text))
         if errnos:
             code = errnos.pop(0)
             raise OSError(code, os.strerror(code), path)
-        if not os.path.exists(path):
-            raise FileNotFoundError(2, "No such file or directory", path)
         self.writes.append((os.path.relpath(path, self.root), text))
         with open(path, "w") as stream:
             stream.write(text + "\n")
@@ -169,7 +166,7 @@ class FakeKernel:
     def decide(self, directory: str, file: str, line: str) -> None:
         """Keep `devices.list` as the kernel would; what `kept_rules` names stays whatever."""
         with open(f"{directory}/{LIST}") as stream:
-            state = kernel_model(parse_list(stream.read()), [(file, line)])
+            state = kernel_model(parse_list(stream.read()), [(file, [line])])
         lines = [text(key, bits) for key, bits in state.exceptions.items()]
         lines = ["a *:* rwm"] if state.allows else [*lines, *self.kept_rules]
         with open(f"{directory}/{LIST}", "w") as stream:
@@ -216,7 +213,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
 
 
 @pytest.fixture(scope="session")
-def device_kernel() -> Callable[[Verdicts, list[tuple[str, str]]], Verdicts]:
+def device_kernel() -> Callable[[Verdicts, list[tuple[str, list[str]]]], Verdicts]:
     """Give what the kernel's v1 device cgroup makes of writes."""
     return kernel_model
 

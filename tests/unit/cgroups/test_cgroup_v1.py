@@ -54,6 +54,17 @@ def test_undo_removes_what_was_made_and_not_what_was_there(kernel: FakeKernel) -
     assert not os.path.exists(f"{kernel.root}/cpu/a")
 
 
+def test_undo_leaves_a_parent_to_whoever_took_it_up_meanwhile(kernel: FakeKernel) -> None:
+    table = kernel.table("v1", own="/")
+    first = choose.new_cgroup("/pod/a", "id", "cgroupfs", table=table)
+    first.prepare({})
+    second = choose.new_cgroup("/pod/b", "id", "cgroupfs", table=table)
+    second.prepare({})
+    first.undo()
+    assert not any(os.path.exists(path) for path in first.paths.values())
+    assert all(os.path.isdir(path) for path in second.paths.values())
+
+
 def test_an_occupied_cgroup_is_refused_and_nothing_is_left(kernel: FakeKernel) -> None:
     table = kernel.table("v1", own="/")
     os.mkdir(f"{kernel.root}/devices/a")
@@ -96,6 +107,14 @@ def test_chosen_cpus_are_written_instead_of_the_parents(kernel: FakeKernel) -> N
     cgroup.prepare({"cpu": {"cpus": "1"}})
     assert kernel.texts("web/cpuset.cpus") == ["1"]
     assert kernel.texts("web/cpuset.mems") == ["0"]
+
+
+def test_a_cpuset_that_was_there_is_filled_in_but_not_changed(kernel: FakeKernel) -> None:
+    table = kernel.table("v1", own="/")
+    os.mkdir(f"{kernel.root}/cpuset/a")
+    kernel.put("cpuset/a/cpuset.cpus", "2\n")
+    choose.new_cgroup("/a", "id", "cgroupfs", table=table).prepare({"cpu": {"cpus": "1"}})
+    assert kernel.writes == [("cpuset/a/cpuset.mems", "0")]
 
 
 def test_join_writes_the_pid_everywhere_once(kernel: FakeKernel) -> None:

@@ -255,12 +255,13 @@ def test_validate_prints_every_problem_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "rootfs").mkdir()
     assert act(["spec"]) == 0
     assert act(["validate"]) == 0
     assert act(["validate", "-f", "json", str(tmp_path)]) == 0
     assert capfd.readouterr().out == "config.json: no rule is broken\n[]\n"
     config = json.loads((tmp_path / "config.json").read_text())
-    config["linux"]["namespaces"][0]["type"] = "netwrok"
+    config["linux"]["namespaces"][0]["type"] = "networks"
     config["process"]["cwd"] = 7
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert act(["validate"]) == 1
@@ -289,8 +290,6 @@ def test_validate_of_something_else_than_json(
 
 def test_validate_without_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert act(["validate", str(tmp_path)]) == 1
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert f"open {tmp_path}/config.json: no such file or directory" in printed.err
+    assert capfd.readouterr().out == "config.json: not found\n"
     assert act(["validate", "--format", "xml"]) == 1
     assert "invalid format option" in capfd.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,15 @@ def test_a_dangling_link_at_the_end_has_its_target_made(root: Root) -> None:
     (root.path / "a" / "file").symlink_to("../../../d/file")
     assert root.where(make_file_in_root(root.fd, "/a/file")) == "/d/file"
     assert (root.path / "d" / "file").stat().st_size == 0
+
+
+def test_a_link_at_the_end_can_be_opened_itself(root: Root) -> None:
+    (root.path / "dev").mkdir()
+    (root.path / "dev" / "console").symlink_to("/etc/passwd")
+    fd = make_file_in_root(root.fd, "/dev/console", nofollow=True)
+    assert stat.S_ISLNK(os.fstat(fd).st_mode)
+    os.close(fd)
+    assert root.where(make_file_in_root(root.fd, "/dev/new", nofollow=True)) == "/dev/new"
 
 
 def test_a_ring_of_links_ends(root: Root) -> None:

@@ -1,0 +1,169 @@
+"""What connects a container in the foreground with the caller's terminal and files.
+
+    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied to and fro
+    a new user namespace   three pipes that belong to its root, which could not reopen our own
+                           files as /dev/stdout; copied too
+    neither                the container has our own fds 0 to 2: nothing to do
+
+Copying is done by a thread, started after the last clone.
+
+Source: pty(7), termios(3); contract: foreground mode.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import os
+import select
+from fcntl import ioctl
+
+from ocirun.process.sockets import receive_fd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
+
+TIOCGWINSZ: Final = 0x5413
+TIOCSWINSZ: Final = 0x5414
+WINSIZE_BYTES: Final = 8
+COPY_BYTES: Final = 64 << 10
+
+
+class Foreground:
+    """The connection of one container; owns its descriptors.
+
+    `init_fds` are what init is given: a socket to send the terminal's master to, or its fds 0 to
+    2, or nothing. They are closed by `connect`.
+    """
+
+    __slots__ = ("_done", "_master", "_receiver", "_routes", "_saved", "init_fds")
+
+    def __init__(self) -> None:
+        self.init_fds: list[int] = []
+        self._receiver = -1
+        self._master = -1
+        self._routes: dict[int, int] = {}  # read from → write to
+        self._saved: list[Any] = []
+        self._done = _thread.allocate_lock()
+
+    def prepare(self, config: Config, request: Request) -> None:
+        """Make what the container needs, before it is there."""
+        if request.terminal:
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            self._receiver = ours.detach()
+            self.init_fds = [theirs.detach()]
+        elif "user" in request.namespaces.new:
+            uid = _host_id(config["linux"]["uidMappings"])
+            gid = _host_id(config["linux"]["gidMappings"])
+            self._make_pipes(uid, gid)
+
+    def _make_pipes(self, uid: int, gid: int) -> None:
+        stdin, to_stdin = os.pipe()
+        from_stdout, stdout = os.pipe()
+        from_stderr, stderr = os.pipe()
+        self.init_fds = [stdin, stdout, stderr]
+        self._routes = {0: to_stdin, from_stdout: 1, from_stderr: 2}
+        if os.geteuid() == 0:
+            for fd in self.init_fds:
+                os.fchown(fd, uid, gid)
+
+    def connect(self) -> None:
+        """Begin copying, now that init has its ends."""
+        for fd in self.init_fds:
+            os.close(fd)
+        self.init_fds = []
+        if self._receiver >= 0:
+            self._master = receive_fd(self._receiver)
+            os.close(self._receiver)
+            self._routes = {0: self._master, self._master: 1}
+            self._go_raw()
+        if self._routes:
+            self._done.acquire()
+            _thread.start_new_thread(self._copy, ())
+
+    def _go_raw(self) -> None:
+        """Leave all interpretation of keys to the container's terminal."""
+        if os.isatty(0):
+            import termios  # cold: a person sits there
+            import tty
+
+            self._saved = termios.tcgetattr(0)
+            tty.setraw(0, termios.TCSANOW)
+            self.copy_size()
+
+    def copy_size(self) -> bool:
+        """Give the container's terminal the size of ours; False when there are not both."""
+        if self._master < 0 or not os.isatty(0):
+            return False
+        ioctl(self._master, TIOCSWINSZ, ioctl(0, TIOCGWINSZ, b"\0" * WINSIZE_BYTES))
+        return True
+
+    def finish(self) -> None:
+        """Wait for the last output, then set our terminal back as it was."""
+        if self._routes:
+            self._done.acquire()
+        self.restore()
+
+    def restore(self) -> None:
+        """Set our terminal back as it was."""
+        if self._saved:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+            self._saved = []
+
+    def _copy(self) -> None:
+        try:
+            _copy_until_all_is_out(dict(self._routes), keep=self._master)
+        finally:
+            self._done.release()
+
+
+def _copy_until_all_is_out(routes: dict[int, int], keep: int) -> None:
+    """Copy along `routes` until every one but that of stdin has ended.
+
+    What stdin leads to is closed at its end, unless it is `keep`: a terminal is told of the end by
+    a character, which has gone through already.
+    """
+    poll = select.poll()
+    for source in routes:
+        poll.register(source, select.POLLIN)
+    while any(source != 0 for source in routes):
+        for source, _ in poll.poll():
+            target = routes[source]
+            data = _read(source)
+            if not (data and _write_all(target, data)):
+                poll.unregister(source)
+                del routes[source]
+                if source == 0 and target != keep:
+                    os.close(target)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, COPY_BYTES)
+    except OSError:  # EIO: the last slave was closed, all output has been read
+        return b""
+
+
+def _write_all(fd: int, data: bytes) -> bool:
+    """Write all of `data`; False when nobody reads there any more."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        return False
+    return True
+
+
+def _host_id(mappings: list[Any]) -> int:
+    """Find the host's id of the container's root; our own where nobody is."""
+    for mapping in mappings:
+        if mapping["containerID"] == 0:
+            return int(mapping["hostID"])
+    return os.geteuid()

@@ -1,0 +1,82 @@
+"""`features`: true to the schema, to the tables, and to what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ocirun.spec.capabilities import CAPABILITIES
+from ocirun.spec.devices import DEFAULT_DEVICES, DEFAULT_RULES, devices_of
+from ocirun.spec.schema import report
+from ocirun.spec.supported import features
+from ocirun.spec.sysctls import dotted, namespace_of, path_of
+
+
+def test_features_conform_to_their_schema() -> None:
+    assert report(features(), "features") == []
+
+
+def test_features_say_no_to_what_is_refused() -> None:
+    from ocirun.process.refusals import NOT_YET
+
+    refused = {name for _, name in NOT_YET}
+    linux = features()["linux"]
+    assert linux["seccomp"]["enabled"] == ("seccomp" not in refused)
+    assert linux["apparmor"]["enabled"] == ("apparmorProfile" not in refused)
+    assert linux["selinux"]["enabled"] == ("selinuxLabel" not in refused)
+    assert linux["intelRdt"]["enabled"] == ("intelRdt" not in refused)
+    assert linux["netDevices"]["enabled"] == ("netDevices" not in refused)
+    assert bool(linux["memoryPolicy"]["modes"]) == ("memoryPolicy" not in refused)
+
+
+def test_features_name_what_callers_look_for() -> None:
+    document = features()
+    assert document["ociVersionMin"] == "1.0.0"
+    assert document["ociVersionMax"] == "1.3.0"
+    assert len(document["hooks"]) == 6
+    assert "rro" in document["mountOptions"]
+    assert "idmap" not in document["mountOptions"]
+    assert document["mountOptions"] == sorted(document["mountOptions"])
+    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": False}}
+    kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+    assert document["linux"]["namespaces"] == kinds
+    assert "org.opencontainers.runc.commit" not in document["annotations"]
+
+
+def test_features_have_every_mount_option_of_runc(shared: Path) -> None:
+    place = shared / "oci-spec" / "test" / "features" / "good" / "runc.json"
+    theirs = set(json.loads(place.read_bytes())["mountOptions"])
+    # acl and noacl: MS_POSIXACL is nothing a mount can be asked for; runc dropped both later.
+    assert theirs - set(features()["mountOptions"]) == {"acl", "noacl"}
+
+
+def test_capabilities_are_the_kernels_in_order() -> None:
+    assert list(CAPABILITIES.values()) == list(range(41))
+    assert all(name.startswith("CAP_") for name in CAPABILITIES)
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    assert last <= 40, "this kernel has a capability we do not know"
+
+
+def test_default_devices_give_way_to_the_configs() -> None:
+    null = {"path": "/dev/null", "type": "c", "major": 9, "minor": 9}
+    config = {"ociVersion": "1.3.0", "linux": {"devices": [null]}}
+    devices = devices_of(config)  # type: ignore[typeddict-item]  # a small config
+    assert [device["path"] for device in devices] == [
+        "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/null",
+    ]  # fmt: skip
+    assert devices[-1] is null
+    assert devices_of({"ociVersion": "1.3.0"}) == DEFAULT_DEVICES
+
+
+def test_default_devices_are_allowed() -> None:
+    allowed = {(rule["type"], rule.get("major"), rule.get("minor")) for rule in DEFAULT_RULES}
+    assert {(one["type"], one["major"], one["minor"]) for one in DEFAULT_DEVICES} <= allowed
+
+
+def test_sysctl_names_have_two_spellings_and_one_path() -> None:
+    for name in ("net.ipv4.conf.eth0/1.rp_filter", "net/ipv4/conf/eth0.1/rp_filter"):
+        assert path_of(name) == "net/ipv4/conf/eth0.1/rp_filter"
+        assert dotted(name) == "net.ipv4.conf.eth0/1.rp_filter"
+    for name in ("", ".", "/", "net./../x", "net/../x", "a..b", "/net/x", "net."):
+        assert path_of(name) == ""
+        assert namespace_of(dotted(name)) == ""
