@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
+        "conformance: runs the validation suite of a runtime-tools checkout; needs root",
         "needs(*words, kernel): skip unless the machine has what the words say",
         "peer_deviates(peer, reason, sometimes): expected to fail on that peer",
     ):

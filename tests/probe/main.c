@@ -7,6 +7,7 @@
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe exit STATUS
+ *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
  *   probe record FILE [STATUS]       as a hook: the report with all of "stdin", written to FILE
  *
  * It needs nothing from the container's root: no library, no shell, no /proc (what it cannot read
@@ -95,6 +96,8 @@ int main(int argc, char **argv)
 		return act_orphan(argc, argv);
 	if (!strcmp(verb, "record") && argc > 2)
 		return record(argc, argv);
+	if (!strcmp(verb, "measure") && argc > 3)
+		return act_measure(argv[2], argv + 3);
 	if (!strcmp(verb, "exit"))
 		return argc > 2 ? atoi(argv[2]) : 0;
 	return report(argc, argv);

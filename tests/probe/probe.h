@@ -23,6 +23,7 @@ int act_wait(int argc, char **argv);
 int act_trap(void);
 int act_crash(void);
 int act_orphan(int argc, char **argv);
+int act_measure(const char *file, char **command);
 
 /* Reads a small file whole; NULL when it cannot be read. The result is valid until the next call. */
 const char *slurp(const char *path);
