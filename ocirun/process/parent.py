@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
+from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.idmap import write_id_maps
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
     LIMITS_RAISED,
+    LISTENER_TAKEN,
     PROC_GATE,
     PROC_HOOKS,
     PROC_LIMITS,
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
+    PROC_SECCOMP,
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import open_namespaces
@@ -26,6 +29,7 @@ from ocirun.process.spawn import execute_stage, fork_init, fork_stage, receive_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from ocirun.process.channel import Tell
@@ -127,17 +131,33 @@ class Parent:
         self._say(PROC_RUN)
         self._hear(PROC_HOOKS)
 
-    def enter(self) -> None:
-        """Have init enter the root and come to its gate, its hard limits raised if it asks."""
-        self._say(PROC_RESUME)
-        name, body = self._hear(PROC_LIMITS, PROC_GATE)
-        if name == PROC_LIMITS:
-            from ocirun.process.limits import raise_hard_limits
+    def enter(self, take_listener: Callable[[int], None]) -> None:
+        """Have init enter the root and come to its gate, and give it what it asks for on its way.
 
-            raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
-            self._say(LIMITS_RAISED)
-            self._hear(PROC_GATE)
+        `take_listener` brings a seccomp filter's descriptor (borrowed) to its agent.
+        """
+        self._say(PROC_RESUME)
+        while True:
+            name, body = self._hear(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
+            if name == PROC_GATE:
+                break
+            if name == PROC_LIMITS:
+                from ocirun.process.limits import raise_hard_limits
+
+                raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+                self._say(LIMITS_RAISED)
+            else:
+                self._fetch_listener(int(body), take_listener)
+                self._say(LISTENER_TAKEN)
         self._channel.close()
+
+    def _fetch_listener(self, number: int, take_listener: Callable[[int], None]) -> None:
+        with doing("fetching the seccomp listener of init"):
+            fd = pidfd_getfd(self.pidfd, number)
+        try:
+            take_listener(fd)
+        finally:
+            os.close(fd)
 
     def abandon(self) -> None:
         """Kill init, whatever it is doing, and reap it."""
