@@ -48,16 +48,24 @@ int sys_capget(uint32_t *six_words);
 int sys_capset(const uint32_t *six_words);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
+
+int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
+int sys_pidfd_getfd(int pidfd, int fd);
+void *dlopen(const char *name, int mode);
+void *dlsym(void *library, const char *name);
 """
 
 SOURCE = r"""
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -86,6 +94,9 @@ SOURCE = r"""
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -241,6 +252,20 @@ static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, un
                        unsigned long arg5)
 {
     return syscall(SYS_keyctl, operation, arg2, arg3, arg4, arg5);
+}
+
+/* program: classic BPF, `length` bytes of struct sock_filter; NULL to ask whether the kernel knows
+   the flags (EFAULT then, EINVAL when not). */
+static int sys_seccomp_filter(unsigned int flags, const char *program, size_t length)
+{
+    struct sock_fprog all = { (unsigned short)(length / sizeof(struct sock_filter)),
+                              (struct sock_filter *)(uintptr_t)program };
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program ? &all : NULL);
+}
+
+static int sys_pidfd_getfd(int pidfd, int fd)
+{
+    return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 }
 """
 

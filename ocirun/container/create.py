@@ -92,6 +92,7 @@ class _Making:
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
+        self._compile_seccomp()
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -157,7 +158,7 @@ class _Making:
         self.cgroup.apply(linux.get("resources") or {}, userns=self.request.namespaces.has("user"))
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
-        self.parent.enter()
+        self.parent.enter(self._take_listener)
 
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
@@ -179,6 +180,28 @@ class _Making:
         finally:
             for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
                 os.close(fd)
+
+    def _compile_seccomp(self) -> None:
+        """Compile the filter of system calls, which needs a library that may be missing."""
+        profile = self.config.get("linux", {}).get("seccomp")
+        if profile:
+            from ocirun.security.seccomp.program import prepare_filter
+
+            self.request.seccomp = prepare_filter(profile, self.store.root, self.options.tell)
+
+    def _take_listener(self, fd: int) -> None:
+        """Bring a filter's descriptor to the agent that decides about system calls."""
+        from ocirun.security.seccomp.notify import process_state
+
+        profile = self.config["linux"]["seccomp"]
+        path = profile["listenerPath"]
+        message = process_state(profile, self.record.state(CREATING), self.parent.pid)
+        with doing(f"sending the seccomp listener to {path}"):
+            socket_fd = connect_unix(path)
+            try:
+                send_fd(socket_fd, fd, message)
+            finally:
+                os.close(socket_fd)
 
     def _run_hooks(self, moment: str) -> None:
         if moment in self.record.hooks:

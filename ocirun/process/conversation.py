@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
+from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
-from ocirun.process.messages import LIMITS_RAISED, PROC_GATE, PROC_LIMITS
+from ocirun.process.messages import (
+    LIMITS_RAISED,
+    LISTENER_TAKEN,
+    PROC_GATE,
+    PROC_LIMITS,
+    PROC_SECCOMP,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from ocirun.process.channel import Tell
@@ -44,15 +52,31 @@ class Conversation:
         self.pidfd = -1
         self.born_in_cgroup = False
 
-    def wait_for_gate(self) -> None:
-        """Wait for procGate; raise hard limits on the way, where that is asked for."""
-        name, body = self._hear(PROC_LIMITS, PROC_GATE)
-        if name == PROC_LIMITS:
-            from ocirun.process.limits import raise_hard_limits
+    def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
+        """Wait for procGate, and give the child what it asks for on its way there.
 
-            raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
-            self._say(LIMITS_RAISED)
-            self._hear(PROC_GATE)
+        `take_listener` brings a seccomp filter's descriptor (borrowed) to its agent.
+        """
+        while True:
+            name, body = self._hear(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
+            if name == PROC_GATE:
+                return
+            if name == PROC_LIMITS:
+                from ocirun.process.limits import raise_hard_limits
+
+                raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+                self._say(LIMITS_RAISED)
+            else:
+                self._fetch_listener(int(body), take_listener)
+                self._say(LISTENER_TAKEN)
+
+    def _fetch_listener(self, number: int, take_listener: Callable[[int], None]) -> None:
+        with doing("fetching the seccomp listener"):
+            fd = pidfd_getfd(self.pidfd, number)
+        try:
+            take_listener(fd)
+        finally:
+            os.close(fd)
 
     def abandon(self) -> None:
         """Kill the child, whatever it is doing, and reap it."""

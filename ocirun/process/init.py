@@ -67,8 +67,6 @@ def run_init(channel: Channel, *, staged: bool = False) -> NoReturn:
         for step in plan.enter:
             step.act(inside)
         inside.close()
-        # Order: from procGate on the container outlives its creator.
-        set_pdeathsig(0)
         channel.send(PROC_GATE)
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.kernel.prctl import set_keepcaps
+from ocirun.kernel.prctl import set_dumpable, set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import (
     CLONE_NEWCGROUP,
@@ -18,7 +18,7 @@ from ocirun.kernel.process import (
 )
 from ocirun.process import identity
 from ocirun.process.environment import environment
-from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
+from ocirun.process.messages import LIMITS_RAISED, LISTENER_TAKEN, PROC_LIMITS, PROC_SECCOMP
 from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import hidden, prepare
 from ocirun.rootfs import pivot as pivoting
@@ -327,6 +327,31 @@ def enter_cwd(inside: Inside) -> None:
         raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
     else:
         inside.cwd_entered = True
+
+
+def outlive_parent(_: Inside) -> None:
+    """Stop dying with the parent: from the gate on, the container outlives its creator.
+
+    A parent that is gone before is noticed all the same: procGate finds nobody to hear it.
+    """
+    set_pdeathsig(0)
+
+
+def load_seccomp(inside: Inside) -> None:
+    """Load the filter; where an agent is to decide, wait until it can."""
+    from ocirun.security.seccomp.load import load_filter
+
+    new = inside.request.namespaces.new
+    if "user" in new and "pid" in new:
+        # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
+        # trace us while we are dumpable, and in a pid namespace of our own nobody else sees us.
+        set_dumpable(True)
+    inside.channel.speak_plainly()
+    listener = load_filter(inside.request.seccomp or {})
+    if listener is not None:
+        inside.channel.send(PROC_SECCOMP, listener)
+        inside.channel.receive(LISTENER_TAKEN)
+        os.close(listener)
 
 
 def become_user(inside: Inside) -> None:

@@ -15,6 +15,7 @@ from ocirun.process.messages import (
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
+    PROC_SECCOMP,
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import open_namespaces
@@ -22,6 +23,7 @@ from ocirun.process.spawn import execute_stage, fork_init, fork_stage, receive_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
 
@@ -101,8 +103,8 @@ class Parent(Conversation):
         self._say(PROC_RUN)
         self._hear(PROC_HOOKS)
 
-    def enter(self) -> None:
-        """Have init enter the root and come to its gate, its hard limits raised if it asks."""
+    def enter(self, take_listener: Callable[[int], None]) -> None:
+        """Have init enter the root and come to its gate; `take_listener` as in wait_for_gate."""
         self._say(PROC_RESUME)
-        self.wait_for_gate()
+        self.wait_for_gate(take_listener)
         self._channel.close()

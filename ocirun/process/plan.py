@@ -199,8 +199,23 @@ def _rights(config: Config) -> Rows:
         ),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
+        # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
+        (
+            request.seccomp and not process.get("noNewPrivileges"),
+            "load the seccomp filter, with privilege",
+            inside.load_seccomp,
+            "ocirun.security.seccomp.load",
+        ),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
         (True, f"find the program {process['args'][0]}", inside.find_program),
+        (True, "outlive the parent", inside.outlive_parent),
+        # Order: last, so that the profile has to allow as little as possible of our own calls.
+        (
+            request.seccomp and process.get("noNewPrivileges"),
+            "load the seccomp filter",
+            inside.load_seccomp,
+            "ocirun.security.seccomp.load",
+        ),
     ]
 
 

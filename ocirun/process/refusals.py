@@ -23,7 +23,6 @@ NOT_YET: Final = (
     ("linux", "mountLabel"),
     ("linux", "netDevices"),
     ("linux", "personality"),
-    ("linux", "seccomp"),
 )
 
 

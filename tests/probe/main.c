@@ -2,6 +2,7 @@
  *
  *   probe [report] [file:PATH ...]   everything it can find out about itself and its surroundings
  *   probe try CALL:PATH ...          one answer per call: 0 or the errno (see attempt.c)
+ *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
@@ -86,6 +87,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(verb, "try"))
 		return attempt(argc - 2, argv + 2);
+	if (!strcmp(verb, "call"))
+		return call(argc - 2, argv + 2);
 	if (!strcmp(verb, "wait"))
 		return act_wait(argc, argv);
 	if (!strcmp(verb, "trap"))

@@ -18,6 +18,9 @@ void report_files(int argc, char **argv); /* every argument "file:PATH" */
 /* attempt.c: `try CALL:PATH ...` and what the kernel answered */
 int attempt(int argc, char **argv);
 
+/* call.c: `call NUMBER[,ARGUMENT...] ...`: any system call */
+int call(int argc, char **argv);
+
 /* act.c: the ways to stay, to end and to be signalled */
 int act_wait(int argc, char **argv);
 int act_trap(void);
