@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]
 
+PROCESS_SETTINGS = frozenset(("scheduler", "ioPriority"))
+LINUX_SETTINGS = frozenset(("personality", "memoryPolicy"))
+
 
 class Step:
     """One thing init does, and the words for it."""
@@ -154,6 +157,8 @@ def _enter(config: Config, request: Request) -> Rows:
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
+        *_settings(config),
         (
             process.get("rlimits"),
             "have hard limits raised",
@@ -164,6 +169,21 @@ def _enter(config: Config, request: Request) -> Rows:
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
         (True, f"find the program {process['args'][0]}", inside.find_program),
+    ]
+
+
+def _settings(config: Config) -> Rows:
+    """The settings few containers have; their module is loaded for those only."""
+    linux, process = config.get("linux", {}), config["process"]
+    if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
+        return []
+    from ocirun.process import settings
+
+    return [
+        ("scheduler" in process, "set the scheduling policy", settings.set_scheduler),
+        ("ioPriority" in process, "set the I/O priority", settings.set_io_priority),
+        ("personality" in linux, "set the personality", settings.set_personality),
+        ("memoryPolicy" in linux, "set the memory policy", settings.set_memory_policy),
     ]
 
 

@@ -67,6 +67,7 @@ static int report(int argc, char **argv)
 	report_identity(argc, argv);
 	report_rights();
 	report_limits();
+	report_settings();
 	report_mounts();
 	report_namespaces();
 	report_devices();
