@@ -39,6 +39,11 @@ int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int reset_signals(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
+                      uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
+int sys_ioprio_set(int which, int who, int ioprio);
+int personality(unsigned long persona);
+int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned long maxnode);
 int sethostname(const char *name, size_t length);
 int setdomainname(const char *name, size_t length);
 
@@ -71,6 +76,7 @@ SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -233,6 +239,33 @@ static int reset_affinity(void)
 static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)
 {
     return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+/* size is how much of the struct the kernel shall read: 48 bytes, or 56 with the clamps, which
+   stay 0. */
+static int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
+                             uint32_t priority, uint64_t runtime, uint64_t deadline,
+                             uint64_t period)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+        uint32_t util_min, util_max;
+    } attr = { size, policy, flags, nice, priority, runtime, deadline, period, 0, 0 };
+    return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
+static int sys_ioprio_set(int which, int who, int ioprio)
+{
+    return (int)syscall(SYS_ioprio_set, which, who, ioprio);
+}
+
+static int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned long maxnode)
+{
+    return (int)syscall(SYS_set_mempolicy, mode, nodemask, maxnode);
 }
 
 /* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */

@@ -13,6 +13,7 @@ from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED
+from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import UsageError, doing
 from ocirun.kernel.lookup import start_time
@@ -92,7 +93,7 @@ class _Making:
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
-        self._compile_seccomp()
+        self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -181,27 +182,8 @@ class _Making:
             for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
                 os.close(fd)
 
-    def _compile_seccomp(self) -> None:
-        """Compile the filter of system calls, which needs a library that may be missing."""
-        profile = self.config.get("linux", {}).get("seccomp")
-        if profile:
-            from ocirun.security.seccomp.program import prepare_filter
-
-            self.request.seccomp = prepare_filter(profile, self.store.root, self.options.tell)
-
     def _take_listener(self, fd: int) -> None:
-        """Bring a filter's descriptor to the agent that decides about system calls."""
-        from ocirun.security.seccomp.notify import process_state
-
-        profile = self.config["linux"]["seccomp"]
-        path = profile["listenerPath"]
-        message = process_state(profile, self.record.state(CREATING), self.parent.pid)
-        with doing(f"sending the seccomp listener to {path}"):
-            socket_fd = connect_unix(path)
-            try:
-                send_fd(socket_fd, fd, message)
-            finally:
-                os.close(socket_fd)
+        send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
 
     def _run_hooks(self, moment: str) -> None:
         if moment in self.record.hooks:

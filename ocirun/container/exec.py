@@ -10,7 +10,8 @@ import os
 from ocirun.cgroups.choose import known_cgroup
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds
-from ocirun.container.status import PAUSED, STOPPED, cgroup_of, status_of
+from ocirun.container.status import PAUSED, RUNNING, STOPPED, cgroup_of, status_of
+from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import ContainerError, Problem, SetupError, SpecError, WrongStatus, doing
 from ocirun.kernel.lookup import start_time
@@ -111,6 +112,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
     _check_status(store, record, options)
     config = _config_with(read_config(store.directory(record.id)), process)
     request = _make_request(config, record, options)
+    request.seccomp = compile_filter(config, store, options.tell)
     foreground = _foreground(options)
     with Undo() as undo:
         joining = Joining(config, request, options.tell)
@@ -219,7 +221,8 @@ def _join(
         joining.spawn(options.command, target, cgroup_fd, [*fds, *doors])
         if cgroup_fd is not None and not joining.born_in_cgroup:
             cgroup.join(joining.pid)
-        joining.wait_for_gate()
+        state = record.state(RUNNING)
+        joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:
         for fd in given:
             os.close(fd)

@@ -15,7 +15,6 @@ from ocirun.process.messages import (
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
-    PROC_SECCOMP,
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import open_namespaces

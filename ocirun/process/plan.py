@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]
 
+PROCESS_SETTINGS = frozenset(("scheduler", "ioPriority"))
+LINUX_SETTINGS = frozenset(("personality", "memoryPolicy"))
+
 
 class Step:
     """One thing init does, and the words for it."""
@@ -87,7 +90,7 @@ def plan_join(config: Config, request: Request) -> Plan:
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
-        *_rights(config),
+        *_rights(config, request),
     ]
     return Plan([], joining, _become(config))
 
@@ -182,15 +185,17 @@ def _enter(config: Config, request: Request) -> Rows:
         (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
-        *_rights(config),
+        *_rights(config, request),
     ]
 
 
-def _rights(config: Config) -> Rows:
+def _rights(config: Config, request: Request) -> Rows:
     """Give up rights and settle what is left: the same for init and for who joins it."""
     process = config["process"]
     return [
         (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
+        *_settings(config),
         (
             process.get("rlimits"),
             "have hard limits raised",
@@ -216,6 +221,21 @@ def _rights(config: Config) -> Rows:
             inside.load_seccomp,
             "ocirun.security.seccomp.load",
         ),
+    ]
+
+
+def _settings(config: Config) -> Rows:
+    """The settings few containers have; their module is loaded for those only."""
+    linux, process = config.get("linux", {}), config["process"]
+    if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
+        return []
+    from ocirun.process import settings
+
+    return [
+        ("scheduler" in process, "set the scheduling policy", settings.set_scheduler),
+        ("ioPriority" in process, "set the I/O priority", settings.set_io_priority),
+        ("personality" in linux, "set the personality", settings.set_personality),
+        ("memoryPolicy" in linux, "set the memory policy", settings.set_memory_policy),
     ]
 
 

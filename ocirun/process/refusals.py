@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 NOT_YET: Final = (
     ("process", "apparmorProfile"),
-    ("process", "ioPriority"),
-    ("process", "scheduler"),
     ("process", "selinuxLabel"),
     ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
     ("linux", "mountLabel"),
     ("linux", "netDevices"),
-    ("linux", "personality"),
 )
 
 

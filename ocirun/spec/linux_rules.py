@@ -161,15 +161,36 @@ def class_of_service_is_a_name(config: Config) -> Found:
 
 def memory_policy_has_its_nodes(config: Config) -> Found:
     """Each mode of set_mempolicy(2) wants nodes, or wants none."""
+    from ocirun.spec.lists import bits_of
+
     policy = config["linux"]["memoryPolicy"]
     mode, nodes = policy["mode"], policy.get("nodes", "").strip()
     if mode in NODELESS_MODES and nodes:
         yield Problem("/linux/memoryPolicy/nodes", f"{mode} takes no nodes")
     if mode in NODE_MODES and not nodes:
         yield Problem("/linux/memoryPolicy/nodes", f"{mode} needs at least one node")
+    try:
+        bits_of(nodes)
+    except ValueError as error:
+        yield Problem("/linux/memoryPolicy/nodes", f"invalid list of nodes: {error}")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= {*policy.get("flags", ())}:
         message = "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
         yield Problem("/linux/memoryPolicy/flags", message)
+
+
+def personality_has_no_flags(config: Config) -> Found:
+    """The specification allows the member and defines no value for it."""
+    for index, flag in enumerate(config["linux"]["personality"].get("flags", ())):
+        message = f"personality flag {quoted(flag)} is not supported: the specification has none"
+        yield Problem(f"/linux/personality/flags/{index}", message, "remove it")
+
+
+def mount_label_needs_selinux(config: Config) -> Found:
+    """Without SELinux no file system takes a label."""
+    from ocirun.spec import process_rules
+
+    if config["linux"]["mountLabel"] and not os.path.exists(process_rules.SELINUX):
+        yield Problem("/linux/mountLabel", process_rules.NO_SELINUX)
 
 
 LINUX_RULES: Final = (
@@ -180,4 +201,6 @@ LINUX_RULES: Final = (
     ("seccomp", seccomp_argument_exists),
     ("intelRdt", class_of_service_is_a_name),
     ("memoryPolicy", memory_policy_has_its_nodes),
+    ("mountLabel", mount_label_needs_selinux),
+    ("personality", personality_has_no_flags),
 )

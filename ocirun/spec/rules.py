@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
 # Members of `linux` and `process` that have rules of their own elsewhere.
 LINUX_ASKED: Final = frozenset(
-    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy")
+    (
+        "sysctl",
+        "timeOffsets",
+        "netDevices",
+        "seccomp",
+        "intelRdt",
+        "memoryPolicy",
+        "mountLabel",
+        "personality",
+    )
 )
-PROCESS_ASKED: Final = frozenset(("scheduler", "selinuxLabel"))
+PROCESS_ASKED: Final = frozenset(
+    ("scheduler", "selinuxLabel", "apparmorProfile", "execCPUAffinity")
+)
 
 
 def check_rules(config: Config) -> list[Problem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
+from ocirun.spec.memory_policy import FLAGS, MODES
 from ocirun.spec.rules import HOOK_NAMES
 from ocirun.spec.words import MOUNT_WORDS
 
@@ -56,7 +57,7 @@ def _linux() -> LinuxFeatures:
         "apparmor": {"enabled": False},
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-        "memoryPolicy": {"modes": [], "flags": []},
+        "memoryPolicy": {"modes": list(MODES), "flags": list(FLAGS)},
         "mountExtensions": {"idmap": {"enabled": False}},
         "netDevices": {"enabled": False},
     }

@@ -69,6 +69,7 @@ static int report(int argc, char **argv)
 	report_identity(argc, argv);
 	report_rights();
 	report_limits();
+	report_settings();
 	report_mounts();
 	report_namespaces();
 	report_devices();

@@ -8,6 +8,9 @@ void report_rights(void);
 void report_limits(void);
 void report_descriptors(void);
 
+/* settings.c: how the kernel was told to treat it */
+void report_settings(void);
+
 /* world.c: what surrounds it */
 void report_mounts(void);
 void report_namespaces(void);

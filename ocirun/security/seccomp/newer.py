@@ -75,8 +75,4 @@ def _part(architecture: int, newest: dict[int, int]) -> list[Instruction]:
 def _packed(instruction: Instruction) -> bytes:
     code, jump_true, jump_false, operand = instruction
     order = sys.byteorder
-    return (
-        code.to_bytes(2, order)
-        + bytes((jump_true, jump_false))
-        + operand.to_bytes(4, order)
-    )
+    return code.to_bytes(2, order) + bytes((jump_true, jump_false)) + operand.to_bytes(4, order)

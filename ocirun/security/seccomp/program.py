@@ -6,7 +6,7 @@ Source: runtime-spec config-linux.md#seccomp.
 from __future__ import annotations
 
 from ocirun.errors import Problem, UnsupportedError
-from ocirun.kernel.libseccomp import NAME, Library
+from ocirun.kernel.libseccomp import Library
 from ocirun.kernel.seccomp import (
     SECCOMP_FILTER_FLAG_NEW_LISTENER,
     SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,

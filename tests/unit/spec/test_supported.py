@@ -35,6 +35,7 @@ def test_features_name_what_callers_look_for() -> None:
     assert document["ociVersionMax"] == "1.3.0"
     assert len(document["hooks"]) == 6
     assert "rro" in document["mountOptions"]
+    assert "MPOL_WEIGHTED_INTERLEAVE" in document["linux"]["memoryPolicy"]["modes"]
     assert "idmap" not in document["mountOptions"]
     assert document["mountOptions"] == sorted(document["mountOptions"])
     assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": False}}
