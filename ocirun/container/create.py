@@ -94,6 +94,8 @@ class _Making:
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
+        self.undo.add("closing namespaces", self.request.namespaces.close)
+        self.request.namespaces.open()
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
