@@ -61,7 +61,9 @@ void *dlsym(void *library, const char *name);
 """
 
 SOURCE = r"""
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -129,14 +129,6 @@ def bring_up_loopback(_: Inside) -> None:
     up()
 
 
-def open_procfs(inside: Inside) -> None:
-    """Open a procfs that nothing in the container can cover."""
-    from ocirun.kernel.procfs import open_private_procfs
-
-    with doing("opening a private procfs"):
-        inside.procfs_fd = open_private_procfs()
-
-
 def open_root(inside: Inside) -> None:
     """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
     with doing(f"opening the root {inside.request.rootfs}"):
@@ -271,14 +263,6 @@ def set_domainname(inside: Inside) -> None:
     """Set the NIS domain name."""
     with doing("setting the domain name"):
         setdomainname(inside.config["domainname"])
-
-
-def write_sysctls(inside: Inside) -> None:
-    """Write linux.sysctl through the private procfs."""
-    from ocirun.security.sysctl import write_sysctls as write
-
-    write(inside.procfs_fd, inside.config["linux"]["sysctl"])
-    os.close(inside.procfs_fd)
 
 
 def cover_readonly_paths(inside: Inside) -> None:

@@ -111,19 +111,12 @@ def _present(rows: Rows) -> list[Step]:
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    linux = config.get("linux", {})
     new = request.namespaces.new
     rows: Rows = [
-        (
-            not request.no_new_keyring,
-            "join a new session keyring",
-            inside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
         ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
         ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
-        (linux.get("sysctl"), "open a private procfs", inside.open_procfs, "ocirun.kernel.procfs"),
     ]
     if not request.namespaces.has("mount"):
         return [*rows, (True, "open the root", inside.open_root)]
@@ -182,7 +175,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
+        *_profile_and_sysctls(config),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         *_rights(config, request),
@@ -202,6 +195,7 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
+        *_selinux_label(config),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
@@ -221,6 +215,78 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.load_seccomp,
             "ocirun.security.seccomp.load",
         ),
+    ]
+
+
+def _writes_through_procfs(config: Config) -> bool:
+    """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
+    process = config["process"]
+    return bool(
+        config.get("linux", {}).get("sysctl")
+        or process.get("apparmorProfile")
+        or process.get("selinuxLabel")
+    )
+
+
+def _keyring(config: Config, request: Request) -> Rows:
+    join: Rows = [
+        (
+            not request.no_new_keyring,
+            "join a new session keyring",
+            inside.join_keyring,
+            "ocirun.security.keyring",
+        )
+    ]
+    if not _writes_through_procfs(config):
+        return join
+    from ocirun.process import procwrites
+
+    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
+    return [
+        (True, "open a private procfs", procwrites.open_procfs),
+        (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
+        *join,
+        (label, "label no more keys", procwrites.label_no_keys),
+    ]
+
+
+def _profile_and_sysctls(config: Config) -> Rows:
+    if not _writes_through_procfs(config):
+        return []
+    from ocirun.process import procwrites
+
+    profile = config["process"].get("apparmorProfile")
+    return [
+        (
+            profile,
+            f"set the AppArmor profile {profile}",
+            procwrites.set_apparmor_profile,
+            "ocirun.security.apparmor",
+        ),
+        # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
+        (
+            config.get("linux", {}).get("sysctl"),
+            "write sysctls",
+            procwrites.write_sysctls,
+            "ocirun.security.sysctl",
+        ),
+    ]
+
+
+def _selinux_label(config: Config) -> Rows:
+    if not _writes_through_procfs(config):
+        return []
+    from ocirun.process import procwrites
+
+    label = config["process"].get("selinuxLabel")
+    return [
+        (
+            label,
+            f"set the SELinux label {label}",
+            procwrites.set_selinux_label,
+            "ocirun.security.selinux",
+        ),
+        (True, "close the private procfs", procwrites.close_procfs),
     ]
 
 
