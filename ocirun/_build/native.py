@@ -48,6 +48,7 @@ int sys_capget(uint32_t *six_words);
 int sys_capset(const uint32_t *six_words);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
+int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
 SOURCE = r"""
@@ -240,6 +241,11 @@ static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, un
                        unsigned long arg5)
 {
     return syscall(SYS_keyctl, operation, arg2, arg3, arg4, arg5);
+}
+
+static int sys_bpf(int command, void *attributes, unsigned int size)
+{
+    return (int)syscall(SYS_bpf, command, attributes, size);
 }
 """
 
