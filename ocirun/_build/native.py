@@ -58,6 +58,7 @@ int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
 int sys_pidfd_getfd(int pidfd, int fd);
 void *dlopen(const char *name, int mode);
 void *dlsym(void *library, const char *name);
+int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
 SOURCE = r"""
@@ -301,6 +302,9 @@ static int sys_seccomp_filter(unsigned int flags, const char *program, size_t le
 static int sys_pidfd_getfd(int pidfd, int fd)
 {
     return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+static int sys_bpf(int command, void *attributes, unsigned int size)
+{
+    return (int)syscall(SYS_bpf, command, attributes, size);
 }
 """
 
