@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside
+from ocirun.process import inside, outside
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ def plan_join(config: Config, request: Request) -> Plan:
         (
             not request.no_new_keyring,
             "join the session keyring",
-            inside.join_keyring,
+            outside.join_keyring,
             "ocirun.security.keyring",
         ),
         (
@@ -115,29 +115,29 @@ def _assemble(config: Config, request: Request) -> Rows:
     rows: Rows = [
         *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
-        ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
+        ("cgroup" in new, "unshare the cgroup namespace", outside.unshare_cgroup),
+        ("network" in new, "bring up lo", outside.bring_up_loopback, "ocirun.network.loopback"),
     ]
     if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", inside.open_root)]
+        return [*rows, (True, "open the root", outside.open_root)]
     rows += [
-        (True, "set the propagation of /", inside.set_propagation),
-        (True, f"bind the root {request.rootfs}", inside.attach_root),
+        (True, "set the propagation of /", outside.set_propagation),
+        (True, f"bind the root {request.rootfs}", outside.attach_root),
     ]
     mounts = config.get("mounts") or []
     load_for(mounts)
     for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, inside.mounting(index)))
+        rows.append((True, name, outside.mounting(index)))
     rows += [
         (
             request.make_devices,
             "make devices",
-            inside.make_devices,
+            outside.make_devices,
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", inside.link_devices, "ocirun.rootfs.devices"),
+        (request.make_devices, "link devices", outside.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
 
@@ -233,7 +233,7 @@ def _keyring(config: Config, request: Request) -> Rows:
         (
             not request.no_new_keyring,
             "join a new session keyring",
-            inside.join_keyring,
+            outside.join_keyring,
             "ocirun.security.keyring",
         )
     ]

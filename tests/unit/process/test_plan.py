@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ocirun.process.plan import Plan
+from ocirun.process.plan import plan_create
 from ocirun.process.request import Request
 
 NAMESPACES = [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]
@@ -28,7 +28,7 @@ def steps_of(change: Any, **options: Any) -> list[str]:
     request = Request(config)
     for name, value in options.items():
         setattr(request, name, value)
-    return [line.partition(": ")[2] for line in Plan(config, request).describe()]
+    return [line.partition(": ")[2] for line in plan_create(config, request).describe()]
 
 
 def in_order(steps: list[str], *names: str) -> bool:
@@ -107,7 +107,7 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
     """Each module costs a container that needs none of it."""
     here = Path(__file__).parent
     code = (
-        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parents[2])!r}];"
+        f"import sys; sys.path.insert(0, {str(here)!r});"
         "import test_plan; test_plan.steps_of({});"
         "print(*sorted(sys.modules))"
     )
