@@ -112,7 +112,7 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
         "print(*sorted(sys.modules))"
     )
     loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "ocirun.process.plan" in loaded
     assert not {
