@@ -34,6 +34,9 @@ INSTRUCTION_BYTES: Final = 8
 # Kernel: BPF_CGROUP_MAX_PROGS, how many programs one cgroup may have.
 MAX_PROGRAMS: Final = 64
 PROGRAM_COUNT_AT: Final = 24  # of prog_cnt in the layout of BPF_PROG_QUERY
+# Kernel: newer ones may answer in fields behind those that we name (query.revision), so each layout
+# has room for them. Zeros where an older kernel has no field are fine.
+ATTRIBUTES_BYTES: Final = 128
 
 
 def prog_load(
@@ -64,7 +67,7 @@ def prog_load(
     )
     try:
         what = f"bpf(BPF_PROG_LOAD, {{prog_type={kind}, insn_cnt={len(instructions) // 8}}})"
-        return _bpf(BPF_PROG_LOAD, ffi.new("char[]", attributes), what)
+        return _bpf(BPF_PROG_LOAD, attributes, what)[0]
     finally:
         if log is not None:
             log[:] = ffi.buffer(room)
@@ -83,7 +86,7 @@ def prog_attach(
     """
     numbers = (cgroup_fd, prog_fd, attach_type, flags, replaced_fd)
     what = f"bpf(BPF_PROG_ATTACH, {numbers})"
-    _bpf(BPF_PROG_ATTACH, ffi.new("char[]", b"".join(map(_u32, numbers))), what)
+    _bpf(BPF_PROG_ATTACH, b"".join(map(_u32, numbers)), what)
 
 
 def prog_detach(cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
@@ -94,7 +97,7 @@ def prog_detach(cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
     """
     numbers = (cgroup_fd, prog_fd, attach_type)
     what = f"bpf(BPF_PROG_DETACH, {numbers})"
-    _bpf(BPF_PROG_DETACH, ffi.new("char[]", b"".join(map(_u32, numbers))), what)
+    _bpf(BPF_PROG_DETACH, b"".join(map(_u32, numbers)), what)
 
 
 def prog_query(cgroup_fd: int, attach_type: int) -> list[int]:
@@ -104,11 +107,11 @@ def prog_query(cgroup_fd: int, attach_type: int) -> list[int]:
         OSError: EPERM without the right; EINVAL on a kernel without cgroup programs.
     """
     ids = ffi.new("uint32_t[]", MAX_PROGRAMS)
-    layout = _u32(cgroup_fd) + _u32(attach_type) + bytes(8) + _pointer(ids) + _u32(MAX_PROGRAMS)
-    attributes = ffi.new("char[]", layout)
-    _bpf(BPF_PROG_QUERY, attributes, f"bpf(BPF_PROG_QUERY, ({cgroup_fd}, {attach_type}))")
-    count = ffi.buffer(attributes)[PROGRAM_COUNT_AT : PROGRAM_COUNT_AT + 4]
-    return list(ids)[: int.from_bytes(count, sys.byteorder)]
+    attributes = _u32(cgroup_fd) + _u32(attach_type) + bytes(8) + _pointer(ids) + _u32(MAX_PROGRAMS)
+    what = f"bpf(BPF_PROG_QUERY, ({cgroup_fd}, {attach_type}))"
+    _, answer = _bpf(BPF_PROG_QUERY, attributes, what)
+    count = int.from_bytes(answer[PROGRAM_COUNT_AT : PROGRAM_COUNT_AT + 4], sys.byteorder)
+    return list(ids)[:count]
 
 
 def prog_get_fd_by_id(prog_id: int) -> int:
@@ -117,17 +120,16 @@ def prog_get_fd_by_id(prog_id: int) -> int:
     Raises:
         OSError: ENOENT when it is gone; EPERM without CAP_SYS_ADMIN in the first user namespace.
     """
-    attributes = ffi.new("char[]", _u32(prog_id) + bytes(8))
-    return _bpf(BPF_PROG_GET_FD_BY_ID, attributes, f"bpf(BPF_PROG_GET_FD_BY_ID, {prog_id})")
+    return _bpf(BPF_PROG_GET_FD_BY_ID, _u32(prog_id), f"bpf(BPF_PROG_GET_FD_BY_ID, {prog_id})")[0]
 
 
-def _bpf(command: int, attributes: object, what: str) -> int:
-    # The NUL that cffi puts behind the text is not part of the layout.
-    size = len(ffi.buffer(attributes)) - 1
-    result = lib.sys_bpf(command, attributes, size)
+def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+    """Make the call; give its result, and the layout with what the kernel wrote into it."""
+    layout = ffi.new("char[]", attributes.ljust(ATTRIBUTES_BYTES, b"\0"))
+    result = lib.sys_bpf(command, layout, ATTRIBUTES_BYTES)
     if result < 0:
         raise oserror(ffi.errno, what)
-    return result
+    return result, ffi.buffer(layout)[:ATTRIBUTES_BYTES]
 
 
 def _u32(number: int) -> bytes:
