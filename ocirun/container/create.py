@@ -13,12 +13,14 @@ from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED
+from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import UsageError, doing
 from ocirun.kernel.lookup import start_time
+from ocirun.process.conversation import write_pid_file
 from ocirun.process.gate import make_gate
-from ocirun.process.parent import Parent, write_pid_file
-from ocirun.process.plan import Plan
+from ocirun.process.parent import Parent
+from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
 from ocirun.process.sources import open_bind_sources
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.shapes import Config
 
@@ -91,6 +94,9 @@ class _Making:
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
+        self.request.seccomp = compile_filter(self.config, self.store, options.tell)
+        self.undo.add("closing namespaces", self.request.namespaces.close)
+        self.request.namespaces.open()
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -127,6 +133,7 @@ class _Making:
         record.rootfs = self.request.rootfs
         record.owner = os.geteuid()
         record.private_pid = "pid" in self.request.namespaces.new
+        record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.annotations = config.get("annotations") or {}
@@ -137,10 +144,10 @@ class _Making:
     def bring_to_gate(self) -> None:
         """Bring init into being and through the protocol."""
         linux = self.config.get("linux", {})
+        # Made here as well: that loads what a forked init will need.
+        plan = plan_create(self.config, self.request)
         if self.options.tell:
-            _tell_plan(self.options.tell, Plan(self.config, self.request))
-        else:
-            Plan(self.config, self.request)  # loads what a forked init will need
+            _tell_plan(self.options.tell, plan)
         self.parent = Parent(self.config, self.request, self.options.tell)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
@@ -159,7 +166,7 @@ class _Making:
         )
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
-        self.parent.enter()
+        self.parent.enter(self._take_listener)
 
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
@@ -181,6 +188,9 @@ class _Making:
         finally:
             for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
                 os.close(fd)
+
+    def _take_listener(self, fd: int) -> None:
+        send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
 
     def _run_hooks(self, moment: str) -> None:
         if moment in self.record.hooks:

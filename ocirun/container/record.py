@@ -38,6 +38,7 @@ class Record:
         "id",
         "init_process_pid",
         "init_process_start",
+        "no_new_keyring",
         "oci_version",
         "owner",
         "private_pid",
@@ -53,6 +54,7 @@ class Record:
         self.owner = 0
         self.init_process_pid = 0
         self.init_process_start = 0
+        self.no_new_keyring = False
         self.private_pid = True
         self.cgroup_paths: dict[str, str] = {}
         self.cgroup_manager = "cgroupfs"

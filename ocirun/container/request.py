@@ -28,9 +28,9 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
-    request.listen_fds = _listen_fds()
+    request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-    _check_kept_fds(request.listen_fds, request.kept_fds)
+    check_kept_fds(request.listen_fds, request.kept_fds)
     return request
 
 
@@ -45,7 +45,7 @@ def _root(config: Config, bundle: str) -> str:
     return rootfs
 
 
-def _listen_fds() -> int:
+def count_listen_fds() -> int:
     """Count the sockets handed to us by socket activation, if they are meant for us."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return 0
@@ -53,7 +53,12 @@ def _listen_fds() -> int:
     return int(text) if text.isdecimal() and len(text) < 6 else 0
 
 
-def _check_kept_fds(listen_fds: int, kept_fds: int) -> None:
+def check_kept_fds(listen_fds: int, kept_fds: int) -> None:
+    """Make sure that the descriptors from 3 on which the program shall have are open.
+
+    Raises:
+        UsageError: one is not.
+    """
     for fd in range(3, 3 + kept_fds):
         try:
             os.fstat(fd)

@@ -38,11 +38,19 @@ class Channel:
     `tell`, when given, hears of each message by name, with who sent it.
     """
 
-    __slots__ = ("_socket", "tell")
+    __slots__ = ("_plain", "_socket", "tell")
 
     def __init__(self, fd: int, tell: Tell | None = None) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         self.tell = tell
+        self._plain = False
+
+    def speak_plainly(self) -> None:
+        """Use read and write alone from here on, and no descriptors.
+
+        A seccomp filter holds for init's own words too; a profile without network knows no sendmsg.
+        """
+        self._plain = True
 
     def fileno(self) -> int:
         """Give the descriptor, which stays ours."""
@@ -62,6 +70,9 @@ class Channel:
             self.tell(f"{name} →")
         data = os.fsencode(compact([name, body]))
         length = len(data).to_bytes(LENGTH_BYTES, "little")
+        if self._plain:
+            self._write(length + data)
+            return
         rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
         try:
@@ -97,7 +108,16 @@ class Channel:
             raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
         return name, body, fds
 
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self.fileno(), data) :]
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise PeerGone from error
+
     def _receive_header(self) -> tuple[bytes, list[int]]:
+        if self._plain:
+            return self._receive_exactly(LENGTH_BYTES), []
         space = _socket.CMSG_SPACE(MAX_FDS * FD_BYTES)
         header, ancillary, _, _ = self._socket.recvmsg(
             LENGTH_BYTES, space, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_WAITALL
@@ -116,7 +136,12 @@ class Channel:
     def _receive_exactly(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
-            piece = self._socket.recv(length - len(data), _socket.MSG_WAITALL)
+            left = length - len(data)
+            piece = (
+                os.read(self.fileno(), left)
+                if self._plain
+                else self._socket.recv(left, _socket.MSG_WAITALL)
+            )
             if not piece:
                 raise PeerGone
             data += piece

@@ -149,3 +149,20 @@ def cwd_error(cwd: str, error: OSError) -> SetupError:
         f'chdir to cwd ("{cwd}") set in config.json failed: {words[:1].lower()}{words[1:]}',
         error.errno or 0,
     )
+
+
+def cpus_of(text: str) -> set[int]:
+    """Read a list of CPUs such as "0-3,7".
+
+    Raises:
+        SetupError: it is none.
+    """
+    cpus: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if not (
+            first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)
+        ):
+            raise SetupError(f"{text!r} is not a list of CPUs")
+        cpus.update(range(int(first), int(last or first) + 1))
+    return cpus

@@ -14,16 +14,8 @@ if TYPE_CHECKING:
     from ocirun.spec.shapes import Config
 
 NOT_YET: Final = (
-    ("process", "apparmorProfile"),
-    ("process", "ioPriority"),
-    ("process", "scheduler"),
-    ("process", "selinuxLabel"),
     ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
-    ("linux", "mountLabel"),
     ("linux", "netDevices"),
-    ("linux", "personality"),
-    ("linux", "seccomp"),
 )
 
 

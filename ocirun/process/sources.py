@@ -1,7 +1,8 @@
 """Sources of bind mounts that the parent must open, because init's user could not.
 
 Root of a user namespace is an ordinary user to the host's files: a folder of mode 0700 on the way
-to the source would stop it, while the mount itself is the bundle author's wish.
+to the source would stop it, while the mount itself is the bundle author's wish. Neither could it
+map the owners of an id-mapped mount.
 
 Source: contract §4.2 (bind); open_tree(2).
 """
@@ -10,9 +11,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import doing
-from ocirun.kernel.mount import AT_FDCWD, open_tree
-from ocirun.rootfs.mounts import bind_source
+from ocirun.rootfs.mounts import load_for, open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +28,11 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
     """
     if not request.namespaces.has("user") or os.geteuid() != 0:
         return {}
+    mounts = config.get("mounts") or []
+    load_for(mounts)
     fds: dict[int, int] = {}
-    for index, mount in enumerate(config.get("mounts") or []):
-        source = bind_source(mount, request.bundle)
-        if source is not None:
-            path, flags = source
-            with doing(f'opening "{path}" to mount it on "{mount["destination"]}"'):
-                fds[index] = open_tree(AT_FDCWD, path, flags)
+    for index, mount in enumerate(mounts):
+        fd = open_source(mount, index, request.bundle, config.get("linux", {}))
+        if fd is not None:
+            fds[index] = fd
     return fds

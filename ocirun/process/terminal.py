@@ -73,7 +73,7 @@ def _check_multiplexer(fd: int) -> None:
 def bind_console(root_fd: int, slave: int) -> None:
     """Put the slave in the place of /dev/console."""
     with doing("mounting the terminal on /dev/console"):
-        target = make_file_in_root(root_fd, "/dev/console")
+        target = make_file_in_root(root_fd, "/dev/console", nofollow=True)
         try:
             if stat.S_ISLNK(os.fstat(target).st_mode):
                 raise SetupError("/dev/console of the container is a symbolic link")

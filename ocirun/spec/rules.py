@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, kernel_words
-from ocirun.spec.jsontext import escaped
+from ocirun.spec.jsontext import escaped, printable, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
 # Members of `linux` and `process` that have rules of their own elsewhere.
 LINUX_ASKED: Final = frozenset(
-    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy")
+    (
+        "sysctl",
+        "timeOffsets",
+        "netDevices",
+        "seccomp",
+        "intelRdt",
+        "memoryPolicy",
+        "mountLabel",
+        "personality",
+    )
 )
-PROCESS_ASKED: Final = frozenset(("scheduler", "selinuxLabel"))
+PROCESS_ASKED: Final = frozenset(
+    ("scheduler", "selinuxLabel", "apparmorProfile", "execCPUAffinity")
+)
 
 
 def check_rules(config: Config) -> list[Problem]:
@@ -93,12 +104,14 @@ def namespace_to_join_exists(config: Config) -> Found:
         path = entry.get("path", "")
         where = f"/linux/namespaces/{index}/path"
         if path and not path.startswith("/"):
-            yield Problem(where, f'namespace path "{path}" must be absolute')
+            yield Problem(where, f"namespace path {quoted(path)} must be absolute")
         elif path:
             try:
                 os.lstat(path)
             except OSError as error:
-                yield Problem(where, f"namespace path: lstat {path}: {kernel_words(error)}")
+                yield Problem(
+                    where, f"namespace path: lstat {printable(path)}: {kernel_words(error)}"
+                )
 
 
 def names_need_uts(config: Config) -> Found:
@@ -129,7 +142,7 @@ def hidden_paths_are_absolute(config: Config) -> Found:
     ):
         for index, path in enumerate(paths):
             if not path.startswith("/"):
-                yield Problem(f"/linux/{name}/{index}", f'"{path}" must be an absolute path')
+                yield Problem(f"/linux/{name}/{index}", f"{quoted(path)} must be an absolute path")
 
 
 def user_namespace_and_maps(config: Config) -> Found:
@@ -164,7 +177,7 @@ def bind_has_no_data(config: Config) -> Found:
 
             if data := read_words(mount["options"]).data:
                 message = "bind mounts cannot have any filesystem-specific options applied"
-                yield Problem(f"/mounts/{index}/options", f"{message}: {','.join(data)}")
+                yield Problem(f"/mounts/{index}/options", f"{message}: {printable(','.join(data))}")
 
 
 def id_mapped_mount(config: Config) -> Found:
@@ -192,7 +205,7 @@ def device_is_complete(config: Config) -> Found:
     for index, device in enumerate(config.get("linux", {}).get("devices", ())):
         where = f"/linux/devices/{index}"
         if not device["path"].startswith("/"):
-            yield Problem(f"{where}/path", f'device path "{device["path"]}" must be absolute')
+            yield Problem(f"{where}/path", f"device path {quoted(device['path'])} must be absolute")
         if device["type"] != "p":
             for name in ("major", "minor"):
                 if name not in device:
@@ -204,7 +217,9 @@ def unified_names_are_files(config: Config) -> Found:
     for name in config.get("linux", {}).get("resources", {}).get("unified", ()):
         if "/" in name or name in {"", ".", ".."}:
             where = f"/linux/resources/unified/{escaped(name)}"
-            yield Problem(where, f'unified resource "{name}" must be a file name (no slashes)')
+            yield Problem(
+                where, f"unified resource {quoted(name)} must be a file name (no slashes)"
+            )
 
 
 def hook_is_absolute(config: Config) -> Found:
@@ -213,7 +228,7 @@ def hook_is_absolute(config: Config) -> Found:
         if moment in HOOK_NAMES:
             for index, hook in enumerate(hooks):  # type: ignore[arg-type, var-annotated]  # a list
                 if not hook["path"].startswith("/"):
-                    message = f'hook path "{hook["path"]}" must be absolute'
+                    message = f"hook path {quoted(hook['path'])} must be absolute"
                     yield Problem(f"/hooks/{moment}/{index}/path", message)
 
 

@@ -2,11 +2,13 @@
  *
  *   probe [report] [file:PATH ...]   everything it can find out about itself and its surroundings
  *   probe try CALL:PATH ...          one answer per call: 0 or the errno (see attempt.c)
+ *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe exit STATUS
+ *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
  *   probe record FILE [STATUS]       as a hook: the report with all of "stdin", written to FILE
  *
  * It needs nothing from the container's root: no library, no shell, no /proc (what it cannot read
@@ -67,6 +69,7 @@ static int report(int argc, char **argv)
 	report_identity(argc, argv);
 	report_rights();
 	report_limits();
+	report_settings();
 	report_mounts();
 	report_namespaces();
 	report_devices();
@@ -85,6 +88,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(verb, "try"))
 		return attempt(argc - 2, argv + 2);
+	if (!strcmp(verb, "call"))
+		return call(argc - 2, argv + 2);
 	if (!strcmp(verb, "wait"))
 		return act_wait(argc, argv);
 	if (!strcmp(verb, "trap"))
@@ -95,6 +100,8 @@ int main(int argc, char **argv)
 		return act_orphan(argc, argv);
 	if (!strcmp(verb, "record") && argc > 2)
 		return record(argc, argv);
+	if (!strcmp(verb, "measure") && argc > 3)
+		return act_measure(argv[2], argv + 3);
 	if (!strcmp(verb, "exit"))
 		return argc > 2 ? atoi(argv[2]) : 0;
 	return report(argc, argv);

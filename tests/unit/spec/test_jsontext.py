@@ -120,7 +120,7 @@ def test_indented_is_gos_layout(indent: str, everything: Any) -> None:
 
 def test_quoted_is_printable_and_cut() -> None:
     assert quoted('a"b\\c\n\x1b[31m') == r'"a\"b\\c\n\x1b[31m"'
-    assert len(quoted("x" * 1000)) < 70
+    assert len(quoted("x" * 1000)) < 130
     assert quoted(os.fsdecode(b"\xff")) == r'"\udcff"'
 
 

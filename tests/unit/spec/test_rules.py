@@ -11,6 +11,7 @@ import pytest
 
 from ocirun.errors import Problem
 from ocirun.spec import linux_rules, process_rules, rules
+from ocirun.spec.jsontext import quoted
 from ocirun.spec.rules import check_process_rules, check_rules
 
 if TYPE_CHECKING:
@@ -22,11 +23,20 @@ NO_USERNS = "user namespace mappings specified, but user namespace isn't enabled
 MAPS = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
 
-def test_real_documents_break_no_rule(document_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_documents_break_no_rule(
+    document_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process_rules, "SELINUX", "/proc/self/stat")
+    monkeypatch.setattr(process_rules, "APPARMOR", str(_written(tmp_path, "Y")))
     monkeypatch.setattr(linux_rules, "is_own_network", lambda _: False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert check_rules(json.loads(document_path.read_bytes())) == []
+
+
+def _written(folder: Path, text: str) -> Path:
+    path = folder / "enabled"
+    path.write_text(text)
+    return path
 
 
 def test_the_small_config_breaks_no_rule(config: Any) -> None:
@@ -55,6 +65,11 @@ PROCESS_CASES = [
         {"rlimits": [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]},
         "/rlimits/0/soft",
         "soft limit 2 is above the hard limit 1",
+    ),
+    (
+        {"execCPUAffinity": {"initial": "0-3", "final": "99999"}},
+        "/execCPUAffinity/final",
+        'invalid list of CPUs: "99999" is beyond 32767',
     ),
     (
         {"scheduler": {"policy": "SCHED_OTHER", "nice": -21}},
@@ -119,6 +134,42 @@ def test_selinux_label_needs_selinux(config: Any, monkeypatch: pytest.MonkeyPatc
     assert check_rules(config) == []
 
 
+def test_a_mount_label_needs_selinux(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config["linux"]["mountLabel"] = "a:b:c:d"
+    monkeypatch.setattr(process_rules, "SELINUX", "/nonexistent")
+    assert check_rules(config) == [Problem("/linux/mountLabel", process_rules.NO_SELINUX)]
+    monkeypatch.setattr(process_rules, "SELINUX", "/proc/self/stat")
+    assert check_rules(config) == []
+
+
+def test_a_personality_has_no_flags(config: Any) -> None:
+    config["linux"]["personality"] = {"domain": "LINUX", "flags": ["A"]}
+    message = 'personality flag "A" is not supported: the specification has none'
+    assert check_rules(config) == [Problem("/linux/personality/flags/0", message, "remove it")]
+    config["linux"]["personality"]["flags"] = []
+    assert check_rules(config) == []
+
+
+@pytest.mark.parametrize("text", ["Y\n", "N\n", ""])
+def test_an_apparmor_profile_needs_apparmor(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    config["process"]["apparmorProfile"] = "profile"
+    monkeypatch.setattr(process_rules, "APPARMOR", str(_written(tmp_path, text)))
+    message = "apparmor profile is specified in config, but apparmor is disabled or not supported"
+    problems = [] if text == "Y\n" else [Problem("/process/apparmorProfile", message)]
+    assert check_rules(config) == problems
+    monkeypatch.setattr(process_rules, "APPARMOR", "/nonexistent")
+    assert check_rules(config) == [Problem("/process/apparmorProfile", message)]
+
+
+@pytest.mark.parametrize("member", ["apparmorProfile", "selinuxLabel"])
+def test_an_empty_label_is_none(config: Any, member: str) -> None:
+    config["process"][member] = ""
+    config["linux"]["mountLabel"] = ""
+    assert check_rules(config) == []
+
+
 LINUX_CASES = [
     ({"maskedPaths": ["proc/kcore"]}, "/maskedPaths/0", '"proc/kcore" must be an absolute path'),
     ({"readonlyPaths": ["/a", "b"]}, "/readonlyPaths/1", '"b" must be an absolute path'),
@@ -152,6 +203,11 @@ LINUX_CASES = [
         {"memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}},
         "/memoryPolicy/nodes",
         "MPOL_LOCAL takes no nodes",
+    ),
+    (
+        {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "3-1"}},
+        "/memoryPolicy/nodes",
+        'invalid list of nodes: "3-1" ends before it begins',
     ),
     (
         {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": " "}},
@@ -418,15 +474,22 @@ def test_network_device_names_are_the_kernels(
     config["linux"]["namespaces"].append({"type": "network"})
     config["linux"]["netDevices"] = {name: {}}
     (problem,) = check_rules(config)
-    assert problem.message == f'invalid network device name "{name}"'
+    assert problem.message == f"invalid network device name {quoted(name)}"
     assert linux_rules.is_interface_name("a" * 15)
+
+
+def test_no_document_writes_to_a_terminal_through_a_sentence(config: Any) -> None:
+    config["linux"].update(maskedPaths=["\x1b[2J"], sysctl={"a\x07.b": "1"})
+    problems = check_rules(config)
+    assert len(problems) == 2
+    assert all(str(problem).isprintable() for problem in problems)
 
 
 def test_every_rule_is_in_a_table() -> None:
     """A rule that nobody calls is no rule."""
     for module, tables in (
         (rules, (rules.RULES, rules.PROCESS_RULES)),
-        (process_rules, (process_rules.SCHEDULER_RULES, [process_rules.selinux_is_there])),
+        (process_rules, (process_rules.SCHEDULER_RULES, process_rules.OTHER_RULES)),
         (linux_rules, ([rule for _, rule in linux_rules.LINUX_RULES],)),
     ):
         listed = {rule.__name__ for table in tables for rule in table}
