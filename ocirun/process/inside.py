@@ -329,6 +329,16 @@ def enter_cwd(inside: Inside) -> None:
         inside.cwd_entered = True
 
 
+def leave_descriptors(inside: Inside) -> None:
+    """Decide which descriptors the program gets: stdio and those its caller preserved.
+
+    Security: whatever a library may have opened behind our back ends at execve.
+    """
+    for fd in range(3, 3 + inside.request.kept_fds):
+        os.set_inheritable(fd, True)
+    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
+
+
 def outlive_parent(_: Inside) -> None:
     """Stop dying with the parent: from the gate on, the container outlives its creator.
 
@@ -342,9 +352,10 @@ def load_seccomp(inside: Inside) -> None:
     from ocirun.security.seccomp.load import load_filter
 
     new = inside.request.namespaces.new
-    if "user" in new and "pid" in new:
+    if "user" in new and "pid" in new and not inside.request.joins:
         # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
-        # trace us while we are dumpable, and in a pid namespace of our own nobody else sees us.
+        # trace us while we are dumpable.
+        # Security: nobody else sees us in a pid namespace that is new and our own (CVE-2016-9962).
         set_dumpable(True)
     inside.channel.speak_plainly()
     listener = load_filter(inside.request.seccomp or {})
@@ -376,15 +387,19 @@ def become_user(inside: Inside) -> None:
         apply_sets(sets)
 
 
-def find_program(inside: Inside) -> None:
-    """Settle the environment and the file that args[0] means in it."""
+def settle_environment(inside: Inside) -> None:
+    """Settle the program's environment, HOME included."""
     process = inside.config["process"]
     inside.environment = environment(process.get("env") or [], inside.root_fd, inside.user["uid"])
     if inside.request.listen_fds:
         inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
         inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
+
+
+def find_program(inside: Inside) -> None:
+    """Find the file that args[0] means, as the user who is to run it."""
     inside.program = locate_program(
-        process["args"][0], inside.environment.get(b"PATH"), inside.own_executable
+        inside.config["process"]["args"][0], inside.environment.get(b"PATH"), inside.own_executable
     )
 
 
@@ -409,10 +424,6 @@ def set_limits(inside: Inside) -> None:
 def exec_program(inside: Inside) -> None:
     """Become the program."""
     args = inside.config["process"]["args"]
-    for fd in range(3, 3 + inside.request.kept_fds):
-        os.set_inheritable(fd, True)
-    # Security: whatever a library may have opened behind our back ends here.
-    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
     reset_signals()
     with doing(f"exec {os.fsdecode(inside.program)}"):
         os.execve(inside.program, args, inside.environment)

@@ -87,7 +87,6 @@ def _become(inside: Inside, plan: Plan, doors: list[int]) -> NoReturn:
         inside.close()
         channel.send(PROC_GATE)
         channel.receive(PROC_RESUME)
-        set_pdeathsig(0)
         for step in plan.start:
             step.act(inside)
     except PeerGone:  # the parent died: nobody waits for us

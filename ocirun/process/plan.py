@@ -204,7 +204,10 @@ def _rights(config: Config, request: Request) -> Rows:
         ),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
-        # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
+        (True, "settle the environment", inside.settle_environment),
+        (True, "mark the descriptors to be closed", inside.leave_descriptors),
+        # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
+        # ours is one that the profile has to allow: what can be done before, is.
         (
             request.seccomp and not process.get("noNewPrivileges"),
             "load the seccomp filter, with privilege",
