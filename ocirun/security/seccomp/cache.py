@@ -67,12 +67,13 @@ class Cache:
 
     def store(self, program: bytes) -> None:
         """Keep `program`; a disk that is full or read-only is no reason to fail."""
-        try:
-            if not os.path.isdir(self._folder):
-                os.mkdir(self._folder, 0o700)
-        except OSError:  # the root is not there yet, or another create was faster
-            return
         folder_fd = self._open_folder()
+        if folder_fd is None:
+            try:
+                os.mkdir(self._folder, 0o700)
+            except OSError:  # the root is not there (yet), or the folder is somebody else's
+                return
+            folder_fd = self._open_folder()
         if folder_fd is None:
             return
         try:
