@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.kernel.prctl import set_dumpable, set_keepcaps, set_pdeathsig
+from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import (
     CLONE_NEWCGROUP,
-    CLOSE_RANGE_CLOEXEC,
-    close_range,
-    reset_signals,
     setdomainname,
     sethostname,
     unshare,
 )
 from ocirun.process import identity
 from ocirun.process.environment import environment
-from ocirun.process.messages import LIMITS_RAISED, LISTENER_TAKEN, PROC_LIMITS, PROC_SECCOMP
+from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import hidden, prepare
 from ocirun.rootfs import pivot as pivoting
@@ -329,40 +326,12 @@ def enter_cwd(inside: Inside) -> None:
         inside.cwd_entered = True
 
 
-def leave_descriptors(inside: Inside) -> None:
-    """Decide which descriptors the program gets: stdio and those its caller preserved.
-
-    Security: whatever a library may have opened behind our back ends at execve.
-    """
-    for fd in range(3, 3 + inside.request.kept_fds):
-        os.set_inheritable(fd, True)
-    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
-
-
 def outlive_parent(_: Inside) -> None:
     """Stop dying with the parent: from the gate on, the container outlives its creator.
 
     A parent that is gone before is noticed all the same: procGate finds nobody to hear it.
     """
     set_pdeathsig(0)
-
-
-def load_seccomp(inside: Inside) -> None:
-    """Load the filter; where an agent is to decide, wait until it can."""
-    from ocirun.security.seccomp.load import load_filter
-
-    new = inside.request.namespaces.new
-    if "user" in new and "pid" in new and not inside.request.joins:
-        # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
-        # trace us while we are dumpable.
-        # Security: nobody else sees us in a pid namespace that is new and our own (CVE-2016-9962).
-        set_dumpable(True)
-    inside.channel.speak_plainly()
-    listener = load_filter(inside.request.seccomp or {})
-    if listener is not None:
-        inside.channel.send(PROC_SECCOMP, listener)
-        inside.channel.receive(LISTENER_TAKEN)
-        os.close(listener)
 
 
 def become_user(inside: Inside) -> None:
@@ -401,29 +370,3 @@ def find_program(inside: Inside) -> None:
     inside.program = locate_program(
         inside.config["process"]["args"][0], inside.environment.get(b"PATH"), inside.own_executable
     )
-
-
-# Start
-
-
-def start_container_hooks(inside: Inside) -> None:
-    """Run startContainer hooks, inside and with the program's rights and environment."""
-    from ocirun.process.hooks import run_hooks
-
-    hooks = inside.config["hooks"]["startContainer"]
-    run_hooks("startContainer", hooks, inside.state("created"), inside.environment)
-
-
-def set_limits(inside: Inside) -> None:
-    """Set the program's resource limits, which could have been in our own way until now."""
-    from ocirun.process.limits import set_own_limits
-
-    set_own_limits(inside.limits)
-
-
-def exec_program(inside: Inside) -> None:
-    """Become the program."""
-    args = inside.config["process"]["args"]
-    reset_signals()
-    with doing(f"exec {os.fsdecode(inside.program)}"):
-        os.execve(inside.program, args, inside.environment)
