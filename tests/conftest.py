@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--runtime",
         default="ours",
-        metavar="ours|runc|crun|PATH",
+        metavar="ours|library|runc|crun|PATH",
         help="the runtime under test: ours ($OCIRUN, .venv/bin/ocirun, PATH), a peer, or a path",
     )
 

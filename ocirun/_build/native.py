@@ -53,15 +53,17 @@ int sys_capget(uint32_t *six_words);
 int sys_capset(const uint32_t *six_words);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
-
 int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
 int sys_pidfd_getfd(int pidfd, int fd);
 void *dlopen(const char *name, int mode);
 void *dlsym(void *library, const char *name);
+int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
 SOURCE = r"""
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -299,6 +301,11 @@ static int sys_seccomp_filter(unsigned int flags, const char *program, size_t le
 static int sys_pidfd_getfd(int pidfd, int fd)
 {
     return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+}
+
+static int sys_bpf(int command, void *attributes, unsigned int size)
+{
+    return (int)syscall(SYS_bpf, command, attributes, size);
 }
 """
 

@@ -25,6 +25,7 @@ from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
 from ocirun.process.sources import open_bind_sources
 from ocirun.security.executable import require_seal
+from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config
 
 TYPE_CHECKING = False
@@ -94,6 +95,8 @@ class _Making:
         refuse_unsupported(self.config)
         self.request = make_request(self.config, self.id, options)
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
+        self.undo.add("closing namespaces", self.request.namespaces.close)
+        self.request.namespaces.open()
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -156,7 +159,11 @@ class _Making:
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
-        self.cgroup.apply(linux.get("resources") or {}, userns=self.request.namespaces.has("user"))
+        self.cgroup.apply(
+            linux.get("resources") or {},
+            userns=self.request.namespaces.has("user"),
+            implied=implied_rules(self.config),
+        )
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
         self.parent.enter(self._take_listener)

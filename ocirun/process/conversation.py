@@ -8,12 +8,14 @@ from ocirun.errors import SetupError, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.messages import (
+    BOOTSTRAP_DATA,
     LIMITS_RAISED,
     LISTENER_TAKEN,
     PROC_GATE,
     PROC_LIMITS,
     PROC_SECCOMP,
 )
+from ocirun.process.spawn import execute_stage, fork_stage, reap, receive_cloned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,15 +86,38 @@ class Conversation:
         if self.pid:
             from _signal import pidfd_send_signal
 
-            # A child that nobody has waited for can always be signalled, be it a zombie.
-            pidfd_send_signal(self.pidfd, SIGKILL)
-            os.waitpid(self.pid, 0)
+            try:
+                pidfd_send_signal(self.pidfd, SIGKILL)
+            except ProcessLookupError:  # reaped already by the program that we are a library of
+                return
+            reap(self.pid)
 
     def close(self) -> None:
         """Let go of the child without harm."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+    def _spawn_by_stage(
+        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
+    ) -> None:
+        """Start the stage, which clones the child; `command` executes it, None forks it.
+
+        To `bootstrap` come config.json and the request, to `fds` (borrowed) what an executed
+        stage cannot inherit.
+        """
+        bootstrap = {**bootstrap, **self._body(), "kept_sent": command is not None}
+        if command is None:
+            stage_pid = fork_stage(self._channel, self._their_channel)
+        else:
+            stage_pid = execute_stage(self._their_channel, command)
+            fds = [*fds, *range(3, 3 + self._request.kept_fds)]
+        self._their_channel.close()
+        self._say(BOOTSTRAP_DATA, bootstrap, fds)
+        self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
+
+    def _body(self) -> dict[str, Any]:
+        return {"config": self.config, "request": self._request.body()}
 
     def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
         try:

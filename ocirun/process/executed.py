@@ -12,7 +12,8 @@ import sys
 
 from ocirun.errors import UsageError
 from ocirun.process.channel import Channel
-from ocirun.process.spawn import INIT_CHANNEL_FD, run_stage
+from ocirun.process.spawn import INIT_CHANNEL_FD
+from ocirun.process.stage import run_stage
 from ocirun.security.executable import require_seal
 
 TYPE_CHECKING = False

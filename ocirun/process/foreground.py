@@ -1,6 +1,6 @@
 """What connects a container in the foreground with the caller's terminal and files.
 
-    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied to and fro
+    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied both ways
     a new user namespace   three pipes that belong to its root, which could not reopen our own
                            files as /dev/stdout; copied too
     neither                the container has our own fds 0 to 2: nothing to do

@@ -29,14 +29,14 @@ from ocirun.process.messages import (
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import join_namespaces
-from ocirun.process.plan import plan_create
+from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.security.executable import own_executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, NoReturn
+    from typing import Any, Final, NoReturn
 
     from ocirun.process.channel import Channel
     from ocirun.process.plan import Plan
@@ -46,19 +46,15 @@ SIGKILL: Final = 9
 CANNOT_START: Final = 255
 
 
-def run_init(channel: Channel, *, staged: bool = False) -> NoReturn:
+def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) -> NoReturn:
     """Be init: from the first message to execve. Never returns, whatever happens.
 
-    `staged`: a stage has taken bootstrapData and entered the namespaces there are to join.
+    `understood`: a stage has taken bootstrapData, entered the namespaces there are to join, and
+    knows the config.
     """
     try:
         set_pdeathsig(SIGKILL)
-        join: list[str] = []
-        namespace_fds: list[int] = []
-        if not staged:
-            _, bootstrap, namespace_fds = channel.receive(BOOTSTRAP_DATA)
-            join = bootstrap["join"]
-        inside, plan, gate_fds = _prepare(channel, dict(zip(join, namespace_fds, strict=True)))
+        inside, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(inside)
@@ -77,9 +73,11 @@ def run_init(channel: Channel, *, staged: bool = False) -> NoReturn:
     _start(inside, plan, *gate_fds)
 
 
-def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, tuple[int, int]]:
-    """Understand sendConfig, load all that will be needed, and enter the namespaces of `join`."""
-    _, body, fds = channel.receive(SEND_CONFIG)
+def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
+    """Make the plan for what `body` says, load all it needs, and do what needs the host's /proc.
+
+    `body` is that of sendConfig, or of the stage's bootstrapData.
+    """
     config = body["config"]
     request = Request.from_body(config, body["request"])
     inside = Inside(channel, config, request)
@@ -88,6 +86,21 @@ def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, tupl
         from ocirun.process.limits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
+    plan = (plan_join if request.joins else plan_create)(config, request)
+    return inside, plan
+
+
+def _prepare(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
+    """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
+    join: dict[str, int] = {}
+    if understood is None:
+        _, bootstrap, join_fds = channel.receive(BOOTSTRAP_DATA)
+        join = dict(zip(bootstrap["join"], join_fds, strict=True))
+    _, body, fds = channel.receive(SEND_CONFIG)
+    inside, plan = understood or understand(channel, body)
+    request = inside.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
     os.umask(identity.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
@@ -96,7 +109,6 @@ def _prepare(channel: Channel, join: dict[str, int]) -> tuple[Inside, Plan, tupl
     take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
-    plan = plan_create(config, request)
     seal_imports()
     with doing("joining the cgroup"):
         enter_cgroups(doors)

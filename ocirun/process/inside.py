@@ -8,10 +8,8 @@ from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import (
-    CLONE_NEWCGROUP,
     setdomainname,
     sethostname,
-    unshare,
 )
 from ocirun.process import identity
 from ocirun.process.environment import environment
@@ -20,12 +18,10 @@ from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import hidden, prepare
 from ocirun.rootfs import pivot as pivoting
 from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
-from ocirun.rootfs.mounts import mount_entry
 from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ocirun.process.channel import Channel
@@ -101,81 +97,6 @@ class Inside:
         if self.config.get("annotations"):
             state["annotations"] = self.config["annotations"]
         return state
-
-
-# Assemble
-
-
-def join_keyring(inside: Inside) -> None:
-    """Join a session keyring of the container's own."""
-    from ocirun.security.keyring import join_new_keyring
-
-    join_new_keyring(inside.request.container_id, inside.request.namespaces.has("user"))
-
-
-def unshare_cgroup(_: Inside) -> None:
-    """Make the cgroup we are in the root of a new cgroup namespace."""
-    with doing("creating the cgroup namespace"):
-        unshare(CLONE_NEWCGROUP)
-
-
-def bring_up_loopback(_: Inside) -> None:
-    """Bring up lo in the new network namespace."""
-    from ocirun.network.loopback import bring_up_loopback as up
-
-    up()
-
-
-def open_procfs(inside: Inside) -> None:
-    """Open a procfs that nothing in the container can cover."""
-    from ocirun.kernel.procfs import open_private_procfs
-
-    with doing("opening a private procfs"):
-        inside.procfs_fd = open_private_procfs()
-
-
-def open_root(inside: Inside) -> None:
-    """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
-    with doing(f"opening the root {inside.request.rootfs}"):
-        inside.root_fd = os.open(inside.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def set_propagation(inside: Inside) -> None:
-    """Stop our mounts from reaching the host."""
-    prepare.set_propagation(inside.config.get("linux", {}).get("rootfsPropagation"))
-
-
-def attach_root(inside: Inside) -> None:
-    """Make the root a mount, which pivot_root asks for."""
-    propagation = inside.config.get("linux", {}).get("rootfsPropagation")
-    inside.root_fd = prepare.attach_root(inside.request.rootfs, propagation)
-
-
-def mounting(index: int) -> Callable[[Inside], None]:
-    """Make the step that mounts entry `index` of config.json's mounts."""
-
-    def mount(inside: Inside) -> None:
-        mount_entry(inside.root_fd, inside.config["mounts"][index], inside.context, index)
-
-    return mount
-
-
-def make_devices(inside: Inside) -> None:
-    """Make the device nodes, or bind the host's where we may not make any."""
-    from ocirun.rootfs.devices import make_devices as make
-    from ocirun.spec.devices import devices_of
-
-    make(inside.root_fd, devices_of(inside.config), bind=inside.context.userns)
-
-
-def link_devices(inside: Inside) -> None:
-    """Make /dev/ptmx, /dev/fd, /dev/stdin and the like."""
-    from ocirun.rootfs.devices import link_devices as link
-
-    link(inside.root_fd)
-
-
-# Enter
 
 
 def create_container_hooks(inside: Inside) -> None:
@@ -268,14 +189,6 @@ def set_domainname(inside: Inside) -> None:
     """Set the NIS domain name."""
     with doing("setting the domain name"):
         setdomainname(inside.config["domainname"])
-
-
-def write_sysctls(inside: Inside) -> None:
-    """Write linux.sysctl through the private procfs."""
-    from ocirun.security.sysctl import write_sysctls as write
-
-    write(inside.procfs_fd, inside.config["linux"]["sysctl"])
-    os.close(inside.procfs_fd)
 
 
 def cover_readonly_paths(inside: Inside) -> None:

@@ -1,9 +1,10 @@
 """The child's half of exec: into a running container's namespaces, and become a program there.
 
     parent                                    joiner
-      │ bootstrapData ───────────────────────► │  init's pidfd, which namespaces
-      │ sendConfig ──────────────────────────► │  it makes its plan and seals itself, joins, and
-      │ ◄────────────────────────── procCloned │  clones the process that carries on
+      │ bootstrapData ───────────────────────► │  the process and init's pidfd; it makes its plan,
+      │                                        │  seals itself, joins the namespaces, and clones
+      │ ◄────────────────────────── procCloned │  the process that carries on
+      │ sendConfig ──────────────────────────► │  stdio and the doors of the cgroups
       │ ◄────────────────────────── procLimits │  (when a hard limit must be raised)
       │ limitsRaised ────────────────────────► │
       │ ◄──────────────────────────── procGate │  nothing left to decide
@@ -26,37 +27,28 @@ from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_PARENT, reset_affinity, setns
 from ocirun.process import identity
 from ocirun.process.channel import PeerGone
-from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error
-from ocirun.process.inside import Inside
+from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
-from ocirun.process.plan import plan_join
-from ocirun.process.request import Request
 from ocirun.process.seal import keep_only, seal_imports
-from ocirun.security.executable import own_executable
+from ocirun.process.spawn import clone_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ocirun.process.channel import Channel
+    from ocirun.process.inside import Inside
     from ocirun.process.plan import Plan
 
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
-    """Be the stage: understand, seal, enter, clone. Returns in the stage, whose work is done."""
-    from ocirun.process.spawn import clone_init
-
-    _, body, config_fds = channel.receive(SEND_CONFIG)
-    request = Request.from_body(body["config"], body["request"])
-    inside = Inside(channel, body["config"], request)
-    inside.own_executable = own_executable()
-    plan = plan_join(body["config"], request)
-    kept = range(3, 3 + request.kept_fds)
-    keep_only([*kept, channel.fileno(), *fds, *config_fds])
-    take_stdio(inside, config_fds)
+    """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
+    inside, plan = understand(channel, bootstrap)
     seal_imports()
-    init_pidfd = fds.pop(0)
+    kept = range(3, 3 + inside.request.kept_fds)
+    keep_only([*kept, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
+    (init_pidfd,) = fds
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
     with doing("joining the namespaces of the container"):
@@ -64,15 +56,17 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     os.close(init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
-        _become(inside, plan, config_fds)
+        _become(inside, plan)
     channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
 
 
-def _become(inside: Inside, plan: Plan, doors: list[int]) -> NoReturn:
+def _become(inside: Inside, plan: Plan) -> NoReturn:
     """Be the process that joined: the last rights given up, execve."""
     channel = inside.channel
     try:
         set_pdeathsig(SIGKILL)
+        _, _, doors = channel.receive(SEND_CONFIG)
+        take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
         _settle_affinity(inside)

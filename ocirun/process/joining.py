@@ -6,13 +6,17 @@ import os
 
 from ocirun.process.channel import PeerGone
 from ocirun.process.conversation import Conversation
-from ocirun.process.messages import BOOTSTRAP_DATA, PROC_RESUME, SEND_CONFIG
-from ocirun.process.namespaces import FLAGS, PROC_NAMES
-from ocirun.process.spawn import execute_stage, fork_stage, receive_cloned
+from ocirun.process.messages import PROC_RESUME, SEND_CONFIG
+from ocirun.process.namespaces import FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.process.namespaces import Namespaces
+
+# Names in /proc/PID/ns that are not the specification's.
+PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
 
 
 class Joining(Conversation):
@@ -30,20 +34,12 @@ class Joining(Conversation):
         """
         init_pidfd, init_pid = target
         bootstrap = {
-            "joins": True,
             "flags": flags_of(self._request.namespaces, init_pid),
             "into_cgroup": cgroup_fd is not None,
         }
-        if command is None:
-            stage_pid = fork_stage(self._channel, self._their_channel)
-        else:
-            stage_pid = execute_stage(self._their_channel, command)
-        self._their_channel.close()
         given = [init_pidfd] if cgroup_fd is None else [init_pidfd, cgroup_fd]
-        self._say(BOOTSTRAP_DATA, bootstrap, given)
-        body = {"config": self.config, "request": self._request.body()}
-        self._say(SEND_CONFIG, body, fds)
-        self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
+        self._spawn_by_stage(command, bootstrap, given)
+        self._say(SEND_CONFIG, None, fds)
 
     def resume(self) -> None:
         """Let it execve, and wait until it has.

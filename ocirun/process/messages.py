@@ -20,9 +20,11 @@ procSeccomp carries no descriptor: from the filter on, sending one may be a call
 very agent. Writing to a socket may not (SCMP_ACT_NOTIFY is refused for write), so that a number is
 written and the parent fetches the descriptor itself, with pidfd_getfd.
 
-Two more may stand in for these. `procCloned` comes first when a stage process had to enter
-namespaces before init could be cloned (see stage.py): it carries init's pidfd. `procError` may
-come instead of any message of init: {"message", "errno", "notes"}, and nothing follows it.
+Two more may stand in for these. Where a stage process has to enter namespaces before init can be
+cloned (stage.py), bootstrapData goes to the stage and carries config.json already, `procCloned`
+answers it with init's pidfd, and sendConfig brings init no more than the descriptors. `procError`
+may come instead of any message of stage or init: {"message", "errno", "notes"}, and nothing
+follows it.
 
 A message is a name, a JSON body and descriptors; see channel.py for how it travels.
 

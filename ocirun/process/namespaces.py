@@ -1,5 +1,11 @@
 """Which namespaces to create, which to join, and in which order.
 
+    parent   opens what is to be joined, and checks that each is of its kind, before anything is
+             made; the descriptors travel in bootstrapData
+    init     joins by itself what a process can simply step into
+    stage    a process before init, for what only the children of who asks for it are in
+             (stage.py)
+
 Source: runtime-spec config-linux.md#namespaces; namespaces(7), setns(2), user_namespaces(7).
 """
 
@@ -8,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ocirun.errors import Problem, SpecError, doing
+from ocirun.errors import Problem, SetupError, SpecError, doing, kernel_words
 from ocirun.kernel.process import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -23,12 +29,11 @@ from ocirun.kernel.process import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Final
 
     from ocirun.spec.shapes import Config
 
-# Spec's name → the kernel's flag. The names of the files in /proc/PID/ns differ for two of them.
+# Spec's name → the kernel's flag.
 FLAGS: Final = {
     "user": CLONE_NEWUSER,
     "mount": CLONE_NEWNS,
@@ -39,7 +44,7 @@ FLAGS: Final = {
     "cgroup": CLONE_NEWCGROUP,
     "time": CLONE_NEWTIME,
 }
-PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
+_NAMES: Final = {flag: f"a {kind} namespace" for kind, flag in FLAGS.items()}
 
 NS_GET_NSTYPE: Final = 0xB703
 
@@ -48,19 +53,51 @@ class Namespaces:
     """What config.json says of namespaces, taken apart.
 
     `new` is the set of spec names to create, `paths` maps the spec names to join to their paths.
+    `fds` holds those once `open` has been called, and until `close`: they are its own.
     """
 
-    __slots__ = ("new", "paths")
+    __slots__ = ("fds", "new", "paths", "pointers")
 
     def __init__(self, config: Config) -> None:
         entries = config.get("linux", {}).get("namespaces") or []
         self.new: set[str] = set()
         self.paths: dict[str, str] = {}
-        for entry in entries:
+        self.pointers: dict[str, str] = {}
+        self.fds: dict[str, int] = {}
+        for index, entry in enumerate(entries):
             if entry.get("path"):
                 self.paths[entry["type"]] = entry["path"]
+                self.pointers[entry["type"]] = f"/linux/namespaces/{index}/path"
             else:
                 self.new.add(entry["type"])
+
+    def open(self) -> None:
+        """Open the namespaces to join, and check that each is what it is said to be.
+
+        Raises:
+            SpecError: a path does not open, or leads to a namespace of another kind or to none,
+                or to our own user namespace, which the kernel lets nobody enter again.
+        """
+        for kind, path in self.paths.items():
+            try:
+                # O_NONBLOCK: a FIFO in its place must not hold us up.
+                self.fds[kind] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                raise self._refusal(kind, f"open {path}: {kernel_words(error)}") from error
+            found = _kind_of(self.fds[kind])
+            if found != FLAGS[kind]:
+                what = _NAMES.get(found, "not a namespace")
+                raise self._refusal(kind, f"{path!r} is {what}, not a {kind} namespace")
+            if kind == "user" and _is_own_user_namespace(self.fds[kind]):
+                raise self._refusal(kind, f"{path!r} is the user namespace we are in already")
+
+    def close(self) -> None:
+        """Close what `open` has opened."""
+        while self.fds:
+            os.close(self.fds.popitem()[1])
+
+    def _refusal(self, kind: str, message: str) -> SpecError:
+        return SpecError([Problem(self.pointers[kind], message)])
 
     def has(self, kind: str) -> bool:
         """Tell whether the container has a `kind` namespace that is not simply the caller's."""
@@ -95,59 +132,51 @@ class Namespaces:
         )
 
 
-def open_namespaces(paths: Mapping[str, str]) -> dict[str, int]:
-    """Open the namespaces to join, and check that each is of its kind.
-
-    Returns:
-        Spec name → descriptor, which the caller closes.
-
-    Raises:
-        SetupError: the path does not open. SpecError: it is a namespace of another kind, or none.
-    """
-    fds: dict[str, int] = {}
-    for kind, path in paths.items():
-        with doing(f"opening the {kind} namespace {path}"):
-            fds[kind] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if _kind_of(fds[kind]) != FLAGS[kind]:
-            raise SpecError([Problem("/linux/namespaces", f"{path!r} is not a {kind} namespace")])
-    return fds
-
-
 def _kind_of(fd: int) -> int:
+    """Give the CLONE_NEW* flag of the namespace `fd` is open on, 0 for any other file."""
     from fcntl import ioctl  # cold: only when namespaces are joined
 
     try:
         return ioctl(fd, NS_GET_NSTYPE) & 0xFFFFFFFF
-    except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EINVAL):
-            return 0
-        raise
+    except OSError:  # ENOTTY, EINVAL or what else a driver says to a number it does not know
+        return 0
+
+
+def _is_own_user_namespace(fd: int) -> bool:
+    found, own = os.fstat(fd), os.stat("/proc/self/ns/user")
+    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
 
 def join_namespaces(fds: dict[str, int]) -> None:
     """Enter the namespaces; closes each descriptor as it is done with.
 
-    Order: what can be joined with the rights we have, then the user namespace, then what it
-    owns, the mount namespace last: after it every path is the container's.
+    Order: what can be joined with the rights we have, then the user namespace, then what only its
+    root may enter; so the others may belong to it, to our own or to a third one. The mount
+    namespace last: after it every path is the container's.
+
+    Raises:
+        SetupError: the kernel refused.
     """
     left = sorted(fds, key=lambda kind: (kind == "mount", kind))
-    user_fd = fds.get("user")
-    if user_fd is not None:
+    if "user" in fds:
         left.remove("user")
         left = [kind for kind in left if not _try_join(kind, fds[kind])]
-        with doing("joining the user namespace"):
-            setns(user_fd, CLONE_NEWUSER)
-        os.close(user_fd)
+        left.insert(0, "user")
     for kind in left:
-        with doing(f"joining the {kind} namespace"):
-            setns(fds[kind], FLAGS[kind])
-        os.close(fds[kind])
+        _join(kind, fds[kind])
 
 
 def _try_join(kind: str, fd: int) -> bool:
     try:
-        setns(fd, FLAGS[kind])
-    except PermissionError:  # owned by the user namespace that we join next
-        return False
-    os.close(fd)
+        _join(kind, fd)
+    except SetupError as error:
+        if error.errno == errno.EPERM:  # owned by the user namespace that we join next
+            return False
+        raise
     return True
+
+
+def _join(kind: str, fd: int) -> None:
+    with doing(f"joining the {kind} namespace"):
+        setns(fd, FLAGS[kind])
+    os.close(fd)

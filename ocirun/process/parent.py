@@ -5,8 +5,6 @@ Source: architecture of this project; messages.py draws the conversation.
 
 from __future__ import annotations
 
-import os
-
 from ocirun.process.conversation import Conversation
 from ocirun.process.idmap import write_id_maps
 from ocirun.process.messages import (
@@ -17,14 +15,16 @@ from ocirun.process.messages import (
     PROC_RUN,
     SEND_CONFIG,
 )
-from ocirun.process.namespaces import open_namespaces
-from ocirun.process.spawn import execute_stage, fork_init, fork_stage, receive_cloned
+from ocirun.process.spawn import fork_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
+    from typing import Final
 
+    from ocirun.process.channel import Tell
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
 
 SIGKILL: Final = 9
 
@@ -32,7 +32,11 @@ SIGKILL: Final = 9
 class Parent(Conversation):
     """The conversation with one init."""
 
-    __slots__ = ()
+    __slots__ = ("_staged",)
+
+    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
+        super().__init__(config, request, tell)
+        self._staged = False
 
     def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
         """Bring init into being, up to its waiting for sendConfig.
@@ -41,60 +45,36 @@ class Parent(Conversation):
         `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
         whether the kernel did that.
         """
-        namespaces = self._request.namespaces
-        joined = open_namespaces(namespaces.paths)
-        bootstrap = {
-            "flags": namespaces.clone_flags,
-            "join": list(joined),
-            "rootfs": self._request.rootfs,
-            "into_cgroup": cgroup_fd is not None,
-            "kept_fds": self._request.kept_fds,
-            "time_offsets": self._time_offsets(),
-        }
+        self._staged = command is not None or self._request.namespaces.need_stage
         try:
-            if command is None and not namespaces.need_stage:
-                self.pid, self.pidfd, self.born_in_cgroup = fork_init(
-                    self._channel,
-                    self._their_channel,
-                    (namespaces.clone_flags, cgroup_fd),
-                    self._request.rootfs,
-                )
-                self._say(BOOTSTRAP_DATA, bootstrap, list(joined.values()))
-            else:
-                fds = list(joined.values())
-                if cgroup_fd is not None:
-                    fds.append(cgroup_fd)
+            if self._staged:
+                joined = self._request.namespaces.fds
+                bootstrap = {"join": list(joined), "into_cgroup": cgroup_fd is not None}
+                fds = [*joined.values(), *([] if cgroup_fd is None else [cgroup_fd])]
                 self._spawn_by_stage(command, bootstrap, fds)
+            else:
+                self._fork(cgroup_fd)
         finally:
             self._their_channel.close()
-            for fd in joined.values():
-                os.close(fd)
-        if "user" in namespaces.new:
+            self._request.namespaces.close()
+        if "user" in self._request.namespaces.new:
             linux = self.config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
-    def _spawn_by_stage(
-        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
-    ) -> None:
-        if command is None:
-            stage_pid = fork_stage(self._channel, self._their_channel)
-        else:
-            stage_pid = execute_stage(self._their_channel, command)
-        self._their_channel.close()
-        self._say(BOOTSTRAP_DATA, bootstrap, fds)
-        cloned = receive_cloned(self._channel, stage_pid)
-        self.pid, self.pidfd, self.born_in_cgroup = cloned
-
-    def _time_offsets(self) -> dict[str, Any] | None:
-        if "time" not in self._request.namespaces.new:
-            return None
-        offsets: dict[str, Any] = self.config["linux"].get("timeOffsets") or {}
-        return offsets
+    def _fork(self, cgroup_fd: int | None) -> None:
+        namespaces = self._request.namespaces
+        clone = (namespaces.clone_flags, cgroup_fd)
+        self.pid, self.pidfd, self.born_in_cgroup = fork_init(
+            self._channel, self._their_channel, clone, self._request.rootfs
+        )
+        self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
 
     def send_config(self, fds: list[int]) -> None:
-        """Send config.json and the request; `fds` in init's order, borrowed."""
-        body = {"config": self.config, "request": self._request.body()}
-        self._say(SEND_CONFIG, body, fds)
+        """Send config.json and the request, unless the stage has had them, and the descriptors.
+
+        `fds` in init's order, borrowed.
+        """
+        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
 
     def assemble(self) -> None:
         """Wait until init has understood, then have it assemble the root and wait for that."""

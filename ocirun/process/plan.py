@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside, starting
+from ocirun.process import inside, outside, starting
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ def plan_join(config: Config, request: Request) -> Plan:
         (
             not request.no_new_keyring,
             "join the session keyring",
-            inside.join_keyring,
+            outside.join_keyring,
             "ocirun.security.keyring",
         ),
         (
@@ -111,40 +111,33 @@ def _present(rows: Rows) -> list[Step]:
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    linux = config.get("linux", {})
     new = request.namespaces.new
     rows: Rows = [
-        (
-            not request.no_new_keyring,
-            "join a new session keyring",
-            inside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
-        ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
-        (linux.get("sysctl"), "open a private procfs", inside.open_procfs, "ocirun.kernel.procfs"),
+        ("cgroup" in new, "unshare the cgroup namespace", outside.unshare_cgroup),
+        ("network" in new, "bring up lo", outside.bring_up_loopback, "ocirun.network.loopback"),
     ]
     if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", inside.open_root)]
+        return [*rows, (True, "open the root", outside.open_root)]
     rows += [
-        (True, "set the propagation of /", inside.set_propagation),
-        (True, f"bind the root {request.rootfs}", inside.attach_root),
+        (True, "set the propagation of /", outside.set_propagation),
+        (True, f"bind the root {request.rootfs}", outside.attach_root),
     ]
     mounts = config.get("mounts") or []
     load_for(mounts)
     for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, inside.mounting(index)))
+        rows.append((True, name, outside.mounting(index)))
     rows += [
         (
             request.make_devices,
             "make devices",
-            inside.make_devices,
+            outside.make_devices,
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", inside.link_devices, "ocirun.rootfs.devices"),
+        (request.make_devices, "link devices", outside.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
 
@@ -182,7 +175,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
+        *_profile_and_sysctls(config),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         *_rights(config, request),
@@ -202,6 +195,7 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
+        *_selinux_label(config),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         (True, "settle the environment", inside.settle_environment),
@@ -223,6 +217,78 @@ def _seccomp(request: Request, *, wanted: bool) -> Rows:
     from ocirun.process import filtering
 
     return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
+
+
+def _writes_through_procfs(config: Config) -> bool:
+    """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
+    process = config["process"]
+    return bool(
+        config.get("linux", {}).get("sysctl")
+        or process.get("apparmorProfile")
+        or process.get("selinuxLabel")
+    )
+
+
+def _keyring(config: Config, request: Request) -> Rows:
+    join: Rows = [
+        (
+            not request.no_new_keyring,
+            "join a new session keyring",
+            outside.join_keyring,
+            "ocirun.security.keyring",
+        )
+    ]
+    if not _writes_through_procfs(config):
+        return join
+    from ocirun.process import procwrites
+
+    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
+    return [
+        (True, "open a private procfs", procwrites.open_procfs),
+        (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
+        *join,
+        (label, "label no more keys", procwrites.label_no_keys),
+    ]
+
+
+def _profile_and_sysctls(config: Config) -> Rows:
+    if not _writes_through_procfs(config):
+        return []
+    from ocirun.process import procwrites
+
+    profile = config["process"].get("apparmorProfile")
+    return [
+        (
+            profile,
+            f"set the AppArmor profile {profile}",
+            procwrites.set_apparmor_profile,
+            "ocirun.security.apparmor",
+        ),
+        # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
+        (
+            config.get("linux", {}).get("sysctl"),
+            "write sysctls",
+            procwrites.write_sysctls,
+            "ocirun.security.sysctl",
+        ),
+    ]
+
+
+def _selinux_label(config: Config) -> Rows:
+    if not _writes_through_procfs(config):
+        return []
+    from ocirun.process import procwrites
+
+    label = config["process"].get("selinuxLabel")
+    return [
+        (
+            label,
+            f"set the SELinux label {label}",
+            procwrites.set_selinux_label,
+            "ocirun.security.selinux",
+        ),
+        (True, "close the private procfs", procwrites.close_procfs),
+    ]
 
 
 def _settings(config: Config) -> Rows:

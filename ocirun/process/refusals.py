@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from ocirun.spec.shapes import Config
 
 NOT_YET: Final = (
-    ("process", "apparmorProfile"),
-    ("process", "selinuxLabel"),
     ("linux", "intelRdt"),
-    ("linux", "mountLabel"),
     ("linux", "netDevices"),
 )
 

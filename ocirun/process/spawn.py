@@ -5,10 +5,10 @@
     executed   the same, where the parent has threads and may not fork: the stage is a fresh,
                sealed interpreter (`ocirun init`)
 
-In the last two the stage reads bootstrapData, enters what must be entered before the clone, and
-answers procCloned with init's pidfd. CLONE_PARENT makes init our child in every case.
+In the last two the stage (stage.py) reads bootstrapData and answers procCloned with init's pidfd.
+CLONE_PARENT makes init our child in every case.
 
-Source: clone3(2), pid_namespaces(7), time_namespaces(7).
+Source: clone3(2).
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import os
 from errno import E2BIG, EACCES, EBUSY, EINVAL, EOPNOTSUPP
 
 from ocirun.errors import ProtocolError, SetupError, doing
-from ocirun.kernel.process import CLONE_NEWTIME, CLONE_PARENT, clone3, unshare
-from ocirun.process.channel import Channel, PeerGone
-from ocirun.process.init import run_init, tell_error
-from ocirun.process.messages import BOOTSTRAP_DATA, PROC_CLONED
-from ocirun.process.namespaces import join_namespaces
-from ocirun.process.seal import keep_only
+from ocirun.kernel.process import clone3
+from ocirun.process.channel import PeerGone
+from ocirun.process.init import run_init
+from ocirun.process.messages import PROC_CLONED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final, NoReturn
+    from typing import Final
+
+    from ocirun.process.channel import Channel
 
     Cloned = tuple[int, int, bool]  # host pid, pidfd, born in its cgroup
 
 INIT_CHANNEL_FD: Final = 3  # where the executed stage finds its end of the channel
-TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 
 def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str) -> Cloned:
@@ -74,6 +73,8 @@ def clone_init(flags: int, cgroup_fd: int | None) -> Cloned:
 
 def fork_stage(ours: Channel, theirs: Channel) -> int:
     """Fork the stage out of ourselves; give its pid. Never returns in the stage."""
+    from ocirun.process.stage import run_stage  # cold, and loaded before the clone
+
     with doing("cloning the stage of init"):
         pid, pidfd = clone3(0)
     if pid == 0:
@@ -85,6 +86,8 @@ def fork_stage(ours: Channel, theirs: Channel) -> int:
 
 def execute_stage(theirs: Channel, command: str) -> int:
     """Start the stage as a fresh `ocirun init`; `command` is the launcher's path. Give its pid."""
+    from ocirun.process.hooks import ALL_SIGNALS  # cold: the library's way
+
     with doing(f"starting {command} init"):
         return os.posix_spawn(
             command,
@@ -92,56 +95,10 @@ def execute_stage(theirs: Channel, command: str) -> int:
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), INIT_CHANNEL_FD)],
             setsigmask=(),
+            # Nothing of what the program ignores: above all not SIGCHLD, or no hook could be
+            # waited for.
+            setsigdef=ALL_SIGNALS,
         )
-
-
-def run_stage(channel: Channel) -> NoReturn:
-    """Be the stage: enter namespaces, clone init beside us, say which one it is, and go."""
-    try:
-        _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
-        if bootstrap.get("joins"):
-            from ocirun.process.joiner import join_and_clone  # exec, not create
-
-            join_and_clone(channel, bootstrap, fds)
-        else:
-            _enter_and_clone(channel, bootstrap, fds)
-    except PeerGone:
-        os._exit(1)
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
-        tell_error(channel, error)
-        os._exit(1)
-    os._exit(0)
-
-
-def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
-    keep_only([*range(3, 3 + bootstrap["kept_fds"]), channel.fileno(), *fds])
-    with doing(f"changing to the root {bootstrap['rootfs']}"):
-        os.chdir(bootstrap["rootfs"])
-    cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
-    join_namespaces(dict(zip(bootstrap["join"], fds, strict=True)))
-    if bootstrap["time_offsets"] is not None:
-        _new_time_namespace(bootstrap["time_offsets"])
-    pid, pidfd, born_in_cgroup = clone_init(bootstrap["flags"] | CLONE_PARENT, cgroup_fd)
-    if pid == 0:
-        run_init(channel, staged=True)
-    channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
-
-
-def _new_time_namespace(offsets: dict[str, dict[str, int]]) -> None:
-    """Make a time namespace for our children, and set its clocks before the first one enters."""
-    with doing("creating the time namespace"):
-        unshare(CLONE_NEWTIME)
-    lines = "".join(
-        f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
-        for clock, offset in offsets.items()
-    )
-    if lines:
-        with doing("setting the offsets of the time namespace"):
-            fd = os.open(TIMENS_OFFSETS, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, lines.encode())
-            finally:
-                os.close(fd)
 
 
 def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
@@ -155,10 +112,18 @@ def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
     except PeerGone as error:
         raise SetupError("the stage of init died before it could say why") from error
     finally:
-        os.waitpid(stage_pid, 0)
+        reap(stage_pid)
     if len(fds) != 1:
         raise ProtocolError(f"{PROC_CLONED} came with {len(fds)} descriptors instead of a pidfd")
     return _pid_of(fds[0]), fds[0], bool(born_in_cgroup)
+
+
+def reap(pid: int) -> None:
+    """Reap a child of ours, unless the program that we are a library of was faster."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
 
 
 def _pid_of(pidfd: int) -> int:

@@ -70,13 +70,25 @@ def make_filesystem(
         for option in data:
             key, equals, value = option.partition("=")
             if equals:
-                fsconfig_string(fs_fd, key, value)
+                fsconfig_string(fs_fd, key, _unquoted(key, value))
             else:
                 fsconfig_flag(fs_fd, key)
         fsconfig_create(fs_fd)
         return fsmount(fs_fd, attributes)
     finally:
         os.close(fs_fd)
+
+
+def label_option(label: str) -> str:
+    """Give the option that labels a file system for SELinux, quoted: a label may have commas."""
+    return f'context="{label}"'
+
+
+def _unquoted(key: str, value: str) -> str:
+    """Take off the quotes of a label, which only mount(2) and its joined options need."""
+    if key.endswith("context") and len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    return value
 
 
 def fits_fsconfig(data: list[str]) -> bool:

@@ -27,6 +27,7 @@ from ocirun.rootfs.filesystems import (
     attach,
     finish,
     fits_fsconfig,
+    label_option,
     make_filesystem,
     set_attributes,
 )
@@ -177,7 +178,7 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
     refuse_proc(entry.destination, entry.fs_name == "proc")
     data = entry.words.data
     if context.mount_label and entry.fs_name not in UNLABELLED:
-        data = [*data, f"context={context.mount_label}"]
+        data = [*data, label_option(context.mount_label)]
     if entry.fs_name in ORDINARY:
         target_fd = open_ordinary_directory(root_fd, entry.destination, entry.fs_name)
     else:

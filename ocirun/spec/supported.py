@@ -59,8 +59,8 @@ def _linux() -> LinuxFeatures:
         "capabilities": list(CAPABILITIES),
         "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
         "seccomp": _seccomp(),
-        "apparmor": {"enabled": False},
-        "selinux": {"enabled": False},
+        "apparmor": {"enabled": True},
+        "selinux": {"enabled": True},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
         "memoryPolicy": {
             "modes": list(memory_policy.MODES),

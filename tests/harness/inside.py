@@ -121,7 +121,11 @@ def mounts(prefix: str = "") -> dict[str, Mounted]:
     }
 
 
-def do(root: Path, *entries: dict[str, Any], **circumstances: object) -> tuple[int, MountContext]:
+def do(
+    root: Path,
+    *entries: Any,  # noqa: ANN401  # mounts as JSON
+    **circumstances: object,
+) -> tuple[int, MountContext]:
     """Attach the root and do the mount entries; in a child only.
 
     Returns the root's descriptor and the context they were done in.

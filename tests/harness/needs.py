@@ -66,7 +66,7 @@ def _missing_cgroup(name: str) -> str | None:
     has_v2 = unified is not None and "memory" in (unified / "cgroup.controllers").read_text()
     if name == "v2":
         return None if has_v2 else "no cgroup v2 controllers"
-    if name in trees or (has_v2 and name in ("memory", "cpu", "cpuset", "pids", "io")):
+    if name in trees or (has_v2 and name in ("memory", "cpu", "cpuset", "pids", "io", "devices")):
         return None
     return f"no cgroup controller {name}"
 

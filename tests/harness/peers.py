@@ -11,17 +11,21 @@ import pytest
 from harness.machine import REPO
 
 PEERS = ("runc", "crun")
+LIBRARY = "library"
 
 
 def find_runtime(word: str) -> tuple[str, str]:
     """Turn the value of --runtime into (name, path).
 
     The name is "runc" or "crun" for those programs and "ours" for everything else. `ours` is
-    $OCIRUN, else the repository's .venv, else PATH.
+    $OCIRUN, else the repository's .venv, else PATH. `library` is ours as well, called from a
+    Python program (library.py); its path is that word.
 
     Raises:
         FileNotFoundError: there is none; the text says what to do.
     """
+    if word == LIBRARY:
+        return "ours", LIBRARY
     if word == "ours":
         for candidate in (os.environ.get("OCIRUN"), REPO / ".venv" / "bin" / "ocirun"):
             if candidate and Path(candidate).is_file():

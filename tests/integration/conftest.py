@@ -8,14 +8,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from harness import machine, peers
+from harness import library, machine, peers
 from harness.box import Box
 from harness.leaks import Leaks
 from harness.runtime import Runtime
 
 
 @pytest.fixture(scope="session")
-def runtime_under_test(pytestconfig: pytest.Config) -> tuple[str, str]:
+def runtime_under_test(pytestconfig: pytest.Config, session_folder: Path) -> tuple[str, str]:
     """Name and path of the runtime; the session becomes the reaper of its orphans."""
     if os.geteuid() != 0:
         pytest.skip("not root")
@@ -26,6 +26,8 @@ def runtime_under_test(pytestconfig: pytest.Config) -> tuple[str, str]:
     machine.become_subreaper()
     if name == "crun":
         machine.leave_unified_tree()
+    if path == peers.LIBRARY:
+        path = str(library.write_library_command(session_folder))
     return name, path
 
 

@@ -255,7 +255,7 @@ def test_each_architecture_has_its_own_numbers() -> None:
 
 def test_an_architecture_the_library_does_not_know_is_refused() -> None:
     class Old:
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
             return getattr(LIBRARY, name)
 
         def architecture(self, name: str) -> int:
@@ -272,7 +272,7 @@ def test_a_program_longer_than_the_kernel_takes_is_refused() -> None:
         allow("read", args=[{"index": 0, "value": v << 32 | v, "op": "SCMP_CMP_EQ"}])
         for v in range(1, 2500)
     ]
-    with pytest.raises(SetupError, match="the kernel takes 4096|compiling the seccomp filter"):
+    with pytest.raises(SetupError, match="compiling the seccomp filter"):
         compiled(*rules)
 
 

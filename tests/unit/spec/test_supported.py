@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocirun.spec.capabilities import CAPABILITIES
-from ocirun.spec.devices import DEFAULT_DEVICES, DEFAULT_RULES, devices_of
+from ocirun.spec.devices import DEFAULT_DEVICES, DEFAULT_RULES, devices_of, implied_rules
 from ocirun.spec.schema import report
 from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from ocirun.spec.supported import features
@@ -110,3 +110,12 @@ def test_sysctl_names_have_two_spellings_and_one_path() -> None:
     for name in ("", ".", "/", "net./../x", "net/../x", "a..b", "/net/x", "net."):
         assert path_of(name) == ""
         assert namespace_of(dotted(name)) == ""
+
+
+def test_a_node_of_the_config_takes_the_implied_rule_of_the_usual_one_away() -> None:
+    own = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
+    more = {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}
+    assert implied_rules({}) == DEFAULT_RULES
+    left = implied_rules({"linux": {"devices": [own, more]}})
+    gone = [rule for rule in DEFAULT_RULES if rule not in left]
+    assert gone == [{"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}]
