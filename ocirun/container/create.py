@@ -119,8 +119,8 @@ class _Making:
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
         self.request.hierarchies = self.cgroup.hierarchies()
-        self.gate_fd = make_gate(self.directory)
-        self.fds.append(self.gate_fd)
+        self.gate_fds = make_gate(self.directory)
+        self.fds += self.gate_fds
 
     def _remember(self) -> None:
         record, config = self.record, self.config
@@ -183,7 +183,7 @@ class _Making:
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
-            fds = [self.gate_fd, *self.stdio_fds]
+            fds = [*self.gate_fds, *self.stdio_fds]
             self.parent.send_config([*fds, *doors, *sources.values()])
         finally:
             for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):

@@ -81,7 +81,6 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         inside.close()
         channel.send(PROC_GATE)
         channel.receive(PROC_RESUME)
-        set_pdeathsig(0)
         for step in plan.start:
             step.act(inside)
     except PeerGone:  # the parent died: nobody waits for us

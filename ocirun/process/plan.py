@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside, outside
+from ocirun.process import inside, outside, starting
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -198,24 +198,25 @@ def _rights(config: Config, request: Request) -> Rows:
         *_selinux_label(config),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
-        # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
-        (
-            request.seccomp and not process.get("noNewPrivileges"),
-            "load the seccomp filter, with privilege",
-            inside.load_seccomp,
-            "ocirun.security.seccomp.load",
-        ),
+        (True, "settle the environment", inside.settle_environment),
+        (True, "mark the descriptors to be closed", starting.leave_descriptors),
+        # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
+        # ours is one that the profile has to allow: what can be done before, is.
+        *_seccomp(request, wanted=not process.get("noNewPrivileges")),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
         (True, f"find the program {process['args'][0]}", inside.find_program),
         (True, "outlive the parent", inside.outlive_parent),
         # Order: last, so that the profile has to allow as little as possible of our own calls.
-        (
-            request.seccomp and process.get("noNewPrivileges"),
-            "load the seccomp filter",
-            inside.load_seccomp,
-            "ocirun.security.seccomp.load",
-        ),
+        *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
     ]
+
+
+def _seccomp(request: Request, *, wanted: bool) -> Rows:
+    if not request.seccomp:
+        return []
+    from ocirun.process import filtering
+
+    return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
 
 
 def _writes_through_procfs(config: Config) -> bool:
@@ -311,7 +312,7 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            inside.start_container_hooks,
+            starting.start_container_hooks,
             "ocirun.process.hooks",
         ),
         *_become(config),
@@ -324,8 +325,8 @@ def _become(config: Config) -> Rows:
         (
             config["process"].get("rlimits"),
             "set resource limits",
-            inside.set_limits,
+            starting.set_limits,
             "ocirun.process.limits",
         ),
-        (True, "exec the program", inside.exec_program),
+        (True, "exec the program", starting.exec_program),
     ]
