@@ -125,8 +125,9 @@ class Channel:
         self._socket.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
 
     def _receive_frame(self) -> tuple[bytes, list[int]]:
+        fds: list[int] = []
         if self._plain:
-            header, fds = self._receive_exactly(HEADER_BYTES), []
+            header = self._receive_exactly(HEADER_BYTES)
         else:
             header, fds = self._receive_with(HEADER_BYTES)
         length = int.from_bytes(header[:LENGTH_BYTES], "little")
