@@ -122,6 +122,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         _publish(joining, options)
         undo.forget()
     if not foreground:
+        joining.close()
         return 0
     from ocirun.process.wait import wait_for
 
@@ -130,6 +131,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         status = wait_for(joining.pid, joining.pidfd, foreground)
         foreground.finish()
     finally:
+        joining.close()
         foreground.restore()
     return status
 
@@ -170,7 +172,7 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.no_new_keyring = record.no_new_keyring
     request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-    check_kept_fds(request.listen_fds, request.kept_fds)
+    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     if request.terminal and options.detach and not options.console_socket:
         raise ContainerError(
             record.id, "cannot allocate tty if ocirun will detach without setting console socket"
@@ -199,6 +201,10 @@ def _join(
     config = joining.config
     plan = plan_join(config, request)  # loads what a forked joiner will need
     if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
         for line in plan.describe():
             options.tell(f"plan: {line}")
     fds = _stdio(config, request, options, foreground)
@@ -221,6 +227,10 @@ def _join(
         joining.spawn(options.command, target, cgroup_fd, [*fds, *doors])
         if cgroup_fd is not None and not joining.born_in_cgroup:
             cgroup.join(joining.pid)
+        if record.intel_rdt_path:
+            from ocirun.cgroups.resctrl import join_groups
+
+            join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
         state = record.state(RUNNING)
         joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:

@@ -54,7 +54,7 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     """
     try:
         set_pdeathsig(SIGKILL)
-        inside, plan, gate_fd = _prepare(channel, understood)
+        inside, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(inside)
@@ -70,7 +70,7 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
         os._exit(1)
-    _start(inside, plan, gate_fd)
+    _start(inside, plan, *gate_fds)
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
@@ -90,7 +90,9 @@ def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
     return inside, plan
 
 
-def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[Inside, Plan, int]:
+def _prepare(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
     """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
     join: dict[str, int] = {}
     if understood is None:
@@ -103,7 +105,7 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
     os.umask(identity.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
-    gate_fd = fds.pop(0)
+    gate_fds = fds.pop(0), fds.pop(0)
     take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
@@ -115,7 +117,7 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
         reset_affinity()
     _enter_namespaces(join, request)
     channel.send(PROC_READY)
-    return inside, plan, gate_fd
+    return inside, plan, gate_fds
 
 
 def take_stdio(inside: Inside, fds: list[int]) -> None:
@@ -142,10 +144,10 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 
-def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
+def _start(inside: Inside, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
     """Wait for `start`, then act out the rest and exec."""
     try:
-        connection = wait_at_gate(gate_fd)
+        wait_at_gate(gate_fd, answer_fd)
     except BaseException:  # noqa: BLE001  # there is nobody to tell
         os._exit(CANNOT_START)
     try:
@@ -153,7 +155,7 @@ def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
             step.act(inside)
     except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
         message = os.fsencode(_sentence(error))
-        os.write(connection, message)
+        os.write(answer_fd, message)
     os._exit(CANNOT_START)
 
 
