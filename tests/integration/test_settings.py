@@ -297,3 +297,12 @@ class TestExecCpuAffinity:
     def test_it_does_not_touch_the_container(self, box: Box) -> None:
         report = box.report(box.bundle(execCPUAffinity={"initial": "0", "final": "0"}))
         assert report["cpus"] == box.report(box.bundle())["cpus"]
+
+    @old_peers
+    def test_an_exec_ends_with_the_final_one(self, box: Box) -> None:
+        cpus = sorted(os.sched_getaffinity(0))
+        affinity = {"initial": str(cpus[0]), "final": str(cpus[-1])}
+        container = box.running(None, execCPUAffinity=affinity)
+        words = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+        found = box.runtime.call("exec", container.id, *words).ok().stdout
+        assert found.split()[1] == str(cpus[-1])
