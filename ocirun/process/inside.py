@@ -251,12 +251,11 @@ def become_user(inside: Inside) -> None:
     """Give up what the program shall not have: capabilities, groups, uid."""
     from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set
 
-    capabilities = inside.config["process"].get("capabilities")
-    sets = None if capabilities is None else CapabilitySets(capabilities)
-    if sets:
-        # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
-        drop_bounding_set(sets)
-        set_keepcaps(True)
+    # Security: a configuration that names no capabilities gives none.
+    sets = CapabilitySets(inside.config["process"].get("capabilities") or {})
+    # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
+    drop_bounding_set(sets)
+    set_keepcaps(True)
     identity.own_stdio(inside.user["uid"])
     identity.become_user(inside.user)
     if not inside.cwd_entered:
@@ -264,9 +263,8 @@ def become_user(inside: Inside) -> None:
             identity.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
         except OSError as error:
             raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
-    if sets:
-        set_keepcaps(False)
-        apply_sets(sets)
+    set_keepcaps(False)
+    apply_sets(sets)
 
 
 def settle_environment(inside: Inside) -> None:
