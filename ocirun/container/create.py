@@ -31,6 +31,7 @@ from ocirun.spec.load import load_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.cgroups.resctrl import ResctrlGroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
@@ -84,6 +85,7 @@ class _Making:
         self.config: Config
         self.request: Request
         self.cgroup: Cgroup
+        self.resctrl: ResctrlGroup | None = None
         self.parent: Parent
 
     def check(self, foreground: Foreground | None) -> None:
@@ -97,6 +99,10 @@ class _Making:
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
+        if "intelRdt" in self.config.get("linux", {}):
+            from ocirun.cgroups.resctrl import ResctrlGroup
+
+            self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -118,9 +124,22 @@ class _Making:
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
+        if self.resctrl:
+            self._make_resctrl(self.resctrl)
         self.request.hierarchies = self.cgroup.hierarchies()
         self.gate_fd = make_gate(self.directory)
         self.fds.append(self.gate_fd)
+
+    def _make_resctrl(self, group: ResctrlGroup) -> None:
+        """Make the class of service, and remember what of it goes with the container."""
+        self.record.intel_rdt_path = group.path
+        self.record.intel_rdt_monitoring = group.monitoring
+        # Order: remembered before it is made, in case we die; corrected when init is remembered.
+        self.record.intel_rdt_made = group.missing()
+        self.record.write(self.directory)
+        self.undo.add("removing the resctrl group", group.undo)
+        group.prepare()
+        self.record.intel_rdt_made = group.made
 
     def _remember(self) -> None:
         record, config = self.record, self.config
@@ -164,6 +183,8 @@ class _Making:
             userns=self.request.namespaces.has("user"),
             implied=implied_rules(self.config),
         )
+        if self.resctrl:
+            self.resctrl.apply()
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
         self.parent.enter(self._take_listener)
@@ -183,6 +204,9 @@ class _Making:
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
+            if self.resctrl:
+                # Order: before init has children, which would stay where they were born.
+                self.resctrl.join(self.parent.pid)
             fds = [self.gate_fd, *self.stdio_fds]
             self.parent.send_config([*fds, *doors, *sources.values()])
         finally:

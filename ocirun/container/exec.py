@@ -221,6 +221,10 @@ def _join(
         joining.spawn(options.command, target, cgroup_fd, [*fds, *doors])
         if cgroup_fd is not None and not joining.born_in_cgroup:
             cgroup.join(joining.pid)
+        if record.intel_rdt_path:
+            from ocirun.cgroups.resctrl import join_groups
+
+            join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
         state = record.state(RUNNING)
         joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:

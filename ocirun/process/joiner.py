@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
     """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
     inside, plan = understand(channel, bootstrap)
+    final = (inside.config["process"].get("execCPUAffinity") or {}).get("final")
+    cpus = identity.cpus_of(final) if final else None
     seal_imports()
     kept = range(3, 3 + inside.request.kept_fds)
     keep_only([*kept, channel.fileno(), *fds])
@@ -56,12 +58,15 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     os.close(init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
-        _become(inside, plan)
+        _become(inside, plan, cpus)
     channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
 
 
-def _become(inside: Inside, plan: Plan) -> NoReturn:
-    """Be the process that joined: the last rights given up, execve."""
+def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
+    """Be the process that joined: the last rights given up, execve.
+
+    `cpus` is `execCPUAffinity.final`; None is wherever the cpuset allows.
+    """
     channel = inside.channel
     try:
         set_pdeathsig(SIGKILL)
@@ -69,7 +74,11 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
-        _settle_affinity(inside)
+        with doing("setting the CPU affinity"):
+            if cpus is None:
+                reset_affinity()
+            else:
+                os.sched_setaffinity(0, cpus)
         os.setsid()
         if inside.request.namespaces.has("user"):
             identity.become_root_of_namespace()
@@ -89,13 +98,3 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
     os._exit(CANNOT_START)
-
-
-def _settle_affinity(inside: Inside) -> None:
-    """Run where `execCPUAffinity.final` says; without it wherever the cpuset allows."""
-    final = (inside.config["process"].get("execCPUAffinity") or {}).get("final")
-    with doing("setting the CPU affinity"):
-        if final:
-            os.sched_setaffinity(0, identity.cpus_of(final))
-        else:
-            reset_affinity()

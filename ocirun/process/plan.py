@@ -77,12 +77,7 @@ def plan_join(config: Config, request: Request) -> Plan:
     `config` is the container's, with the joining process in the place of its own.
     """
     joining: Rows = [
-        (
-            not request.no_new_keyring,
-            "join the session keyring",
-            outside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         (
             request.terminal,
             "open the terminal",
@@ -90,6 +85,7 @@ def plan_join(config: Config, request: Request) -> Plan:
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
+        *_profile_and_sysctls(config, request),
         *_rights(config, request),
     ]
     return Plan([], joining, _become(config))
@@ -175,7 +171,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        *_profile_and_sysctls(config),
+        *_profile_and_sysctls(config, request),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         *_rights(config, request),
@@ -195,7 +191,7 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
-        *_selinux_label(config),
+        *_selinux_label(config, request),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
@@ -218,76 +214,48 @@ def _rights(config: Config, request: Request) -> Rows:
     ]
 
 
-def _writes_through_procfs(config: Config) -> bool:
-    """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
+def _sysctls(config: Config, request: Request) -> bool:
+    """Tell whether sysctls are to be written; they are the container's, set once."""
+    return bool(config.get("linux", {}).get("sysctl")) and not request.joins
+
+
+def _writes_through_procfs(config: Config, request: Request) -> bool:
+    """Tell whether process/procwrites.py is needed; it is loaded for those only."""
     process = config["process"]
-    return bool(
-        config.get("linux", {}).get("sysctl")
-        or process.get("apparmorProfile")
-        or process.get("selinuxLabel")
-    )
+    labels = process.get("apparmorProfile") or process.get("selinuxLabel")
+    return bool(labels) or _sysctls(config, request)
 
 
 def _keyring(config: Config, request: Request) -> Rows:
-    join: Rows = [
+    rows: Rows = [
         (
             not request.no_new_keyring,
-            "join a new session keyring",
+            "join the session keyring" if request.joins else "join a new session keyring",
             outside.join_keyring,
             "ocirun.security.keyring",
         )
     ]
-    if not _writes_through_procfs(config):
-        return join
+    if not _writes_through_procfs(config, request):
+        return rows
     from ocirun.process import procwrites
 
-    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
-    return [
-        (True, "open a private procfs", procwrites.open_procfs),
-        (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
-        *join,
-        (label, "label no more keys", procwrites.label_no_keys),
-    ]
+    return procwrites.around_keyring(rows, config, request)
 
 
-def _profile_and_sysctls(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _profile_and_sysctls(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
-    profile = config["process"].get("apparmorProfile")
-    return [
-        (
-            profile,
-            f"set the AppArmor profile {profile}",
-            procwrites.set_apparmor_profile,
-            "ocirun.security.apparmor",
-        ),
-        # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
-        (
-            config.get("linux", {}).get("sysctl"),
-            "write sysctls",
-            procwrites.write_sysctls,
-            "ocirun.security.sysctl",
-        ),
-    ]
+    return procwrites.profile_and_sysctls(config, _sysctls(config, request))
 
 
-def _selinux_label(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _selinux_label(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
-    label = config["process"].get("selinuxLabel")
-    return [
-        (
-            label,
-            f"set the SELinux label {label}",
-            procwrites.set_selinux_label,
-            "ocirun.security.selinux",
-        ),
-        (True, "close the private procfs", procwrites.close_procfs),
-    ]
+    return procwrites.selinux_label(config)
 
 
 def _settings(config: Config) -> Rows:
@@ -297,12 +265,7 @@ def _settings(config: Config) -> Rows:
         return []
     from ocirun.process import settings
 
-    return [
-        ("scheduler" in process, "set the scheduling policy", settings.set_scheduler),
-        ("ioPriority" in process, "set the I/O priority", settings.set_io_priority),
-        ("personality" in linux, "set the personality", settings.set_personality),
-        ("memoryPolicy" in linux, "set the memory policy", settings.set_memory_policy),
-    ]
+    return settings.rows(config)
 
 
 def _start(config: Config) -> Rows:

@@ -61,7 +61,7 @@ def _linux() -> LinuxFeatures:
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
-        "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "memoryPolicy": {
             "modes": list(memory_policy.MODES),
             "flags": list(memory_policy.FLAGS),
