@@ -66,6 +66,7 @@ def create(
         making.publish()
         undo.forget()
     making.close()
+    making.parent.close()
     return making.record
 
 

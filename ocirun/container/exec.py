@@ -122,6 +122,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         _publish(joining, options)
         undo.forget()
     if not foreground:
+        joining.close()
         return 0
     from ocirun.process.wait import wait_for
 
@@ -130,6 +131,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         status = wait_for(joining.pid, joining.pidfd, foreground)
         foreground.finish()
     finally:
+        joining.close()
         foreground.restore()
     return status
 

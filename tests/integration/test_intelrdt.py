@@ -94,10 +94,12 @@ def test_recorded_tree_through_create_exec_and_delete(box: Box, recorded: Record
     ]
     start(store, name)
     recorded.writes.clear()
-    process = {**container_process(store, name), "args": ["/probe", "wait"]}
+    process = {**container_process(store, name), "args": ["/probe", "exit", "0"]}
     execute(store, name, process, ExecOptions(detach=True, command=box.runtime.path))  # type: ignore[arg-type]
     assert [path for path, _ in recorded.writes] == tasks
-    assert {text for _, text in recorded.writes} != {pid}
+    (joined,) = {text for _, text in recorded.writes}
+    assert joined != pid
+    os.waitpid(int(joined), 0)  # our child: the container cannot end before it is reaped
     delete(store, name, force=True)
     assert os.listdir(recorded.top) == []
 
