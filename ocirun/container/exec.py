@@ -172,7 +172,7 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.no_new_keyring = record.no_new_keyring
     request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-    check_kept_fds(request.listen_fds, request.kept_fds)
+    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     if request.terminal and options.detach and not options.console_socket:
         raise ContainerError(
             record.id, "cannot allocate tty if ocirun will detach without setting console socket"
@@ -201,6 +201,10 @@ def _join(
     config = joining.config
     plan = plan_join(config, request)  # loads what a forked joiner will need
     if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
         for line in plan.describe():
             options.tell(f"plan: {line}")
     fds = _stdio(config, request, options, foreground)
