@@ -167,7 +167,7 @@ class _Making:
         # Made here as well: that loads what a forked init will need.
         plan = plan_create(self.config, self.request)
         if self.options.tell:
-            _tell_plan(self.options.tell, plan)
+            _tell_plan(self.options.tell, plan, self.config)
         self.parent = Parent(self.config, self.request, self.options.tell)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
@@ -256,6 +256,10 @@ def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foregrou
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
-def _tell_plan(tell: Tell, plan: Plan) -> None:
+def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:
+    from ocirun.process.ignored import ignored_members
+
+    for line in ignored_members(config):
+        tell(f"ignoring {line}")
     for line in plan.describe():
         tell(f"plan: {line}")

@@ -6,10 +6,12 @@ Source: runtime-spec config.md#linux-process; contract 3.7.
 from __future__ import annotations
 
 import errno
+import subprocess
 from typing import Any
 
 import pytest
 from harness.box import Box
+from harness.needs import needs
 from harness.peers import peer_deviates
 
 CAP_CHOWN, CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN = 0, 5, 10, 21
@@ -81,6 +83,19 @@ def test_an_unknown_name_is_skipped(box: Box) -> None:
     capabilities = sets(bounding=["CHOWN", "NO_SUCH"], effective=["CHOWN"], permitted=["CHOWN"])
     found = box.report(box.bundle(capabilities=capabilities))["capabilities"]
     assert found["bounding"] == mask(CAP_CHOWN)
+
+
+@needs("ours")
+def test_an_unknown_name_is_told_with_debug_only(box: Box) -> None:
+    capabilities = sets(bounding=["CHOWN", "NO_SUCH"], effective=["CHOWN"], permitted=["CHOWN"])
+    container = box.container(None, "true", capabilities=capabilities)
+    call = container.run().ok()
+    assert (call.stderr, call.log) == ("", "")
+    call = box.runtime.prepare("run", "-b", container.bundle.path, f"{container.id}-debug")
+    call.argv.insert(1, "--debug")
+    subprocess.run(call.argv, check=True, timeout=20)
+    told = [line["msg"] for line in call.log_lines]
+    assert "ignoring capability CAP_NO_SUCH: this kernel does not know it" in told
 
 
 def test_a_capability_the_host_lacks_is_an_error_or_nothing(box: Box) -> None:
