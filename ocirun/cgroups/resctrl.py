@@ -47,10 +47,11 @@ class ResctrlGroup:
     """The class of service of one container, and its monitoring group.
 
     `path` and `monitoring` are absolute ("" for no monitoring); `made` are the folders that go
-    with the container, parents first.
+    with the container, parents first. A class that has a closID never does: other containers may
+    have come to share it.
     """
 
-    __slots__ = ("_closid", "_rdt", "_top", "made", "monitoring", "path")
+    __slots__ = ("_closid", "_new_class", "_rdt", "_top", "made", "monitoring", "path")
 
     def __init__(self, container_id: str, rdt: IntelRdt) -> None:
         """Settle the names; nothing is made.
@@ -69,12 +70,13 @@ class ResctrlGroup:
         self.path = top if name == ROOT_CLASS else f"{top}/{name}"
         self.monitoring = ""
         self.made: list[str] = []
+        self._new_class = False
         if rdt.get("enableMonitoring"):
             self.monitoring = f"{self.path}/mon_groups/{container_id}"
 
     def missing(self) -> list[str]:
-        """Name the folders that `prepare` is going to make."""
-        own = [] if self._must_exist() else [self.path]
+        """Name the folders that `prepare` is going to make and that go with the container."""
+        own = [] if self._closid else [self.path]
         return [path for path in (*own, self.monitoring) if path and not os.path.isdir(path)]
 
     def _must_exist(self) -> bool:
@@ -96,7 +98,9 @@ class ResctrlGroup:
                     "and no schema says what it should be"
                 )
         elif self._made_folder(self.path):
-            self.made.append(self.path)
+            self._new_class = True
+            if not self._closid:
+                self.made.append(self.path)
         elif self._closid and legacy:
             self._compare(legacy)
         if self.monitoring and self._made_folder(self.monitoring):
@@ -147,8 +151,8 @@ class ResctrlGroup:
                     raise self._failure(what, error) from error
 
     def undo(self) -> None:
-        """Remove what `prepare` made."""
-        remove_groups(self.made)
+        """Remove what `prepare` made, a class with a closID too: nobody can know it yet."""
+        remove_groups([self.path, self.monitoring] if self._new_class else self.made)
 
     def _failure(self, what: str, error: OSError) -> SetupError:
         return _failure(what, error, self._top)
@@ -196,7 +200,7 @@ def remove_groups(made: list[str]) -> None:
     Raises:
         SetupError: the kernel keeps one.
     """
-    for path in reversed(made):
+    for path in filter(None, reversed(made)):
         try:
             remove_group(path)
         except FileNotFoundError:

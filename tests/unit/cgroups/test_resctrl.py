@@ -99,9 +99,17 @@ def test_recorded_class_without_a_schema_must_be_there(recorded: Recorded) -> No
     assert not (recorded.top / "gold").exists()
 
 
-def test_recorded_class_of_a_name_is_made_with_a_schema_and_removed(recorded: Recorded) -> None:
-    group = prepared({"closID": "gold", "l3CacheSchema": "L3:0=f;1=f"})
-    assert group.made == [str(recorded.top / "gold")]
+def test_recorded_class_of_a_name_is_made_with_a_schema_and_stays(recorded: Recorded) -> None:
+    """Others may share it by the time the container is deleted."""
+    group = prepared({"closID": "gold", "l3CacheSchema": "L3:0=f;1=f", "enableMonitoring": True})
+    assert group.made == [str(recorded.top / "gold/mon_groups/box")]
+    remove_groups(group.made)
+    assert (recorded.top / "gold").is_dir()
+    assert not (recorded.top / "gold/mon_groups/box").exists()
+
+
+def test_recorded_class_of_a_name_goes_when_create_fails(recorded: Recorded) -> None:
+    group = prepared({"closID": "gold", "l3CacheSchema": "L3:0=f;1=f", "enableMonitoring": True})
     group.undo()
     assert not (recorded.top / "gold").exists()
 
