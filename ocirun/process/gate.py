@@ -98,9 +98,14 @@ def open_gate(directory: str) -> str | None:
 
 
 def remove_gate(directory: str) -> None:
-    """Take the socket file away: the container counts as started."""
-    if is_closed(directory):
+    """Take the socket file away: the container counts as started.
+
+    Of two starts both may try; only one has passed the gate, and it must not fail for the other.
+    """
+    try:
         os.unlink(f"{directory}/{NAME}")
+    except FileNotFoundError:
+        return
 
 
 class _ShortPath:
