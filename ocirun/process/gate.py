@@ -132,7 +132,10 @@ def _answer(answer_fd: int, directory: str) -> str | None:
 
 
 def remove_gate(directory: str) -> None:
-    """Take the files away: the container counts as started."""
+    """Take the files away: the container counts as started.
+
+    Of two starts both may try; only one has passed the gate, and it must not fail for the other.
+    """
     for name in (NAME, ANSWER_NAME):
         try:
             os.unlink(f"{directory}/{name}")

@@ -53,6 +53,19 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     knows the config.
     """
     try:
+        inside, plan, gate_fds = _set_up(channel, understood)
+        _start(inside, plan, *gate_fds)
+    finally:
+        # Security: a forked init must never return into what its parent was about to do: that
+        # would take back the container's state, from inside the container.
+        os._exit(CANNOT_START)
+
+
+def _set_up(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
+    """Go through the conversation with the parent, up to the gate."""
+    try:
         set_pdeathsig(SIGKILL)
         inside, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
@@ -70,7 +83,7 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
         os._exit(1)
-    _start(inside, plan, *gate_fds)
+    return inside, plan, gate_fds
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
@@ -168,7 +181,7 @@ def tell_error(channel: Channel, error: BaseException) -> None:
     }
     try:
         channel.send(PROC_ERROR, body)
-    except PeerGone:  # then nobody is left to hear it
+    except (PeerGone, OSError):  # then nobody is left to hear it
         return
 
 

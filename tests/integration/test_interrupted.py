@@ -65,3 +65,25 @@ def test_a_full_disk_fails_with_its_words_and_leaves_nothing(box: Box, small_roo
     container.bundle.config["annotations"] = {"long": "x" * 50_000}
     container.create().failed("no space left on device")
     assert os.listdir(small_root) == []
+
+
+def test_start_is_killed_before_its_hook_fails(box: Box) -> None:
+    """Nobody hears of the failure; init ends there, and does nothing of what its creator would.
+
+    That one's state folder has a namesake in the image here, which must stay.
+    """
+    bundle = box.bundle("/probe", "wait")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 0.5; exit 3"]}
+    bundle.config["hooks"] = {"startContainer": [hook]}
+    container = box.container(bundle)
+    namesake = bundle.rootfs / str(box.runtime.root)[1:] / container.id / "state.json"
+    namesake.parent.mkdir(parents=True)
+    namesake.write_text("")
+    container.create().ok()
+    starter, _ = box.runtime.spawn("start", container.id)
+    wait_until(lambda: container.status == "running", "the gate is open")
+    starter.kill()
+    starter.wait()
+    container.wait_status("stopped")
+    assert namesake.exists()
+    container.delete().ok()
