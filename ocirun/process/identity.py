@@ -12,6 +12,7 @@ import stat
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.process import setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
+from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,17 +153,6 @@ def cwd_error(cwd: str, error: OSError) -> SetupError:
 
 
 def cpus_of(text: str) -> set[int]:
-    """Read a list of CPUs such as "0-3,7".
-
-    Raises:
-        SetupError: it is none.
-    """
-    cpus: set[int] = set()
-    for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if not (
-            first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)
-        ):
-            raise SetupError(f"{text!r} is not a list of CPUs")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
+    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
+    mask = bits_of(text)
+    return {number for number in range(mask.bit_length()) if mask >> number & 1}

@@ -255,9 +255,10 @@ def load_seccomp(inside: Inside) -> None:
     from ocirun.security.seccomp.load import load_filter
 
     new = inside.request.namespaces.new
-    if "user" in new and "pid" in new:
+    if "user" in new and "pid" in new and not inside.request.joins:
         # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
         # trace us while we are dumpable, and in a pid namespace of our own nobody else sees us.
+        # Security: not so in exec, where the container's processes do (CVE-2016-9962).
         set_dumpable(True)
     inside.channel.speak_plainly()
     listener = load_filter(inside.request.seccomp or {})

@@ -76,13 +76,14 @@ def plan_join(config: Config, request: Request) -> Plan:
 
     `config` is the container's, with the joining process in the place of its own.
     """
+    outside_of_it: Rows = []
+    if _writes_through_procfs(config, request):
+        from ocirun.process import procwrites
+
+        # Order: before the namespaces are joined, in which no procfs is to be trusted.
+        outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
     joining: Rows = [
-        (
-            not request.no_new_keyring,
-            "join the session keyring",
-            outside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         (
             request.terminal,
             "open the terminal",
@@ -90,9 +91,10 @@ def plan_join(config: Config, request: Request) -> Plan:
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
+        *_profile_and_sysctls(config, request),
         *_rights(config, request),
     ]
-    return Plan([], joining, _become(config))
+    return Plan(outside_of_it, joining, _become(config))
 
 
 def _present(rows: Rows) -> list[Step]:
@@ -175,7 +177,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        *_profile_and_sysctls(config),
+        *_profile_and_sysctls(config, request),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         *_rights(config, request),
@@ -195,7 +197,7 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
-        *_selinux_label(config),
+        *_selinux_label(config, request),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
@@ -218,13 +220,16 @@ def _rights(config: Config, request: Request) -> Rows:
     ]
 
 
-def _writes_through_procfs(config: Config) -> bool:
+def _sysctls(config: Config, request: Request) -> bool:
+    """Tell whether sysctls are to be written: by init, not by who joins it."""
+    return bool(config.get("linux", {}).get("sysctl")) and not request.joins
+
+
+def _writes_through_procfs(config: Config, request: Request) -> bool:
     """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
     process = config["process"]
     return bool(
-        config.get("linux", {}).get("sysctl")
-        or process.get("apparmorProfile")
-        or process.get("selinuxLabel")
+        _sysctls(config, request) or process.get("apparmorProfile") or process.get("selinuxLabel")
     )
 
 
@@ -232,26 +237,26 @@ def _keyring(config: Config, request: Request) -> Rows:
     join: Rows = [
         (
             not request.no_new_keyring,
-            "join a new session keyring",
+            "join the session keyring" if request.joins else "join a new session keyring",
             outside.join_keyring,
             "ocirun.security.keyring",
         )
     ]
-    if not _writes_through_procfs(config):
+    if not _writes_through_procfs(config, request):
         return join
     from ocirun.process import procwrites
 
     label = config["process"].get("selinuxLabel") and not request.no_new_keyring
     return [
-        (True, "open a private procfs", procwrites.open_procfs),
+        (not request.joins, "open a private procfs", procwrites.open_procfs),
         (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
         *join,
         (label, "label no more keys", procwrites.label_no_keys),
     ]
 
 
-def _profile_and_sysctls(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _profile_and_sysctls(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
@@ -265,7 +270,7 @@ def _profile_and_sysctls(config: Config) -> Rows:
         ),
         # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
         (
-            config.get("linux", {}).get("sysctl"),
+            _sysctls(config, request),
             "write sysctls",
             procwrites.write_sysctls,
             "ocirun.security.sysctl",
@@ -273,8 +278,8 @@ def _profile_and_sysctls(config: Config) -> Rows:
     ]
 
 
-def _selinux_label(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _selinux_label(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
