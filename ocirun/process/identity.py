@@ -12,6 +12,7 @@ import stat
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.process import setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
+from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def cwd_error(cwd: str, error: OSError) -> SetupError:
 
 
 def cpus_of(text: str) -> set[int]:
+<<<<<<< HEAD
     """Read a list of CPUs such as "0-3,7".
 
     Raises:
@@ -166,5 +168,8 @@ def cpus_of(text: str) -> set[int]:
     """
     from ocirun.spec.lists import bits_of
 
+=======
+    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
+>>>>>>> exec
     mask = bits_of(text)
     return {number for number in range(mask.bit_length()) if mask >> number & 1}

@@ -4,6 +4,7 @@
       │ bootstrapData ───────────────────────► │  the process and init's pidfd; it makes its plan,
       │                                        │  seals itself, joins the namespaces, and clones
       │ ◄────────────────────────── procCloned │  the process that carries on
+      │   (cgroup joined, if not born in it)   │
       │ sendConfig ──────────────────────────► │  stdio and the doors of the cgroups
       │ ◄────────────────────────── procLimits │  (when a hard limit must be raised)
       │ limitsRaised ────────────────────────► │
@@ -53,6 +54,9 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     (init_pidfd,) = fds
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
+    for step in plan.assemble:
+        step.act(inside)
+    _set_affinity(inside, "initial")
     with doing("joining the namespaces of the container"):
         setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
@@ -74,11 +78,20 @@ def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
+<<<<<<< HEAD
         with doing("setting the CPU affinity"):
             if cpus is None:
                 reset_affinity()
             else:
                 os.sched_setaffinity(0, cpus)
+=======
+        if "execCPUAffinity" in inside.config["process"]:
+            _set_affinity(inside, "final")
+        else:
+            with doing("resetting the CPU affinity"):
+                # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
+                reset_affinity()
+>>>>>>> exec
         os.setsid()
         if inside.request.namespaces.has("user"):
             identity.become_root_of_namespace()
@@ -97,3 +110,17 @@ def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
     os._exit(CANNOT_START)
+<<<<<<< HEAD
+=======
+
+
+def _set_affinity(inside: Inside, moment: str) -> None:
+    """Run where `execCPUAffinity` says for this moment, before or after the cgroup is joined.
+
+    Spec: what is left out changes nothing, and the kernel decides (config.md#process).
+    """
+    affinity: dict[str, str] = inside.config["process"].get("execCPUAffinity", {})  # type: ignore[assignment]  # a TypedDict
+    if cpus := affinity.get(moment):
+        with doing(f"setting the {moment} CPU affinity {cpus}"):
+            os.sched_setaffinity(0, identity.cpus_of(cpus))
+>>>>>>> exec

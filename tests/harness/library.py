@@ -21,10 +21,11 @@ def be_busy():
 for _ in range(3):
     threading.Thread(target=be_busy, daemon=True).start()
 
-from ocirun.container import options
+from ocirun.container import exec, options
 from ocirun.process.command import find_command
 
-options.CreateOptions.__init__.__kwdefaults__["command"] = find_command()
+for kind in (options.CreateOptions, exec.ExecOptions):
+    kind.__init__.__kwdefaults__["command"] = find_command()
 
 from ocirun.cli.launcher import main
 
