@@ -91,28 +91,8 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
     Raises:
         OcirunError: as `begin`.
     """
-<<<<<<< HEAD
-    if options.command is None:
-        require_seal()
-    record = store.load(container_id)
-    _check_status(store, record, options)
-    config = _config_with(read_config(store.directory(record.id)), process)
-    request = _make_request(config, record, options)
-    request.seccomp = compile_filter(config, store, options.tell)
-    foreground = _foreground(options)
-    with Undo() as undo:
-        joining = Joining(config, request, options.tell)
-        undo.add("killing the process", joining.abandon)
-        _join(joining, record, request, options, foreground)
-        joining.resume()
-        _publish(joining, options)
-        undo.forget()
-    if not foreground:
-        joining.close()
-=======
     if options.detach:
         begin(store, container_id, process, options).close()
->>>>>>> exec
         return 0
     from ocirun.process.foreground import Foreground
     from ocirun.process.wait import block_signals, wait_for
@@ -127,7 +107,6 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
     finally:
         joining.close()
         foreground.restore()
-        joining.close()
     return status
 
 
@@ -204,15 +183,7 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.no_new_keyring = record.no_new_keyring
     request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-<<<<<<< HEAD
     check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
-    if request.terminal and options.detach and not options.console_socket:
-        raise ContainerError(
-            record.id, "cannot allocate tty if ocirun will detach without setting console socket"
-        )
-=======
-    check_kept_fds(request.listen_fds, request.kept_fds)
->>>>>>> exec
     return request
 
 
@@ -255,16 +226,12 @@ def _join(
             ours.append(cgroup_fd)
         joining.spawn(options.command, (init_pidfd, record.init_process_pid), cgroup_fd)
         if cgroup_fd is not None and not joining.born_in_cgroup:
-<<<<<<< HEAD
-            cgroup.join(joining.pid)
+            _move(joining.pid, cgroup, record, options)
         if record.intel_rdt_path:
             from ocirun.cgroups.resctrl import join_groups
 
             join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
-=======
-            _move(joining.pid, cgroup, record, options)
         joining.send_config([*stdio, *doors])
->>>>>>> exec
         state = record.state(RUNNING)
         joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:

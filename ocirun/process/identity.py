@@ -160,16 +160,6 @@ def cwd_error(cwd: str, error: OSError) -> SetupError:
 
 
 def cpus_of(text: str) -> set[int]:
-<<<<<<< HEAD
-    """Read a list of CPUs such as "0-3,7".
-
-    Raises:
-        ValueError: it is none; the rules of config.json have looked at that.
-    """
-    from ocirun.spec.lists import bits_of
-
-=======
     """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
->>>>>>> exec
     mask = bits_of(text)
     return {number for number in range(mask.bit_length()) if mask >> number & 1}

@@ -247,27 +247,6 @@ def outlive_parent(_: Inside) -> None:
     set_pdeathsig(0)
 
 
-<<<<<<< HEAD
-=======
-def load_seccomp(inside: Inside) -> None:
-    """Load the filter; where an agent is to decide, wait until it can."""
-    from ocirun.security.seccomp.load import load_filter
-
-    new = inside.request.namespaces.new
-    if "user" in new and "pid" in new and not inside.request.joins:
-        # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
-        # trace us while we are dumpable, and in a pid namespace of our own nobody else sees us.
-        # Security: not so in exec, where the container's processes do (CVE-2016-9962).
-        set_dumpable(True)
-    inside.channel.speak_plainly()
-    listener = load_filter(inside.request.seccomp or {})
-    if listener is not None:
-        inside.channel.send(PROC_SECCOMP, listener)
-        inside.channel.receive(LISTENER_TAKEN)
-        os.close(listener)
-
-
->>>>>>> exec
 def become_user(inside: Inside) -> None:
     """Give up what the program shall not have: capabilities, groups, uid."""
     from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set

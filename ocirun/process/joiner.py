@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
     """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
     inside, plan = understand(channel, bootstrap)
-    final = (inside.config["process"].get("execCPUAffinity") or {}).get("final")
-    cpus = identity.cpus_of(final) if final else None
     seal_imports()
     kept = range(3, 3 + inside.request.kept_fds)
     keep_only([*kept, channel.fileno(), *fds])
@@ -62,15 +60,12 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     os.close(init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
-        _become(inside, plan, cpus)
+        _become(inside, plan)
     channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
 
 
-def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
-    """Be the process that joined: the last rights given up, execve.
-
-    `cpus` is `execCPUAffinity.final`; None is wherever the cpuset allows.
-    """
+def _become(inside: Inside, plan: Plan) -> NoReturn:
+    """Be the process that joined: the last rights given up, execve."""
     channel = inside.channel
     try:
         set_pdeathsig(SIGKILL)
@@ -78,20 +73,12 @@ def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
-<<<<<<< HEAD
-        with doing("setting the CPU affinity"):
-            if cpus is None:
-                reset_affinity()
-            else:
-                os.sched_setaffinity(0, cpus)
-=======
         if "execCPUAffinity" in inside.config["process"]:
             _set_affinity(inside, "final")
         else:
             with doing("resetting the CPU affinity"):
                 # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
                 reset_affinity()
->>>>>>> exec
         os.setsid()
         if inside.request.namespaces.has("user"):
             identity.become_root_of_namespace()
@@ -110,8 +97,6 @@ def _become(inside: Inside, plan: Plan, cpus: set[int] | None) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
     os._exit(CANNOT_START)
-<<<<<<< HEAD
-=======
 
 
 def _set_affinity(inside: Inside, moment: str) -> None:
@@ -123,4 +108,3 @@ def _set_affinity(inside: Inside, moment: str) -> None:
     if cpus := affinity.get(moment):
         with doing(f"setting the {moment} CPU affinity {cpus}"):
             os.sched_setaffinity(0, identity.cpus_of(cpus))
->>>>>>> exec

@@ -213,7 +213,6 @@ def _rights(config: Config, request: Request) -> Rows:
     ]
 
 
-<<<<<<< HEAD
 def _seccomp(request: Request, *, wanted: bool) -> Rows:
     if not request.seccomp:
         return []
@@ -224,26 +223,14 @@ def _seccomp(request: Request, *, wanted: bool) -> Rows:
 
 def _sysctls(config: Config, request: Request) -> bool:
     """Tell whether sysctls are to be written; they are the container's, set once."""
-=======
-def _sysctls(config: Config, request: Request) -> bool:
-    """Tell whether sysctls are to be written: by init, not by who joins it."""
->>>>>>> exec
     return bool(config.get("linux", {}).get("sysctl")) and not request.joins
 
 
 def _writes_through_procfs(config: Config, request: Request) -> bool:
-<<<<<<< HEAD
     """Tell whether process/procwrites.py is needed; it is loaded for those only."""
     process = config["process"]
     labels = process.get("apparmorProfile") or process.get("selinuxLabel")
     return bool(labels) or _sysctls(config, request)
-=======
-    """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
-    process = config["process"]
-    return bool(
-        _sysctls(config, request) or process.get("apparmorProfile") or process.get("selinuxLabel")
-    )
->>>>>>> exec
 
 
 def _keyring(config: Config, request: Request) -> Rows:
@@ -256,23 +243,10 @@ def _keyring(config: Config, request: Request) -> Rows:
         )
     ]
     if not _writes_through_procfs(config, request):
-<<<<<<< HEAD
         return rows
     from ocirun.process import procwrites
 
     return procwrites.around_keyring(rows, config, request)
-=======
-        return join
-    from ocirun.process import procwrites
-
-    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
-    return [
-        (not request.joins, "open a private procfs", procwrites.open_procfs),
-        (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
-        *join,
-        (label, "label no more keys", procwrites.label_no_keys),
-    ]
->>>>>>> exec
 
 
 def _profile_and_sysctls(config: Config, request: Request) -> Rows:
@@ -280,26 +254,7 @@ def _profile_and_sysctls(config: Config, request: Request) -> Rows:
         return []
     from ocirun.process import procwrites
 
-<<<<<<< HEAD
     return procwrites.profile_and_sysctls(config, _sysctls(config, request))
-=======
-    profile = config["process"].get("apparmorProfile")
-    return [
-        (
-            profile,
-            f"set the AppArmor profile {profile}",
-            procwrites.set_apparmor_profile,
-            "ocirun.security.apparmor",
-        ),
-        # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
-        (
-            _sysctls(config, request),
-            "write sysctls",
-            procwrites.write_sysctls,
-            "ocirun.security.sysctl",
-        ),
-    ]
->>>>>>> exec
 
 
 def _selinux_label(config: Config, request: Request) -> Rows:

@@ -29,7 +29,8 @@ def around_keyring(join: Rows, config: Config, request: Request) -> Rows:
     """The plan's first rows: `join` has the one that joins a keyring, or nothing."""
     label = config["process"].get("selinuxLabel") and not request.no_new_keyring
     return [
-        (True, "open a private procfs", open_procfs),
+        # Who joins a container has opened it before.
+        (not request.joins, "open a private procfs", open_procfs),
         (label, "label keys", label_keys, "ocirun.security.selinux"),
         *join,
         (label, "label no more keys", label_no_keys),
