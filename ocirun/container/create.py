@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
@@ -96,6 +97,10 @@ class _Making:
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
+        if os.geteuid() != 0:
+            from ocirun.process.rootless import check_rootless  # cold
+
+            check_rootless(self.config)
         self.request = make_request(self.config, self.id, options)
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
@@ -104,6 +109,10 @@ class _Making:
             from ocirun.cgroups.resctrl import ResctrlGroup
 
             self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
+        if "user" in self.request.namespaces.paths:
+            from ocirun.process.idmap import check_joined_maps  # cold
+
+            check_joined_maps(self.config, self.request.namespaces.fds["user"])
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -121,13 +130,18 @@ class _Making:
         self.undo.add("removing the state", lambda: self.store.remove(self.id))
         self.undo.add("releasing the lock", self.close)
         linux = self.config.get("linux", {})
-        self.cgroup = new_cgroup(linux.get("cgroupsPath"), self.id, self.options.cgroup_manager)
+        self.cgroup = new_cgroup(
+            linux.get("cgroupsPath"),
+            self.id,
+            self.options.cgroup_manager,
+            rootless=_is_rootless(self.options.rootless),
+        )
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
         if self.resctrl:
             self._make_resctrl(self.resctrl)
-        self.request.hierarchies = self.cgroup.hierarchies()
+        self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
         self.gate_fds = make_gate(self.directory)
         self.fds += self.gate_fds
 
@@ -246,6 +260,20 @@ class _Making:
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:
             run_poststop(self.config, self.record.state(STOPPED))
+
+
+def _own_hierarchies() -> list[tuple[list[str], str, str]]:
+    """Where a container without a cgroup of its own is: where we are."""
+    from ocirun.cgroups.paths import own_hierarchies, read_table  # cold
+
+    return own_hierarchies(read_table())
+
+
+def _is_rootless(word: str) -> bool:
+    """Say whether cgroups may be out of our reach: as the caller says, else as the kernel does."""
+    if word in ("true", "false"):
+        return word == "true"
+    return os.geteuid() != 0 or is_in_user_namespace()
 
 
 def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:

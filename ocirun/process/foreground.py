@@ -5,7 +5,8 @@
                            files as /dev/stdout; copied too
     neither                the container has our own fds 0 to 2: nothing to do
 
-Copying is done by a thread, started after the last clone.
+Each way is copied by a thread of its own, started after the last clone: input that nobody reads
+must not hold up output.
 
 Source: pty(7), termios(3); contract: foreground mode.
 """
@@ -40,7 +41,7 @@ class Foreground:
     2, or nothing. They are closed by `connect`.
     """
 
-    __slots__ = ("_done", "_master", "_receiver", "_routes", "_saved", "init_fds")
+    __slots__ = ("_master", "_receiver", "_routes", "_saved", "_unfinished", "init_fds")
 
     def __init__(self) -> None:
         self.init_fds: list[int] = []
@@ -48,7 +49,7 @@ class Foreground:
         self._master = -1
         self._routes: dict[int, int] = {}  # read from → write to
         self._saved: list[Any] = []
-        self._done = _thread.allocate_lock()
+        self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
 
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
@@ -81,9 +82,12 @@ class Foreground:
             os.close(self._receiver)
             self._routes = {0: self._master, self._master: 1}
             self._go_raw()
-        if self._routes:
-            self._done.acquire()
-            _thread.start_new_thread(self._copy, ())
+        for source, target in self._routes.items():
+            done = _thread.allocate_lock()
+            done.acquire()
+            if source != 0:
+                self._unfinished.append(done)
+            _thread.start_new_thread(self._copy, (source, target, done))
 
     def _go_raw(self) -> None:
         """Leave all interpretation of keys to the container's terminal."""
@@ -104,8 +108,8 @@ class Foreground:
 
     def finish(self) -> None:
         """Wait for the last output, then set our terminal back as it was."""
-        if self._routes:
-            self._done.acquire()
+        for done in self._unfinished:
+            done.acquire()
         self.restore()
 
     def restore(self) -> None:
@@ -116,49 +120,49 @@ class Foreground:
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
             self._saved = []
 
-    def _copy(self) -> None:
-        try:
-            _copy_until_all_is_out(dict(self._routes), keep=self._master)
-        finally:
-            self._done.release()
+    def _copy(self, source: int, target: int, done: Any) -> None:  # noqa: ANN401  # a lock
+        """Copy one way until its end, and hand the end on.
 
-
-def _copy_until_all_is_out(routes: dict[int, int], keep: int) -> None:
-    """Copy along `routes` until every one but that of stdin has ended.
-
-    What stdin leads to is closed at its end, unless it is `keep`: a terminal is told of the end by
-    a character, which has gone through already.
-    """
-    poll = select.poll()
-    for source in routes:
-        poll.register(source, select.POLLIN)
-    while any(source != 0 for source in routes):
-        for source, _ in poll.poll():
-            target = routes[source]
-            data = _read(source)
-            if not (data and _write_all(target, data)):
-                poll.unregister(source)
-                del routes[source]
-                if source == 0 and target != keep:
-                    os.close(target)
+        The container's side is closed with ours, whichever goes first; not so its terminal: that
+        is told of the end of input by a character, which has gone through already, and what it
+        still says when nobody listens is dropped.
+        """
+        while data := _read(source):
+            if not _write_all(target, data) and source != self._master:
+                break
+        for fd in (source, target):
+            if fd not in (0, 1, 2, self._master):
+                os.close(fd)
+        done.release()
 
 
 def _read(fd: int) -> bytes:
-    try:
-        return os.read(fd, COPY_BYTES)
-    except OSError:  # EIO: the last slave was closed, all output has been read
-        return b""
+    while True:
+        try:
+            return os.read(fd, COPY_BYTES)
+        except BlockingIOError:
+            _wait_until(fd, select.POLLIN)
+        except OSError:  # EIO: the last slave was closed, all output has been read
+            return b""
 
 
 def _write_all(fd: int, data: bytes) -> bool:
     """Write all of `data`; False when nobody reads there any more."""
     view = memoryview(data)
-    try:
-        while view:
+    while view:
+        try:
             view = view[os.write(fd, view) :]
-    except OSError:
-        return False
+        except BlockingIOError:  # the caller's files may be set so, and are not ours to change
+            _wait_until(fd, select.POLLOUT)
+        except OSError:
+            return False
     return True
+
+
+def _wait_until(fd: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
 
 
 def _host_id(mappings: list[Any]) -> int:

@@ -27,10 +27,15 @@ def become_root_of_namespace() -> None:
     """Take uid and gid 0 of a new user namespace, once the maps are written.
 
     The supplementary groups go too: those we came with are unmapped here, and would still count.
+    Where the maps leave out id 0, we stay who we are, with root's rights all the same.
     """
     with doing("becoming root in the user namespace"):
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        for become in (os.setresgid, os.setresuid):
+            try:
+                become(0, 0, 0)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
     _drop_groups([])
 
 

@@ -66,7 +66,7 @@ def _linux() -> LinuxFeatures:
             "modes": list(memory_policy.MODES),
             "flags": list(memory_policy.FLAGS),
         },
-        "mountExtensions": {"idmap": {"enabled": False}},
+        "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": False},
     }
 

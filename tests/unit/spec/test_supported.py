@@ -67,7 +67,7 @@ def test_features_name_what_callers_look_for() -> None:
     assert "MPOL_WEIGHTED_INTERLEAVE" in document["linux"]["memoryPolicy"]["modes"]
     assert "idmap" not in document["mountOptions"]
     assert document["mountOptions"] == sorted(document["mountOptions"])
-    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": False}}
+    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert document["linux"]["namespaces"] == kinds
     assert "org.opencontainers.runc.commit" not in document["annotations"]
