@@ -161,7 +161,7 @@ def seccomp_errno_has_an_action(config: Config) -> Found:
         if errno is None:
             continue
         if action not in WITH_ERRNO:
-            yield Problem(f"/linux/seccomp/{where}", f"{action} takes no errno", "leave it out")
+            yield Problem(f"/linux/seccomp/{where}", f"{action} takes no errno")
         elif errno > MAX_ERRNO:
             yield Problem(f"/linux/seccomp/{where}", f"{errno} is no errno: 0 to {MAX_ERRNO}")
 

@@ -6,11 +6,11 @@ Source: kernel networking/filter.rst; linux/bpf_common.h; seccomp(2), struct sec
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 MASK = 0xFFFFFFFF
 LOAD, LOAD_IMMEDIATE, AND, RETURN, GO = 0x20, 0x00, 0x54, 0x06, 0x05
-TESTS = {
+TESTS: dict[int, Callable[[int, int], bool]] = {
     0x15: lambda a, k: a == k,
     0x25: lambda a, k: a > k,
     0x35: lambda a, k: a >= k,
