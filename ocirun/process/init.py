@@ -147,10 +147,11 @@ def take_stdio(inside: Inside, fds: list[int]) -> None:
 def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
     os.setsid()
+    # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
+    # us or follow our descriptors; least of all while we wait at the gate with no more rights than
+    # its own.
+    set_dumpable(False)
     if join:
-        # Security: CVE-2016-9962. A process of the namespaces we enter must not trace us or
-        # follow our descriptors.
-        set_dumpable(False)
         join_namespaces(join)
     if request.namespaces.has("user"):
         identity.become_root_of_namespace()
