@@ -40,7 +40,7 @@ class Foreground:
     2, or nothing. They are closed by `connect`.
     """
 
-    __slots__ = ("_done", "_master", "_receiver", "_routes", "_saved", "init_fds")
+    __slots__ = ("_done", "_end", "_master", "_receiver", "_routes", "_saved", "init_fds")
 
     def __init__(self) -> None:
         self.init_fds: list[int] = []
@@ -48,6 +48,7 @@ class Foreground:
         self._master = -1
         self._routes: dict[int, int] = {}  # read from → write to
         self._saved: list[Any] = []
+        self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
         self._done = _thread.allocate_lock()
 
     def prepare(self, config: Config, request: Request) -> None:
@@ -82,6 +83,7 @@ class Foreground:
             self._routes = {0: self._master, self._master: 1}
             self._go_raw()
         if self._routes:
+            self._end = os.pipe()
             self._done.acquire()
             _thread.start_new_thread(self._copy, ())
 
@@ -103,8 +105,13 @@ class Foreground:
         return True
 
     def finish(self) -> None:
-        """Wait for the last output, then set our terminal back as it was."""
+        """Wait for the last output, then set our terminal back as it was.
+
+        Of a terminal that is what is in it by now: a job left behind may keep it open for good.
+        """
         if self._routes:
+            if self._master >= 0:
+                os.close(self._end[1])
             self._done.acquire()
         self.restore()
 
@@ -118,22 +125,33 @@ class Foreground:
 
     def _copy(self) -> None:
         try:
-            _copy_until_all_is_out(dict(self._routes), keep=self._master)
+            _copy_until_all_is_out(dict(self._routes), self._master, self._end[0])
         finally:
             self._done.release()
 
 
-def _copy_until_all_is_out(routes: dict[int, int], keep: int) -> None:
+def _copy_until_all_is_out(routes: dict[int, int], keep: int, end: int) -> None:
     """Copy along `routes` until every one but that of stdin has ended.
 
     What stdin leads to is closed at its end, unless it is `keep`: a terminal is told of the end by
-    a character, which has gone through already.
+    a character, which has gone through already. Once `end` is closed, what can be read at once is
+    all that there is to come.
+
+    Kernel: to poll a terminal is to flush what was written to its other side.
     """
     poll = select.poll()
-    for source in routes:
+    for source in (*routes, end):
         poll.register(source, select.POLLIN)
+    ended = False
     while any(source != 0 for source in routes):
-        for source, _ in poll.poll():
+        ready = [source for source, _ in poll.poll(0 if ended else None)]
+        if ended and not any(source != 0 for source in ready):
+            return
+        for source in ready:
+            if source == end:
+                ended = True
+                poll.unregister(end)
+                continue
             target = routes[source]
             data = _read(source)
             if not (data and _write_all(target, data)):
