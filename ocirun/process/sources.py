@@ -31,8 +31,13 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
     mounts = config.get("mounts") or []
     load_for(mounts)
     fds: dict[int, int] = {}
-    for index, mount in enumerate(mounts):
-        fd = open_source(mount, index, request.bundle, config.get("linux", {}))
-        if fd is not None:
-            fds[index] = fd
+    try:
+        for index, mount in enumerate(mounts):
+            fd = open_source(mount, index, request.bundle, config.get("linux", {}))
+            if fd is not None:
+                fds[index] = fd
+    except BaseException:
+        for fd in fds.values():
+            os.close(fd)
+        raise
     return fds
