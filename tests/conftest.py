@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ours|library|runc|crun|PATH",
         help="the runtime under test: ours ($OCIRUN, .venv/bin/ocirun, PATH), a peer, or a path",
     )
+    parser.addoption(
+        "--outcomes", metavar="PAGE", help="tests/clients: write the table of outcomes into PAGE"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

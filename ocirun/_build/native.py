@@ -32,6 +32,7 @@ int sys_fstatfs(int fd, int64_t *magic_and_flags);
 int64_t sys_mount_id(int fd);
 
 int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
+int sys_hold_userns(int join_fd, int ready_fd, int *pidfd);
 int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
@@ -200,6 +201,31 @@ static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
     (void)cgroup_fd;
 #endif
     return (int)syscall(SYS_clone3, &args, sizeof args);
+}
+
+/* A child that is in a user namespace, a new one or that of join_fd, until it is killed. Joining,
+   it writes its errno to ready_fd (0: done). A program with threads may call this: the child makes
+   nothing but system calls. No signal tells of its end, and only waiting for clones finds it. */
+static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
+{
+    struct clone_args args;
+    int pid, error = 0;
+
+    memset(&args, 0, sizeof args);
+    args.flags = CLONE_PIDFD | (join_fd < 0 ? CLONE_NEWUSER : 0);
+    args.pidfd = (uint64_t)(uintptr_t)pidfd;
+    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    if (pid != 0)
+        return pid;
+    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (join_fd >= 0) {
+        syscall(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+        if (syscall(SYS_setns, join_fd, CLONE_NEWUSER) < 0)
+            error = errno;
+        syscall(SYS_write, ready_fd, &error, sizeof error);
+    }
+    for (;;)
+        pause();
 }
 
 static int sys_setgroups(const uint32_t *gids, size_t count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
@@ -31,6 +32,7 @@ from ocirun.spec.load import load_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.cgroups.resctrl import ResctrlGroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
@@ -65,6 +67,7 @@ def create(
         making.publish()
         undo.forget()
     making.close()
+    making.parent.close()
     return making.record
 
 
@@ -84,6 +87,7 @@ class _Making:
         self.config: Config
         self.request: Request
         self.cgroup: Cgroup
+        self.resctrl: ResctrlGroup | None = None
         self.parent: Parent
 
     def check(self, foreground: Foreground | None) -> None:
@@ -94,10 +98,22 @@ class _Making:
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
         refuse_unsupported(self.config)
+        if os.geteuid() != 0:
+            from ocirun.process.rootless import check_rootless  # cold
+
+            check_rootless(self.config)
         self.request = make_request(self.config, self.id, options)
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
+        if "intelRdt" in self.config.get("linux", {}):
+            from ocirun.cgroups.resctrl import ResctrlGroup
+
+            self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
+        if "user" in self.request.namespaces.paths:
+            from ocirun.process.idmap import check_joined_maps  # cold
+
+            check_joined_maps(self.config, self.request.namespaces.fds["user"])
         _check_terminal(self.request.terminal, options, foreground)
         if foreground:
             foreground.prepare(self.config, self.request)
@@ -115,13 +131,31 @@ class _Making:
         self.undo.add("removing the state", lambda: self.store.remove(self.id))
         self.undo.add("releasing the lock", self.close)
         linux = self.config.get("linux", {})
-        self.cgroup = new_cgroup(linux.get("cgroupsPath"), self.id, self.options.cgroup_manager)
+        self.cgroup = new_cgroup(
+            linux.get("cgroupsPath"),
+            self.id,
+            self.options.cgroup_manager,
+            rootless=_is_rootless(self.options.rootless),
+        )
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
-        self.request.hierarchies = self.cgroup.hierarchies()
-        self.gate_fd = make_gate(self.directory)
-        self.fds.append(self.gate_fd)
+        if self.resctrl:
+            self._make_resctrl(self.resctrl)
+        self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
+        self.gate_fds = make_gate(self.directory)
+        self.fds += self.gate_fds
+
+    def _make_resctrl(self, group: ResctrlGroup) -> None:
+        """Make the class of service, and remember what of it goes with the container."""
+        self.record.intel_rdt_path = group.path
+        self.record.intel_rdt_monitoring = group.monitoring
+        # Order: remembered before it is made, in case we die; corrected when init is remembered.
+        self.record.intel_rdt_made = group.missing()
+        self.record.write(self.directory)
+        self.undo.add("removing the resctrl group", group.undo)
+        group.prepare()
+        self.record.intel_rdt_made = group.made
 
     def _remember(self) -> None:
         record, config = self.record, self.config
@@ -148,7 +182,7 @@ class _Making:
         # Made here as well: that loads what a forked init will need.
         plan = plan_create(self.config, self.request)
         if self.options.tell:
-            _tell_plan(self.options.tell, plan)
+            _tell_plan(self.options.tell, plan, self.config)
         self.parent = Parent(self.config, self.request, self.options.tell)
         self.undo.add("letting go of init", self.parent.close)
         self.undo.add("killing init", self.parent.abandon)
@@ -166,6 +200,8 @@ class _Making:
             userns=self.request.namespaces.has("user"),
             implied=implied_rules(self.config),
         )
+        if self.resctrl:
+            self.resctrl.apply()
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
         self.parent.enter(self._take_listener)
@@ -189,7 +225,10 @@ class _Making:
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
-            fds = [self.gate_fd, *self.stdio_fds]
+            if self.resctrl:
+                # Order: before init has children, which would stay where they were born.
+                self.resctrl.join(self.parent.pid)
+            fds = [*self.gate_fds, *self.stdio_fds]
             self.parent.send_config([*fds, *doors, *sources.values()])
         finally:
             for fd in given:
@@ -232,6 +271,20 @@ class _Making:
             run_poststop(self.config, self.record.state(STOPPED))
 
 
+def _own_hierarchies() -> list[tuple[list[str], str, str]]:
+    """Where a container without a cgroup of its own is: where we are."""
+    from ocirun.cgroups.paths import own_hierarchies, read_table  # cold
+
+    return own_hierarchies(read_table())
+
+
+def _is_rootless(word: str) -> bool:
+    """Say whether cgroups may be out of our reach: as the caller says, else as the kernel does."""
+    if word in ("true", "false"):
+        return word == "true"
+    return os.geteuid() != 0 or is_in_user_namespace()
+
+
 def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:
     """Hold runc's two rules on terminals, in its words."""
     if terminal and not foreground and not options.console_socket:
@@ -240,6 +293,10 @@ def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foregrou
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
-def _tell_plan(tell: Tell, plan: Plan) -> None:
+def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:
+    from ocirun.process.ignored import ignored_members
+
+    for line in ignored_members(config):
+        tell(f"ignoring {line}")
     for line in plan.describe():
         tell(f"plan: {line}")

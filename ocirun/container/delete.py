@@ -64,6 +64,10 @@ def destroy(store: Store, record: Record) -> list[HookError]:
         if not record.private_pid:
             cgroup.kill_all()
         cgroup.remove()
+    if record.intel_rdt_made:
+        from ocirun.cgroups.resctrl import remove_groups
+
+        remove_groups(record.intel_rdt_made)
     if "poststop" not in record.hooks:
         store.remove(record.id)
         return []

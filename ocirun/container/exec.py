@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cgroups.choose import known_cgroup
+from ocirun.container.inherit import config_with
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds
-from ocirun.container.status import PAUSED, RUNNING, STOPPED, cgroup_of, status_of
+from ocirun.container.status import CREATING, PAUSED, RUNNING, STOPPED, status_of
+from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import ContainerError, Problem, SetupError, SpecError, WrongStatus, doing
+from ocirun.errors import SetupError, UsageError, WrongStatus, doing
 from ocirun.kernel.lookup import start_time
 from ocirun.process.conversation import write_pid_file
-from ocirun.process.identity import cpus_of
 from ocirun.process.joining import Joining
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
@@ -25,8 +25,6 @@ from ocirun.security.executable import require_seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.record import Record
     from ocirun.container.store import Store
@@ -34,24 +32,12 @@ if TYPE_CHECKING:
     from ocirun.process.foreground import Foreground
     from ocirun.spec.shapes import Config, Process
 
-# What a process.json may leave out and then has from the container's own process.
-INHERITED: Final = (
-    "apparmorProfile",
-    "capabilities",
-    "execCPUAffinity",
-    "ioPriority",
-    "noNewPrivileges",
-    "rlimits",
-    "scheduler",
-    "selinuxLabel",
-)
-
 
 class ExecOptions:
     """The flags of exec that are not about the process itself; paths as in CreateOptions.
 
-    `cgroup` is a path below the container's cgroup, "" for that itself; on v1 it may be given for
-    single controllers, "cpu,memory:path". `ignore_paused` allows a paused container.
+    `cgroups` are the words of `--cgroup` (see cgroup_below), none for the container's own cgroup.
+    `ignore_paused` allows a paused container. `command` as in CreateOptions.
     """
 
     __slots__ = (
@@ -103,41 +89,75 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         Its exit status, 128 plus the signal that killed it; 0 when detached.
 
     Raises:
-        WrongStatus: the container is not there to be entered. SetupError, InitError: a step
-            failed; nothing is left behind.
+        OcirunError: as `begin`.
     """
-    if options.command is None:
-        require_seal()
-    record = store.load(container_id)
-    _check_status(store, record, options)
-    config = _config_with(read_config(store.directory(record.id)), process)
-    request = _make_request(config, record, options)
-    request.seccomp = compile_filter(config, store, options.tell)
-    foreground = _foreground(options)
-    with Undo() as undo:
-        joining = Joining(config, request, options.tell)
-        undo.add("killing the process", joining.abandon)
-        _join(joining, record, request, options, foreground)
-        joining.resume()
-        _publish(joining, options)
-        undo.forget()
-    if not foreground:
+    if options.detach:
+        begin(store, container_id, process, options).close()
         return 0
-    from ocirun.process.wait import wait_for
+    from ocirun.process.foreground import Foreground
+    from ocirun.process.wait import block_signals, wait_for
 
+    block_signals()
+    foreground = Foreground()
+    joining = begin(store, container_id, process, options, foreground)
     try:
         foreground.connect()
         status = wait_for(joining.pid, joining.pidfd, foreground)
         foreground.finish()
     finally:
+        joining.close()
         foreground.restore()
     return status
 
 
+def begin(
+    store: Store,
+    container_id: str,
+    process: Process,
+    options: ExecOptions,
+    foreground: Foreground | None = None,
+) -> Joining:
+    """Bring `process` into the container and let it become its program.
+
+    Returns:
+        The conversation, which is over; its `pid` is a child of ours. The caller closes it.
+
+    Raises:
+        WrongStatus: the container is not there to be entered. SpecError, UsageError: what is asked
+            for cannot be. SetupError: a step failed. Nothing is left behind in any case.
+    """
+    if options.command is None:
+        require_seal()
+    record = store.load(container_id)
+    _check_status(store, record, options)
+    config = config_with(read_config(store.directory(record.id)), process)
+    request = _make_request(config, record, options)
+    _check_terminal(request.terminal, options, foreground)
+    request.seccomp = compile_filter(config, store, options.tell)
+    with Undo() as undo:
+        joining = Joining(config, request, options.tell)
+        undo.add("killing the process", joining.abandon)
+        try:
+            _join(joining, record, request, options, foreground)
+            joining.resume()
+        except (SetupError, FileNotFoundError, ProcessLookupError) as error:
+            # Whatever it looked like: with its init every process of a container dies, and
+            # nothing can be cloned into its pid namespace any more.
+            if not _is_there(record):
+                raise _stopped(record) from error
+            raise
+        _publish(joining, options)
+        undo.forget()
+    return joining
+
+
 def _check_status(store: Store, record: Record, options: ExecOptions) -> None:
     status = status_of(store, record)
-    if status == STOPPED or not record.init_process_pid:
-        raise WrongStatus(record.id, status, "cannot exec in a stopped container")
+    if status == CREATING:
+        # Security: before its init has entered the root, the host's files are still in sight.
+        raise WrongStatus(record.id, status, "cannot exec in a container that is being created")
+    if status == STOPPED:
+        raise _stopped(record)
     if status == PAUSED and not options.ignore_paused:
         raise WrongStatus(
             record.id,
@@ -146,19 +166,12 @@ def _check_status(store: Store, record: Record, options: ExecOptions) -> None:
         )
 
 
-def _config_with(config: Config, process: Process) -> Config:
-    """Put `process` in the place of the container's own, completed with what it inherits."""
-    own = config["process"]
-    joining: Process = {**process}
-    for name in INHERITED:
-        if name not in joining and name in own:
-            joining[name] = own[name]
-    # The umask is always the container's (as runc has it).
-    joining["user"] = {**joining.get("user", {})}
-    joining["user"].pop("umask", None)
-    if "umask" in own.get("user", {}):
-        joining["user"]["umask"] = own["user"]["umask"]
-    return {**config, "process": joining}
+def _stopped(record: Record) -> WrongStatus:
+    return WrongStatus(record.id, STOPPED, "cannot exec in a stopped container")
+
+
+def _is_there(record: Record) -> bool:
+    return start_time(record.init_process_pid) == record.init_process_start
 
 
 def _make_request(config: Config, record: Record, options: ExecOptions) -> Request:
@@ -170,22 +183,16 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.no_new_keyring = record.no_new_keyring
     request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-    check_kept_fds(request.listen_fds, request.kept_fds)
-    if request.terminal and options.detach and not options.console_socket:
-        raise ContainerError(
-            record.id, "cannot allocate tty if ocirun will detach without setting console socket"
-        )
+    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     return request
 
 
-def _foreground(options: ExecOptions) -> Foreground | None:
-    if options.detach:
-        return None
-    from ocirun.process.foreground import Foreground
-    from ocirun.process.wait import block_signals
-
-    block_signals()
-    return Foreground()
+def _check_terminal(terminal: bool, options: ExecOptions, foreground: Foreground | None) -> None:
+    """Hold runc's two rules on terminals, in its words."""
+    if terminal and not foreground and not options.console_socket:
+        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
+    if options.console_socket and (foreground or not terminal):
+        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
 def _join(
@@ -199,45 +206,68 @@ def _join(
     config = joining.config
     plan = plan_join(config, request)  # loads what a forked joiner will need
     if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
         for line in plan.describe():
             options.tell(f"plan: {line}")
-    fds = _stdio(config, request, options, foreground)
-    given = list(fds) if not foreground else []
-    cgroup = _cgroup(record, options.cgroups)
-    init_pidfd = _open_init(record)
-    given.append(init_pidfd)
-    initial = (config["process"].get("execCPUAffinity") or {}).get("initial")
-    if initial:
-        # Order: before the cgroup is joined, whose cpuset may leave nothing of it.
-        os.sched_setaffinity(0, cpus_of(initial))
+    cgroup = cgroup_below(record, options.cgroups)
+    ours: list[int] = []
     try:
+        stdio = _stdio(config, request, options, foreground, ours)
+        init_pidfd = _open_init(record)
+        ours.append(init_pidfd)
         doors = cgroup.open_doors()
-        given += doors
+        ours += doors
         request.cgroup_doors = len(doors)
         cgroup_fd = cgroup.cgroup_fd()
         if cgroup_fd is not None:
-            given.append(cgroup_fd)
-        target = (init_pidfd, record.init_process_pid)
-        joining.spawn(options.command, target, cgroup_fd, [*fds, *doors])
+            ours.append(cgroup_fd)
+        joining.spawn(options.command, (init_pidfd, record.init_process_pid), cgroup_fd)
         if cgroup_fd is not None and not joining.born_in_cgroup:
-            cgroup.join(joining.pid)
+            _move(joining.pid, cgroup, record, options)
+        if record.intel_rdt_path:
+            from ocirun.cgroups.resctrl import join_groups
+
+            join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
+        joining.send_config([*stdio, *doors])
         state = record.state(RUNNING)
         joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:
-        for fd in given:
+        for fd in ours:
             os.close(fd)
 
 
+def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -> None:
+    """Move the process where it could not be born; where it may not be, to where init is."""
+    try:
+        cgroup.join(host_pid)
+    except SetupError:
+        deeper = None if options.cgroups else cgroup_of_init(record)
+        if deeper is None:
+            raise
+        deeper.join(host_pid)
+
+
 def _stdio(
-    config: Config, request: Request, options: ExecOptions, foreground: Foreground | None
+    config: Config,
+    request: Request,
+    options: ExecOptions,
+    foreground: Foreground | None,
+    ours: list[int],
 ) -> list[int]:
-    """Open what the process gets for its stdio, as Request.stdio_fds counts it."""
+    """Open what the process gets for its stdio, as Request.stdio_fds counts it.
+
+    What has to be closed afterwards goes to `ours`; the foreground closes its own.
+    """
     fds: list[int] = []
-    if options.console_socket and request.terminal:
-        fds = [connect_unix(options.console_socket)]
-    elif foreground:
+    if foreground:
         foreground.prepare(config, request)
         fds = foreground.init_fds
+    elif options.console_socket:
+        fds = [connect_unix(options.console_socket)]
+        ours += fds
     request.stdio_fds = len(fds)
     return fds
 
@@ -251,43 +281,22 @@ def _open_init(record: Record) -> int:
     try:
         pidfd = os.pidfd_open(record.init_process_pid)
     except ProcessLookupError:
-        raise WrongStatus(record.id, STOPPED, "cannot exec in a stopped container") from None
-    if start_time(record.init_process_pid) != record.init_process_start:
+        raise _stopped(record) from None
+    # Order: compared while the pidfd holds the pid; before, it could be reused still.
+    if not _is_there(record):
         os.close(pidfd)
-        raise WrongStatus(record.id, STOPPED, "cannot exec in a stopped container")
+        raise _stopped(record)
     return pidfd
-
-
-def _cgroup(record: Record, below: tuple[str, ...]) -> Cgroup:
-    """Give the container's cgroup, or the one below it that `--cgroup` names.
-
-    Raises:
-        SpecError: the path leaves the container's cgroup, or names a controller there is not.
-    """
-    if not below:
-        return cgroup_of(record)
-    paths = dict(record.cgroup_paths)
-    for word in below:
-        controllers, colon, path = word.rpartition(":")
-        if ".." in path.split("/"):
-            raise SpecError([Problem("", f"{path!r} leaves the container's cgroup")], "--cgroup")
-        names = controllers.split(",") if colon else list(record.cgroup_paths)
-        for name in names:
-            if name not in record.cgroup_paths:
-                raise SpecError([Problem("", f"unknown controller {name!r}")], "--cgroup")
-            top = record.cgroup_paths[name]
-            paths[name] = f"{top}/{path.strip('/')}" if path.strip("/") else top
-            if not os.path.isdir(paths[name]):
-                raise SetupError(f"cgroup {paths[name]} does not exist")
-    return known_cgroup(paths, record.cgroup_manager)
 
 
 def _publish(joining: Joining, options: ExecOptions) -> None:
     """Hand out what callers take for success."""
     if options.pidfd_socket:
         socket_fd = connect_unix(options.pidfd_socket)
-        with doing(f"sending the pidfd to {options.pidfd_socket}"):
-            send_fd(socket_fd, joining.pidfd, "setns")
-        os.close(socket_fd)
+        try:
+            with doing(f"sending the pidfd to {options.pidfd_socket}"):
+                send_fd(socket_fd, joining.pidfd, "setns")
+        finally:
+            os.close(socket_fd)
     if options.pid_file:
         write_pid_file(options.pid_file, joining.pid)

@@ -12,6 +12,8 @@ class CreateOptions:
 
     `tell` hears, line by line, the plan and each message with its time (`--debug`). `command` is
     the launcher to execute as init where the calling program has threads and may not fork.
+    `rootless` ("true", "false", else decided by who we are) tells whether to live with a cgroup
+    that may not be made.
     """
 
     __slots__ = (
@@ -25,6 +27,7 @@ class CreateOptions:
         "pid_file",
         "pidfd_socket",
         "preserve_fds",
+        "rootless",
         "tell",
     )
 
@@ -40,6 +43,7 @@ class CreateOptions:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         cgroup_manager: str = "cgroupfs",
+        rootless: str = "auto",
         tell: Tell | None = None,
         command: str | None = None,
     ) -> None:
@@ -52,5 +56,6 @@ class CreateOptions:
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
         self.cgroup_manager = cgroup_manager
+        self.rootless = rootless
         self.tell = tell
         self.command = command

@@ -25,6 +25,8 @@ class Record:
 
     `init_process_pid` is 0 until init is there; with `init_process_start` (clock ticks since
     boot) it names one process for good. `created` is RFC 3339 with nanoseconds, UTC.
+    `intel_rdt_path` is its class of service, `intel_rdt_monitoring` its monitoring group ("" for
+    none), `intel_rdt_made` what of these goes with it.
     `private_pid` says that the container's processes die with its init.
     """
 
@@ -38,6 +40,9 @@ class Record:
         "id",
         "init_process_pid",
         "init_process_start",
+        "intel_rdt_made",
+        "intel_rdt_monitoring",
+        "intel_rdt_path",
         "no_new_keyring",
         "oci_version",
         "owner",
@@ -56,6 +61,9 @@ class Record:
         self.init_process_start = 0
         self.no_new_keyring = False
         self.private_pid = True
+        self.intel_rdt_path = ""
+        self.intel_rdt_monitoring = ""
+        self.intel_rdt_made: list[str] = []
         self.cgroup_paths: dict[str, str] = {}
         self.cgroup_manager = "cgroupfs"
         self.annotations: dict[str, str] = {}

@@ -2,7 +2,9 @@
 
     ROOT/ID/state.json    what we remember (record.py)
     ROOT/ID/config.json   the configuration as it was at create
-    ROOT/ID/start.sock    the gate; there until the container is started
+    ROOT/ID/start.fifo    the gate; there until the container is started
+    ROOT/ID/started.fifo  what init answers; as long
+    ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
 being made its maker holds a lock on the folder, which ends with the maker: a folder without a

@@ -34,7 +34,7 @@ INSTRUCTION_BYTES: Final = 8
 # Kernel: BPF_CGROUP_MAX_PROGS, how many programs one cgroup may have.
 MAX_PROGRAMS: Final = 64
 PROGRAM_COUNT_AT: Final = 24  # of prog_cnt in the layout of BPF_PROG_QUERY
-# Kernel: newer ones may answer in fields behind those that we name (query.revision): every layout
+# Kernel: newer ones may answer in fields behind those that we name (query.revision), so each layout
 # has room for them. Zeros where an older kernel has no field are fine.
 ATTRIBUTES_BYTES: Final = 128
 

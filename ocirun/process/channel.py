@@ -58,6 +58,11 @@ class Channel:
         """Give the descriptor, which stays ours."""
         return self._socket.fileno()
 
+    def move(self, fd: int) -> None:
+        """Be at `fd`, another descriptor of the same socket, from now on; close the old one."""
+        self._socket.close()
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+
     def close(self) -> None:
         """Close our end; the other side reads end-of-file."""
         self._socket.close()

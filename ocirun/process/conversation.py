@@ -89,9 +89,11 @@ class Conversation:
 
             try:
                 pidfd_send_signal(self.pidfd, SIGKILL)
+                reap(self.pid)
             except ProcessLookupError:  # reaped already by the program that we are a library of
                 return
-            reap(self.pid)
+            finally:
+                self.close()
 
     def close(self) -> None:
         """Let go of the child without harm."""

@@ -1,4 +1,4 @@
-"""uid and gid maps of a new user namespace, written from outside by the parent.
+"""uid and gid maps of user namespaces, written and read from outside by the parent.
 
 Source: user_namespaces(7), newuidmap(1); runtime-spec config-linux.md#user-namespace-mappings.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import SetupError, doing
+from ocirun.errors import Problem, SetupError, SpecError, doing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, Literal
 
-    from ocirun.spec.shapes import IDMapping
+    from ocirun.spec.shapes import Config, IDMapping
 
 _HELPERS: Final = {"uid": "newuidmap", "gid": "newgidmap"}
 
@@ -31,24 +31,81 @@ def write_id_maps(
         SetupError: the kernel or the helper refused the map.
     """
     privileged = os.geteuid() == 0
-    if not privileged and _maps_only(gid_mappings, os.getegid()):
+    if not privileged and maps_only(gid_mappings, os.getegid()):
         # Security: CVE-2014-8989; the kernel demands it too: without setgroups denied, dropping a
         # group could grant what the group was denied.
         _write(host_pid, "setgroups", "deny")
-    _write_map(host_pid, "gid", gid_mappings, privileged or _maps_only(gid_mappings, os.getegid()))
-    _write_map(host_pid, "uid", uid_mappings, privileged or _maps_only(uid_mappings, os.geteuid()))
+    _write_map(host_pid, "gid", gid_mappings, privileged or maps_only(gid_mappings, os.getegid()))
+    _write_map(host_pid, "uid", uid_mappings, privileged or maps_only(uid_mappings, os.geteuid()))
 
 
-def _maps_only(mappings: list[IDMapping], own_id: int) -> bool:
+def make_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> int:
+    """Make a user namespace with these maps and no process in it.
+
+    Returns:
+        A descriptor the caller closes, which keeps it.
+
+    Raises:
+        SetupError: the kernel refused it or its maps.
+    """
+    from ocirun.kernel.userns import UserNamespaceHolder  # cold: for id-mapped mounts
+
+    with doing("making a user namespace for its id maps"), UserNamespaceHolder() as holder:
+        write_id_maps(holder.pid, uid_mappings, gid_mappings)
+        return os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def check_joined_maps(config: Config, userns_fd: int) -> None:
+    """Refuse maps that are not those of the user namespace to be joined (`userns_fd`, borrowed).
+
+    Spec: maps are for a new namespace; they stand beside a path only where they say the same.
+    """
+    linux = config.get("linux", {})
+    uid_mappings, gid_mappings = linux.get("uidMappings"), linux.get("gidMappings")
+    if not uid_mappings and not gid_mappings:
+        return
+    if not has_maps(userns_fd, uid_mappings or [], gid_mappings or []):
+        message = (
+            "user namespaces enabled, but both namespace path and non-matching mapping specified"
+        )
+        raise SpecError([Problem("/linux/uidMappings", message, "give only one of both")])
+
+
+def has_maps(userns_fd: int, uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> bool:
+    """Tell whether the user namespace that `userns_fd` (borrowed) is open on has these maps.
+
+    Ids outside are as we see them from our own user namespace.
+    """
+    from ocirun.kernel.userns import UserNamespaceHolder  # cold: for a namespace that is joined
+
+    with doing("reading the maps of the user namespace"), UserNamespaceHolder(userns_fd) as holder:
+        return all(
+            sorted(_read_map(holder.pid, kind)) == sorted(_rows(mappings))
+            for kind, mappings in (("uid", uid_mappings), ("gid", gid_mappings))
+        )
+
+
+def _read_map(host_pid: int, kind: str) -> list[tuple[int, ...]]:
+    with open(f"/proc/{host_pid}/{kind}_map", encoding="ascii") as file:
+        return [tuple(map(int, line.split())) for line in file]
+
+
+def _rows(mappings: list[IDMapping]) -> list[tuple[int, ...]]:
+    return [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
+
+
+def maps_only(mappings: list[IDMapping], own_id: int) -> bool:
+    """Tell whether these mappings map one id, the caller's own: that needs no privilege."""
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own_id
 
 
 def _write_map(
     host_pid: int, kind: Literal["uid", "gid"], mappings: list[IDMapping], direct: bool
 ) -> None:
-    rows = [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
+    rows = _rows(mappings)
     if direct:
-        _write(host_pid, f"{kind}_map", "".join(f"{a} {b} {c}\n" for a, b, c in rows))
+        lines = [" ".join(map(str, row)) for row in rows]
+        _write(host_pid, f"{kind}_map", "\n".join(lines))
     else:
         _run_helper(_HELPERS[kind], host_pid, [str(number) for row in rows for number in row])
 

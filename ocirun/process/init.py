@@ -53,18 +53,21 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     knows the config.
     """
     try:
-        _start(*_set_up(channel, understood))
+        inside, plan, gate_fds = _set_up(channel, understood)
+        _start(inside, plan, *gate_fds)
     finally:
         # Security: a forked init must never return into what its parent was about to do: that
         # would take back the container's state, from inside the container.
         os._exit(CANNOT_START)
 
 
-def _set_up(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[Inside, Plan, int]:
+def _set_up(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
     """Go through the conversation with the parent, up to the gate."""
     try:
         set_pdeathsig(SIGKILL)
-        inside, plan, gate_fd = _prepare(channel, understood)
+        inside, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(inside)
@@ -80,7 +83,7 @@ def _set_up(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[I
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
         os._exit(1)
-    return inside, plan, gate_fd
+    return inside, plan, gate_fds
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
@@ -100,7 +103,9 @@ def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
     return inside, plan
 
 
-def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[Inside, Plan, int]:
+def _prepare(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
     """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
     join: dict[str, int] = {}
     if understood is None:
@@ -113,7 +118,7 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
     os.umask(identity.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
-    gate_fd = fds.pop(0)
+    gate_fds = fds.pop(0), fds.pop(0)
     take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
@@ -125,7 +130,7 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
         reset_affinity()
     _enter_namespaces(join, request)
     channel.send(PROC_READY)
-    return inside, plan, gate_fd
+    return inside, plan, gate_fds
 
 
 def take_stdio(inside: Inside, fds: list[int]) -> None:
@@ -142,27 +147,29 @@ def take_stdio(inside: Inside, fds: list[int]) -> None:
 def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
     os.setsid()
+    # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
+    # us or follow our descriptors; least of all while we wait at the gate with no more rights than
+    # its own.
+    set_dumpable(False)
     if join:
-        # Security: CVE-2016-9962. A process of the namespaces we enter must not trace us or
-        # follow our descriptors.
-        set_dumpable(False)
         join_namespaces(join)
     if request.namespaces.has("user"):
         identity.become_root_of_namespace()
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 
-def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
+def _start(inside: Inside, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
     """Wait for `start`, then act out the rest and exec."""
     try:
-        connection = wait_at_gate(gate_fd)
+        wait_at_gate(gate_fd, answer_fd)
     except BaseException:  # noqa: BLE001  # there is nobody to tell
         os._exit(CANNOT_START)
     try:
         for step in plan.start:
             step.act(inside)
     except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
-        os.write(connection, os.fsencode(_sentence(error)))
+        message = os.fsencode(_sentence(error))
+        os.write(answer_fd, message)
     os._exit(CANNOT_START)
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.kernel.prctl import set_dumpable, set_keepcaps, set_pdeathsig
+from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import (
-    CLOSE_RANGE_CLOEXEC,
-    close_range,
-    reset_signals,
     setdomainname,
     sethostname,
 )
 from ocirun.process import identity
 from ocirun.process.environment import environment
-from ocirun.process.messages import LIMITS_RAISED, LISTENER_TAKEN, PROC_LIMITS, PROC_SECCOMP
+from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import hidden, prepare
 from ocirun.rootfs import pivot as pivoting
@@ -250,34 +247,15 @@ def outlive_parent(_: Inside) -> None:
     set_pdeathsig(0)
 
 
-def load_seccomp(inside: Inside) -> None:
-    """Load the filter; where an agent is to decide, wait until it can."""
-    from ocirun.security.seccomp.load import load_filter
-
-    new = inside.request.namespaces.new
-    if "user" in new and "pid" in new and not inside.request.joins:
-        # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
-        # trace us while we are dumpable, and in a pid namespace of our own nobody else sees us.
-        # Security: CVE-2016-9962. Who joins one is seen by all that run in it, and stays as it is.
-        set_dumpable(True)
-    inside.channel.speak_plainly()
-    listener = load_filter(inside.request.seccomp or {})
-    if listener is not None:
-        inside.channel.send(PROC_SECCOMP, listener)
-        inside.channel.receive(LISTENER_TAKEN)
-        os.close(listener)
-
-
 def become_user(inside: Inside) -> None:
     """Give up what the program shall not have: capabilities, groups, uid."""
     from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set
 
-    capabilities = inside.config["process"].get("capabilities")
-    sets = None if capabilities is None else CapabilitySets(capabilities)
-    if sets:
-        # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
-        drop_bounding_set(sets)
-        set_keepcaps(True)
+    # Security: a configuration that names no capabilities gives none.
+    sets = CapabilitySets(inside.config["process"].get("capabilities") or {})
+    # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
+    drop_bounding_set(sets)
+    set_keepcaps(True)
     identity.own_stdio(inside.user["uid"])
     identity.become_user(inside.user)
     if not inside.cwd_entered:
@@ -285,48 +263,21 @@ def become_user(inside: Inside) -> None:
             identity.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
         except OSError as error:
             raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
-    if sets:
-        set_keepcaps(False)
-        apply_sets(sets)
+    set_keepcaps(False)
+    apply_sets(sets)
 
 
-def find_program(inside: Inside) -> None:
-    """Settle the environment and the file that args[0] means in it."""
+def settle_environment(inside: Inside) -> None:
+    """Settle the program's environment, HOME included."""
     process = inside.config["process"]
     inside.environment = environment(process.get("env") or [], inside.root_fd, inside.user["uid"])
     if inside.request.listen_fds:
         inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
         inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
+
+
+def find_program(inside: Inside) -> None:
+    """Find the file that args[0] means, as the user who is to run it."""
     inside.program = locate_program(
-        process["args"][0], inside.environment.get(b"PATH"), inside.own_executable
+        inside.config["process"]["args"][0], inside.environment.get(b"PATH"), inside.own_executable
     )
-
-
-# Start
-
-
-def start_container_hooks(inside: Inside) -> None:
-    """Run startContainer hooks, inside and with the program's rights and environment."""
-    from ocirun.process.hooks import run_hooks
-
-    hooks = inside.config["hooks"]["startContainer"]
-    run_hooks("startContainer", hooks, inside.state("created"), inside.environment)
-
-
-def set_limits(inside: Inside) -> None:
-    """Set the program's resource limits, which could have been in our own way until now."""
-    from ocirun.process.limits import set_own_limits
-
-    set_own_limits(inside.limits)
-
-
-def exec_program(inside: Inside) -> None:
-    """Become the program."""
-    args = inside.config["process"]["args"]
-    for fd in range(3, 3 + inside.request.kept_fds):
-        os.set_inheritable(fd, True)
-    # Security: whatever a library may have opened behind our back ends here.
-    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
-    reset_signals()
-    with doing(f"exec {os.fsdecode(inside.program)}"):
-        os.execve(inside.program, args, inside.environment)

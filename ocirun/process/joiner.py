@@ -4,6 +4,7 @@
       │ bootstrapData ───────────────────────► │  the process and init's pidfd; it makes its plan,
       │                                        │  seals itself, joins the namespaces, and clones
       │ ◄────────────────────────── procCloned │  the process that carries on
+      │   (cgroup joined, if not born in it)   │
       │ sendConfig ──────────────────────────► │  stdio and the doors of the cgroups
       │ ◄────────────────────────── procLimits │  (when a hard limit must be raised)
       │ limitsRaised ────────────────────────► │
@@ -51,6 +52,9 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     (init_pidfd,) = fds
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
+    for step in plan.assemble:
+        step.act(inside)
+    _set_affinity(inside, "initial")
     with doing("joining the namespaces of the container"):
         setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
@@ -69,7 +73,12 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
-        _settle_affinity(inside)
+        if "execCPUAffinity" in inside.config["process"]:
+            _set_affinity(inside, "final")
+        else:
+            with doing("resetting the CPU affinity"):
+                # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
+                reset_affinity()
         os.setsid()
         if inside.request.namespaces.has("user"):
             identity.become_root_of_namespace()
@@ -81,7 +90,6 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         inside.close()
         channel.send(PROC_GATE)
         channel.receive(PROC_RESUME)
-        set_pdeathsig(0)
         for step in plan.start:
             step.act(inside)
     except PeerGone:  # the parent died: nobody waits for us
@@ -91,11 +99,12 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
     os._exit(CANNOT_START)
 
 
-def _settle_affinity(inside: Inside) -> None:
-    """Run where `execCPUAffinity.final` says; without it wherever the cpuset allows."""
-    final = (inside.config["process"].get("execCPUAffinity") or {}).get("final")
-    with doing("setting the CPU affinity"):
-        if final:
-            os.sched_setaffinity(0, identity.cpus_of(final))
-        else:
-            reset_affinity()
+def _set_affinity(inside: Inside, moment: str) -> None:
+    """Run where `execCPUAffinity` says for this moment, before or after the cgroup is joined.
+
+    Spec: what is left out changes nothing, and the kernel decides (config.md#process).
+    """
+    affinity: dict[str, str] = inside.config["process"].get("execCPUAffinity", {})  # type: ignore[assignment]  # a TypedDict
+    if cpus := affinity.get(moment):
+        with doing(f"setting the {moment} CPU affinity {cpus}"):
+            os.sched_setaffinity(0, identity.cpus_of(cpus))

@@ -24,13 +24,11 @@ class Joining(Conversation):
 
     __slots__ = ()
 
-    def spawn(
-        self, command: str | None, target: tuple[int, int], cgroup_fd: int | None, fds: list[int]
-    ) -> None:
+    def spawn(self, command: str | None, target: tuple[int, int], cgroup_fd: int | None) -> None:
         """Bring the process into being inside the container's namespaces.
 
-        `target` is init's pidfd and host pid, `fds` what sendConfig carries: stdio, then the
-        doors of the cgroups. All descriptors are borrowed. `command` as in Parent.spawn.
+        `target` is init's pidfd (borrowed, like `cgroup_fd`) and host pid. `command` as in
+        Parent.spawn.
         """
         init_pidfd, init_pid = target
         bootstrap = {
@@ -39,6 +37,9 @@ class Joining(Conversation):
         }
         given = [init_pidfd] if cgroup_fd is None else [init_pidfd, cgroup_fd]
         self._spawn_by_stage(command, bootstrap, given)
+
+    def send_config(self, fds: list[int]) -> None:
+        """Send stdio and the doors of the cgroups, all borrowed: the process goes on."""
         self._say(SEND_CONFIG, None, fds)
 
     def resume(self) -> None:
@@ -58,6 +59,9 @@ def flags_of(namespaces: Namespaces, init_pid: int) -> int:
     """Give the setns flags of the namespaces that the container does not share with us.
 
     Kernel: entering the user namespace one is in already is refused (EINVAL).
+
+    Raises:
+        OSError: ENOENT when init is gone.
     """
     flags = 0
     for kind in (*namespaces.new, *namespaces.paths):

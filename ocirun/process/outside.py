@@ -51,7 +51,11 @@ def set_propagation(inside: Inside) -> None:
 
 
 def attach_root(inside: Inside) -> None:
-    """Make the root a mount, which pivot_root asks for."""
+    """Make the root a mount, which pivot_root asks for.
+
+    In a mount namespace that is a copy of the parent's, we are in the root since before the clone
+    (spawn.py), and need no right to walk the path again. One that was joined has moved us to "/".
+    """
     propagation = inside.config.get("linux", {}).get("rootfsPropagation")
     inside.root_fd = prepare.attach_root(inside.request.rootfs, propagation)
 

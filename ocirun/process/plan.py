@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside, outside
+from ocirun.process import inside, outside, starting
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -76,13 +76,14 @@ def plan_join(config: Config, request: Request) -> Plan:
 
     `config` is the container's, with the joining process in the place of its own.
     """
+    outside_of_it: Rows = []
+    if _writes_through_procfs(config, request):
+        from ocirun.process import procwrites
+
+        # Order: before the namespaces are joined, in which no procfs is to be trusted.
+        outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
     joining: Rows = [
-        (
-            not request.no_new_keyring,
-            "join the session keyring",
-            outside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         (
             request.terminal,
             "open the terminal",
@@ -90,9 +91,10 @@ def plan_join(config: Config, request: Request) -> Plan:
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
+        *_profile_and_sysctls(config, request),
         *_rights(config, request),
     ]
-    return Plan([], joining, _become(config))
+    return Plan(outside_of_it, joining, _become(config))
 
 
 def _present(rows: Rows) -> list[Step]:
@@ -175,7 +177,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        *_profile_and_sysctls(config),
+        *_profile_and_sysctls(config, request),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
         *_rights(config, request),
@@ -195,99 +197,72 @@ def _rights(config: Config, request: Request) -> Rows:
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
-        *_selinux_label(config),
+        *_selinux_label(config, request),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
-        # Order: before CAP_SYS_ADMIN is given up, which loading needs here.
-        (
-            request.seccomp and not process.get("noNewPrivileges"),
-            "load the seccomp filter, with privilege",
-            inside.load_seccomp,
-            "ocirun.security.seccomp.load",
-        ),
+        (True, "settle the environment", inside.settle_environment),
+        (True, "mark the descriptors to be closed", starting.leave_descriptors),
+        # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
+        # ours is one that the profile has to allow: what can be done before, is.
+        *_seccomp(request, wanted=not process.get("noNewPrivileges")),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
         (True, f"find the program {process['args'][0]}", inside.find_program),
         (True, "outlive the parent", inside.outlive_parent),
         # Order: last, so that the profile has to allow as little as possible of our own calls.
-        (
-            request.seccomp and process.get("noNewPrivileges"),
-            "load the seccomp filter",
-            inside.load_seccomp,
-            "ocirun.security.seccomp.load",
-        ),
+        *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
     ]
 
 
-def _writes_through_procfs(config: Config) -> bool:
-    """Tell whether a private procfs is needed, and process/procwrites.py, whose steps use it."""
+def _seccomp(request: Request, *, wanted: bool) -> Rows:
+    if not request.seccomp:
+        return []
+    from ocirun.process import filtering
+
+    return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
+
+
+def _sysctls(config: Config, request: Request) -> bool:
+    """Tell whether sysctls are to be written; they are the container's, set once."""
+    return bool(config.get("linux", {}).get("sysctl")) and not request.joins
+
+
+def _writes_through_procfs(config: Config, request: Request) -> bool:
+    """Tell whether process/procwrites.py is needed; it is loaded for those only."""
     process = config["process"]
-    return bool(
-        config.get("linux", {}).get("sysctl")
-        or process.get("apparmorProfile")
-        or process.get("selinuxLabel")
-    )
+    labels = process.get("apparmorProfile") or process.get("selinuxLabel")
+    return bool(labels) or _sysctls(config, request)
 
 
 def _keyring(config: Config, request: Request) -> Rows:
-    join: Rows = [
+    rows: Rows = [
         (
             not request.no_new_keyring,
-            "join a new session keyring",
+            "join the session keyring" if request.joins else "join a new session keyring",
             outside.join_keyring,
             "ocirun.security.keyring",
         )
     ]
-    if not _writes_through_procfs(config):
-        return join
+    if not _writes_through_procfs(config, request):
+        return rows
     from ocirun.process import procwrites
 
-    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
-    return [
-        (True, "open a private procfs", procwrites.open_procfs),
-        (label, "label keys", procwrites.label_keys, "ocirun.security.selinux"),
-        *join,
-        (label, "label no more keys", procwrites.label_no_keys),
-    ]
+    return procwrites.around_keyring(rows, config, request)
 
 
-def _profile_and_sysctls(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _profile_and_sysctls(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
-    profile = config["process"].get("apparmorProfile")
-    return [
-        (
-            profile,
-            f"set the AppArmor profile {profile}",
-            procwrites.set_apparmor_profile,
-            "ocirun.security.apparmor",
-        ),
-        # Order: before /proc/sys is covered; after the pivot, as everything that init writes.
-        (
-            config.get("linux", {}).get("sysctl"),
-            "write sysctls",
-            procwrites.write_sysctls,
-            "ocirun.security.sysctl",
-        ),
-    ]
+    return procwrites.profile_and_sysctls(config, _sysctls(config, request))
 
 
-def _selinux_label(config: Config) -> Rows:
-    if not _writes_through_procfs(config):
+def _selinux_label(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
         return []
     from ocirun.process import procwrites
 
-    label = config["process"].get("selinuxLabel")
-    return [
-        (
-            label,
-            f"set the SELinux label {label}",
-            procwrites.set_selinux_label,
-            "ocirun.security.selinux",
-        ),
-        (True, "close the private procfs", procwrites.close_procfs),
-    ]
+    return procwrites.selinux_label(config)
 
 
 def _settings(config: Config) -> Rows:
@@ -297,12 +272,7 @@ def _settings(config: Config) -> Rows:
         return []
     from ocirun.process import settings
 
-    return [
-        ("scheduler" in process, "set the scheduling policy", settings.set_scheduler),
-        ("ioPriority" in process, "set the I/O priority", settings.set_io_priority),
-        ("personality" in linux, "set the personality", settings.set_personality),
-        ("memoryPolicy" in linux, "set the memory policy", settings.set_memory_policy),
-    ]
+    return settings.rows(config)
 
 
 def _start(config: Config) -> Rows:
@@ -311,7 +281,7 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            inside.start_container_hooks,
+            starting.start_container_hooks,
             "ocirun.process.hooks",
         ),
         *_become(config),
@@ -324,8 +294,8 @@ def _become(config: Config) -> Rows:
         (
             config["process"].get("rlimits"),
             "set resource limits",
-            inside.set_limits,
+            starting.set_limits,
             "ocirun.process.limits",
         ),
-        (True, "exec the program", inside.exec_program),
+        (True, "exec the program", starting.exec_program),
     ]

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
     from ocirun.spec.shapes import Config
 
-NOT_YET: Final = (
-    ("linux", "intelRdt"),
-    ("linux", "netDevices"),
-)
+NOT_YET: Final = (("linux", "netDevices"),)
 
 
 def refuse_unsupported(config: Config) -> None:

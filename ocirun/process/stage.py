@@ -44,7 +44,7 @@ def run_stage(channel: Channel) -> NoReturn:
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
         if bootstrap["kept_sent"]:
-            channel, fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
+            fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
         if bootstrap["request"]["joins"]:
             from ocirun.process.joiner import join_and_clone  # exec, not create
 
@@ -59,20 +59,22 @@ def run_stage(channel: Channel) -> NoReturn:
     os._exit(0)
 
 
-def take_kept_fds(channel: Channel, fds: list[int], count: int) -> tuple[Channel, list[int]]:
+def take_kept_fds(channel: Channel, fds: list[int], count: int) -> list[int]:
     """Put the last `count` of `fds` where the program shall find them: from 3 on.
 
     An executed stage inherits nothing but its channel and its stdio. Whatever lies in the places
     now moves up, the channel too.
 
     Returns:
-        The channel, and the other `fds`, at their new numbers.
+        The other `fds`, at their new numbers.
     """
     first_free = 3 + count
-    moved = [fcntl(fd, F_DUPFD_CLOEXEC, first_free) for fd in (channel.fileno(), *fds)]
-    for place, fd in enumerate(moved[len(moved) - count :], 3):
+    moved = [fcntl(fd, F_DUPFD_CLOEXEC, first_free) for fd in fds]
+    channel.move(fcntl(channel.fileno(), F_DUPFD_CLOEXEC, first_free))
+    others = len(fds) - count
+    for place, fd in enumerate(moved[others:], 3):
         os.dup2(fd, place, inheritable=False)
-    return Channel(moved[0]), moved[1 : len(moved) - count]
+    return moved[:others]
 
 
 def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:

@@ -90,7 +90,9 @@ def take_as_stdio(slave: int, size: ConsoleSize | None) -> None:
     """Make the slave our controlling terminal and our fds 0 to 2. Needs a session of our own."""
     with doing("taking the terminal as the controlling one"):
         if size:
-            ioctl(slave, TIOCSWINSZ, pack("HHHH", size["height"], size["width"], 0, 0))
+            # Kernel: both are 16 bits wide there.
+            height, width = (min(size[name], 0xFFFF) for name in ("height", "width"))
+            ioctl(slave, TIOCSWINSZ, pack("HHHH", height, width, 0, 0))
         ioctl(slave, TIOCSCTTY, 0)
         for fd in range(3):
             os.dup2(slave, fd, inheritable=True)

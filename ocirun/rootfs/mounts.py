@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import ENODEV, ENOTDIR, EPERM
 
-from ocirun.errors import Problem, UnsupportedError, doing
+from ocirun.errors import Problem, ProtocolError, UnsupportedError, doing
 from ocirun.kernel.mount import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -49,7 +49,7 @@ from ocirun.spec.words import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
-    from ocirun.spec.shapes import Linux, Mount
+    from ocirun.spec.shapes import Mount
     from ocirun.spec.words import MountWords
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
@@ -64,18 +64,15 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.cgroupfs
         if "tmpcopyup" in options:
             import ocirun.rootfs.copyup
-        if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
-            import ocirun.rootfs.idmapped
         if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
             import ocirun.rootfs.unusual  # noqa: F401
 
 
-def open_source(mount: Mount, index: int, bundle: str, linux: Linux) -> int | None:
+def open_source(mount: Mount, index: int, bundle: str) -> int | None:
     """Open a bind mount's source as a detached copy, for an init that may not; in the parent.
 
-    `linux` is the config's section, for an id mapping that is the container's own. Returns a
-    descriptor the caller closes, or None for what init does itself: other kinds of entries, and
-    links to be copied.
+    Returns a descriptor the caller closes, or None for what init does itself: other kinds of
+    entries, and links to be copied.
     """
     entry = Entry(mount, read_words(mount.get("options")), bundle, index)
     words = entry.words
@@ -87,10 +84,6 @@ def open_source(mount: Mount, index: int, bundle: str, linux: Linux) -> int | No
             # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
             # makes slaves of those when it copies a namespace for another user, so do we.
             mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
-            if entry.is_idmapped:
-                from ocirun.rootfs.idmapped import map_tree
-
-                map_tree(tree_fd, entry, linux)
         except BaseException:
             os.close(tree_fd)
             raise
@@ -148,12 +141,12 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     tree_fd = context.source_fds.pop(entry.index, -1)
     from_parent = tree_fd >= 0
     if not from_parent:
+        if entry.is_idmapped:
+            raise ProtocolError(
+                f"the id-mapped source of mount {entry.index} was not opened for us"
+            )
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
     try:
-        if entry.is_idmapped and not from_parent:
-            from ocirun.rootfs.idmapped import map_tree
-
-            map_tree(tree_fd, entry, {})
         if entry.destination.startswith("/proc"):
             refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
         held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0

@@ -10,6 +10,7 @@ import os
 from ocirun.errors import Problem
 from ocirun.spec.jsontext import escaped, quoted
 from ocirun.spec.rules import namespace_paths
+from ocirun.spec.seccomp import MAX_ERRNO, WITH_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +149,23 @@ def seccomp_argument_exists(config: Config) -> Found:
                 yield Problem(where, f"a system call has no argument {argument['index']}: 0 to 5")
 
 
+def seccomp_errno_has_an_action(config: Config) -> Found:
+    """Spec: "When the action doesn't support an errno, the runtime MUST print and error"."""
+    seccomp = config["linux"]["seccomp"]
+    found = [("defaultErrnoRet", seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))]
+    found += [
+        (f"syscalls/{number}/errnoRet", rule["action"], rule.get("errnoRet"))
+        for number, rule in enumerate(seccomp.get("syscalls", ()))
+    ]
+    for where, action, errno in found:
+        if errno is None:
+            continue
+        if action not in WITH_ERRNO:
+            yield Problem(f"/linux/seccomp/{where}", f"{action} takes no errno")
+        elif errno > MAX_ERRNO:
+            yield Problem(f"/linux/seccomp/{where}", f"{errno} is no errno: 0 to {MAX_ERRNO}")
+
+
 def class_of_service_is_a_name(config: Config) -> Found:
     """The closID becomes a directory of resctrl: one component, or "/" for the root itself."""
     rdt = config["linux"]["intelRdt"]
@@ -199,6 +217,7 @@ LINUX_RULES: Final = (
     ("netDevices", net_devices_need_a_network),
     ("seccomp", notify_has_a_listener),
     ("seccomp", seccomp_argument_exists),
+    ("seccomp", seccomp_errno_has_an_action),
     ("intelRdt", class_of_service_is_a_name),
     ("memoryPolicy", memory_policy_has_its_nodes),
     ("mountLabel", mount_label_needs_selinux),

@@ -28,6 +28,8 @@ NOTIFY: Final = "SCMP_ACT_NOTIFY"
 # Actions that hand errnoRet on: to the caller of the system call, to its tracer.
 WITH_ERRNO: Final = frozenset(("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"))
 
+MAX_ERRNO: Final = 4094  # the highest libseccomp takes
+
 # A call that is new to the profile gets through these anyhow (a tracer decides by itself).
 PERMISSIVE: Final = frozenset(("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"))
 

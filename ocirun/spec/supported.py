@@ -61,12 +61,12 @@ def _linux() -> LinuxFeatures:
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
-        "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "memoryPolicy": {
             "modes": list(memory_policy.MODES),
             "flags": list(memory_policy.FLAGS),
         },
-        "mountExtensions": {"idmap": {"enabled": False}},
+        "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": False},
     }
 

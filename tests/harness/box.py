@@ -36,6 +36,21 @@ class Container:
     def delete(self, *flags: str, **keys: Any) -> Result:  # noqa: ANN401
         return self.runtime.call("delete", *flags, self.id, **keys)
 
+    def exec(self, *args: str, flags: tuple[str | Path, ...] = (), **keys: Any) -> Result:  # noqa: ANN401
+        """Run `args` in the container, `flags` being those of exec."""
+        return self.runtime.call("exec", *flags, self.id, *args, **keys)
+
+    def exec_process(
+        self,
+        process: dict[str, Any],
+        *flags: str | Path,
+        **keys: Any,  # noqa: ANN401
+    ) -> Result:
+        """Run what `process` says, by `exec --process`."""
+        file = self.bundle.path / f"process{len(self.runtime.calls)}.json"
+        file.write_text(json.dumps(process))
+        return self.runtime.call("exec", "--process", file, *flags, self.id, **keys)
+
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = self.runtime.call("state", self.id).ok().json()
         return state

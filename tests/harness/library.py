@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = """#!{python} -I
-import sys, threading, time
+import signal, sys, threading, time
 
 def be_busy():
     while True:  # takes and gives back the locks that a fork would find taken
@@ -18,13 +18,16 @@ def be_busy():
         bytearray(1 << 16)
         time.sleep(0.0005)
 
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 for _ in range(3):
     threading.Thread(target=be_busy, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-from ocirun.container import options
+from ocirun.container import exec, options
 from ocirun.process.command import find_command
 
-options.CreateOptions.__init__.__kwdefaults__["command"] = find_command()
+for kind in (options.CreateOptions, exec.ExecOptions):
+    kind.__init__.__kwdefaults__["command"] = find_command()
 
 from ocirun.cli.launcher import main
 

@@ -73,3 +73,13 @@ def box(
         if not peers.is_deviation(request.node, runtime.name):
             raise
     shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["command", "library"])
+def each_way(box: Box, request: pytest.FixtureRequest) -> Box:
+    """The workbench, once with the command and once with the library of a threaded program."""
+    if request.param == "library":
+        if box.runtime.name != "ours":
+            pytest.skip(f"this is not about {box.runtime.name}")
+        box.runtime.path = str(library.write_library_command(box.folder))
+    return box

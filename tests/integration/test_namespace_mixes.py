@@ -14,7 +14,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from harness import library
 from harness.box import Box, Container
 from harness.bundle import Bundle
 from harness.needs import needs
@@ -34,15 +33,6 @@ FILES = {
 MAP = (0, 100000, 65536)
 OTHER_MAP = (0, 300000, 65536)
 WITHOUT_TIME = peer_deviates("runc", "1.1 does not know time namespaces")
-
-
-@pytest.fixture(params=["command", "library"])
-def each_way(box: Box, request: pytest.FixtureRequest) -> Box:
-    if request.param == "library":
-        if box.runtime.name != "ours":
-            pytest.skip(f"this is not about {box.runtime.name}")
-        box.runtime.path = str(library.write_library_command(box.folder))
-    return box
 
 
 @pytest.fixture

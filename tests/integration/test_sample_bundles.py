@@ -28,8 +28,8 @@ def run(container: Container) -> str:
     return call.ok().stdout
 
 
-def test_there_are_five() -> None:
-    assert SAMPLES == ["hello", "hooks", "limits", "terminal", "userns"]
+def test_there_are_six() -> None:
+    assert SAMPLES == ["hello", "hooks", "limits", "seccomp", "terminal", "userns"]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -41,6 +41,14 @@ def test_each_has_a_readme_that_says_how_to_run_it(name: str) -> None:
 
 def test_hello(box: Box) -> None:
     assert run(sample(box, "hello")) == "hello from a container\n"
+
+
+def test_seccomp(box: Box) -> None:
+    container = sample(box, "seccomp")
+    call = container.runtime.call("run", "--bundle", container.bundle.path, container.id).ok()
+    assert call.stdout == "written\nplain modes are fine\n"
+    assert "No space left on device" in call.stderr
+    assert "Operation not permitted" in call.stderr
 
 
 @needs("userns")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import Any
 
 import pytest
-from harness.box import Box
+from harness.box import Box, Container
 from harness.bundle import Bundle
 from harness.needs import needs
 from harness.peers import peer_deviates
@@ -297,3 +298,66 @@ class TestExecCpuAffinity:
     def test_it_does_not_touch_the_container(self, box: Box) -> None:
         report = box.report(box.bundle(execCPUAffinity={"initial": "0", "final": "0"}))
         assert report["cpus"] == box.report(box.bundle())["cpus"]
+
+
+class TestExec:
+    """What a process that is run in the container later has of all this."""
+
+    def report(self, container: Container, *flags: str, **process: object) -> dict[str, Any]:
+        """Run the probe by `exec --process`; keys of `process` are its own."""
+        file = container.bundle.path / "process.json"
+        file.write_text(json.dumps({"args": ["/probe"], "cwd": "/", "env": [], **process}))
+        call = container.runtime.call("exec", *flags, "--process", file, container.id)
+        report: dict[str, Any] = call.ok().json()
+        return report
+
+    @old_peers
+    def test_the_containers_personality_and_memory_policy(self, box: Box) -> None:
+        bundle = box.bundle("/probe", "wait")
+        bundle.linux["personality"] = {"domain": "LINUX32"}
+        bundle.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
+        report = self.report(box.running(bundle))
+        assert report["personality"] == 8
+        assert report["memory_policy"] == {"mode": MPOL_BIND, "nodes": 1}
+
+    @old_peers
+    def test_the_containers_scheduler_unless_it_has_one(self, box: Box) -> None:
+        bundle = box.bundle("/probe", "wait", scheduler={"policy": "SCHED_BATCH", "nice": 5})
+        container = box.running(bundle)
+        assert self.report(container)["scheduler"]["nice"] == 5
+        own = {"policy": "SCHED_BATCH", "nice": 9}
+        assert self.report(container, scheduler=own)["scheduler"]["nice"] == 9
+
+    @old_peers
+    def test_the_final_affinity(self, box: Box) -> None:
+        cpu = str(min(os.sched_getaffinity(0)))
+        report = self.report(box.running(), execCPUAffinity={"initial": cpu, "final": f" {cpu},"})
+        assert report["cpus"] == 1
+
+    @old_peers
+    def test_an_affinity_that_is_no_list_is_refused(self, box: Box) -> None:
+        container = box.running()
+        file = container.bundle.path / "process.json"
+        affinity = {"initial": "2-1"}
+        process = {"args": ["/probe"], "cwd": "/", "env": [], "execCPUAffinity": affinity}
+        file.write_text(json.dumps(process))
+        call = container.runtime.call("exec", "--process", file, container.id)
+        assert call.status == 255
+        assert '"2-1" ends before it begins' in call.said
+
+    def test_sysctls_are_the_containers_and_not_written_again(self, box: Box) -> None:
+        bundle = box.bundle("/probe", "wait")
+        bundle.linux["sysctl"] = {"kernel.msgmax": "1234"}
+        container = box.running(bundle)
+        enter = ["nsenter", f"--ipc=/proc/{container.pid}/ns/ipc"]
+        subprocess.run([*enter, "sh", "-c", "echo 4321 >/proc/sys/kernel/msgmax"], check=True)
+        file = "/proc/sys/kernel/msgmax"
+        report = self.report(container, args=["/probe", "report", f"file:{file}"])
+        assert report["files"][file] == "4321\n"
+
+    @peer_deviates("crun", "1.8 keeps the caller's")
+    def test_it_is_in_the_containers_keyring(self, box: Box) -> None:
+        container = box.running()
+        first, second = self.report(container), self.report(container)
+        assert first["keyring"].endswith(f"_ses.{container.id}")
+        assert first["keyring_number"] == second["keyring_number"]

@@ -133,6 +133,18 @@ class TestConsoleSocket:
         assert isinstance(tty, dict)
         assert (tty["height"], tty["width"]) == (31, 97)
 
+    @peer_deviates("runc", "cuts off the upper bits")
+    @peer_deviates("crun", "cuts off the upper bits")
+    def test_a_console_size_beyond_16_bits_is_as_big_as_can_be(self, box: Box) -> None:
+        container = with_terminal(box, consoleSize={"height": 65536 + 31, "width": 2**40})
+        with ConsoleSocket(box.folder / "console") as console:
+            container.create("--console-socket", console.path).ok()
+            console.receive()
+            container.start().ok()
+            tty = report_of(console.read_until('"files":{}}'))["tty"]
+        assert isinstance(tty, dict)
+        assert (tty["height"], tty["width"]) == (65535, 65535)
+
     def test_console_size_without_a_terminal_is_ignored(self, box: Box) -> None:
         report = box.report(box.bundle(consoleSize={"height": 31, "width": 97}))
         assert report["tty"]["0"] is None

@@ -7,6 +7,7 @@
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
  *   probe crash                      dies of a SIGSEGV even as process 1
+ *   probe spy [TEXT]                 tells what it can reach of the runtime's processes (see spy.c)
  *   probe exit STATUS
  *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
  *   probe record FILE [STATUS]       as a hook: the report with all of "stdin", written to FILE
@@ -96,6 +97,8 @@ int main(int argc, char **argv)
 		return act_trap();
 	if (!strcmp(verb, "crash"))
 		return act_crash();
+	if (!strcmp(verb, "spy"))
+		return act_spy(argc, argv);
 	if (!strcmp(verb, "orphan"))
 		return act_orphan(argc, argv);
 	if (!strcmp(verb, "record") && argc > 2)

@@ -33,6 +33,7 @@ def creation(call: Call) -> CreateOptions:
         no_new_keyring=call.flag("no-new-keyring"),
         preserve_fds=call.number("preserve-fds"),
         cgroup_manager=call.cgroup_manager(),
+        rootless=str(call.settings["rootless"]),
         tell=call.tell(),
     )
 

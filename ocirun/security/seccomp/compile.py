@@ -42,7 +42,9 @@ def compile_profile(
     architectures = known_architectures(profile, library)
     rules = profile.get("syscalls") or []
     default = action_number(profile["defaultAction"], profile.get("defaultErrnoRet"))
-    with library.filter(default) as filter_:
+    with doing("beginning the seccomp filter"):
+        filter_ = library.filter(default)
+    with filter_:
         for architecture in architectures:
             with doing(f"adding the architecture {architecture:#x} to the seccomp filter"):
                 filter_.add_architecture(architecture)

@@ -53,6 +53,7 @@ def test_create_hands_over_every_option(
         "no_new_keyring": True,
         "preserve_fds": 3,
         "cgroup_manager": "systemd",
+        "rootless": "auto",
         "tell": None,
     }
 
@@ -74,6 +75,7 @@ def test_create_without_options(
         "no_new_keyring": False,
         "preserve_fds": 0,
         "cgroup_manager": "cgroupfs",
+        "rootless": "auto",
         "tell": None,
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ocirun.process.plan import plan_create
+from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
 
 NAMESPACES = [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]
@@ -28,7 +28,8 @@ def steps_of(change: Any, **options: Any) -> list[str]:
     request = Request(config)
     for name, value in options.items():
         setattr(request, name, value)
-    return [line.partition(": ")[2] for line in plan_create(config, request).describe()]
+    plan = (plan_join if request.joins else plan_create)(config, request)
+    return [line.partition(": ")[2] for line in plan.describe()]
 
 
 def in_order(steps: list[str], *names: str) -> bool:
@@ -74,6 +75,26 @@ def test_the_profile_comes_before_sysctls_and_no_new_privs() -> None:
         "close the private procfs",
         "become the user",
     )
+
+
+def test_who_joins_gets_labels_and_writes_no_sysctls() -> None:
+    change = {"process": {"apparmorProfile": "p", "selinuxLabel": "a:b:c"}}
+    sysctl = {"linux": {"sysctl": {"kernel.msgmax": "1"}}}
+    steps = steps_of(change | sysctl, joins=True)
+    assert in_order(
+        steps,
+        "open a private procfs",
+        "label keys",
+        "join the session keyring",
+        "label no more keys",
+        "set the AppArmor profile p",
+        "set the SELinux label a:b:c",
+        "close the private procfs",
+        "become the user",
+    )
+    assert "write sysctls" not in steps
+    # Without a label there is nothing to open and nothing to close.
+    assert not [step for step in steps_of(sysctl, joins=True) if "procfs" in step]
 
 
 def test_settings_come_after_no_new_privs_and_before_limits_and_user() -> None:

@@ -252,6 +252,26 @@ LINUX_CASES = [
         "listenerPath must be set to use SCMP_ACT_NOTIFY",
     ),
     (
+        {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}},
+        "/seccomp/defaultErrnoRet",
+        "SCMP_ACT_ALLOW takes no errno",
+    ),
+    (
+        {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4095}},
+        "/seccomp/defaultErrnoRet",
+        "4095 is no errno: 0 to 4094",
+    ),
+    (
+        {
+            "seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "errnoRet": 0}],
+            }
+        },
+        "/seccomp/syscalls/0/errnoRet",
+        "SCMP_ACT_LOG takes no errno",
+    ),
+    (
         {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}},
         "/seccomp/listenerMetadata",
         "listenerMetadata has no meaning without listenerPath",

@@ -23,19 +23,6 @@ def test_features_conform_to_their_schema() -> None:
     assert report(features(), "features") == []
 
 
-def test_features_say_no_to_what_is_refused() -> None:
-    from ocirun.process.refusals import NOT_YET
-
-    refused = {name for _, name in NOT_YET}
-    linux = features()["linux"]
-    assert not linux["seccomp"]["enabled"] or "seccomp" not in refused
-    assert linux["apparmor"]["enabled"] == ("apparmorProfile" not in refused)
-    assert linux["selinux"]["enabled"] == ("selinuxLabel" not in refused)
-    assert linux["intelRdt"]["enabled"] == ("intelRdt" not in refused)
-    assert linux["netDevices"]["enabled"] == ("netDevices" not in refused)
-    assert bool(linux["memoryPolicy"]["modes"]) == ("memoryPolicy" not in refused)
-
-
 def test_features_list_the_words_of_the_schemas() -> None:
     words = json.loads((REPOSITORY / "schemas" / "types.json").read_bytes())["$defs"]
     linux = features()["linux"]
@@ -67,7 +54,7 @@ def test_features_name_what_callers_look_for() -> None:
     assert "MPOL_WEIGHTED_INTERLEAVE" in document["linux"]["memoryPolicy"]["modes"]
     assert "idmap" not in document["mountOptions"]
     assert document["mountOptions"] == sorted(document["mountOptions"])
-    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": False}}
+    assert document["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert document["linux"]["namespaces"] == kinds
     assert "org.opencontainers.runc.commit" not in document["annotations"]

@@ -1,0 +1,62 @@
+"""A process that is in a user namespace for us, so that we need not be in it.
+
+A user namespace exists only with a process in it or a descriptor on it, and its maps can be read
+and written only through a process. Source: user_namespaces(7), clone3(2), waitid(2).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+WALL: Final = 0x40000000  # __WALL: the child is one that no SIGCHLD tells of
+SIGKILL: Final = 9
+INT_BYTES: Final = 4
+
+
+class UserNamespaceHolder:
+    """A child in a user namespace for the length of a block, killed at its end.
+
+    `join_fd` (borrowed) is the namespace to join; without it a new one is made, whose maps are
+    still to be written. `pid` is the child's host pid. Threads of the caller do not matter.
+
+    Raises:
+        OSError: the kernel refused the namespace.
+    """
+
+    __slots__ = ("_join_fd", "_pidfd", "pid")
+
+    def __init__(self, join_fd: int = -1) -> None:
+        self._join_fd = join_fd
+
+    def __enter__(self) -> UserNamespaceHolder:
+        ready, told = os.pipe()
+        pidfd = ffi.new("int *", -1)
+        try:
+            self.pid = lib.sys_hold_userns(self._join_fd, told, pidfd)
+            if self.pid < 0:
+                raise oserror(ffi.errno, "clone3(CLONE_PIDFD|CLONE_NEWUSER)")
+            self._pidfd = int(pidfd[0])
+            if self._join_fd >= 0:
+                errno = int.from_bytes(os.read(ready, INT_BYTES), sys.byteorder)
+                if errno:
+                    self.__exit__()
+                    raise oserror(errno, f"setns({self._join_fd}, CLONE_NEWUSER)")
+        finally:
+            os.close(ready)
+            os.close(told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from _signal import pidfd_send_signal
+
+        pidfd_send_signal(self._pidfd, SIGKILL)
+        os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | WALL)
+        os.close(self._pidfd)
