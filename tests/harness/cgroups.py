@@ -109,7 +109,7 @@ def cgroup(name: str) -> Iterator[Cgroup]:
     made.remove()
 
 
-def in_cgroup(cgroup: Cgroup, resources: dict[str, Any], task: Callable[[], Any]) -> Any:  # noqa: ANN401
+def in_cgroup(cgroup: Cgroup, resources: Any, task: Callable[[], Any]) -> Any:  # noqa: ANN401
     """Do `task` in a new process of a cgroup with these limits."""
     cgroup.prepare(resources)
     child = Child(task)
