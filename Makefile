@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test unit integration bench conformance clean
+.PHONY: demo build test unit fuzz integration bench conformance clean
 
 ROUNDS ?= 30
 
@@ -11,11 +11,15 @@ build:
 	@tools/prepare
 
 # Everything this machine can run; what it cannot is named with the reason.
-test: unit integration
+test: unit fuzz integration
 
 unit:
 	@tools/prepare test
 	.venv/bin/pytest
+
+fuzz:
+	@tools/prepare test
+	.venv/bin/pytest -m fuzz tests/fuzz
 
 integration:
 	@tools/prepare test

@@ -24,10 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ours|library|runc|crun|PATH",
         help="the runtime under test: ours ($OCIRUN, .venv/bin/ocirun, PATH), a peer, or a path",
     )
+    parser.addoption(
+        "--outcomes", metavar="PAGE", help="tests/clients: write the table of outcomes into PAGE"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
+        "conformance: runs the validation suite of a runtime-tools checkout; needs root",
         "needs(*words, kernel): skip unless the machine has what the words say",
         "peer_deviates(peer, reason, sometimes): expected to fail on that peer",
     ):

@@ -40,6 +40,11 @@ int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int reset_signals(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
+                      uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
+int sys_ioprio_set(int which, int who, int ioprio);
+int personality(unsigned long persona);
+int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned long maxnode);
 int sethostname(const char *name, size_t length);
 int setdomainname(const char *name, size_t length);
 
@@ -49,21 +54,32 @@ int sys_capget(uint32_t *six_words);
 int sys_capset(const uint32_t *six_words);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
+int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
+int sys_pidfd_getfd(int pidfd, int fd);
+void *dlopen(const char *name, int mode);
+void *dlsym(void *library, const char *name);
+int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
 SOURCE = r"""
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -87,6 +103,9 @@ SOURCE = r"""
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -220,17 +239,21 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
 }
 
-/* Every disposition to its default, no signal blocked: what a program expects after execve. By the
-   bare calls: the C library keeps 32 and 33 for itself, and posix_spawn leaves them ignored. */
+/* Every disposition to its default, no signal blocked: what a program expects after execve.
+
+   The system call itself: the C library keeps the signals 32 and 33 to itself and refuses to set
+   them, but ignores them in whatever posix_spawn starts, make for one. Zeros are SIG_DFL, no flag
+   and an empty mask in the kernel's struct sigaction of every architecture. */
 static int reset_signals(void)
 {
-    enum { KERNEL_SIGSET_BYTES = _NSIG / 8 };
-    unsigned long zeros[16] = { 0 }; /* SIG_DFL, no flags, an empty mask: in whichever order */
-    int number;
+    const unsigned long zeros[8] = {0};
+    sigset_t none;
 
-    for (number = 1; number < NSIG; number++)
-        syscall(SYS_rt_sigaction, number, zeros, NULL, KERNEL_SIGSET_BYTES);
-    return (int)syscall(SYS_rt_sigprocmask, SIG_SETMASK, zeros, NULL, KERNEL_SIGSET_BYTES);
+    for (int number = 1; number < _NSIG; number++)
+        if (number != SIGKILL && number != SIGSTOP)
+            syscall(SYS_rt_sigaction, number, zeros, NULL, (_NSIG - 1) / 8);
+    sigemptyset(&none);
+    return sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
@@ -244,6 +267,33 @@ static int reset_affinity(void)
 static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)
 {
     return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+/* size is how much of the struct the kernel shall read: 48 bytes, or 56 with the clamps, which
+   stay 0. */
+static int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
+                             uint32_t priority, uint64_t runtime, uint64_t deadline,
+                             uint64_t period)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+        uint32_t util_min, util_max;
+    } attr = { size, policy, flags, nice, priority, runtime, deadline, period, 0, 0 };
+    return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
+static int sys_ioprio_set(int which, int who, int ioprio)
+{
+    return (int)syscall(SYS_ioprio_set, which, who, ioprio);
+}
+
+static int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned long maxnode)
+{
+    return (int)syscall(SYS_set_mempolicy, mode, nodemask, maxnode);
 }
 
 /* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */
@@ -263,6 +313,25 @@ static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, un
                        unsigned long arg5)
 {
     return syscall(SYS_keyctl, operation, arg2, arg3, arg4, arg5);
+}
+
+/* program: classic BPF, `length` bytes of struct sock_filter; NULL to ask whether the kernel knows
+   the flags (EFAULT then, EINVAL when not). */
+static int sys_seccomp_filter(unsigned int flags, const char *program, size_t length)
+{
+    struct sock_fprog all = { (unsigned short)(length / sizeof(struct sock_filter)),
+                              (struct sock_filter *)(uintptr_t)program };
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program ? &all : NULL);
+}
+
+static int sys_pidfd_getfd(int pidfd, int fd)
+{
+    return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+}
+
+static int sys_bpf(int command, void *attributes, unsigned int size)
+{
+    return (int)syscall(SYS_bpf, command, attributes, size);
 }
 """
 

@@ -46,7 +46,7 @@
 #define F_SEAL_EXEC 0x0020 /* Kernel: from 6.3; EINVAL before */
 #endif
 
-#define ORIGIN_ARGUMENT "--sealed-from-fd="
+#define ORIGIN_ARGUMENT "--sealed-from=" /* then the descriptor, a slash, the name */
 #define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static int mount_overlay(int dir_fd, int other_fd)
@@ -67,6 +67,23 @@ static int mount_overlay(int dir_fd, int other_fd)
     return mount_fd;
 }
 
+/* Is the file that `fd` shows this very program? Overlays change its device and inode number, but
+   never its size and times.
+
+   Security: an overlay does not see what is mounted inside the folder. A program that was bound
+   over another by a mount would be that other one there. */
+static bool is_this_program(int fd)
+{
+    struct stat self, found;
+
+    return stat("/proc/self/exe", &self) == 0 && fstat(fd, &found) == 0 &&
+           self.st_size == found.st_size && self.st_mode == found.st_mode &&
+           self.st_mtim.tv_sec == found.st_mtim.tv_sec &&
+           self.st_mtim.tv_nsec == found.st_mtim.tv_nsec &&
+           self.st_ctim.tv_sec == found.st_ctim.tv_sec &&
+           self.st_ctim.tv_nsec == found.st_ctim.tv_nsec;
+}
+
 /* Open this program in a private overlay of its folder; -1 where that is refused. */
 static int open_in_overlay(const struct origin *origin)
 {
@@ -81,6 +98,10 @@ static int open_in_overlay(const struct origin *origin)
     if (mount_fd >= 0) {
         file_fd = openat(mount_fd, origin->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         close(mount_fd);
+        if (file_fd >= 0 && !is_this_program(file_fd)) {
+            close(file_fd);
+            file_fd = -1;
+        }
     }
     close(other_fd);
     return file_fd;
@@ -113,12 +134,12 @@ static int open_in_memory(void)
 /* Execute the file with our arguments after one that names the origin; returns only on failure. */
 static void exec_file(int file_fd, const struct origin *origin, int argc, char **argv)
 {
-    char word[sizeof ORIGIN_ARGUMENT + 12];
+    char word[sizeof ORIGIN_ARGUMENT + 12 + sizeof origin->name];
     char **arguments = calloc((size_t)argc + 2, sizeof *arguments);
 
     if (!arguments || fcntl(origin->dir_fd, F_SETFD, 0) < 0)
         return;
-    snprintf(word, sizeof word, ORIGIN_ARGUMENT "%d", origin->dir_fd);
+    snprintf(word, sizeof word, ORIGIN_ARGUMENT "%d/%s", origin->dir_fd, origin->name);
     arguments[0] = argv[0];
     arguments[1] = word;
     memcpy(arguments + 2, argv + 1, (size_t)argc * sizeof *argv); /* with the closing NULL */
@@ -157,21 +178,20 @@ bool is_sealed(void)
 
 bool take_origin(struct origin *origin, int *argc, char **argv)
 {
-    char link[32];
+    char link[32], *name;
     ssize_t length;
 
     if (*argc < 2 || strncmp(argv[1], ORIGIN_ARGUMENT, strlen(ORIGIN_ARGUMENT)) != 0)
         return false;
-    if (!is_sealed())
-        fail("%s is not for you: it only means something between two runs of ocirun",
-             ORIGIN_ARGUMENT);
-    origin->dir_fd = atoi(argv[1] + strlen(ORIGIN_ARGUMENT));
+    origin->dir_fd = (int)strtol(argv[1] + strlen(ORIGIN_ARGUMENT), &name, 10);
+    if (!is_sealed() || *name != '/')
+        fail(ORIGIN_ARGUMENT " is not for you: it means something between two runs of ocirun only");
+    snprintf(origin->name, sizeof origin->name, "%s", name + 1);
     snprintf(link, sizeof link, "/proc/self/fd/%d", origin->dir_fd);
     length = readlink(link, origin->directory, sizeof origin->directory - 1);
     if (length <= 0 || origin->directory[0] != '/')
         fail("reading %s, the folder this program was started from: %s", link, strerror(errno));
     origin->directory[length] = '\0';
-    strcpy(origin->name, "ocirun");
     memmove(argv + 1, argv + 2, (size_t)(*argc - 1) * sizeof *argv);
     *argc -= 1;
     return true;

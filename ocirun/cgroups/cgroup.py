@@ -17,6 +17,7 @@ from ocirun.cgroups.files import (
     processes_below,
     read_text,
     remove_directories,
+    remove_unused,
 )
 from ocirun.errors import OcirunError, SetupError, kernel_words
 
@@ -24,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.shapes import DeviceRule, Resources
 
 SIGKILL: Final = 9
 KILL_ROUNDS = 10
@@ -84,7 +85,10 @@ class Cgroup:
             SetupError: a process is still in one of them.
         """
         made, self.made = self.made, []
-        remove_directories(reversed(made))
+        own = set(self.paths.values())
+        remove_directories([directory for directory in made if directory in own])
+        # A parent may have been taken up by another container meanwhile: then it stays.
+        remove_unused(directory for directory in reversed(made) if directory not in own)
 
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Move the process into every hierarchy.
@@ -103,16 +107,41 @@ class Cgroup:
         """
         return []
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:
-        """Write the limits.
+    def apply(
+        self,
+        resources: Resources | None,
+        userns: bool = False,  # noqa: ARG002
+        *,
+        implied: list[DeviceRule] | None = None,
+    ) -> None:
+        """Write the limits, of devices too: without any rule only the implied ones allow some.
 
         `userns`, a user namespace of the container, changes nothing: device rules hold there too.
         Only where ocirun itself runs in one, the kernel refuses them, and that is forgiven.
+        `implied` comes after the config's device rules; None is all that there are.
 
         Raises:
             SetupError: the kernel refused a value, or a controller that is needed is missing.
             UnsupportedError: this build or this host cannot do it.
         """
+        if implied is None:
+            from ocirun.spec.devices import DEFAULT_RULES
+
+            implied = DEFAULT_RULES
+        resources = resources or {}
+        rules = [*(resources.get("devices") or ()), *implied]
+        self._write({**resources, "devices": rules}, devices=True)
+
+    def update(self, resources: Resources) -> None:
+        """Write the limits of a container that runs; what it may do with devices stays.
+
+        Raises:
+            SetupError: as `apply`.
+        """
+        self._write(resources, devices=False)
+
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Write limits; unless `devices`, leave the device rules alone."""
         raise NotImplementedError
 
     def hierarchies(self) -> list[tuple[list[str], str, str]]:
@@ -243,6 +272,13 @@ class Cgroup:
         """Tell whether this refusal is one that a rootless container lives with."""
         return self.rootless and not self.explicit and error.errno in NOT_ALLOWED
 
+    def forgives_devices(self, error: SetupError) -> bool:
+        """Tell whether device rules may be refused with this error.
+
+        Kernel: they are for the root of the machine; nobody else expects them.
+        """
+        return error.errno in NOT_ALLOWED and (self.rootless or is_in_user_namespace())
+
 
 class NoCgroup(Cgroup):
     """`--cgroup-manager=disabled`: the container stays where its creator is.
@@ -261,7 +297,7 @@ class NoCgroup(Cgroup):
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
         """Stay."""
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:
+    def _write(self, resources: Resources, *, devices: bool) -> None:
         """Write nothing."""
 
     def hierarchies(self) -> list[tuple[list[str], str, str]]:

@@ -1,7 +1,7 @@
 """Device rules, boiled down: what is allowed to begin with, and the exceptions from it.
 
-config.json has a list in which the last match wins; the kernel's v1 device cgroup keeps a default
-and a set of exceptions, and so does a v2 program if it is to be short. `Verdicts` is that form.
+config.json has a list in which the last match wins. The kernel's v1 device cgroup keeps a default
+and a set of exceptions: `Verdicts`. A v2 program looks the device up in a table: `table_of`.
 
 Source: runtime-spec config-linux.md#allowed-device-list; kernel admin-guide/cgroup-v1/devices.rst.
 """
@@ -12,11 +12,15 @@ from ocirun.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Final
 
     # type "b" or "c", major, minor; ANY for every number
     Key = tuple[str, int, int]
+    # place in the list, allow or deny, which access bits
+    Ruling = tuple[int, bool, int]
+    # access bits that are allowed, by major, by minor; both have ANY for all that are not there
+    Table = dict[int, dict[int, int]]
 
 ANY: Final = -1
 READ, WRITE, MKNOD = 1, 2, 4
@@ -82,17 +86,73 @@ def verdicts_of(rules: Iterable[Mapping[str, object]]) -> Verdicts:
         SetupError: a rule is about something that is not a device, or cannot be kept.
     """
     verdicts = Verdicts()
+    for allow, key, bits in _readings(rules):
+        if key is None:
+            verdicts.decide_all(allow)
+        else:
+            verdicts.decide(allow, key, bits)
+    return verdicts
+
+
+def table_of(rules: Iterable[Mapping[str, object]]) -> dict[str, Table]:
+    """Work out from the same rules what is allowed: one table for "b" and one for "c".
+
+    There is an entry only where it says something else than ANY does.
+
+    Raises:
+        SetupError: a rule is about something that is not a device.
+    """
+    to_begin_with = 0
+    heard: dict[Key, list[Ruling]] = {}
+    for place, (allow, key, bits) in enumerate(_readings(rules)):
+        if key is None:
+            to_begin_with = EVERYTHING if allow else 0
+            heard.clear()
+        else:
+            heard.setdefault(key, []).append((place, allow, bits))
+    return {kind: _table(kind, heard, to_begin_with) for kind in ("b", "c")}
+
+
+def _table(kind: str, heard: dict[Key, list[Ruling]], to_begin_with: int) -> Table:
+    minors: dict[int, set[int]] = {ANY: {ANY}}
+    for _, major, minor in (key for key in heard if key[0] == kind):
+        minors.setdefault(major, set()).add(minor)
+    table: Table = {}
+    for major, own in minors.items():
+        row: dict[int, int] = {}
+        for minor in sorted(own | minors[ANY]):  # ANY is the least, so its entry is there first
+            bits = _allowed((kind, major, minor), heard, to_begin_with)
+            if minor == ANY or bits != row[ANY]:
+                row[minor] = bits
+        if major == ANY or row != table[ANY]:
+            table[major] = row
+    return table
+
+
+def _allowed(key: Key, heard: dict[Key, list[Ruling]], bits: int) -> int:
+    """Go through all that was said about these devices, in the order in which it was said."""
+    kind, major, minor = key
+    about = {key, (kind, major, ANY), (kind, ANY, minor), (kind, ANY, ANY)}
+    for _, allow, named in sorted(ruling for other in about for ruling in heard.get(other, ())):
+        bits = bits | named if allow else bits & ~named
+    return bits
+
+
+def _readings(
+    rules: Iterable[Mapping[str, object]],
+) -> Iterator[tuple[bool, Key | None, int]]:
+    """Read each rule: allow or deny, which devices (None: all there are), which access bits."""
     for rule in rules:
         allow = bool(rule.get("allow"))
         kind = rule.get("type") or "a"
         if kind == "a":
-            verdicts.decide_all(allow)
+            # Kernel: v1 takes `a` for everything whatever stands behind it, and so does runc.
+            yield allow, None, EVERYTHING
             continue
         if kind not in ("b", "c", "u"):
             raise SetupError(f"device rule of type {kind!r}: only a, b and c can be limited")
         key = ("b" if kind == "b" else "c", _number(rule.get("major")), _number(rule.get("minor")))
-        verdicts.decide(allow, key, bits_of(rule.get("access"), 0 if allow else EVERYTHING))
-    return verdicts
+        yield allow, key, bits_of(rule.get("access"), 0 if allow else EVERYTHING)
 
 
 def _number(value: object) -> int:

@@ -257,6 +257,20 @@ def remove_directories(directories: Iterable[str]) -> None:
     raise SetupError(f"removing cgroup {', '.join(remaining)}: {words}", EBUSY)
 
 
+def remove_unused(directories: Iterable[str]) -> None:
+    """Remove cgroups that have nothing in them and nothing below; leave the others.
+
+    Raises:
+        SetupError: the kernel refused for another reason.
+    """
+    for directory in directories:
+        try:
+            _rmdir(directory)
+        except OSError as error:
+            what = f"removing cgroup {directory}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+
+
 def _remove(directory: str) -> bool:
     """Remove one cgroup and those below it; False when something is busy."""
     if _rmdir(directory):

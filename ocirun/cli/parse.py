@@ -49,6 +49,11 @@ class Call:
         """Return the value of the verb's string option `name`."""
         return str(self.options[name])
 
+    def many(self, name: str) -> tuple[str, ...]:
+        """Return the values of the verb's repeatable option `name`, in their order."""
+        value = self.options[name]
+        return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
+
     def number(self, name: str) -> int:
         """Return the value of the verb's integer option `name`."""
         value = self.options[name]

@@ -14,25 +14,30 @@ from ocirun.container.poststop import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED
+from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import UsageError, doing
 from ocirun.kernel.lookup import start_time
+from ocirun.process.conversation import write_pid_file
 from ocirun.process.gate import make_gate
-from ocirun.process.parent import Parent, write_pid_file
-from ocirun.process.plan import Plan
+from ocirun.process.parent import Parent
+from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
 from ocirun.process.sources import open_bind_sources
 from ocirun.security.executable import require_seal
+from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.cgroups.resctrl import ResctrlGroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.shapes import Config
 
@@ -82,11 +87,13 @@ class _Making:
         self.config: Config
         self.request: Request
         self.cgroup: Cgroup
+        self.resctrl: ResctrlGroup | None = None
         self.parent: Parent
 
     def check(self, foreground: Foreground | None) -> None:
         """Refuse what can be refused before anything is made."""
         options = self.options
+        self.undo.add("closing descriptors", self.close)
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
@@ -96,8 +103,13 @@ class _Making:
 
             check_rootless(self.config)
         self.request = make_request(self.config, self.id, options)
+        self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
+        if "intelRdt" in self.config.get("linux", {}):
+            from ocirun.cgroups.resctrl import ResctrlGroup
+
+            self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
         if "user" in self.request.namespaces.paths:
             from ocirun.process.idmap import check_joined_maps  # cold
 
@@ -108,7 +120,7 @@ class _Making:
             self.stdio_fds = foreground.init_fds
         elif self.request.terminal:
             self.stdio_fds = [connect_unix(str(options.console_socket))]
-            self.undo.add("closing the console socket", lambda: os.close(self.stdio_fds[0]))
+            self.fds += self.stdio_fds
         self.request.stdio_fds = len(self.stdio_fds)
 
     def claim(self) -> None:
@@ -128,9 +140,22 @@ class _Making:
         self._remember()
         self.undo.add("removing the cgroup", self.cgroup.undo)
         self.cgroup.prepare(linux.get("resources") or {})
+        if self.resctrl:
+            self._make_resctrl(self.resctrl)
         self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
-        self.gate_fd = make_gate(self.directory)
-        self.fds.append(self.gate_fd)
+        self.gate_fds = make_gate(self.directory)
+        self.fds += self.gate_fds
+
+    def _make_resctrl(self, group: ResctrlGroup) -> None:
+        """Make the class of service, and remember what of it goes with the container."""
+        self.record.intel_rdt_path = group.path
+        self.record.intel_rdt_monitoring = group.monitoring
+        # Order: remembered before it is made, in case we die; corrected when init is remembered.
+        self.record.intel_rdt_made = group.missing()
+        self.record.write(self.directory)
+        self.undo.add("removing the resctrl group", group.undo)
+        group.prepare()
+        self.record.intel_rdt_made = group.made
 
     def _remember(self) -> None:
         record, config = self.record, self.config
@@ -143,6 +168,7 @@ class _Making:
         record.rootfs = self.request.rootfs
         record.owner = os.geteuid()
         record.private_pid = "pid" in self.request.namespaces.new
+        record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.annotations = config.get("annotations") or {}
@@ -153,11 +179,12 @@ class _Making:
     def bring_to_gate(self) -> None:
         """Bring init into being and through the protocol."""
         linux = self.config.get("linux", {})
+        # Made here as well: that loads what a forked init will need.
+        plan = plan_create(self.config, self.request)
         if self.options.tell:
-            _tell_plan(self.options.tell, Plan(self.config, self.request))
-        else:
-            Plan(self.config, self.request)  # loads what a forked init will need
+            _tell_plan(self.options.tell, plan, self.config)
         self.parent = Parent(self.config, self.request, self.options.tell)
+        self.undo.add("letting go of init", self.parent.close)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
         # While init reads all that: remember it, in case we die.
@@ -168,10 +195,16 @@ class _Making:
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
-        self.cgroup.apply(linux.get("resources") or {}, userns=self.request.namespaces.has("user"))
+        self.cgroup.apply(
+            linux.get("resources") or {},
+            userns=self.request.namespaces.has("user"),
+            implied=implied_rules(self.config),
+        )
+        if self.resctrl:
+            self.resctrl.apply()
         self._run_hooks("prestart")
         self._run_hooks("createRuntime")
-        self.parent.enter()
+        self.parent.enter(self._take_listener)
 
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
@@ -179,20 +212,30 @@ class _Making:
         On v2 it is born there; into the hierarchies of v1 it steps by itself, through doors that
         we open: moving another process makes the kernel wait (cgroups/enter.py).
         """
-        cgroup_fd = self.cgroup.cgroup_fd()
-        doors = self.cgroup.open_doors()
-        sources = open_bind_sources(self.config, self.request)
-        self.request.cgroup_doors = len(doors)
-        self.request.bind_sources = list(sources)
+        given: list[int] = []
         try:
+            cgroup_fd = self.cgroup.cgroup_fd()
+            given += [] if cgroup_fd is None else [cgroup_fd]
+            doors = self.cgroup.open_doors()
+            given += doors
+            sources = open_bind_sources(self.config, self.request)
+            given += sources.values()
+            self.request.cgroup_doors = len(doors)
+            self.request.bind_sources = list(sources)
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
-            fds = [self.gate_fd, *self.stdio_fds]
+            if self.resctrl:
+                # Order: before init has children, which would stay where they were born.
+                self.resctrl.join(self.parent.pid)
+            fds = [*self.gate_fds, *self.stdio_fds]
             self.parent.send_config([*fds, *doors, *sources.values()])
         finally:
-            for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
+            for fd in given:
                 os.close(fd)
+
+    def _take_listener(self, fd: int) -> None:
+        send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
 
     def _run_hooks(self, moment: str) -> None:
         if moment in self.record.hooks:
@@ -209,11 +252,14 @@ class _Making:
         """Hand out what callers wait for; last, because they take it for success."""
         if self.options.pidfd_socket:
             socket_fd = connect_unix(self.options.pidfd_socket)
-            with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
-                send_fd(socket_fd, self.parent.pidfd, "standard")
-            os.close(socket_fd)
+            try:
+                with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
+                    send_fd(socket_fd, self.parent.pidfd, "standard")
+            finally:
+                os.close(socket_fd)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.parent.pid)
+        self.parent.close()
 
     def close(self) -> None:
         """Let go of the lock and of what init has its own copies of."""
@@ -247,6 +293,10 @@ def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foregrou
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
-def _tell_plan(tell: Tell, plan: Plan) -> None:
+def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:
+    from ocirun.process.ignored import ignored_members
+
+    for line in ignored_members(config):
+        tell(f"ignoring {line}")
     for line in plan.describe():
         tell(f"plan: {line}")

@@ -115,8 +115,8 @@ def signal_number(word: str) -> int:
     Raises:
         UsageError: it is none.
     """
-    if word.isdecimal() and int(word[:4]) <= MAX_SIGNAL:
-        return int(word[:4])
+    if word.isascii() and word.isdecimal() and len(word) < 10 and int(word) <= MAX_SIGNAL:
+        return int(word)
     from ocirun.container.signals import SIGNALS
 
     name = word.upper().removeprefix("SIG")

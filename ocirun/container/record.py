@@ -25,6 +25,8 @@ class Record:
 
     `init_process_pid` is 0 until init is there; with `init_process_start` (clock ticks since
     boot) it names one process for good. `created` is RFC 3339 with nanoseconds, UTC.
+    `intel_rdt_path` is its class of service, `intel_rdt_monitoring` its monitoring group ("" for
+    none), `intel_rdt_made` what of these goes with it.
     `private_pid` says that the container's processes die with its init.
     """
 
@@ -38,6 +40,10 @@ class Record:
         "id",
         "init_process_pid",
         "init_process_start",
+        "intel_rdt_made",
+        "intel_rdt_monitoring",
+        "intel_rdt_path",
+        "no_new_keyring",
         "oci_version",
         "owner",
         "private_pid",
@@ -53,7 +59,11 @@ class Record:
         self.owner = 0
         self.init_process_pid = 0
         self.init_process_start = 0
+        self.no_new_keyring = False
         self.private_pid = True
+        self.intel_rdt_path = ""
+        self.intel_rdt_monitoring = ""
+        self.intel_rdt_made: list[str] = []
         self.cgroup_paths: dict[str, str] = {}
         self.cgroup_manager = "cgroupfs"
         self.annotations: dict[str, str] = {}
@@ -71,7 +81,7 @@ class Record:
             return None
         record = cls(container_id)
         try:
-            fields = parse(data, STATE_FILE)
+            fields = parse(data, STATE_FILE, "surrogateescape")
         except SpecError as error:
             raise ContainerError(container_id, f"{directory}: {error}") from error
         if not isinstance(fields, dict):
@@ -118,7 +128,7 @@ def read_config(directory: str) -> Config:
         data = _read(f"{directory}/{CONFIG_FILE}")
         if data is None:
             raise FileNotFoundError(2, os.strerror(2))
-    config: Config = parse(data, CONFIG_FILE)  # type: ignore[assignment]  # we wrote it
+    config: Config = parse(data, CONFIG_FILE, "surrogateescape")  # type: ignore[assignment]  # we wrote it
     return config
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EBADF
+from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 
 from ocirun.errors import Problem, SpecError, UsageError
 from ocirun.process.request import Request
@@ -28,9 +30,9 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
-    request.listen_fds = _listen_fds()
+    request.listen_fds = count_listen_fds()
     request.kept_fds = request.listen_fds + options.preserve_fds
-    _check_kept_fds(request.listen_fds, request.kept_fds)
+    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     return request
 
 
@@ -45,7 +47,7 @@ def _root(config: Config, bundle: str) -> str:
     return rootfs
 
 
-def _listen_fds() -> int:
+def count_listen_fds() -> int:
     """Count the sockets handed to us by socket activation, if they are meant for us."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return 0
@@ -53,10 +55,19 @@ def _listen_fds() -> int:
     return int(text) if text.isdecimal() and len(text) < 6 else 0
 
 
-def _check_kept_fds(listen_fds: int, kept_fds: int) -> None:
+def check_kept_fds(listen_fds: int, kept_fds: int, *, library: bool) -> None:
+    """Make sure that the descriptors from 3 on which the program shall have are open.
+
+    Security: what we have opened ourselves is no caller's descriptor; peers hand their log file
+    into the container. Ours are close-on-exec, which an inherited one cannot be; the program that
+    we are a `library` of opens its own in the same way.
+
+    Raises:
+        UsageError: one is not.
+    """
     for fd in range(3, 3 + kept_fds):
         try:
-            os.fstat(fd)
+            _check_inherited(fd, library)
         except OSError as error:
             if fd < 3 + listen_fds:
                 raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open") from error
@@ -64,3 +75,8 @@ def _check_kept_fds(listen_fds: int, kept_fds: int) -> None:
                 f"unable to stat preserved-fd {fd - 3 - listen_fds} (of "
                 f"{kept_fds - listen_fds}): {error.strerror}"
             ) from error
+
+
+def _check_inherited(fd: int, library: bool) -> None:
+    if fcntl(fd, F_GETFD) & FD_CLOEXEC and not library:
+        raise OSError(EBADF, os.strerror(EBADF))

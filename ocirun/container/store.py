@@ -2,7 +2,9 @@
 
     ROOT/ID/state.json    what we remember (record.py)
     ROOT/ID/config.json   the configuration as it was at create
-    ROOT/ID/start.sock    the gate; there until the container is started
+    ROOT/ID/start.fifo    the gate; there until the container is started
+    ROOT/ID/started.fifo  what init answers; as long
+    ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
 being made its maker holds a lock on the folder, which ends with the maker: a folder without a
@@ -161,13 +163,19 @@ class Store:
         )
 
     def remove(self, container_id: str) -> None:
-        """Remove the folder of a container with all its files; one that is gone is fine."""
+        """Remove the folder of a container with all its files; what is gone already is fine."""
         directory = self.directory(container_id)
         with doing(f"removing {directory}"):
             try:
-                names = os.listdir(directory)
-            except FileNotFoundError:
+                for name in os.listdir(directory):
+                    _unlink(f"{directory}/{name}")
+                os.rmdir(directory)
+            except FileNotFoundError:  # another delete was faster
                 return
-            for name in names:
-                os.unlink(f"{directory}/{name}")
-            os.rmdir(directory)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -135,3 +135,20 @@ def setdomainname(name: str) -> None:
     raw = os.fsencode(name)
     if lib.setdomainname(raw, len(raw)) < 0:
         raise oserror(ffi.errno, f"setdomainname({name!r})")
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Duplicate descriptor `fd` of the process that `pidfd` (borrowed) names into ours.
+
+    Returns:
+        A descriptor the caller closes, close-on-exec.
+
+    Raises:
+        OSError: EPERM when we may not trace that process; EBADF when it has no such descriptor.
+
+    Source: pidfd_getfd(2), Linux 5.6.
+    """
+    result = lib.sys_pidfd_getfd(pidfd, fd)
+    if result < 0:
+        raise oserror(ffi.errno, f"pidfd_getfd({pidfd}, {fd}, 0)")
+    return result

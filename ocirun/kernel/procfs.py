@@ -8,21 +8,30 @@ covered, and below its descriptor nothing is followed.
 from __future__ import annotations
 
 import os
+from errno import EINVAL, EPERM
 
 from ocirun.kernel.mount import (
     AT_FDCWD,
+    AT_RECURSIVE,
     OPEN_TREE_CLONE,
     fsconfig_create,
     fsmount,
     fsopen,
+    fstatfs,
     open_tree,
 )
+from ocirun.kernel.oserror import oserror
 from ocirun.kernel.paths import (
     RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
     openat2,
 )
+
+PROC_SUPER_MAGIC = 0x9FA0
+PROC_ROOT_INO = 1
+# Nothing is followed, and nothing that was mounted over a file is taken for it.
+RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
 
 
 def open_private_procfs() -> int:
@@ -42,18 +51,51 @@ def open_private_procfs() -> int:
         finally:
             os.close(fs_fd)
     except PermissionError:
-        return open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE)
+        return _clone_visible_procfs()
+
+
+def _clone_visible_procfs() -> int:
+    """Copy the mount at /proc, after a look at what it is.
+
+    Raises:
+        OSError: EPERM when the root of a procfs is not what stands there.
+    """
+    try:
+        fd = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        # Kernel: what an outer user namespace mounted below is locked to it, and must come along.
+        fd = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | AT_RECURSIVE)
+    if fstatfs(fd)[0] != PROC_SUPER_MAGIC or os.fstat(fd).st_ino != PROC_ROOT_INO:
+        os.close(fd)
+        raise oserror(EPERM, "fstatfs(/proc): not the root of a procfs", "/proc")
+    return fd
 
 
 def write_below(procfs_fd: int, path: str, value: str) -> None:
-    """Write `value` to the file `path`, relative to the procfs, in one write."""
-    fd = openat2(
-        procfs_fd,
-        path,
-        os.O_WRONLY | os.O_CLOEXEC,
-        resolve=RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
-    )
+    """Write `value` to the file `path`, relative to the procfs, in one write.
+
+    Raises:
+        OSError: as open(2) and write(2); ELOOP, EXDEV for a link or a mount on the way. Only that
+            of the open has a `filename`.
+    """
+    fd = openat2(procfs_fd, path, os.O_WRONLY, resolve=RESOLVE)
     try:
         os.write(fd, os.fsencode(value))
+    finally:
+        os.close(fd)
+
+
+def write_own(procfs_fd: int, path: str, value: str) -> None:
+    """Write `value` to the file `path` of our own process; an empty value is written too."""
+    write_below(procfs_fd, f"{own_number(procfs_fd)}/{path}", value)
+
+
+def own_number(procfs_fd: int) -> str:
+    """Give our pid as this procfs has it, whichever pid namespace it shows."""
+    fd = openat2(procfs_fd, "self", os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE)
+    try:
+        return os.readlink("", dir_fd=fd)
     finally:
         os.close(fd)

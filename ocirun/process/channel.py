@@ -1,7 +1,8 @@
 """Frames and descriptors over a socket pair.
 
-A frame is four bytes of length, then a JSON array [name, body]; descriptors ride with the length.
-JSON and not marshal or pickle, because the other end may sit in a namespace it shares with
+A frame is four bytes of length and four that count the descriptors, then a JSON array [name, body].
+The descriptors ride with those numbers; what one message cannot carry follows, each time with one
+byte. JSON and not marshal or pickle, because the other end may sit in a namespace it shares with
 strangers: whatever arrives here may at worst be a wrong message.
 """
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     Tell = Callable[[str], None]
 
 LENGTH_BYTES: Final = 4
+HEADER_BYTES: Final = 8  # the length, and how many descriptors there are
 FD_BYTES: Final = 4
-MAX_FDS: Final = 250  # SCM_MAX_FD is 253
+MAX_FDS: Final = 250  # in one message: SCM_MAX_FD is 253
 MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
 
 
@@ -38,11 +40,19 @@ class Channel:
     `tell`, when given, hears of each message by name, with who sent it.
     """
 
-    __slots__ = ("_socket", "tell")
+    __slots__ = ("_plain", "_socket", "tell")
 
     def __init__(self, fd: int, tell: Tell | None = None) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         self.tell = tell
+        self._plain = False
+
+    def speak_plainly(self) -> None:
+        """Use read and write alone from here on, and no descriptors.
+
+        A seccomp filter holds for init's own words too; a profile without network knows no sendmsg.
+        """
+        self._plain = True
 
     def fileno(self) -> int:
         """Give the descriptor, which stays ours."""
@@ -66,11 +76,16 @@ class Channel:
         if self.tell:
             self.tell(f"{name} →")
         data = os.fsencode(compact([name, body]))
-        length = len(data).to_bytes(LENGTH_BYTES, "little")
-        rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+        header = b"".join(
+            number.to_bytes(LENGTH_BYTES, "little") for number in (len(data), len(fds))
+        )
+        if self._plain:
+            self._write(header + data)
+            return
         try:
-            self._socket.sendmsg([length], ancillary, _socket.MSG_NOSIGNAL)
+            self._send_with(header, fds[:MAX_FDS])
+            for first in range(MAX_FDS, len(fds), MAX_FDS):
+                self._send_with(b"\0", fds[first : first + MAX_FDS])
             self._socket.sendall(data, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise PeerGone from error
@@ -86,11 +101,11 @@ class Channel:
             PeerGone: the other side died.
             ProtocolError: another message came, or none that can be read.
         """
-        header, fds = self._receive_header()
-        length = int.from_bytes(header, "little")
-        if length > MAX_FRAME_BYTES:
-            raise ProtocolError(f"the other side announced a message of {length} bytes")
-        frame = parse(self._receive_exactly(length), "message")
+        try:
+            data, fds = self._receive_frame()
+        except ConnectionResetError as error:  # it died, and had not read all that we sent
+            raise PeerGone from error
+        frame = parse(data, "message", "surrogateescape")
         if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
             raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
         name, body = frame
@@ -102,26 +117,61 @@ class Channel:
             raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
         return name, body, fds
 
-    def _receive_header(self) -> tuple[bytes, list[int]]:
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self.fileno(), data) :]
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise PeerGone from error
+
+    def _send_with(self, data: bytes, fds: Sequence[int]) -> None:
+        rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+        self._socket.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+
+    def _receive_frame(self) -> tuple[bytes, list[int]]:
+        fds: list[int] = []
+        if self._plain:
+            header = self._receive_exactly(HEADER_BYTES)
+        else:
+            header, fds = self._receive_with(HEADER_BYTES)
+        length = int.from_bytes(header[:LENGTH_BYTES], "little")
+        count = int.from_bytes(header[LENGTH_BYTES:], "little")
+        if length > MAX_FRAME_BYTES:
+            raise ProtocolError(f"the other side announced a message of {length} bytes")
+        while len(fds) < count and not self._plain:
+            more = self._receive_with(1)[1]
+            if not more:
+                raise ProtocolError(f"{len(fds)} of {count} descriptors came: is there no room?")
+            fds += more
+        return self._receive_exactly(length), fds
+
+    def _receive_with(self, size: int) -> tuple[bytes, list[int]]:
+        """Read `size` bytes and the descriptors that ride with them."""
         space = _socket.CMSG_SPACE(MAX_FDS * FD_BYTES)
-        header, ancillary, _, _ = self._socket.recvmsg(
-            LENGTH_BYTES, space, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_WAITALL
+        data, ancillary, _, _ = self._socket.recvmsg(
+            size, space, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_WAITALL
         )
-        if len(header) < LENGTH_BYTES:
+        if len(data) < size:
             raise PeerGone
         fds: list[int] = []
-        for level, kind, data in ancillary:
+        for level, kind, rights in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 fds += [
-                    int.from_bytes(data[i : i + FD_BYTES], sys.byteorder)
-                    for i in range(0, len(data) // FD_BYTES * FD_BYTES, FD_BYTES)
+                    int.from_bytes(rights[i : i + FD_BYTES], sys.byteorder)
+                    for i in range(0, len(rights) // FD_BYTES * FD_BYTES, FD_BYTES)
                 ]
-        return header, fds
+        return data, fds
 
     def _receive_exactly(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
-            piece = self._socket.recv(length - len(data), _socket.MSG_WAITALL)
+            left = length - len(data)
+            piece = (
+                os.read(self.fileno(), left)
+                if self._plain
+                else self._socket.recv(left, _socket.MSG_WAITALL)
+            )
             if not piece:
                 raise PeerGone
             data += piece

@@ -1,11 +1,12 @@
 """What connects a container in the foreground with the caller's terminal and files.
 
-    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied to and fro
+    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied both ways
     a new user namespace   three pipes that belong to its root, which could not reopen our own
                            files as /dev/stdout; copied too
     neither                the container has our own fds 0 to 2: nothing to do
 
-Copying is done by a thread, started after the last clone.
+Each way is copied by a thread of its own, started after the last clone: input that nobody reads
+must not hold up output.
 
 Source: pty(7), termios(3); contract: foreground mode.
 """
@@ -22,6 +23,7 @@ from ocirun.process.sockets import receive_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Final
 
     from ocirun.process.request import Request
@@ -40,7 +42,7 @@ class Foreground:
     2, or nothing. They are closed by `connect`.
     """
 
-    __slots__ = ("_done", "_master", "_receiver", "_routes", "_saved", "init_fds")
+    __slots__ = ("_end", "_master", "_receiver", "_routes", "_saved", "_unfinished", "init_fds")
 
     def __init__(self) -> None:
         self.init_fds: list[int] = []
@@ -48,7 +50,8 @@ class Foreground:
         self._master = -1
         self._routes: dict[int, int] = {}  # read from → write to
         self._saved: list[Any] = []
-        self._done = _thread.allocate_lock()
+        self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
+        self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
 
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
@@ -80,10 +83,14 @@ class Foreground:
             self._master = receive_fd(self._receiver)
             os.close(self._receiver)
             self._routes = {0: self._master, self._master: 1}
+            self._end = os.pipe()
             self._go_raw()
-        if self._routes:
-            self._done.acquire()
-            _thread.start_new_thread(self._copy, ())
+        for source, target in self._routes.items():
+            done = _thread.allocate_lock()
+            done.acquire()
+            if source != 0:
+                self._unfinished.append(done)
+            _thread.start_new_thread(self._copy, (source, target, done))
 
     def _go_raw(self) -> None:
         """Leave all interpretation of keys to the container's terminal."""
@@ -103,9 +110,14 @@ class Foreground:
         return True
 
     def finish(self) -> None:
-        """Wait for the last output, then set our terminal back as it was."""
-        if self._routes:
-            self._done.acquire()
+        """Wait for the last output, then set our terminal back as it was.
+
+        Of a terminal that is what is in it by now: a job left behind may keep it open for good.
+        """
+        if self._master >= 0:
+            os.close(self._end[1])
+        for done in self._unfinished:
+            done.acquire()
         self.restore()
 
     def restore(self) -> None:
@@ -116,49 +128,78 @@ class Foreground:
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
             self._saved = []
 
-    def _copy(self) -> None:
-        try:
-            _copy_until_all_is_out(dict(self._routes), keep=self._master)
-        finally:
-            self._done.release()
+    def _copy(self, source: int, target: int, done: Any) -> None:  # noqa: ANN401  # a lock
+        """Copy one way until its end, and hand the end on.
+
+        The container's side is closed with ours, whichever goes first; not so its terminal: that
+        is told of the end of input by a character, which has gone through already, and what it
+        still says when nobody listens is dropped.
+        """
+        for data in _all_of(source, self._end[0] if source == self._master else -1):
+            if not _write_all(target, data) and source != self._master:
+                break
+        for fd in (source, target):
+            if fd not in (0, 1, 2, self._master):
+                os.close(fd)
+        done.release()
 
 
-def _copy_until_all_is_out(routes: dict[int, int], keep: int) -> None:
-    """Copy along `routes` until every one but that of stdin has ended.
+def _all_of(source: int, end: int) -> Iterator[bytes]:
+    """Give what can be read from `source` until its end.
 
-    What stdin leads to is closed at its end, unless it is `keep`: a terminal is told of the end by
-    a character, which has gone through already.
+    Once the other side of `end` (-1: none) is closed, what can be read at once is all there is.
+
+    Kernel: to poll a terminal is to flush what was written to its other side.
     """
+    if end < 0:
+        while data := _read(source):
+            yield data
+        return
     poll = select.poll()
-    for source in routes:
-        poll.register(source, select.POLLIN)
-    while any(source != 0 for source in routes):
-        for source, _ in poll.poll():
-            target = routes[source]
+    poll.register(source, select.POLLIN)
+    poll.register(end, select.POLLIN)
+    ended = False
+    while True:
+        ready = {fd for fd, _ in poll.poll(0 if ended else None)}
+        if end in ready:
+            ended = True
+            poll.unregister(end)
+        if source in ready:
             data = _read(source)
-            if not (data and _write_all(target, data)):
-                poll.unregister(source)
-                del routes[source]
-                if source == 0 and target != keep:
-                    os.close(target)
+            if not data:
+                return
+            yield data
+        elif ended and end not in ready:
+            return
 
 
 def _read(fd: int) -> bytes:
-    try:
-        return os.read(fd, COPY_BYTES)
-    except OSError:  # EIO: the last slave was closed, all output has been read
-        return b""
+    while True:
+        try:
+            return os.read(fd, COPY_BYTES)
+        except BlockingIOError:
+            _wait_until(fd, select.POLLIN)
+        except OSError:  # EIO: the last slave was closed, all output has been read
+            return b""
 
 
 def _write_all(fd: int, data: bytes) -> bool:
     """Write all of `data`; False when nobody reads there any more."""
     view = memoryview(data)
-    try:
-        while view:
+    while view:
+        try:
             view = view[os.write(fd, view) :]
-    except OSError:
-        return False
+        except BlockingIOError:  # the caller's files may be set so, and are not ours to change
+            _wait_until(fd, select.POLLOUT)
+        except OSError:
+            return False
     return True
+
+
+def _wait_until(fd: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
 
 
 def _host_id(mappings: list[Any]) -> int:

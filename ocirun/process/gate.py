@@ -1,24 +1,24 @@
 """A created container waits here; `start` opens the gate.
 
-A listening Unix socket in the container's state directory. Its presence there is what makes a
-container `created` rather than `running`. Init inherits the listener, so that it opens no path
-after the pivot; `start` connects, and the connection stays open in init until execve closes it:
-`start` therefore learns whether startContainer hooks and execve succeeded, which a FIFO cannot
-tell. Exactly one `start` wins, because init accepts exactly one connection.
+Two FIFOs in the container's state directory. The first one's presence there is what makes a
+container `created` rather than `running`. Init inherits both open, so that it opens no path after
+the pivot, and needs no more than read, write and close, which any seccomp profile allows. The
+second stays open in init until execve closes it: `start` therefore learns whether startContainer
+hooks and execve succeeded. Exactly one `start` wins: the one that gets the lock and finds the gate
+still closed.
 
     start                                init
-      │ connect, 'g' ───────────────────► │ accept, close the listener
+      │ locks the gate, writes 'g' ─────► │ closes the gate
       │ ◄──────────────────────────── 'g' │
-      │   (the socket file is removed)    │ startContainer hooks, execve
+      │   (the files are removed)         │ startContainer hooks, execve
       │ ◄─────────────── end-of-file      │ the program runs
       │ ◄─────────────── an error, EOF    │ or a hook or execve failed
 
-Source: runtime-spec runtime.md#lifecycle steps 7 to 9.
+Source: runtime-spec runtime.md#lifecycle steps 7 to 9; fifo(7), flock(2).
 """
 
 from __future__ import annotations
 
-import _socket
 import os
 
 from ocirun.errors import doing
@@ -27,22 +27,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-NAME: Final = "start.sock"
+NAME: Final = "start.fifo"
+ANSWER_NAME: Final = "started.fifo"
 GO: Final = b"g"
 MAX_ERROR_BYTES: Final = 64 << 10
 
 
-def make_gate(directory: str) -> int:
+def make_gate(directory: str) -> tuple[int, int]:
     """Make the gate of the container whose state directory is `directory`.
 
     Returns:
-        The listener, close-on-exec; the caller gives it to init and closes it.
+        The gate and the answer, close-on-exec; the caller gives them to init and closes them.
+        Both are open for reading and writing: so neither side is ever without the other, and a
+        `start` that dies costs init nothing.
     """
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    with doing("making the start gate"), _ShortPath(directory) as path:
-        listener.bind(path)
-        listener.listen(1)
-    return listener.detach()
+    with doing("making the start gate"):
+        answer_fd = _make_fifo(f"{directory}/{ANSWER_NAME}")
+        try:
+            return _make_fifo(f"{directory}/{NAME}"), answer_fd
+        except OSError:
+            os.close(answer_fd)
+            raise
+
+
+def _make_fifo(path: str) -> int:
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def is_closed(directory: str) -> bool:
@@ -54,21 +64,11 @@ def is_closed(directory: str) -> bool:
     return True
 
 
-def wait_at_gate(listener_fd: int) -> int:
-    """In init: wait for `start`.
-
-    Returns:
-        The connection to tell of failure on; close-on-exec, so that execve says all went well.
-    """
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, listener_fd)
-    # socket.accept wraps this one, in a class whose import costs 9 ms.
-    fd, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
-    # Order: closed before the answer, so that a second `start` is refused and not kept waiting.
-    listener.close()
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
-    connection.recv(len(GO))
-    connection.send(GO, _socket.MSG_NOSIGNAL)
-    return connection.detach()
+def wait_at_gate(gate_fd: int, answer_fd: int) -> None:
+    """In init: wait for `start`. `gate_fd` is closed then; errors may be written to `answer_fd`."""
+    os.read(gate_fd, len(GO))
+    os.close(gate_fd)
+    os.write(answer_fd, GO)
 
 
 def open_gate(directory: str) -> str | None:
@@ -81,39 +81,63 @@ def open_gate(directory: str) -> str | None:
         FileNotFoundError, ConnectionError: the gate is not there, or no init waits at it (any
             more): somebody else has started the container, or init died.
     """
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    # For writing too: a write to a FIFO that init has let go of would kill us.
+    gate_fd = os.open(f"{directory}/{NAME}", os.O_RDWR | os.O_CLOEXEC)
     try:
-        with _ShortPath(directory) as path:
-            connection.connect(path)
-        connection.send(GO, _socket.MSG_NOSIGNAL)
-        if connection.recv(len(GO)) != GO:
-            raise ConnectionResetError("init went away from the start gate")
-        remove_gate(directory)
-        error = bytearray()
-        while len(error) < MAX_ERROR_BYTES and (piece := connection.recv(4096)):
-            error += piece
-        return os.fsdecode(bytes(error)) if error else None
+        _win(gate_fd, directory)
+        answer_fd = os.open(
+            f"{directory}/{ANSWER_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        try:
+            _check_waiting(answer_fd)
+            os.write(gate_fd, GO)
+            return _answer(answer_fd, directory)
+        finally:
+            os.close(answer_fd)
     finally:
-        connection.close()
+        os.close(gate_fd)
+
+
+def _win(gate_fd: int, directory: str) -> None:
+    """Be the only `start`, or raise ConnectionRefusedError."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    try:
+        flock(gate_fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError as error:
+        raise ConnectionRefusedError("another start is at the gate") from error
+    if not is_closed(directory):
+        raise ConnectionRefusedError("another start has opened the gate")
+
+
+def _check_waiting(answer_fd: int) -> None:
+    """Raise ConnectionRefusedError unless init waits: it holds the answer and has said nothing."""
+    try:
+        said = os.read(answer_fd, len(GO))
+    except BlockingIOError:
+        return
+    # End-of-file: nobody holds it. A word: another start was heard, and died before it read.
+    raise ConnectionRefusedError("init is not at the gate" if not said else "init has gone on")
+
+
+def _answer(answer_fd: int, directory: str) -> str | None:
+    os.set_blocking(answer_fd, True)
+    if os.read(answer_fd, len(GO)) != GO:
+        raise ConnectionResetError("init went away from the start gate")
+    remove_gate(directory)
+    error = bytearray()
+    while len(error) < MAX_ERROR_BYTES and (piece := os.read(answer_fd, 4096)):
+        error += piece
+    return os.fsdecode(bytes(error)) if error else None
 
 
 def remove_gate(directory: str) -> None:
-    """Take the socket file away: the container counts as started."""
-    if is_closed(directory):
-        os.unlink(f"{directory}/{NAME}")
+    """Take the files away: the container counts as started.
 
-
-class _ShortPath:
-    """A path to the gate that fits sockaddr_un's 108 bytes, however long `directory` is."""
-
-    __slots__ = ("directory", "fd")
-
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
-
-    def __enter__(self) -> str:
-        self.fd = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self.fd}/{NAME}"
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+    Of two starts both may try; only one has passed the gate, and it must not fail for the other.
+    """
+    for name in (NAME, ANSWER_NAME):
+        try:
+            os.unlink(f"{directory}/{name}")
+        except FileNotFoundError:
+            continue

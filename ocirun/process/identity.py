@@ -84,11 +84,13 @@ def become_user(user: User) -> None:
     uid, gid = user["uid"], user["gid"]
     _drop_groups(user.get("additionalGids") or [])
     try:
-        os.setresgid(gid, gid, gid)
+        # Each sets all three ids of a privileged caller; setresuid and setresgid would be two more
+        # calls that a seccomp profile has to allow.
+        os.setgid(gid)
     except OSError as error:
         raise _unmapped("gid", gid, error) from error
     try:
-        os.setresuid(uid, uid, uid)
+        os.setuid(uid)
     except OSError as error:
         raise _unmapped("uid", uid, error) from error
 

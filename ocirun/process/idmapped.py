@@ -19,15 +19,13 @@ from errno import EINVAL, EPERM
 
 from ocirun.errors import Problem, UnsupportedError, doing
 from ocirun.kernel.mount import (
-    AT_FDCWD,
     AT_RECURSIVE,
     MOUNT_ATTR_IDMAP,
     mount_setattr,
-    open_tree,
 )
 from ocirun.process.idmap import make_user_namespace
 from ocirun.process.sources import is_idmapped
-from ocirun.rootfs.mounts import bind_source
+from ocirun.rootfs.mounts import open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,17 +46,15 @@ def open_idmapped_sources(config: Config, request: Request, fds: dict[int, int])
         for index, mount in enumerate(config.get("mounts") or []):
             if not is_idmapped(mount):
                 continue
-            source = bind_source(mount, request.bundle)
-            if source is None:
-                raise _refusal(index, "an id-mapped mount is neither a remount nor a copied link")
             if "mount" in request.namespaces.paths:
                 raise _refusal(index, "id-mapped mounts need a mount namespace of their own")
-            path, flags = source
             userns_fd = _userns_of(mount, config, request, map_namespaces)
-            with doing(f'opening "{path}" to mount it on "{mount["destination"]}"'):
-                fds[index] = open_tree(AT_FDCWD, path, flags)
+            tree_fd = open_source(mount, index, request.bundle)
+            if tree_fd is None:
+                raise _refusal(index, "an id-mapped mount is neither a remount nor a copied link")
+            fds[index] = tree_fd
             recursive = "ridmap" in (mount.get("options") or ())
-            with doing(f'mapping the ids of "{path}" for "{mount["destination"]}"'):
+            with doing(f'mapping the ids of "{mount["source"]}" for "{mount["destination"]}"'):
                 _map_ids(fds[index], userns_fd, recursive=recursive)
 
 

@@ -29,7 +29,7 @@ from ocirun.process.messages import (
     SEND_CONFIG,
 )
 from ocirun.process.namespaces import join_namespaces
-from ocirun.process.plan import Plan
+from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.security.executable import own_executable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
     from ocirun.process.channel import Channel
+    from ocirun.process.plan import Plan
 
 SIGKILL: Final = 9
 # Python gives 1 to an uncaught exception; this is the status of a shell that could not exec.
@@ -52,8 +53,21 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     knows the config.
     """
     try:
+        inside, plan, gate_fds = _set_up(channel, understood)
+        _start(inside, plan, *gate_fds)
+    finally:
+        # Security: a forked init must never return into what its parent was about to do: that
+        # would take back the container's state, from inside the container.
+        os._exit(CANNOT_START)
+
+
+def _set_up(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
+    """Go through the conversation with the parent, up to the gate."""
+    try:
         set_pdeathsig(SIGKILL)
-        inside, plan, gate_fd = _prepare(channel, understood)
+        inside, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(inside)
@@ -62,8 +76,6 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
         for step in plan.enter:
             step.act(inside)
         inside.close()
-        # Order: from procGate on the container outlives its creator.
-        set_pdeathsig(0)
         channel.send(PROC_GATE)
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
@@ -71,7 +83,7 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
         os._exit(1)
-    _start(inside, plan, gate_fd)
+    return inside, plan, gate_fds
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
@@ -87,10 +99,13 @@ def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
         from ocirun.process.limits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
-    return inside, Plan(config, request)
+    plan = (plan_join if request.joins else plan_create)(config, request)
+    return inside, plan
 
 
-def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[Inside, Plan, int]:
+def _prepare(
+    channel: Channel, understood: tuple[Inside, Plan] | None
+) -> tuple[Inside, Plan, tuple[int, int]]:
     """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
     join: dict[str, int] = {}
     if understood is None:
@@ -103,8 +118,8 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
     os.umask(identity.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
-    gate_fd = fds.pop(0)
-    _take_stdio(inside, fds)
+    gate_fds = fds.pop(0), fds.pop(0)
+    take_stdio(inside, fds)
     doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
     inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     seal_imports()
@@ -115,10 +130,10 @@ def _prepare(channel: Channel, understood: tuple[Inside, Plan] | None) -> tuple[
         reset_affinity()
     _enter_namespaces(join, request)
     channel.send(PROC_READY)
-    return inside, plan, gate_fd
+    return inside, plan, gate_fds
 
 
-def _take_stdio(inside: Inside, fds: list[int]) -> None:
+def take_stdio(inside: Inside, fds: list[int]) -> None:
     """Take what `fds` begins with: the console socket, or new fds 0 to 2, or neither."""
     if inside.request.terminal:
         inside.console_fd = fds.pop(0)
@@ -143,10 +158,10 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 
-def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
+def _start(inside: Inside, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
     """Wait for `start`, then act out the rest and exec."""
     try:
-        connection = wait_at_gate(gate_fd)
+        wait_at_gate(gate_fd, answer_fd)
     except BaseException:  # noqa: BLE001  # there is nobody to tell
         os._exit(CANNOT_START)
     try:
@@ -154,7 +169,7 @@ def _start(inside: Inside, plan: Plan, gate_fd: int) -> NoReturn:
             step.act(inside)
     except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
         message = os.fsencode(_sentence(error))
-        os.write(connection, message)
+        os.write(answer_fd, message)
     os._exit(CANNOT_START)
 
 
@@ -167,7 +182,7 @@ def tell_error(channel: Channel, error: BaseException) -> None:
     }
     try:
         channel.send(PROC_ERROR, body)
-    except PeerGone:  # then nobody is left to hear it
+    except (PeerGone, OSError):  # then nobody is left to hear it
         return
 
 

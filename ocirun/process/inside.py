@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.kernel.prctl import set_keepcaps
+from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import (
-    CLONE_NEWCGROUP,
-    CLOSE_RANGE_CLOEXEC,
-    close_range,
-    reset_signals,
     setdomainname,
     sethostname,
-    unshare,
 )
 from ocirun.process import identity
 from ocirun.process.environment import environment
@@ -23,12 +18,10 @@ from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import hidden, prepare
 from ocirun.rootfs import pivot as pivoting
 from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
-from ocirun.rootfs.mounts import mount_entry
 from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ocirun.process.channel import Channel
@@ -106,85 +99,6 @@ class Inside:
         return state
 
 
-# Assemble
-
-
-def join_keyring(inside: Inside) -> None:
-    """Join a session keyring of the container's own."""
-    from ocirun.security.keyring import join_new_keyring
-
-    join_new_keyring(inside.request.container_id, inside.request.namespaces.has("user"))
-
-
-def unshare_cgroup(_: Inside) -> None:
-    """Make the cgroup we are in the root of a new cgroup namespace."""
-    with doing("creating the cgroup namespace"):
-        unshare(CLONE_NEWCGROUP)
-
-
-def bring_up_loopback(_: Inside) -> None:
-    """Bring up lo in the new network namespace."""
-    from ocirun.network.loopback import bring_up_loopback as up
-
-    up()
-
-
-def open_procfs(inside: Inside) -> None:
-    """Open a procfs that nothing in the container can cover."""
-    from ocirun.kernel.procfs import open_private_procfs
-
-    with doing("opening a private procfs"):
-        inside.procfs_fd = open_private_procfs()
-
-
-def open_root(inside: Inside) -> None:
-    """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
-    with doing(f"opening the root {inside.request.rootfs}"):
-        inside.root_fd = os.open(inside.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def set_propagation(inside: Inside) -> None:
-    """Stop our mounts from reaching the host."""
-    prepare.set_propagation(inside.config.get("linux", {}).get("rootfsPropagation"))
-
-
-def attach_root(inside: Inside) -> None:
-    """Make the root a mount, which pivot_root asks for.
-
-    In a mount namespace that is a copy of the parent's, we are in the root since before the clone
-    (spawn.py), and need no right to walk the path again. One that was joined has moved us to "/".
-    """
-    new = "mount" in inside.request.namespaces.new
-    inside.root_fd = prepare.attach_root("." if new else inside.request.rootfs)
-
-
-def mounting(index: int) -> Callable[[Inside], None]:
-    """Make the step that mounts entry `index` of config.json's mounts."""
-
-    def mount(inside: Inside) -> None:
-        mount_entry(inside.root_fd, inside.config["mounts"][index], inside.context, index)
-
-    return mount
-
-
-def make_devices(inside: Inside) -> None:
-    """Make the device nodes, or bind the host's where we may not make any."""
-    from ocirun.rootfs.devices import make_devices as make
-    from ocirun.spec.devices import devices_of
-
-    make(inside.root_fd, devices_of(inside.config), bind=inside.context.userns)
-
-
-def link_devices(inside: Inside) -> None:
-    """Make /dev/ptmx, /dev/fd, /dev/stdin and the like."""
-    from ocirun.rootfs.devices import link_devices as link
-
-    link(inside.root_fd)
-
-
-# Enter
-
-
 def create_container_hooks(inside: Inside) -> None:
     """Run createContainer hooks: in the container's namespaces, with the host's files in sight."""
     from ocirun.process.hooks import run_hooks
@@ -246,7 +160,7 @@ def open_terminal(inside: Inside) -> None:
 
     master, slave, name = terminal.open_pty(inside.root_fd)
     try:
-        if inside.request.namespaces.has("mount"):
+        if inside.request.namespaces.has("mount") and not inside.request.joins:
             terminal.bind_console(inside.root_fd, slave)
         with doing("sending the terminal to the console socket"):
             send_fd(inside.console_fd, master, name)
@@ -275,14 +189,6 @@ def set_domainname(inside: Inside) -> None:
     """Set the NIS domain name."""
     with doing("setting the domain name"):
         setdomainname(inside.config["domainname"])
-
-
-def write_sysctls(inside: Inside) -> None:
-    """Write linux.sysctl through the private procfs."""
-    from ocirun.security.sysctl import write_sysctls as write
-
-    write(inside.procfs_fd, inside.config["linux"]["sysctl"])
-    os.close(inside.procfs_fd)
 
 
 def cover_readonly_paths(inside: Inside) -> None:
@@ -333,16 +239,23 @@ def enter_cwd(inside: Inside) -> None:
         inside.cwd_entered = True
 
 
+def outlive_parent(_: Inside) -> None:
+    """Stop dying with the parent: from the gate on, the container outlives its creator.
+
+    A parent that is gone before is noticed all the same: procGate finds nobody to hear it.
+    """
+    set_pdeathsig(0)
+
+
 def become_user(inside: Inside) -> None:
     """Give up what the program shall not have: capabilities, groups, uid."""
     from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set
 
-    capabilities = inside.config["process"].get("capabilities")
-    sets = None if capabilities is None else CapabilitySets(capabilities)
-    if sets:
-        # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
-        drop_bounding_set(sets)
-        set_keepcaps(True)
+    # Security: a configuration that names no capabilities gives none.
+    sets = CapabilitySets(inside.config["process"].get("capabilities") or {})
+    # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
+    drop_bounding_set(sets)
+    set_keepcaps(True)
     identity.own_stdio(inside.user["uid"])
     identity.become_user(inside.user)
     if not inside.cwd_entered:
@@ -350,48 +263,21 @@ def become_user(inside: Inside) -> None:
             identity.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
         except OSError as error:
             raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
-    if sets:
-        set_keepcaps(False)
-        apply_sets(sets)
+    set_keepcaps(False)
+    apply_sets(sets)
 
 
-def find_program(inside: Inside) -> None:
-    """Settle the environment and the file that args[0] means in it."""
+def settle_environment(inside: Inside) -> None:
+    """Settle the program's environment, HOME included."""
     process = inside.config["process"]
     inside.environment = environment(process.get("env") or [], inside.root_fd, inside.user["uid"])
     if inside.request.listen_fds:
         inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
         inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
+
+
+def find_program(inside: Inside) -> None:
+    """Find the file that args[0] means, as the user who is to run it."""
     inside.program = locate_program(
-        process["args"][0], inside.environment.get(b"PATH"), inside.own_executable
+        inside.config["process"]["args"][0], inside.environment.get(b"PATH"), inside.own_executable
     )
-
-
-# Start
-
-
-def start_container_hooks(inside: Inside) -> None:
-    """Run startContainer hooks, inside and with the program's rights and environment."""
-    from ocirun.process.hooks import run_hooks
-
-    hooks = inside.config["hooks"]["startContainer"]
-    run_hooks("startContainer", hooks, inside.state("created"), inside.environment)
-
-
-def set_limits(inside: Inside) -> None:
-    """Set the program's resource limits, which could have been in our own way until now."""
-    from ocirun.process.limits import set_own_limits
-
-    set_own_limits(inside.limits)
-
-
-def exec_program(inside: Inside) -> None:
-    """Become the program."""
-    args = inside.config["process"]["args"]
-    for fd in range(3, 3 + inside.request.kept_fds):
-        os.set_inheritable(fd, True)
-    # Security: whatever a library may have opened behind our back ends here.
-    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
-    reset_signals()
-    with doing(f"exec {os.fsdecode(inside.program)}"):
-        os.execve(inside.program, args, inside.environment)

@@ -11,7 +11,14 @@
       │ procResume ──────────────────────────► │  pivot_root, masks, user, capabilities
       │ ◄────────────────────────── procLimits │  only when a hard limit must be raised,
       │ limitsRaised ────────────────────────► │  which needs the parent's privilege
+      │ ◄───────────────────────── procSeccomp │  only when an agent decides about system calls:
+      │   (takes the descriptor to the agent)  │  the number of init's descriptor for it
+      │ listenerTaken ───────────────────────► │
       │ ◄──────────────────────────── procGate │  nothing left to decide: it waits for `start`
+
+procSeccomp carries no descriptor: from the filter on, sending one may be a call that waits for the
+very agent. Writing to a socket may not (SCMP_ACT_NOTIFY is refused for write), so that a number is
+written and the parent fetches the descriptor itself, with pidfd_getfd.
 
 Two more may stand in for these. Where a stage process has to enter namespaces before init can be
 cloned (stage.py), bootstrapData goes to the stage and carries config.json already, `procCloned`
@@ -39,5 +46,7 @@ PROC_HOOKS: Final = "procHooks"  # init → parent, answers procRun
 PROC_RESUME: Final = "procResume"  # parent → init
 PROC_LIMITS: Final = "procLimits"  # init → parent
 LIMITS_RAISED: Final = "limitsRaised"  # parent → init, answers procLimits
+PROC_SECCOMP: Final = "procSeccomp"  # init → parent: the number of the filter's descriptor
+LISTENER_TAKEN: Final = "listenerTaken"  # parent → init, answers procSeccomp
 PROC_GATE: Final = "procGate"  # init → parent, answers procResume
 PROC_ERROR: Final = "procError"  # stage or init → parent, in place of any answer

@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside
+from ocirun.process import inside, outside, starting
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     # Wanted, name, what to do, and the module it needs beyond those init always has.
     Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]
+
+PROCESS_SETTINGS = frozenset(("scheduler", "ioPriority"))
+LINUX_SETTINGS = frozenset(("personality", "memoryPolicy"))
 
 
 class Step:
@@ -45,10 +48,10 @@ class Plan:
 
     __slots__ = ("assemble", "enter", "start")
 
-    def __init__(self, config: Config, request: Request) -> None:
-        self.assemble = _present(_assemble(config, request))
-        self.enter = _present(_enter(config, request))
-        self.start = _present(_start(config))
+    def __init__(self, assemble: Rows, enter: Rows, start: Rows) -> None:
+        self.assemble = _present(assemble)
+        self.enter = _present(enter)
+        self.start = _present(start)
 
     def describe(self) -> list[str]:
         """Name each step with its phase, in order."""
@@ -61,6 +64,37 @@ class Plan:
             )
             for step in steps
         ]
+
+
+def plan_create(config: Config, request: Request) -> Plan:
+    """Make the plan of a container's init."""
+    return Plan(_assemble(config, request), _enter(config, request), _start(config))
+
+
+def plan_join(config: Config, request: Request) -> Plan:
+    """Make the plan of a process that joins a running container (exec).
+
+    `config` is the container's, with the joining process in the place of its own.
+    """
+    outside_of_it: Rows = []
+    if _writes_through_procfs(config, request):
+        from ocirun.process import procwrites
+
+        # Order: before the namespaces are joined, in which no procfs is to be trusted.
+        outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
+    joining: Rows = [
+        *_keyring(config, request),
+        (
+            request.terminal,
+            "open the terminal",
+            inside.open_terminal,
+            "ocirun.process.terminal",
+            "ocirun.process.sockets",
+        ),
+        *_profile_and_sysctls(config, request),
+        *_rights(config, request),
+    ]
+    return Plan(outside_of_it, joining, _become(config))
 
 
 def _present(rows: Rows) -> list[Step]:
@@ -79,40 +113,33 @@ def _present(rows: Rows) -> list[Step]:
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    linux = config.get("linux", {})
     new = request.namespaces.new
     rows: Rows = [
-        (
-            not request.no_new_keyring,
-            "join a new session keyring",
-            inside.join_keyring,
-            "ocirun.security.keyring",
-        ),
+        *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", inside.unshare_cgroup),
-        ("network" in new, "bring up lo", inside.bring_up_loopback, "ocirun.network.loopback"),
-        (linux.get("sysctl"), "open a private procfs", inside.open_procfs, "ocirun.kernel.procfs"),
+        ("cgroup" in new, "unshare the cgroup namespace", outside.unshare_cgroup),
+        ("network" in new, "bring up lo", outside.bring_up_loopback, "ocirun.network.loopback"),
     ]
     if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", inside.open_root)]
+        return [*rows, (True, "open the root", outside.open_root)]
     rows += [
-        (True, "set the propagation of /", inside.set_propagation),
-        (True, f"bind the root {request.rootfs}", inside.attach_root),
+        (True, "set the propagation of /", outside.set_propagation),
+        (True, f"bind the root {request.rootfs}", outside.attach_root),
     ]
     mounts = config.get("mounts") or []
     load_for(mounts)
     for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, inside.mounting(index)))
+        rows.append((True, name, outside.mounting(index)))
     rows += [
         (
             request.make_devices,
             "make devices",
-            inside.make_devices,
+            outside.make_devices,
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", inside.link_devices, "ocirun.rootfs.devices"),
+        (request.make_devices, "link devices", outside.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
 
@@ -150,21 +177,102 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (config.get("hostname"), "set the hostname", inside.set_hostname),
         (config.get("domainname"), "set the domain name", inside.set_domainname),
-        (linux.get("sysctl"), "write sysctls", inside.write_sysctls, "ocirun.security.sysctl"),
+        *_profile_and_sysctls(config, request),
         (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
         (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
+        *_rights(config, request),
+    ]
+
+
+def _rights(config: Config, request: Request) -> Rows:
+    """Give up rights and settle what is left: the same for init and for who joins it."""
+    process = config["process"]
+    return [
         (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
+        *_settings(config),
         (
             process.get("rlimits"),
             "have hard limits raised",
             inside.have_limits_raised,
             "ocirun.process.limits",
         ),
+        *_selinux_label(config, request),
         (True, "set the umask", inside.set_umask),
         (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
+        (True, "settle the environment", inside.settle_environment),
+        (True, "mark the descriptors to be closed", starting.leave_descriptors),
+        # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
+        # ours is one that the profile has to allow: what can be done before, is.
+        *_seccomp(request, wanted=not process.get("noNewPrivileges")),
         (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
         (True, f"find the program {process['args'][0]}", inside.find_program),
+        (True, "outlive the parent", inside.outlive_parent),
+        # Order: last, so that the profile has to allow as little as possible of our own calls.
+        *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
     ]
+
+
+def _seccomp(request: Request, *, wanted: bool) -> Rows:
+    if not request.seccomp:
+        return []
+    from ocirun.process import filtering
+
+    return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
+
+
+def _sysctls(config: Config, request: Request) -> bool:
+    """Tell whether sysctls are to be written; they are the container's, set once."""
+    return bool(config.get("linux", {}).get("sysctl")) and not request.joins
+
+
+def _writes_through_procfs(config: Config, request: Request) -> bool:
+    """Tell whether process/procwrites.py is needed; it is loaded for those only."""
+    process = config["process"]
+    labels = process.get("apparmorProfile") or process.get("selinuxLabel")
+    return bool(labels) or _sysctls(config, request)
+
+
+def _keyring(config: Config, request: Request) -> Rows:
+    rows: Rows = [
+        (
+            not request.no_new_keyring,
+            "join the session keyring" if request.joins else "join a new session keyring",
+            outside.join_keyring,
+            "ocirun.security.keyring",
+        )
+    ]
+    if not _writes_through_procfs(config, request):
+        return rows
+    from ocirun.process import procwrites
+
+    return procwrites.around_keyring(rows, config, request)
+
+
+def _profile_and_sysctls(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
+        return []
+    from ocirun.process import procwrites
+
+    return procwrites.profile_and_sysctls(config, _sysctls(config, request))
+
+
+def _selinux_label(config: Config, request: Request) -> Rows:
+    if not _writes_through_procfs(config, request):
+        return []
+    from ocirun.process import procwrites
+
+    return procwrites.selinux_label(config)
+
+
+def _settings(config: Config) -> Rows:
+    """The settings few containers have; their module is loaded for those only."""
+    linux, process = config.get("linux", {}), config["process"]
+    if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
+        return []
+    from ocirun.process import settings
+
+    return settings.rows(config)
 
 
 def _start(config: Config) -> Rows:
@@ -173,14 +281,21 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            inside.start_container_hooks,
+            starting.start_container_hooks,
             "ocirun.process.hooks",
         ),
+        *_become(config),
+    ]
+
+
+def _become(config: Config) -> Rows:
+    """Become the program: nothing may follow."""
+    return [
         (
             config["process"].get("rlimits"),
             "set resource limits",
-            inside.set_limits,
+            starting.set_limits,
             "ocirun.process.limits",
         ),
-        (True, "exec the program", inside.exec_program),
+        (True, "exec the program", starting.exec_program),
     ]

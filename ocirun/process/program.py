@@ -36,7 +36,8 @@ def find_program(name: str, search_path: bytes | None, own_executable: tuple[int
     if b"/" in raw:
         _check(name, raw, own_executable)
         return raw
-    for folder in (search_path or b"").split(b":"):
+    # An empty folder in PATH is the working directory; an empty PATH is none at all.
+    for folder in search_path.split(b":") if search_path else ():
         candidate = (folder or b".") + b"/" + raw
         try:
             _check(name, candidate, own_executable)

@@ -13,18 +13,7 @@ if TYPE_CHECKING:
 
     from ocirun.spec.shapes import Config
 
-NOT_YET: Final = (
-    ("process", "apparmorProfile"),
-    ("process", "ioPriority"),
-    ("process", "scheduler"),
-    ("process", "selinuxLabel"),
-    ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
-    ("linux", "mountLabel"),
-    ("linux", "netDevices"),
-    ("linux", "personality"),
-    ("linux", "seccomp"),
-)
+NOT_YET: Final = (("linux", "netDevices"),)
 
 
 def refuse_unsupported(config: Config) -> None:

@@ -19,7 +19,8 @@ class Request:
     3 on belong to the program, the first `listen_fds` of them for socket activation.
     `stdio_fds` counts the descriptors for stdio: one socket for a terminal's master, or fds 0
     to 2, or none. `cgroup_doors` is how many descriptors init writes itself into cgroups with, and
-    `bind_sources` are the indices of the mounts whose source the parent opened.
+    `bind_sources` are the indices of the mounts whose source the parent opened. `seccomp` is the
+    compiled filter as prepare_filter gives it, or None.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class Request:
         "cgroup_doors",
         "container_id",
         "hierarchies",
+        "joins",
         "kept_fds",
         "listen_fds",
         "make_devices",
@@ -35,6 +37,7 @@ class Request:
         "no_new_keyring",
         "no_pivot",
         "rootfs",
+        "seccomp",
         "stdio_fds",
         "terminal",
     )
@@ -50,10 +53,12 @@ class Request:
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
+        self.joins = False
         self.kept_fds = 0
         self.listen_fds = 0
         self.hierarchies: list[tuple[list[str], str, str]] = []
         self.bind_sources: list[int] = []
+        self.seccomp: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
         """Everything that cannot be read from config.json again, as JSON."""

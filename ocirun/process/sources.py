@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import doing
-from ocirun.kernel.mount import AT_FDCWD, open_tree
-from ocirun.rootfs.mounts import bind_source
+from ocirun.rootfs.mounts import load_for, open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,17 +30,15 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
             id-mapped mount of what cannot be one.
     """
     mounts = config.get("mounts") or []
+    load_for(mounts)
     all_of_them = _opens_all(request)
     fds: dict[int, int] = {}
     try:
         for index, mount in enumerate(mounts):
-            if is_idmapped(mount):
-                continue
-            source = bind_source(mount, request.bundle) if all_of_them else None
-            if source is not None:
-                path, flags = source
-                with doing(f'opening "{path}" to mount it on "{mount["destination"]}"'):
-                    fds[index] = open_tree(AT_FDCWD, path, flags)
+            if all_of_them and not is_idmapped(mount):
+                fd = open_source(mount, index, request.bundle)
+                if fd is not None:
+                    fds[index] = fd
         if any(map(is_idmapped, mounts)):
             from ocirun.process.idmapped import open_idmapped_sources  # cold
 

@@ -45,7 +45,12 @@ def run_stage(channel: Channel) -> NoReturn:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
         if bootstrap["kept_sent"]:
             fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
-        _enter_and_clone(channel, bootstrap, fds)
+        if bootstrap["request"]["joins"]:
+            from ocirun.process.joiner import join_and_clone  # exec, not create
+
+            join_and_clone(channel, bootstrap, fds)
+        else:
+            _enter_and_clone(channel, bootstrap, fds)
     except PeerGone:
         os._exit(1)
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is

@@ -73,7 +73,7 @@ def _check_multiplexer(fd: int) -> None:
 def bind_console(root_fd: int, slave: int) -> None:
     """Put the slave in the place of /dev/console."""
     with doing("mounting the terminal on /dev/console"):
-        target = make_file_in_root(root_fd, "/dev/console")
+        target = make_file_in_root(root_fd, "/dev/console", nofollow=True)
         try:
             if stat.S_ISLNK(os.fstat(target).st_mode):
                 raise SetupError("/dev/console of the container is a symbolic link")
@@ -90,7 +90,9 @@ def take_as_stdio(slave: int, size: ConsoleSize | None) -> None:
     """Make the slave our controlling terminal and our fds 0 to 2. Needs a session of our own."""
     with doing("taking the terminal as the controlling one"):
         if size:
-            ioctl(slave, TIOCSWINSZ, pack("HHHH", size["height"], size["width"], 0, 0))
+            # Kernel: both are 16 bits wide there.
+            height, width = (min(size[name], 0xFFFF) for name in ("height", "width"))
+            ioctl(slave, TIOCSWINSZ, pack("HHHH", height, width, 0, 0))
         ioctl(slave, TIOCSCTTY, 0)
         for fd in range(3):
             os.dup2(slave, fd, inheritable=True)

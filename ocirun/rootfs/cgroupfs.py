@@ -26,7 +26,13 @@ from ocirun.kernel.mount import (
     mount_setattr,
     open_tree,
 )
-from ocirun.rootfs.filesystems import attach, finish, make_filesystem, set_attributes
+from ocirun.rootfs.filesystems import (
+    attach,
+    finish,
+    label_option,
+    make_filesystem,
+    set_attributes,
+)
 from ocirun.rootfs.places import open_directory, refuse_proc
 from ocirun.rootfs.resolve import DIRECTORY
 from ocirun.spec.words import ATTRIBUTE
@@ -68,7 +74,7 @@ def _mount_hierarchies(
     """Show the hierarchies of v1 in a tmpfs, each under the name of its host mount point."""
     data = ["mode=755"]
     if context.mount_label:
-        data.append(f"context={context.mount_label}")
+        data.append(label_option(context.mount_label))
     tmpfs_fd = make_filesystem("tmpfs", "tmpfs", QUIET, 0, data)
     try:
         # Kernel: before 6.15 nothing can be mounted inside a detached mount: attached first.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from ocirun.rootfs.places import clean
+from ocirun.spec.words import IDMAP, RIDMAP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.spec.shapes import Mount
     from ocirun.spec.words import MountWords
 
 
@@ -11,19 +15,26 @@ class Entry:
     """One entry of `mounts`: its clean destination, type ("" if none), source and words.
 
     `source` of a bind mount is an absolute host path; else what the entry says ("" if nothing).
-    `index` is its place in `mounts`.
+    `index` is its place in `mounts`; `mount` the entry itself.
     """
 
-    __slots__ = ("destination", "fs_name", "index", "source", "words")
+    __slots__ = ("destination", "fs_name", "index", "mount", "source", "words")
 
-    def __init__(
-        self, destination: str, fs_name: str, source: str, words: MountWords, index: int
-    ) -> None:
-        self.destination = destination
-        self.fs_name = fs_name
-        self.source = source
+    def __init__(self, mount: Mount, words: MountWords, bundle: str, index: int) -> None:
+        self.mount = mount
         self.words = words
         self.index = index
+        self.destination = clean(mount["destination"])
+        self.fs_name = mount.get("type") or ""
+        self.source = mount.get("source") or ""
+        if words.bind and not self.source.startswith("/"):
+            # Spec: a relative source of a bind mount is relative to the bundle.
+            self.source = f"{bundle}/{self.source}"
+
+    @property
+    def is_idmapped(self) -> bool:
+        """Whether owners are to be mapped; mappings alone ask for it as the words do."""
+        return self.words.extra & (IDMAP | RIDMAP) != 0 or bool(self.mount.get("uidMappings"))
 
 
 class Hierarchy:

@@ -70,13 +70,25 @@ def make_filesystem(
         for option in data:
             key, equals, value = option.partition("=")
             if equals:
-                fsconfig_string(fs_fd, key, value)
+                fsconfig_string(fs_fd, key, _unquoted(key, value))
             else:
                 fsconfig_flag(fs_fd, key)
         fsconfig_create(fs_fd)
         return fsmount(fs_fd, attributes)
     finally:
         os.close(fs_fd)
+
+
+def label_option(label: str) -> str:
+    """Give the option that labels a file system for SELinux, quoted: a label may have commas."""
+    return f'context="{label}"'
+
+
+def _unquoted(key: str, value: str) -> str:
+    """Take off the quotes of a label, which only mount(2) and its joined options need."""
+    if key.endswith("context") and len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    return value
 
 
 def fits_fsconfig(data: list[str]) -> bool:
@@ -89,11 +101,14 @@ def fits_fsconfig(data: list[str]) -> bool:
     return True
 
 
-def set_attributes(tree_fd: int, words: MountWords, held_back: int = 0) -> None:
+def set_attributes(
+    tree_fd: int, words: MountWords, held_back: int = 0, *, keep: bool = False
+) -> None:
     """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
 
     Without any such word it keeps those of its source. With one it has just those, as runc's
-    remount of a bind has; only what an outer user namespace has locked on the source stays too.
+    remount of a bind has; only what an outer user namespace has locked on the source stays too,
+    or, with `keep` (a copy from outside, where nothing is locked), all that it does not mention.
 
     Raises:
         OSError: EPERM when a word asks to clear a locked attribute.
@@ -101,12 +116,15 @@ def set_attributes(tree_fd: int, words: MountWords, held_back: int = 0) -> None:
     if not words.attr_set | words.attr_clr:
         return
     attr_set = words.attr_set & ~held_back
-    try:
-        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
-    except OSError as error:
-        if error.errno != EPERM:
-            raise
-        mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
+    if not keep:
+        try:
+            mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
+        except OSError as error:
+            if error.errno != EPERM:
+                raise
+        else:
+            return
+    mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
 
 
 def attach(mount_fd: int, target_fd: int) -> None:

@@ -19,7 +19,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.rootfs.filesystems import make_filesystem
+from ocirun.rootfs.filesystems import label_option, make_filesystem
 from ocirun.rootfs.places import is_directory
 from ocirun.rootfs.resolve import open_in_root
 
@@ -114,5 +114,5 @@ def _cover(source_fd: int, target_fd: int) -> None:
 
 
 def _make_empty(mount_label: str) -> int:
-    data = [*EMPTY, f"context={mount_label}"] if mount_label else EMPTY
+    data = [*EMPTY, label_option(mount_label)] if mount_label else EMPTY
     return make_filesystem("tmpfs", "tmpfs", MOUNT_ATTR_RDONLY, MS_RDONLY, data)

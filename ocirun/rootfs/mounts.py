@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from errno import ENODEV, ENOTDIR, EPERM
 
-from ocirun.errors import Problem, UnsupportedError, doing
+from ocirun.errors import Problem, ProtocolError, UnsupportedError, doing
 from ocirun.kernel.mount import (
     AT_FDCWD,
     AT_RECURSIVE,
     AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR_RDONLY,
+    MS_SLAVE,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
     fstatfs,
+    mount_setattr,
     open_tree,
 )
 from ocirun.rootfs.context import Entry
@@ -25,11 +27,11 @@ from ocirun.rootfs.filesystems import (
     attach,
     finish,
     fits_fsconfig,
+    label_option,
     make_filesystem,
     set_attributes,
 )
 from ocirun.rootfs.places import (
-    clean,
     open_bind_target,
     open_directory,
     open_ordinary_directory,
@@ -38,9 +40,7 @@ from ocirun.rootfs.places import (
 from ocirun.spec.words import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
-    IDMAP,
     REMOUNT,
-    RIDMAP,
     SRC_NOFOLLOW,
     TMPCOPYUP,
     read_words,
@@ -68,15 +68,26 @@ def load_for(mounts: list[Mount]) -> None:
             import ocirun.rootfs.unusual  # noqa: F401
 
 
-def bind_source(mount: Mount, bundle: str) -> tuple[str, int] | None:
-    """Give a bind mount's source on the host and the flags of open_tree; None for other entries.
+def open_source(mount: Mount, index: int, bundle: str) -> int | None:
+    """Open a bind mount's source as a detached copy, for an init that may not; in the parent.
 
-    Sources that are links to be copied are left to init.
+    Returns a descriptor the caller closes, or None for what init does itself: other kinds of
+    entries, and links to be copied.
     """
-    words = read_words(mount.get("options"))
+    entry = Entry(mount, read_words(mount.get("options")), bundle, index)
+    words = entry.words
     if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
         return None
-    return _read(mount, bundle, -1).source, _tree_flags(words)
+    with doing(f'opening "{entry.source}" to mount it on "{entry.destination}"'):
+        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+        try:
+            # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
+            # makes slaves of those when it copies a namespace for another user, so do we.
+            mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
+        except BaseException:
+            os.close(tree_fd)
+            raise
+    return tree_fd
 
 
 def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
@@ -86,9 +97,9 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
 
     Raises:
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
-        UnsupportedError: an id-mapped mount that the parent has not opened.
+        UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
-    entry = _read(mount, context.bundle, index)
+    entry = Entry(mount, read_words(mount.get("options")), context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -97,15 +108,6 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
             if hint:
                 error.strerror = f"{error.strerror} ({hint})"
             raise
-
-
-def _read(mount: Mount, bundle: str, index: int) -> Entry:
-    words = read_words(mount.get("options"))
-    source = mount.get("source") or ""
-    if words.bind and not source.startswith("/"):
-        # Spec: a relative source of a bind mount is relative to the bundle.
-        source = f"{bundle}/{source}"
-    return Entry(clean(mount["destination"]), mount.get("type") or "", source, words, index)
 
 
 def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
@@ -121,6 +123,9 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
         from ocirun.rootfs.cgroupfs import mount_cgroup
 
         mount_cgroup(root_fd, entry, context)
+    elif entry.is_idmapped:
+        message = "only bind mounts can be id-mapped"
+        raise UnsupportedError([Problem(f"/mounts/{entry.index}", message)])
     else:
         _filesystem(root_fd, entry, context)
 
@@ -128,17 +133,24 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
 def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
     words = entry.words
-    tree_fd = context.source_fds.pop(entry.index, -1)
-    if tree_fd < 0:
-        if words.extra & (IDMAP | RIDMAP):
+    for option in words.data:
+        if option.startswith(("idmap=", "ridmap=")):
+            remedy = "say it in uidMappings and gidMappings"
             pointer = f"/mounts/{entry.index}/options"
-            raise UnsupportedError([Problem(pointer, "id-mapped mounts are not supported yet")])
+            raise UnsupportedError([Problem(pointer, f'"{option}" is not understood', remedy)])
+    tree_fd = context.source_fds.pop(entry.index, -1)
+    from_parent = tree_fd >= 0
+    if not from_parent:
+        if entry.is_idmapped:
+            raise ProtocolError(
+                f"the id-mapped source of mount {entry.index} was not opened for us"
+            )
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
     try:
         if entry.destination.startswith("/proc"):
             refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
         held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0
-        set_attributes(tree_fd, words, held_back)
+        set_attributes(tree_fd, words, held_back, keep=from_parent)
         nofollow = words.extra & DEST_NOFOLLOW != 0
         target_fd = open_bind_target(root_fd, entry.destination, tree_fd, nofollow)
         try:
@@ -159,7 +171,7 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
     refuse_proc(entry.destination, entry.fs_name == "proc")
     data = entry.words.data
     if context.mount_label and entry.fs_name not in UNLABELLED:
-        data = [*data, f"context={context.mount_label}"]
+        data = [*data, label_option(context.mount_label)]
     if entry.fs_name in ORDINARY:
         target_fd = open_ordinary_directory(root_fd, entry.destination, entry.fs_name)
     else:

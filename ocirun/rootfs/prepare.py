@@ -23,11 +23,10 @@ from ocirun.kernel.mount import (
 from ocirun.spec.words import PROPAGATION_WORDS
 
 
-def set_propagation(rootfs_propagation: str | None) -> bool:
+def set_propagation(rootfs_propagation: str | None) -> None:
     """Decide what mount events cross between this mount namespace and the one it was copied from.
 
-    The default is rslave: mounts of the host may come in, nothing gets out. Returns whether a mount
-    may still be shared with the host, which attach_root then has to look after.
+    The default is rslave: mounts of the host may come in, nothing gets out.
 
     Source: runtime-spec config-linux.md#rootfs-mount-propagation.
     """
@@ -38,22 +37,21 @@ def set_propagation(rootfs_propagation: str | None) -> bool:
         kind = MS_PRIVATE
     with doing(f"making / {rootfs_propagation or 'rslave'}"):
         mount_setattr(AT_FDCWD, "/", AT_RECURSIVE if recursive else 0, propagation=kind)
-    return kind == MS_SHARED or not recursive
 
 
-def attach_root(rootfs: str, may_be_shared: bool = True) -> int:
+def attach_root(rootfs: str, rootfs_propagation: str | None) -> int:
     """Bind the rootfs (a host path, with all mounted below it) on itself, as a mount of its own.
 
     pivot_root needs a mount, and with its own every attribute set on "/" ends there.
-    `may_be_shared` is what set_propagation returned; True is always safe and costs a walk up to the
-    mount point.
-    Returns an O_PATH descriptor of the new mount's root, through which later mounts are seen; the
-    caller closes it.
+    `rootfs_propagation` is what set_propagation was given: where it has left mounts shared, the one
+    that holds the rootfs is made private. Returns an O_PATH descriptor of the new mount's root,
+    through which later mounts are seen; the caller closes it.
     """
+    kind, recursive = _propagation(rootfs_propagation or "rslave")
     with doing(f'binding rootfs "{rootfs}" on itself'):
         under_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if may_be_shared:
+            if kind == MS_SHARED or not recursive:
                 _make_private(under_fd)
             root_fd = open_tree(under_fd, "", OPEN_TREE_CLONE | AT_RECURSIVE)
             move_mount(root_fd, under_fd)

@@ -1,6 +1,7 @@
 """linux.sysctl: kernel parameters of the container's own namespaces.
 
-Which names are allowed is a rule of the configuration (spec/rules.py); here they are written.
+Which names are allowed, and how they are spelt, is a rule of the configuration (spec/sysctls.py);
+here they are written.
 
 Source: runtime-spec config-linux.md#sysctl; sysctl(8) for the two spellings of a name.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from ocirun.errors import doing
 from ocirun.kernel.procfs import write_below
+from ocirun.spec.sysctls import path_of
 
 
 def write_sysctls(procfs_fd: int, sysctls: dict[str, str]) -> None:
@@ -19,18 +21,4 @@ def write_sysctls(procfs_fd: int, sysctls: dict[str, str]) -> None:
     """
     for name, value in sysctls.items():
         with doing(f"writing sysctl {name}={value}"):
-            write_below(procfs_fd, f"sys/{sysctl_path(name)}", value)
-
-
-def sysctl_path(name: str) -> str:
-    """Turn either spelling into a path below /proc/sys.
-
-    The first separator decides: `net.ipv4.conf.eth0/1.x` has dots for levels and a slash for a
-    dot inside a name, `net/ipv4/conf/eth0.1/x` is a path already.
-    """
-    for character in name:
-        if character == "/":
-            return name
-        if character == ".":
-            return name.translate({ord("."): "/", ord("/"): "."})
-    return name
+            write_below(procfs_fd, f"sys/{path_of(name)}", value)

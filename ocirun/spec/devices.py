@@ -39,6 +39,25 @@ DEFAULT_RULES: Final[list[DeviceRule]] = [
 ]
 
 
+def implied_rules(config: Config) -> list[DeviceRule]:
+    """Return the rules to append: those of the usual nodes that `linux.devices` leaves as they are.
+
+    A node that the config makes itself, say its own /dev/null, is allowed by the config's rules or
+    not at all; runc does the same.
+    """
+    taken = {device["path"] for device in config.get("linux", {}).get("devices", [])}
+    replaced = [
+        (device["type"], device["major"], device["minor"])
+        for device in DEFAULT_DEVICES
+        if device["path"] in taken
+    ]
+    return [
+        rule
+        for rule in DEFAULT_RULES
+        if (rule.get("type"), rule.get("major"), rule.get("minor")) not in replaced
+    ]
+
+
 def devices_of(config: Config) -> list[Device]:
     """Return the nodes to make: the usual six, then `linux.devices`, which win on the same path.
 

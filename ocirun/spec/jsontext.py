@@ -80,7 +80,9 @@ def parse(data: bytes, name: str, errors: str = "strict") -> object:
         # One bracket can open at most one level, so that ordinary documents skip the walk.
         if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_deep_nesting(document)
-    except (ValueError, StopIteration, RecursionError) as error:
+    # SystemError: the scanner takes its own error class from json.decoder if somebody has loaded
+    # that module, and otherwise (CPython 3.11 to 3.13) returns nothing and no error at all.
+    except (ValueError, StopIteration, RecursionError, SystemError) as error:
         from ocirun.spec import broken  # cold: the document is known to be broken
 
         raise SpecError([Problem("", broken.explain(data, error))], name) from error
@@ -127,17 +129,23 @@ def _refuse_deep_nesting(document: object) -> None:
     raise Unwelcome(f"is nested more than {MAX_DEPTH} levels deep")
 
 
-def quoted(text: str, limit: int = 60) -> str:
+def printable(text: str) -> str:
+    r"""Return `text` with its unprintable letters as escapes: no document drives a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def quoted(text: str, limit: int = 120) -> str:
     """Return `text` as people can read it in a sentence: in double quotes, cut, all printable."""
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.replace("\\", "\\\\"))
-    return '"' + shown.replace('"', '\\"') + '"'
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def escaped(name: str) -> str:
-    """Return `name` as one step of a JSON pointer: RFC 6901."""
-    return name.replace("~", "~0").replace("/", "~1")
+    """Return `name` as one step of a JSON pointer: RFC 6901, and printable."""
+    return printable(name.replace("~", "~0").replace("/", "~1"))
 
 
 def _foreign(value: object) -> NoReturn:

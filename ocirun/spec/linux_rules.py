@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem
-from ocirun.spec.jsontext import escaped
+from ocirun.spec.jsontext import escaped, quoted
 from ocirun.spec.rules import namespace_paths
+from ocirun.spec.seccomp import MAX_ERRNO, WITH_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,14 +50,15 @@ def sysctl_is_the_containers_own(config: Config) -> Found:
         name = dotted(spelled)
         kind = namespace_of(name)
         if name == "kernel.hostname":
-            message = f'sysctl "{spelled}" conflicts with the hostname property'
+            message = f"sysctl {quoted(spelled)} conflicts with the hostname property"
             yield Problem(where, message, "use hostname")
         elif not kind or kind not in paths:
-            message = f'sysctl "{spelled}" is not in a separate kernel namespace'
+            message = f"sysctl {quoted(spelled)} is not in a separate kernel namespace"
             remedy = f'add {{"type": "{kind}"}} to /linux/namespaces' if kind else ""
             yield Problem(where, message, remedy)
         elif kind == "network" and is_own_network(paths["network"]):
-            yield Problem(where, f'sysctl "{spelled}" not allowed in host network namespace')
+            message = f"sysctl {quoted(spelled)} not allowed in host network namespace"
+            yield Problem(where, message)
 
 
 def is_own_network(path: str) -> bool:
@@ -83,7 +85,7 @@ def offsets_need_a_new_time_namespace(config: Config) -> Found:
         yield Problem("/linux/timeOffsets", message)
     for clock in config["linux"]["timeOffsets"]:
         if clock not in CLOCKS:
-            message = f'"{clock}" is not a clock with an offset: monotonic or boottime'
+            message = f"{quoted(clock)} is not a clock with an offset: monotonic or boottime"
             yield Problem(f"/linux/timeOffsets/{escaped(clock)}", message)
 
 
@@ -101,9 +103,10 @@ def net_devices_need_a_network(config: Config) -> Found:
     for name, device in devices.items():
         where = f"/linux/netDevices/{escaped(name)}"
         if not is_interface_name(name):
-            yield Problem(where, f'invalid network device name "{name}"')
+            yield Problem(where, f"invalid network device name {quoted(name)}")
         if device.get("name") and not is_interface_name(device["name"]):
-            yield Problem(f"{where}/name", f'invalid network device name "{device["name"]}"')
+            message = f"invalid network device name {quoted(device['name'])}"
+            yield Problem(f"{where}/name", message)
 
 
 def is_interface_name(name: str) -> bool:
@@ -146,12 +149,29 @@ def seccomp_argument_exists(config: Config) -> Found:
                 yield Problem(where, f"a system call has no argument {argument['index']}: 0 to 5")
 
 
+def seccomp_errno_has_an_action(config: Config) -> Found:
+    """Spec: "When the action doesn't support an errno, the runtime MUST print and error"."""
+    seccomp = config["linux"]["seccomp"]
+    found = [("defaultErrnoRet", seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))]
+    found += [
+        (f"syscalls/{number}/errnoRet", rule["action"], rule.get("errnoRet"))
+        for number, rule in enumerate(seccomp.get("syscalls", ()))
+    ]
+    for where, action, errno in found:
+        if errno is None:
+            continue
+        if action not in WITH_ERRNO:
+            yield Problem(f"/linux/seccomp/{where}", f"{action} takes no errno")
+        elif errno > MAX_ERRNO:
+            yield Problem(f"/linux/seccomp/{where}", f"{errno} is no errno: 0 to {MAX_ERRNO}")
+
+
 def class_of_service_is_a_name(config: Config) -> Found:
     """The closID becomes a directory of resctrl: one component, or "/" for the root itself."""
     rdt = config["linux"]["intelRdt"]
     name = rdt.get("closID", "")
     if name in {".", ".."} or ("/" in name and name != "/"):
-        yield Problem("/linux/intelRdt/closID", f'invalid intelRdt.ClosID "{name}"')
+        yield Problem("/linux/intelRdt/closID", f"invalid intelRdt.ClosID {quoted(name)}")
     for index, line in enumerate(rdt.get("schemata", ())):
         if "\n" in line:
             yield Problem(f"/linux/intelRdt/schemata/{index}", "schemata must be single lines")
@@ -159,15 +179,36 @@ def class_of_service_is_a_name(config: Config) -> Found:
 
 def memory_policy_has_its_nodes(config: Config) -> Found:
     """Each mode of set_mempolicy(2) wants nodes, or wants none."""
+    from ocirun.spec.lists import bits_of
+
     policy = config["linux"]["memoryPolicy"]
     mode, nodes = policy["mode"], policy.get("nodes", "").strip()
     if mode in NODELESS_MODES and nodes:
         yield Problem("/linux/memoryPolicy/nodes", f"{mode} takes no nodes")
     if mode in NODE_MODES and not nodes:
         yield Problem("/linux/memoryPolicy/nodes", f"{mode} needs at least one node")
+    try:
+        bits_of(nodes)
+    except ValueError as error:
+        yield Problem("/linux/memoryPolicy/nodes", f"invalid list of nodes: {error}")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= {*policy.get("flags", ())}:
         message = "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
         yield Problem("/linux/memoryPolicy/flags", message)
+
+
+def personality_has_no_flags(config: Config) -> Found:
+    """The specification allows the member and defines no value for it."""
+    for index, flag in enumerate(config["linux"]["personality"].get("flags", ())):
+        message = f"personality flag {quoted(flag)} is not supported: the specification has none"
+        yield Problem(f"/linux/personality/flags/{index}", message, "remove it")
+
+
+def mount_label_needs_selinux(config: Config) -> Found:
+    """Without SELinux no file system takes a label."""
+    from ocirun.spec import process_rules
+
+    if config["linux"]["mountLabel"] and not os.path.exists(process_rules.SELINUX):
+        yield Problem("/linux/mountLabel", process_rules.NO_SELINUX)
 
 
 LINUX_RULES: Final = (
@@ -176,6 +217,9 @@ LINUX_RULES: Final = (
     ("netDevices", net_devices_need_a_network),
     ("seccomp", notify_has_a_listener),
     ("seccomp", seccomp_argument_exists),
+    ("seccomp", seccomp_errno_has_an_action),
     ("intelRdt", class_of_service_is_a_name),
     ("memoryPolicy", memory_policy_has_its_nodes),
+    ("mountLabel", mount_label_needs_selinux),
+    ("personality", personality_has_no_flags),
 )

@@ -13,7 +13,7 @@ import os
 
 from ocirun.errors import Problem, SpecError, kernel_words
 from ocirun.spec import checks
-from ocirun.spec.jsontext import MAX_BYTES, parse
+from ocirun.spec.jsontext import MAX_BYTES, parse, printable
 from ocirun.spec.rules import check_process_rules, check_rules
 
 TYPE_CHECKING = False
@@ -59,12 +59,13 @@ def check_root(bundle: str, config: Config) -> list[Problem]:
     if not (root := config.get("root", {"path": ""})["path"]):
         return []  # root_is_given has the sentence
     path = os.path.join(bundle, root)
+    shown = printable(path)
     try:
         kind = os.stat(path).st_mode & 0o170000
     except OSError as error:
-        return [Problem("/root/path", f"invalid rootfs: stat {path}: {kernel_words(error)}")]
+        return [Problem("/root/path", f"invalid rootfs: stat {shown}: {kernel_words(error)}")]
     if kind != 0o040000:
-        return [Problem("/root/path", f"invalid rootfs: {path}: not a directory")]
+        return [Problem("/root/path", f"invalid rootfs: {shown}: not a directory")]
     return []
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Found = Iterator[Problem]
 
 SELINUX: Final = "/sys/fs/selinux/enforce"
+APPARMOR: Final = "/sys/module/apparmor/parameters/enabled"  # "Y" or "N"
+
+NO_SELINUX: Final = "selinux label is specified in config, but selinux is disabled or not supported"
 
 NICE_POLICIES: Final = ("SCHED_OTHER", "SCHED_BATCH")
 REALTIME_POLICIES: Final = ("SCHED_FIFO", "SCHED_RR")
@@ -30,8 +33,7 @@ def check_asked_rules(process: Process) -> list[Problem]:
     if "scheduler" in process:
         for rule in SCHEDULER_RULES:
             problems += rule(process["scheduler"])
-    problems += selinux_is_there(process)
-    return problems
+    return problems + [problem for rule in OTHER_RULES for problem in rule(process)]
 
 
 def nice_fits_policy(scheduler: Scheduler) -> Found:
@@ -73,8 +75,37 @@ def times_fit_policy(scheduler: Scheduler) -> Found:
 def selinux_is_there(process: Process) -> Found:
     """A label that nobody enforces would be a promise broken."""
     if process.get("selinuxLabel") and not os.path.exists(SELINUX):
-        message = "selinux label is specified in config, but selinux is disabled or not supported"
-        yield Problem("/selinuxLabel", message)
+        yield Problem("/selinuxLabel", NO_SELINUX)
 
 
+def apparmor_is_there(process: Process) -> Found:
+    """The same for a profile."""
+    if process.get("apparmorProfile") and not _is_apparmor_enabled():
+        message = (
+            "apparmor profile is specified in config, but apparmor is disabled or not supported"
+        )
+        yield Problem("/apparmorProfile", message)
+
+
+def _is_apparmor_enabled() -> bool:
+    try:
+        with open(APPARMOR, "rb") as parameter:
+            return parameter.read(1) == b"Y"
+    except OSError:  # no such module in this kernel
+        return False
+
+
+def exec_affinity_is_a_list(process: Process) -> Found:
+    """CPU numbers and ranges that mean something; `exec` uses them, create does not."""
+    from ocirun.spec.lists import bits_of
+
+    affinity: dict[str, str] = process.get("execCPUAffinity", {})  # type: ignore[assignment]
+    for name, text in affinity.items():
+        try:
+            bits_of(text)
+        except ValueError as error:
+            yield Problem(f"/execCPUAffinity/{name}", f"invalid list of CPUs: {error}")
+
+
+OTHER_RULES: Final = (selinux_is_there, apparmor_is_there, exec_affinity_is_a_list)
 SCHEDULER_RULES: Final = (nice_fits_policy, priority_fits_policy, times_fit_policy)

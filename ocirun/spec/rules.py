@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, kernel_words
-from ocirun.spec.jsontext import escaped
+from ocirun.spec.jsontext import escaped, printable, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
 # Members of `linux` and `process` that have rules of their own elsewhere.
 LINUX_ASKED: Final = frozenset(
-    ("sysctl", "timeOffsets", "netDevices", "seccomp", "intelRdt", "memoryPolicy")
+    (
+        "sysctl",
+        "timeOffsets",
+        "netDevices",
+        "seccomp",
+        "intelRdt",
+        "memoryPolicy",
+        "mountLabel",
+        "personality",
+    )
 )
-PROCESS_ASKED: Final = frozenset(("scheduler", "selinuxLabel"))
+PROCESS_ASKED: Final = frozenset(
+    ("scheduler", "selinuxLabel", "apparmorProfile", "execCPUAffinity")
+)
 
 
 def check_rules(config: Config) -> list[Problem]:
@@ -70,6 +81,16 @@ def is_bind(mount: Mount) -> bool:
 # --- the whole document ---------------------------------------------------------------------------
 
 
+def version_is_one(config: Config) -> Found:
+    """Every version is read the same way, but what is none at all says that something is wrong.
+
+    Written by hand it is often only "1.0", or left empty; that harms nobody.
+    """
+    version = config["ociVersion"]
+    if version and not "0" <= version[0] <= "9":
+        yield Problem("/ociVersion", f"{quoted(version)} is not a version of the specification")
+
+
 def root_is_given(config: Config) -> Found:
     """A container on Linux has a root; the specification leaves it out for virtual machines."""
     if "root" not in config:
@@ -93,12 +114,14 @@ def namespace_to_join_exists(config: Config) -> Found:
         path = entry.get("path", "")
         where = f"/linux/namespaces/{index}/path"
         if path and not path.startswith("/"):
-            yield Problem(where, f'namespace path "{path}" must be absolute')
+            yield Problem(where, f"namespace path {quoted(path)} must be absolute")
         elif path:
             try:
                 os.lstat(path)
             except OSError as error:
-                yield Problem(where, f"namespace path: lstat {path}: {kernel_words(error)}")
+                yield Problem(
+                    where, f"namespace path: lstat {printable(path)}: {kernel_words(error)}"
+                )
 
 
 def names_need_uts(config: Config) -> Found:
@@ -141,7 +164,7 @@ def hidden_paths_are_absolute(config: Config) -> Found:
     ):
         for index, path in enumerate(paths):
             if not path.startswith("/"):
-                yield Problem(f"/linux/{name}/{index}", f'"{path}" must be an absolute path')
+                yield Problem(f"/linux/{name}/{index}", f"{quoted(path)} must be an absolute path")
 
 
 def user_namespace_and_maps(config: Config) -> Found:
@@ -169,14 +192,18 @@ def mount_has_a_place(config: Config) -> Found:
 
 
 def bind_has_no_data(config: Config) -> Found:
-    """Options that are no words of ours would go to a file system, and a bind mount makes none."""
+    """Options that are no words of ours would go to a file system, and a bind mount makes none.
+
+    A word alone may be a slip of the pen that was to protect something ("noexce"). What has a value
+    (`mode=755`) can only be meant for a file system, and says no more than mount(8) ignores too.
+    """
     for index, mount in enumerate(config.get("mounts", ())):
         if is_bind(mount):
             from ocirun.spec.words import read_words  # rootfs needs it as well
 
-            if data := read_words(mount["options"]).data:
+            if data := [one for one in read_words(mount["options"]).data if "=" not in one]:
                 message = "bind mounts cannot have any filesystem-specific options applied"
-                yield Problem(f"/mounts/{index}/options", f"{message}: {','.join(data)}")
+                yield Problem(f"/mounts/{index}/options", f"{message}: {printable(','.join(data))}")
 
 
 def id_mapped_mount(config: Config) -> Found:
@@ -204,7 +231,7 @@ def device_is_complete(config: Config) -> Found:
     for index, device in enumerate(config.get("linux", {}).get("devices", ())):
         where = f"/linux/devices/{index}"
         if not device["path"].startswith("/"):
-            yield Problem(f"{where}/path", f'device path "{device["path"]}" must be absolute')
+            yield Problem(f"{where}/path", f"device path {quoted(device['path'])} must be absolute")
         if device["type"] != "p":
             for name in ("major", "minor"):
                 if name not in device:
@@ -216,7 +243,9 @@ def unified_names_are_files(config: Config) -> Found:
     for name in config.get("linux", {}).get("resources", {}).get("unified", ()):
         if "/" in name or name in {"", ".", ".."}:
             where = f"/linux/resources/unified/{escaped(name)}"
-            yield Problem(where, f'unified resource "{name}" must be a file name (no slashes)')
+            yield Problem(
+                where, f"unified resource {quoted(name)} must be a file name (no slashes)"
+            )
 
 
 def hook_is_absolute(config: Config) -> Found:
@@ -225,7 +254,7 @@ def hook_is_absolute(config: Config) -> Found:
         if moment in HOOK_NAMES:
             for index, hook in enumerate(hooks):  # type: ignore[arg-type, var-annotated]  # a list
                 if not hook["path"].startswith("/"):
-                    message = f'hook path "{hook["path"]}" must be absolute'
+                    message = f"hook path {quoted(hook['path'])} must be absolute"
                     yield Problem(f"/hooks/{moment}/{index}/path", message)
 
 
@@ -239,6 +268,7 @@ HOOK_NAMES: Final = (
 )
 
 RULES: Final = (
+    version_is_one,
     root_is_given,
     each_namespace_once,
     namespace_to_join_exists,

@@ -121,13 +121,17 @@ def mounts(prefix: str = "") -> dict[str, Mounted]:
     }
 
 
-def do(root: Path, *entries: dict[str, Any], **circumstances: object) -> tuple[int, MountContext]:
+def do(
+    root: Path,
+    *entries: Any,  # noqa: ANN401  # mounts as JSON
+    **circumstances: object,
+) -> tuple[int, MountContext]:
     """Attach the root and do the mount entries; in a child only.
 
     Returns the root's descriptor and the context they were done in.
     """
     context = MountContext(str(root.parent), **circumstances)  # type: ignore[arg-type]
-    root_fd = attach_root(str(root))
+    root_fd = attach_root(str(root), None)
     load_for([*entries])
     for index, entry in enumerate(entries):
         mount_entry(root_fd, entry, context, index)

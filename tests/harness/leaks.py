@@ -45,7 +45,10 @@ class Leaks:
         ]
 
     def _state(self) -> list[Path]:
-        return sorted(self._state_root.iterdir()) if self._state_root.exists() else []
+        if not self._state_root.exists():
+            return []
+        # "@seccomp" is no container (no id has that letter) but a cache, which is meant to stay.
+        return sorted(path for path in self._state_root.iterdir() if path.name[0] != "@")
 
     def _clear(self) -> None:
         for pid in descendants():

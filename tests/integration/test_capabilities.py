@@ -6,10 +6,12 @@ Source: runtime-spec config.md#linux-process; contract 3.7.
 from __future__ import annotations
 
 import errno
+import subprocess
 from typing import Any
 
 import pytest
 from harness.box import Box
+from harness.needs import needs
 from harness.peers import peer_deviates
 
 CAP_CHOWN, CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN = 0, 5, 10, 21
@@ -59,13 +61,8 @@ def test_an_empty_object_leaves_nothing(box: Box) -> None:
     assert found == dict.fromkeys(SETS, 0)
 
 
-@peer_deviates("runc", "1.1 takes it for empty sets")
-def test_without_the_property_nothing_is_touched(box: Box) -> None:
-    found = box.report(box.bundle())["capabilities"]
-    with open("/proc/self/status") as status:
-        own = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Cap")}
-    assert found["bounding"] == int(own["CapBnd"], 16)
-    assert found["effective"] == int(own["CapEff"], 16)
+def test_without_the_property_there_are_none(box: Box) -> None:
+    assert box.report(box.bundle())["capabilities"] == dict.fromkeys(SETS, 0)
 
 
 def test_an_unprivileged_user_without_ambient_has_none(box: Box) -> None:
@@ -81,6 +78,19 @@ def test_an_unknown_name_is_skipped(box: Box) -> None:
     capabilities = sets(bounding=["CHOWN", "NO_SUCH"], effective=["CHOWN"], permitted=["CHOWN"])
     found = box.report(box.bundle(capabilities=capabilities))["capabilities"]
     assert found["bounding"] == mask(CAP_CHOWN)
+
+
+@needs("ours")
+def test_an_unknown_name_is_told_with_debug_only(box: Box) -> None:
+    capabilities = sets(bounding=["CHOWN", "NO_SUCH"], effective=["CHOWN"], permitted=["CHOWN"])
+    container = box.container(None, "true", capabilities=capabilities)
+    call = container.run().ok()
+    assert (call.stderr, call.log) == ("", "")
+    call = box.runtime.prepare("run", "-b", container.bundle.path, f"{container.id}-debug")
+    call.argv.insert(1, "--debug")
+    subprocess.run(call.argv, check=True, timeout=20)
+    told = [line["msg"] for line in call.log_lines]
+    assert "ignoring capability CAP_NO_SUCH: this kernel does not know it" in told
 
 
 def test_a_capability_the_host_lacks_is_an_error_or_nothing(box: Box) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness.box import Box, Container
+from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import Result, finish, wait_until
 
@@ -195,6 +196,65 @@ class TestDescriptors:
         # Far enough to be beyond what the runtime itself has open by then.
         call = self.through_shell(box.container(), "", "--preserve-fds", "100")
         call.failed("unable to stat preserved-fd")
+
+    @needs("ours")
+    @pytest.mark.parametrize("globals_", [[], ["--debug"]])
+    def test_the_runtimes_own_are_never_preserved(self, box: Box, globals_: list[str]) -> None:
+        """Peers hand their log file in where the caller has left a gap."""
+        container = box.container()
+        call = container.runtime.prepare(
+            "run", "--preserve-fds=4", "-b", container.bundle.path, container.id,
+            bundle=container.bundle,
+        )  # fmt: skip
+        call.argv[1:1] = globals_
+        words = " ".join(f"'{word}'" for word in call.argv)
+        setup = "exec 3</dev/zero 4<&- 5</dev/zero 6</dev/zero"
+        done = subprocess.run(
+            ["sh", "-c", f"{setup}\nexec {words}"], capture_output=True, timeout=20, check=False
+        )
+        assert done.returncode == 1
+        assert b"unable to stat preserved-fd 1 (of 4): Bad file descriptor" in done.stderr
+        assert not (container.runtime.root / container.id).exists()
+
+    @peer_deviates("crun", "hands the caller's LISTEN_PID on")
+    def test_listen_fds_come_before_preserved_ones(self, box: Box) -> None:
+        setup = "exec 3</dev/zero 4</dev/full; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a"
+        report = self.through_shell(box.container(), setup, "--preserve-fds=1").ok().json()
+        assert {fd: report["fds"][fd] for fd in ("3", "4")} == {"3": "/dev/zero", "4": "/dev/full"}
+        assert set(report["fds"]) == {"0", "1", "2", "3", "4"}
+        names = [entry for entry in report["env"] if entry.startswith("LISTEN_")]
+        assert sorted(names) == ["LISTEN_FDS=1", "LISTEN_PID=1"]
+
+    def test_a_closed_listen_fd_is_an_error(self, box: Box) -> None:
+        setup = "export LISTEN_FDS=90 LISTEN_PID=$$"
+        if box.runtime.name != "ours":
+            pytest.xfail("the peers hand in what happens to be open")
+        self.through_shell(box.container(), setup).failed("LISTEN_FDS names descriptor")
+
+    @peer_deviates("runc", "1.1 panics on a negative number", sometimes=True)
+    @peer_deviates("crun", "fails on some of them", sometimes=True)
+    @pytest.mark.parametrize("number", ["x", "-1", "", "1e3"])
+    def test_listen_fds_that_are_no_number_are_none(self, box: Box, number: str) -> None:
+        setup = f"exec 3</dev/zero; export LISTEN_FDS={number} LISTEN_PID=$$"
+        call = self.through_shell(box.container(), setup)
+        assert set(call.ok().json()["fds"]) == {"0", "1", "2"}
+
+    def test_they_arrive_through_a_stage_too(self, box: Box) -> None:
+        """A process that joins namespaces first stands between caller and container."""
+        container = box.container()
+        container.bundle.set_namespace("uts", f"/proc/{os.getpid()}/ns/uts")
+        container.bundle.set_namespace("network", f"/proc/{os.getpid()}/ns/net")
+        setup = "exec 3</dev/zero; export LISTEN_FDS=1 LISTEN_PID=$$"
+        report = self.through_shell(container, setup).ok().json()
+        assert report["fds"]["3"] == "/dev/zero"
+
+    @needs("userns")
+    def test_they_arrive_in_a_user_namespace_too(self, box: Box) -> None:
+        container = box.container()
+        container.bundle.use_userns((0, 100000, 65536))
+        setup = "exec 3</dev/zero 4</dev/full; export LISTEN_FDS=1 LISTEN_PID=$$"
+        report = self.through_shell(container, setup, "--preserve-fds=1").ok().json()
+        assert {"3", "4"} <= set(report["fds"])
 
     def test_listen_fds_arrive_with_their_number_and_pid_1(self, box: Box) -> None:
         setup = "exec 3</dev/zero; export LISTEN_FDS=1 LISTEN_PID=$$"

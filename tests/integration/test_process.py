@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 
 import pytest
 from harness.box import Box
@@ -270,6 +271,34 @@ class TestDescriptors:
                 inside = target.startswith((str(container.bundle.rootfs), "/proc"))
                 assert inside or target.startswith(state_root), targets
         assert len(targets) <= 12, targets
+
+
+class TestOtherPlatforms:
+    """What is about Windows and others changes nothing here."""
+
+    def test_members_for_windows_are_ignored(self, box: Box) -> None:
+        bundle = box.bundle(commandLine="cmd.exe /c dir")
+        bundle.process["user"]["username"] = "nobody"
+        report = box.report(bundle)
+        assert report["argv"] == ["/probe"]
+        assert report["uids"] == [0, 0, 0]
+
+    @needs("ours")
+    def test_debug_tells_what_is_ignored(self, box: Box) -> None:
+        bundle = box.bundle("true", commandLine="cmd", consoleSize={"height": 1, "width": 1})
+        bundle.process["user"]["username"] = "nobody"
+        bundle.config["windows"] = {"layerFolders": ["x"]}
+        container = box.container(bundle)
+        call = box.runtime.prepare("run", "-b", bundle.path, container.id, bundle=bundle)
+        call.argv.insert(1, "--debug")
+        subprocess.run(call.argv, check=True, timeout=20)
+        told = [line["msg"] for line in call.log_lines if line["msg"].startswith("ignoring")]
+        assert told == [
+            "ignoring /windows: it is about another platform",
+            "ignoring /process/commandLine: it is for Windows",
+            "ignoring /process/user/username: it is for Windows",
+            "ignoring /process/consoleSize: there is no terminal",
+        ]
 
 
 class TestProcessOne:

@@ -222,11 +222,9 @@ class TestChroot:
 
     @peer_deviates("runc", "1.1 needs /proc inside and leaves a mount")
     def test_the_hosts_mounts_stay_as_they_are(self, box: Box) -> None:
-        before = Path("/proc/self/mountinfo").read_text()
         assert box.attempts(self.bundle(box), "create:/x") == [0]
         after = Path("/proc/self/mountinfo").read_text()
         assert [line for line in after.splitlines() if str(box.folder) in line] == []
-        assert before.count("ocitest") == after.count("ocitest")
 
     @needs("ours")
     @pytest.mark.parametrize("what", ["readonly", "mounts"])

@@ -49,8 +49,8 @@ def entered(root: Path, enter: Callable[[int], None], propagation: str | None = 
     (root / "mark").touch()
 
     def work() -> object:
-        shared = prepare.set_propagation(propagation)
-        root_fd = prepare.attach_root(str(root), shared)
+        prepare.set_propagation(propagation)
+        root_fd = prepare.attach_root(str(root), propagation)
         context = MountContext("/")
         mount_entry(root_fd, {"destination": "/proc", "type": "proc"}, context)
         enter(root_fd)
@@ -137,8 +137,8 @@ def test_nothing_reaches_a_shared_host(root: Path) -> None:
         for propagation in (None, "slave", "private", "shared", "rshared", "unbindable"):
 
             def container(wanted: str | None = propagation) -> object:
-                shared = prepare.set_propagation(wanted)
-                root_fd = prepare.attach_root(str(root), shared)
+                prepare.set_propagation(wanted)
+                root_fd = prepare.attach_root(str(root), wanted)
                 mount_entry(root_fd, TMPFS, MountContext("/"))
                 here = [place for place in mounts() if place.startswith(str(root))]
                 pivot.pivot(root_fd)
@@ -162,7 +162,7 @@ def test_a_readonly_root_keeps_its_other_attributes(root: Path) -> None:
         host_fd, _ = do(root.parent)
         entry = {"destination": "/root", "source": str(origin), "options": ["bind", "nosuid"]}
         mount_entry(host_fd, entry, MountContext("/"))
-        root_fd = prepare.attach_root(str(root))
+        root_fd = prepare.attach_root(str(root), None)
         mount_entry(root_fd, {"destination": "/proc", "type": "proc"}, MountContext("/"))
         pivot.pivot(root_fd)
         finalize.readonly_root()

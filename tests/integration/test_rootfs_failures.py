@@ -49,7 +49,8 @@ def root(tmp_path: Path) -> Path:
         ({"type": "bind", "source": "/etc"}, 'no such device .*needs the option "bind" or "rbind"'),
         ({"source": "/does/not/exist", "options": ["bind"]}, "no such file or directory"),
         ({"source": "/etc/hostname", "options": ["bind"]}, "not a directory .*the other way round"),
-        ({"source": "/etc", "options": ["bind", "idmap"]}, "id-mapped mounts"),
+        ({"source": "/etc", "options": ["bind", "idmap=uids=0-1-2"]}, "say it in uidMappings"),
+        ({"type": "tmpfs", "uidMappings": [{}], "gidMappings": [{}]}, "only bind mounts"),
     ],
 )
 def test_a_failed_mount_says_what_and_why(root: Path, entry: dict[str, Any], words: str) -> None:

@@ -76,7 +76,7 @@ def as_ours(bundle: Path, config: dict[str, Any]) -> str:
 
     def work() -> object:
         os.umask(0)
-        root_fd = prepare.attach_root(str(bundle / "rootfs"))
+        root_fd = prepare.attach_root(str(bundle / "rootfs"), None)
         context = MountContext(str(bundle))
         load_for(config["mounts"])
         for index, entry in enumerate(config["mounts"]):

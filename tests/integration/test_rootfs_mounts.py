@@ -21,8 +21,9 @@ from harness.inside import (
     seen,
 )
 
+from ocirun.kernel.mount import AT_FDCWD, AT_RECURSIVE, MS_SHARED, mount_setattr
 from ocirun.rootfs import finalize, pivot
-from ocirun.rootfs.mounts import mount_entry
+from ocirun.rootfs.mounts import load_for, mount_entry, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +171,39 @@ def test_links_as_source_and_destination(root: Path) -> None:
         return os.readlink(root / "a" / "copy"), os.readlink(root / "place"), sorted(found)
 
     assert inside(work) == ["/etc/hostname", "/etc/hostname", ["/", "/b", "/place"]]
+
+
+def test_the_parent_opens_what_init_may_not(root: Path) -> None:
+    """In a user namespace: a source behind a closed directory, and never shared with the host."""
+    closed = root.parent / "closed"
+    (closed / "source").mkdir(parents=True)
+    (closed / "source" / "file").touch()
+    closed.chmod(0)
+    entries = [
+        {"destination": "/m", "source": str(closed / "source"), "options": ["bind", "ro"]},
+        {"destination": "/n", "source": "closed/source", "options": ["rbind", "nodev"]},
+    ]
+
+    def host() -> object:
+        mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, propagation=MS_SHARED)
+        load_for(entries)
+        fds = {index: open_source(one, index, str(root.parent))
+               for index, one in enumerate(entries)}  # fmt: skip
+
+        def container() -> object:
+            do(root, *entries, userns=True, source_fds=fds)
+            found = mounts(str(root))
+            return [
+                (root / "m" / "file").stat().st_uid,
+                (root / "n" / "file").stat().st_uid,
+                sorted(found["/m"].options & {"ro"}),
+                [found[place].optional[:7] for place in ("/m", "/n")],
+            ]
+
+        return inside(container, root_of_userns=True)
+
+    assert inside(host) == [0, 0, ["ro"], ["master:", "master:"]]
+    assert open_source(TMPFS, 0, "/") is None
 
 
 def test_a_relative_source_starts_at_the_bundle(root: Path) -> None:

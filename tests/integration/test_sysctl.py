@@ -6,9 +6,11 @@ Source: runtime-spec config-linux.md#sysctl; contract 3.6.
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 from harness.box import Box
+from harness.needs import needs
 from harness.peers import peer_deviates
 
 
@@ -70,14 +72,16 @@ def test_one_needs_its_namespace(box: Box, namespace: str, key: str) -> None:
     box.container(bundle).create().failed(key)
 
 
+@peer_deviates("crun", "1.8 takes the host's")
 def test_net_needs_a_namespace_that_is_not_the_hosts(box: Box) -> None:
     bundle = box.bundle()
     bundle.set_namespace("network", f"/proc/{os.getpid()}/ns/net")
-    bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "0"}
+    with open("/proc/sys/net/ipv4/ip_forward") as host:
+        # What it is already: a runtime that takes it for the container's changes the host.
+        bundle.linux["sysctl"] = {"net.ipv4.ip_forward": host.read().strip()}
     box.container(bundle).create().failed("net.ipv4.ip_forward")
 
 
-@peer_deviates("crun", "sets it")
 def test_the_hostname_has_a_property_of_its_own(box: Box) -> None:
     bundle = box.bundle()
     bundle.linux["sysctl"] = {"kernel.hostname": "x"}
@@ -91,7 +95,156 @@ def test_one_that_does_not_exist_is_an_error(box: Box, key: str) -> None:
     box.container(bundle).create().failed()
 
 
+@peer_deviates("crun", "spells it in capitals")
 def test_a_value_the_kernel_refuses_is_an_error(box: Box) -> None:
     bundle = box.bundle()
     bundle.linux["sysctl"] = {"kernel.msgmax": "many"}
     box.container(bundle).create().failed("invalid argument")
+
+
+class TestNamespaces:
+    """Which namespace holds which parameter."""
+
+    @needs("userns")
+    @peer_deviates("runc", "1.1 does not know user.*")
+    @peer_deviates("crun", "does not know user.*")
+    @pytest.mark.parametrize("key", ["user.max_mnt_namespaces", "user/max_mnt_namespaces"])
+    def test_the_user_namespaces_own(self, box: Box, key: str) -> None:
+        bundle = box.bundle("cat", "/proc/sys/user/max_mnt_namespaces")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["sysctl"] = {key: "77"}
+        assert box.output(bundle) == "77\n"
+
+    def test_user_needs_a_user_namespace(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.linux["sysctl"] = {"user.max_mnt_namespaces": "77"}
+        box.container(bundle).create().failed("user.max_mnt_namespaces")
+
+    @needs("userns")
+    def test_net_in_a_user_namespace(self, box: Box) -> None:
+        bundle = box.bundle("cat", "/proc/sys/net/ipv4/ip_forward")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        assert box.output(bundle) == "1\n"
+
+    def test_net_in_a_namespace_that_is_joined(self, box: Box) -> None:
+        """As a pod's containers do; it is not the host's."""
+        pod = box.running()
+        bundle = box.bundle("cat", "/proc/sys/net/ipv4/ip_forward")
+        bundle.set_namespace("network", f"/proc/{pod.pid}/ns/net")
+        bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        assert box.output(bundle) == "1\n"
+
+    def test_ipc_in_a_namespace_that_is_joined(self, box: Box) -> None:
+        pod = box.running()
+        bundle = box.bundle("cat", "/proc/sys/kernel/msgmax")
+        bundle.set_namespace("ipc", f"/proc/{pod.pid}/ns/ipc")
+        bundle.linux["sysctl"] = {"kernel/msgmax": "4321"}
+        assert box.output(bundle) == "4321\n"
+
+    @pytest.mark.parametrize("key", ["kernel/hostname", "kernel.hostname"])
+    def test_the_hostname_in_both_spellings(self, box: Box, key: str) -> None:
+        bundle = box.bundle()
+        bundle.linux["sysctl"] = {key: "x"}
+        if box.runtime.name != "ours" and "/" in key:
+            pytest.xfail("the peers look at one spelling")
+        box.container(bundle).create().failed("hostname")
+
+    @needs("tool ip")
+    @peer_deviates("runc", "1.1 takes every dot for a slash")
+    @peer_deviates("crun", "takes every dot for a slash")
+    def test_an_interface_with_a_dot_in_its_name(self, box: Box) -> None:
+        """The first separator decides which of both separates (sysctl.d(5))."""
+        pod = box.running()
+        enter = ["nsenter", f"--net=/proc/{pod.pid}/ns/net", "ip", "link", "add", "a.b"]
+        subprocess.run([*enter, "type", "veth", "peer", "name", "other"], check=True)
+        for key, value in (
+            ("net.ipv4.conf.a/b.rp_filter", "2"),
+            ("net/ipv4/conf/a.b/rp_filter", "1"),
+        ):
+            bundle = box.bundle("cat", "/proc/sys/net/ipv4/conf/a.b/rp_filter")
+            bundle.set_namespace("network", f"/proc/{pod.pid}/ns/net")
+            bundle.linux["sysctl"] = {key: value}
+            assert box.output(bundle) == f"{value}\n"
+
+
+class TestCovered:
+    """CVE-2025-52881: somebody has put something else in the place of the parameter's file."""
+
+    @pytest.mark.parametrize(
+        "destination", ["/proc/sys", "/proc/sys/net", "/proc/sys/net/ipv4/ip_forward"]
+    )
+    @peer_deviates("crun", "mounts it", sometimes=True)
+    def test_a_mount_of_the_bundle_over_it_is_refused(self, box: Box, destination: str) -> None:
+        bundle = box.bundle()
+        decoy = box.folder / "decoy"
+        if destination.endswith("ip_forward"):
+            decoy.write_text("untouched")
+        else:
+            decoy.mkdir()
+        bundle.add_mount(destination, "bind", str(decoy), "bind")
+        bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        box.container(bundle).create().failed(destination)
+
+    @pytest.mark.parametrize("place", ["proc", "proc/sys"])
+    def test_a_link_of_the_image_leads_nowhere(self, box: Box, place: str) -> None:
+        """With /proc of its own the mount is refused, or covers the link."""
+        outside = box.folder / "outside"
+        (outside / "sys/net/ipv4").mkdir(parents=True)
+        (outside / "sys/net/ipv4/ip_forward").write_text("untouched")
+        bundle = box.bundle("true")
+        target = bundle.rootfs / place
+        if place == "proc":
+            target.rmdir()
+        target.symlink_to(outside if place == "proc" else outside / "sys")
+        bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        box.container(bundle).run()
+        assert (outside / "sys/net/ipv4/ip_forward").read_text() == "untouched"
+
+    @peer_deviates("runc", "1.1 writes into what covers the file")
+    @pytest.mark.parametrize("key", ["kernel.domainname", "kernel/domainname"])
+    def test_a_decoy_in_a_joined_mount_namespace_is_not_written(self, box: Box, key: str) -> None:
+        """The namespace is another's, who has covered the file in the root's own /proc.
+
+        Of a parameter that has one file for all namespaces: those of net and ipc have one each,
+        which nobody can cover beforehand.
+        """
+        bundle = box.bundle("sleep", "30")
+        decoy = box.folder / "decoy"
+        decoy.write_text("untouched")
+        script = (
+            f"mount --make-rprivate / && mount -t proc proc {bundle.rootfs}/proc && "
+            f"mount --bind {decoy} {bundle.rootfs}/proc/sys/kernel/domainname && "
+            "echo ready && exec sleep 60"
+        )
+        with Neighbour(script) as neighbour:
+            bundle.set_namespace("mount", f"/proc/{neighbour.pid}/ns/mnt")
+            bundle.drop_namespace("pid")  # that /proc shows the pids of the host
+            bundle.config["mounts"] = []
+            bundle.linux["sysctl"] = {key: "example.org"}
+            container = box.container(bundle)
+            container.run("--detach").ok()
+            enter = ["nsenter", f"--uts=/proc/{container.pid}/ns/uts"]
+            name = subprocess.check_output([*enter, "cat", "/proc/sys/kernel/domainname"])
+            container.delete("--force").ok()
+        assert decoy.read_text() == "untouched"
+        assert name == b"example.org\n"
+
+
+class Neighbour:
+    """A process with a mount namespace that it has arranged by a shell script."""
+
+    def __init__(self, script: str) -> None:
+        self._process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Neighbour:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t ended;
@@ -83,4 +85,23 @@ int act_orphan(int argc, char **argv)
 	}
 	usleep(50000);
 	return 0;
+}
+
+/* A small parent: a child's peak begins with what its parent had when it was forked. */
+int act_measure(const char *file, char **command)
+{
+	struct rusage usage;
+	int status = 0;
+	FILE *out;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execv(command[0], command);
+		_exit(127);
+	}
+	if (pid < 0 || wait4(pid, &status, 0, &usage) < 0 || !(out = fopen(file, "w")))
+		return 99;
+	fprintf(out, "%ld", usage.ru_maxrss);
+	fclose(out);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

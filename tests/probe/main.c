@@ -2,12 +2,15 @@
  *
  *   probe [report] [file:PATH ...]   everything it can find out about itself and its surroundings
  *   probe try CALL:PATH ...          one answer per call: 0 or the errno (see attempt.c)
+ *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
+ *   probe stalk                      prints "ready" and every process it could look into but should not
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe spy [TEXT]                 tells what it can reach of the runtime's processes (see spy.c)
  *   probe exit STATUS
+ *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
  *   probe record FILE [STATUS]       as a hook: the report with all of "stdin", written to FILE
  *
  * It needs nothing from the container's root: no library, no shell, no /proc (what it cannot read
@@ -68,6 +71,7 @@ static int report(int argc, char **argv)
 	report_identity(argc, argv);
 	report_rights();
 	report_limits();
+	report_settings();
 	report_mounts();
 	report_namespaces();
 	report_devices();
@@ -86,10 +90,14 @@ int main(int argc, char **argv)
 
 	if (!strcmp(verb, "try"))
 		return attempt(argc - 2, argv + 2);
+	if (!strcmp(verb, "call"))
+		return call(argc - 2, argv + 2);
 	if (!strcmp(verb, "wait"))
 		return act_wait(argc, argv);
 	if (!strcmp(verb, "trap"))
 		return act_trap();
+	if (!strcmp(verb, "stalk"))
+		return act_stalk();
 	if (!strcmp(verb, "crash"))
 		return act_crash();
 	if (!strcmp(verb, "spy"))
@@ -98,6 +106,8 @@ int main(int argc, char **argv)
 		return act_orphan(argc, argv);
 	if (!strcmp(verb, "record") && argc > 2)
 		return record(argc, argv);
+	if (!strcmp(verb, "measure") && argc > 3)
+		return act_measure(argv[2], argv + 3);
 	if (!strcmp(verb, "exit"))
 		return argc > 2 ? atoi(argv[2]) : 0;
 	return report(argc, argv);

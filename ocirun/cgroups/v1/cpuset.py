@@ -48,34 +48,33 @@ def prepare(directory: str, top: str, made: list[str], resources: Resources) -> 
         SetupError: a value cannot be copied.
     """
     is_new = make_directories(directory, top, made)
-    # A cgroup that was there may belong to somebody: only what keeps processes out is filled in.
-    files = [pair for pair in FILES if is_new or not _read(directory, pair[0])]
+    if directory == top:
+        return is_new
+    # Order: parents first: the kernel refuses what a parent does not have. Then the config's
+    # choice instead of the parent's values, which an exclusive sibling could make it refuse.
+    inherited = fill(directory.rpartition("/")[0], top)
     cpu = resources.get("cpu") or {}
-    # Order: what the config chose comes before the parent's values, which an exclusive sibling
-    # could make the kernel refuse.
-    for file, key in files:
-        if value := cpu.get(key):
-            set_value(directory, file, str(value))
-    missing = [file for file, key in files if not cpu.get(key)]
-    if missing and directory != top:
-        inherit(directory, top, missing)
+    for file, key in FILES:
+        # A cgroup that was there may belong to somebody: only what keeps processes out is filled.
+        if is_new or not _read(directory, file):
+            set_value(directory, file, str(cpu.get(key) or inherited[file]))
     return is_new
 
 
-def inherit(directory: str, top: str, files: list[str]) -> None:
-    """Copy `files`, which are empty, from the parent, whose own are filled first.
+def fill(directory: str, top: str) -> dict[str, str]:
+    """Give an empty cpuset its parent's values, from the top down; what it has by then is returned.
 
     Raises:
         SetupError: a value cannot be read or written.
     """
-    parent = directory.rpartition("/")[0]
-    values = {file: _read(parent, file) for file in files}
-    missing = [file for file, value in values.items() if not value]
-    if missing and len(parent) > len(top):
-        inherit(parent, top, missing)
-        values |= {file: _read(parent, file) for file in missing}
-    for file, value in values.items():
-        set_value(directory, file, value)
+    values = {file: _read(directory, file) for file, _ in FILES}
+    empty = [file for file, value in values.items() if not value]
+    if empty and len(directory) > len(top):
+        inherited = fill(directory.rpartition("/")[0], top)
+        for file in empty:
+            set_value(directory, file, inherited[file])
+            values[file] = inherited[file]
+    return values
 
 
 def _read(directory: str, file: str) -> str:

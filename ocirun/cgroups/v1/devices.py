@@ -29,15 +29,13 @@ def wants(resources: Resources) -> bool:  # noqa: ARG001
 
 
 def apply(directory: str, resources: Resources) -> None:
-    """Make the kernel's state what the config's rules and then the implied ones say.
+    """Make the kernel's state what the rules say, among which the implied ones are already.
 
     Raises:
         SetupError: a rule was refused, cannot be kept on v1, or the kernel made something else
             of it.
     """
-    from ocirun.spec.devices import DEFAULT_RULES
-
-    target = verdicts_of([*(resources.get("devices") or ()), *DEFAULT_RULES])
+    target = verdicts_of(resources.get("devices") or ())
     current = read_verdicts(directory)
     if current == target:
         return

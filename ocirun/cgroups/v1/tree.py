@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
-from ocirun.cgroups.cgroup import NOT_ALLOWED, Cgroup, is_in_user_namespace
+from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
@@ -161,14 +161,15 @@ class SplitTree(Cgroup):
         """List the v1 hierarchies, as `Cgroup.hierarchies` says."""
         return hierarchies_of(self.table, self.paths) if self.table else []
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:  # noqa: ARG002
-        """Write the limits, as `Cgroup.apply` says."""
-        resources = resources or {}
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
         if resources.get("unified"):
             raise SetupError(
                 "setting linux.resources.unified: cgroup v2 is not in use on this host"
             )
         for name, controller in _wanted(resources):
+            if name == "devices" and not devices:
+                continue
             directory = self.paths.get(name)
             if directory is None:
                 if name == "devices" and self.rootless:
@@ -178,9 +179,7 @@ class SplitTree(Cgroup):
             try:
                 controller.apply(directory, resources)
             except SetupError as error:
-                # Kernel: device rules are for the root of the machine; nobody else expects them.
-                refused = name == "devices" and error.errno in NOT_ALLOWED
-                if not (refused and (self.rootless or is_in_user_namespace())):
+                if not (name == "devices" and self.forgives_devices(error)):
                     raise
 
     def _freezer(self) -> str:

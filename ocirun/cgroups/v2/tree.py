@@ -116,17 +116,19 @@ class UnifiedTree(Cgroup):
         """Name the one hierarchy, as `Cgroup.hierarchies` says."""
         return hierarchies_of(self.table, self.paths) if self.table else []
 
-    def apply(self, resources: Resources | None, userns: bool = False) -> None:  # noqa: ARG002
-        """Write the limits, as `Cgroup.apply` says."""
-        for name, controller in wanted(resources or {}):
-            if name == "devices" and self.rootless:
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
+        for name, controller in wanted(resources):
+            if name == "devices" and not (devices and (self.directory or not self.rootless)):
                 continue
             if not self.directory:
                 words = "container could not join or create cgroup"
                 raise SetupError(f"cannot set {name} limit: {words}")
             try:
-                controller.apply(self.directory, resources or {})
+                controller.apply(self.directory, resources)
             except SetupError as error:
+                if name == "devices" and self.forgives_devices(error):
+                    continue
                 if error.errno in (ENOENT, EACCES, EPERM) and self._lacks(name):
                     words = f"cannot set {name} limit: controller {name} not available"
                     raise SetupError(words, error.errno) from error
@@ -231,10 +233,9 @@ def wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
         from ocirun.cgroups.v2 import cpu
 
         controllers.append(("cpu", cpu))
-    if resources.get("devices"):
-        from ocirun.cgroups.v2 import devices
+    from ocirun.cgroups.v2 import devices
 
-        controllers.append(("devices", devices))
+    controllers.append(("devices", devices))
     if resources.get("cpu"):
         from ocirun.cgroups.v2 import cpuset
 

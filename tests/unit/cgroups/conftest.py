@@ -203,6 +203,77 @@ class FakeKernel:
         return Table("\n".join(["22 27 0:21 / /proc rw - proc proc rw", *lines]), "\n".join(mine))
 
 
+class FakePrograms:
+    """What bpf(2) keeps: programs by id, which ones are attached, and what was done, in order.
+
+    A descriptor of a program is a real one (of /dev/null), so that a test sees who forgets it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from ocirun.kernel import bpf
+
+        self.codes: dict[int, bytes] = {}
+        self.open: dict[int, int] = {}  # descriptor: id
+        self.attached: list[int] = []
+        self.done: list[str] = []
+        self.refusals: dict[str, int] = {}  # function: errno
+        self.log = ""
+        for name in ("prog_load", "prog_attach", "prog_detach", "prog_query", "prog_get_fd_by_id"):
+            monkeypatch.setattr(bpf, name, getattr(self, name))
+
+    def refuse(self, function: str) -> None:
+        if code := self.refusals.get(function):
+            raise OSError(code, os.strerror(code))
+
+    def add(self, code: bytes = b"") -> int:
+        self.codes[number := len(self.codes) + 1] = code
+        return number
+
+    def fd_of(self, number: int) -> int:
+        fd = os.open("/dev/null", os.O_RDONLY)
+        self.open[fd] = number
+        return fd
+
+    def prog_load(
+        self, kind: int, code: bytes, license_name: str, name: str, log: bytearray | None = None
+    ) -> int:
+        assert (kind, license_name, name) == (15, "Apache-2.0", "ocirun_devices")
+        if log is not None:
+            log[: len(self.log) + 1] = self.log.encode() + b"\0"
+        self.refuse("prog_load")
+        return self.fd_of(self.add(code))
+
+    def prog_attach(
+        self, cgroup_fd: int, prog_fd: int, attach_type: int, flags: int, replaced_fd: int = 0
+    ) -> None:
+        assert (attach_type, flags & 2) == (6, 2)
+        assert os.path.isdir(f"/proc/self/fd/{cgroup_fd}")
+        self.refuse("prog_attach")
+        number = self.open[prog_fd]
+        if flags & 4:
+            old = self.open[replaced_fd]
+            self.attached[self.attached.index(old)] = number
+            self.done.append(f"replace {old} by {number}")
+        else:
+            self.attached.append(number)
+            self.done.append(f"attach {number}")
+
+    def prog_detach(self, cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
+        assert (cgroup_fd > 2, attach_type) == (True, 6)
+        self.refuse("prog_detach")
+        self.attached.remove(self.open[prog_fd])
+        self.done.append(f"detach {self.open[prog_fd]}")
+
+    def prog_query(self, cgroup_fd: int, attach_type: int) -> list[int]:
+        assert (cgroup_fd > 2, attach_type) == (True, 6)
+        self.refuse("prog_query")
+        return list(self.attached)
+
+    def prog_get_fd_by_id(self, prog_id: int) -> int:
+        self.refuse("prog_get_fd_by_id")
+        return self.fd_of(prog_id)
+
+
 def mountinfo_line(point: str, root: str, kind: str, options: str) -> str:
     return f"36 31 0:33 {root} {point} rw,relatime shared:9 - {kind} {kind} rw,{options}"
 
@@ -210,6 +281,12 @@ def mountinfo_line(point: str, root: str, kind: str, options: str) -> str:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     return FakeKernel(tmp_path, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch: pytest.MonkeyPatch) -> FakePrograms:
+    """Keep every bpf(2) away from the real kernel."""
+    return FakePrograms(monkeypatch)
 
 
 @pytest.fixture(scope="session")

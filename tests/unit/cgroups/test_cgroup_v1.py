@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ocirun.cgroups import cgroup as cgroup_module
 from ocirun.cgroups import choose
 from ocirun.cgroups.enter import enter
-from ocirun.cgroups.v1 import tree
 from ocirun.errors import SetupError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ def test_undo_removes_what_was_made_and_not_what_was_there(kernel: FakeKernel) -
     assert os.path.isdir(f"{kernel.root}/memory/a")
     assert not os.path.exists(f"{kernel.root}/memory/a/b")
     assert not os.path.exists(f"{kernel.root}/cpu/a")
+
+
+def test_undo_leaves_a_parent_to_whoever_took_it_up_meanwhile(kernel: FakeKernel) -> None:
+    table = kernel.table("v1", own="/")
+    first = choose.new_cgroup("/pod/a", "id", "cgroupfs", table=table)
+    first.prepare({})
+    second = choose.new_cgroup("/pod/b", "id", "cgroupfs", table=table)
+    second.prepare({})
+    first.undo()
+    assert not any(os.path.exists(path) for path in first.paths.values())
+    assert all(os.path.isdir(path) for path in second.paths.values())
 
 
 def test_an_occupied_cgroup_is_refused_and_nothing_is_left(kernel: FakeKernel) -> None:
@@ -181,6 +192,17 @@ def test_rules_that_did_not_take_are_told(kernel: FakeKernel) -> None:
         made(kernel).apply({"devices": NOTHING})
 
 
+def test_an_update_leaves_the_devices_alone(kernel: FakeKernel) -> None:
+    cgroup = made(kernel)
+    cgroup.update({"pids": {"limit": 5}, "devices": NOTHING})
+    assert [path.rpartition("/")[2] for path, _ in kernel.writes] == ["pids.max"]
+
+
+def test_the_implied_rules_can_be_fewer(kernel: FakeKernel) -> None:
+    made(kernel).apply({"devices": NOTHING}, implied=[])
+    assert (kernel.texts("devices.deny"), kernel.texts("devices.allow")) == (["a"], [])
+
+
 def test_all_devices_allowed_needs_no_write(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     cgroup.apply({"devices": [{"allow": True, "access": "rwm"}]})
@@ -191,7 +213,7 @@ def test_all_devices_allowed_needs_no_write(kernel: FakeKernel) -> None:
 def test_only_inside_a_user_namespace_refused_device_rules_are_forgiven(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
-    monkeypatch.setattr(tree, "is_in_user_namespace", lambda: inside)
+    monkeypatch.setattr(cgroup_module, "is_in_user_namespace", lambda: inside)
     kernel.refusals["devices.deny", "a"] = [1]
     cgroup = made(kernel)
     if inside:

@@ -11,11 +11,11 @@ from ocirun.cgroups import choose
 from ocirun.cgroups.v2.cpu import weight_of
 from ocirun.cgroups.v2.io import io_weight
 from ocirun.cgroups.v2.memory import swap_max
-from ocirun.errors import SetupError, UnsupportedError
+from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
-    from tests.unit.cgroups.conftest import FakeKernel
+    from tests.unit.cgroups.conftest import FakeKernel, FakePrograms
 
 ALL = "+cpuset +cpu +io +memory +hugetlb +pids +rdma"
 
@@ -299,17 +299,13 @@ def test_unified_names(kernel: FakeKernel, name: str, words: str) -> None:
     assert str(caught.value) == words.replace("ROOT", str(kernel.root))
 
 
-def test_device_rules_that_forbid_are_refused_until_they_can_be_kept(kernel: FakeKernel) -> None:
+def test_an_update_leaves_the_devices_alone(kernel: FakeKernel, programs: FakePrograms) -> None:
     cgroup = made(kernel)
-    cgroup.apply({"devices": [{"allow": True, "access": "rwm"}, {"allow": True, "type": "a"}]})
-    for rule in (
-        {"allow": False, "access": "rwm"},
-        {"allow": True, "access": "r"},
-        {"allow": True, "type": "c", "access": "rwm"},
-        {"allow": True, "type": "a", "major": 1, "access": "rwm"},
-    ):
-        with pytest.raises(UnsupportedError, match=r"/linux/resources/devices/1: .*eBPF"):
-            cgroup.apply({"devices": [{"allow": True}, rule]})
+    cgroup.apply(None)
+    assert programs.done == ["attach 1"]
+    cgroup.update({"pids": {"limit": 5}, "devices": [{"allow": True}]})
+    assert programs.done == ["attach 1"]
+    assert kernel.texts("pids.max") == ["5"]
 
 
 def test_rootless(kernel: FakeKernel) -> None:

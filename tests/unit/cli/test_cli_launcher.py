@@ -113,7 +113,8 @@ def test_version_names_us_on_its_first_line() -> None:
 def test_the_version_is_the_project_s() -> None:
     import tomllib
 
-    project = tomllib.loads(Path(PACKAGE, "pyproject.toml").read_text())["project"]
+    repo = Path(__file__).parents[3]
+    project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
     assert project["version"] == ocirun.__version__
 
 

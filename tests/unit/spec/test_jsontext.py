@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ocirun
 from ocirun.errors import SpecError
 from ocirun.spec.jsontext import MAX_BYTES, MAX_DEPTH, compact, escaped, indented, parse, quoted
 
@@ -117,7 +120,7 @@ def test_indented_is_gos_layout(indent: str, everything: Any) -> None:
 
 def test_quoted_is_printable_and_cut() -> None:
     assert quoted('a"b\\c\n\x1b[31m') == r'"a\"b\\c\n\x1b[31m"'
-    assert len(quoted("x" * 1000)) < 70
+    assert len(quoted("x" * 1000)) < 130
     assert quoted(os.fsdecode(b"\xff")) == r'"\udcff"'
 
 
@@ -135,3 +138,23 @@ def test_the_fast_reader_needs_only_underscore_json() -> None:
     )
     added = {name for name in done.stdout.split() if not name.startswith("ocirun")}
     assert added <= {"_json", "__future__"}, done.stderr
+
+
+@pytest.mark.parametrize("text", ['{"a":1,}', '{"a":1', '"\\q"', "nul", "[1,,2]", '{"a" 1}'])
+def test_a_broken_document_is_a_sentence_without_the_json_module(text: str) -> None:
+    """The isolated interpreter has no json.decoder loaded, where `_json` looks for its error."""
+    code = (
+        "import sys; sys.path.append(sys.argv[1])\n"
+        "from ocirun.errors import SpecError\n"
+        "from ocirun.spec.jsontext import parse\n"
+        "try: parse(sys.argv[2].encode(), 'config.json')\n"
+        "except SpecError as error: print(error)\n"
+    )
+    root = str(Path(ocirun.__file__).parent.parent)
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, root, text],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert result.stdout.startswith("config.json: line 1, column ")

@@ -1,0 +1,114 @@
+"""`ocirun exec`: one more process in a running container."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.exec import ExecOptions, container_process, execute
+from ocirun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.cli.parse import Call
+    from ocirun.spec.shapes import Process
+
+MAX_ID = 2**32 - 2
+
+
+def run(call: Call) -> int:
+    """Run the process; return its exit status, 128+n when a signal ended it, 0 when detached."""
+    options = ExecOptions(
+        console_socket=_path(call, "console-socket"),
+        pidfd_socket=_path(call, "pidfd-socket"),
+        pid_file=_path(call, "pid-file"),
+        detach=call.flag("detach"),
+        preserve_fds=call.number("preserve-fds"),
+        cgroups=call.many("cgroup"),
+        ignore_paused=call.flag("ignore-paused"),
+        tell=call.tell(),
+    )
+    process = _from_file(call) if call.text("process") else _from_flags(call)
+    return execute(call.store(), call.words[0], process, options)
+
+
+def _path(call: Call, name: str) -> str | None:
+    value = call.text(name)
+    return os.path.abspath(value) if value else None
+
+
+def _from_file(call: Call) -> Process:
+    """Read `--process FILE`; every other flag about the process is then ignored, as in runc."""
+    from ocirun.spec.load import check_process, read_document
+
+    return check_process(read_document(call.text("process"), "process.json"), "process.json")
+
+
+def _from_flags(call: Call) -> Process:
+    """Change the container's own process as the flags say."""
+    from ocirun.spec.load import check_process
+
+    if len(call.words) < 2:
+        raise UsageError("exec args cannot be empty")
+    process = container_process(call.store(), call.words[0])
+    process["args"] = call.words[1:]
+    process["terminal"] = call.flag("tty")
+    if call.text("cwd"):
+        process["cwd"] = call.text("cwd")
+    process["env"] = [*(process.get("env") or []), *call.many("env")]
+    if call.text("user"):
+        process["user"] = {**process.get("user", {}), **read_user(call.text("user"))}  # type: ignore[typeddict-item]  # uid and gid
+    if call.many("additional-gids"):
+        gids = [_read_id(word, "additional gid") for word in call.many("additional-gids")]
+        user = process["user"]
+        user["additionalGids"] = [*(user.get("additionalGids") or []), *gids]
+    if call.text("process-label"):
+        process["selinuxLabel"] = call.text("process-label")
+    if call.text("apparmor"):
+        process["apparmorProfile"] = call.text("apparmor")
+    if call.flag("no-new-privs"):
+        process["noNewPrivileges"] = True
+    if call.many("cap"):
+        _add_capabilities(process, call.many("cap"))
+    return check_process(process, "exec")
+
+
+def read_user(text: str) -> dict[str, int]:
+    """Read UID[:GID]; without the second part the group stays what it is.
+
+    Security: numbers only. A name would have to be looked up in a file of the container
+    (CVE-2016-3697), and `1` must never read as 0 (CVE-2026-30892).
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    uid, colon, gid = text.partition(":")
+    user = {"uid": _read_id(uid, "uid")}
+    if colon:
+        user["gid"] = _read_id(gid, "gid")
+    return user
+
+
+def _read_id(word: str, what: str) -> int:
+    if not (word.isascii() and word.isdecimal() and len(word) < 11 and int(word) <= MAX_ID):
+        raise UsageError(f"parsing {word!r} as {what}: it must be a number")
+    return int(word)
+
+
+def _add_capabilities(process: Process, names: tuple[str, ...]) -> None:
+    """Add to what the program may use at once.
+
+    Security: never to the inheritable set (CVE-2022-29162); to the ambient one only where the
+    container has an inheritable set itself. A container without `capabilities` has them all.
+    """
+    if process.get("capabilities") is None:
+        return
+    sets: dict[str, Any] = {**process["capabilities"]}
+    added = ["bounding", "effective", "permitted"]
+    if sets.get("inheritable") is not None:
+        added.append("ambient")
+    for name in added:
+        have = sets.get(name) or []
+        sets[name] = [*have, *(cap for cap in names if cap not in have)]
+    process["capabilities"] = sets  # type: ignore[typeddict-item]  # the keys are those of the spec

@@ -1,0 +1,302 @@
+"""Run one more process in a running container.
+
+Source: contract §1.6 and §3.4.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.inherit import config_with
+from ocirun.container.record import read_config
+from ocirun.container.request import check_kept_fds, count_listen_fds
+from ocirun.container.status import CREATING, PAUSED, RUNNING, STOPPED, status_of
+from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
+from ocirun.container.syscalls import compile_filter, send_listener
+from ocirun.container.undo import Undo
+from ocirun.errors import SetupError, UsageError, WrongStatus, doing
+from ocirun.kernel.lookup import start_time
+from ocirun.process.conversation import write_pid_file
+from ocirun.process.joining import Joining
+from ocirun.process.plan import plan_join
+from ocirun.process.request import Request
+from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.security.executable import require_seal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+    from ocirun.process.channel import Tell
+    from ocirun.process.foreground import Foreground
+    from ocirun.spec.shapes import Config, Process
+
+
+class ExecOptions:
+    """The flags of exec that are not about the process itself; paths as in CreateOptions.
+
+    `cgroups` are the words of `--cgroup` (see cgroup_below), none for the container's own cgroup.
+    `ignore_paused` allows a paused container. `command` as in CreateOptions.
+    """
+
+    __slots__ = (
+        "cgroups",
+        "command",
+        "console_socket",
+        "detach",
+        "ignore_paused",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+        "tell",
+    )
+
+    def __init__(
+        self,
+        *,
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        pid_file: str | None = None,
+        detach: bool = False,
+        preserve_fds: int = 0,
+        cgroups: tuple[str, ...] = (),
+        ignore_paused: bool = False,
+        tell: Tell | None = None,
+        command: str | None = None,
+    ) -> None:
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.pid_file = pid_file
+        self.detach = detach
+        self.preserve_fds = preserve_fds
+        self.cgroups = cgroups
+        self.ignore_paused = ignore_paused
+        self.tell = tell
+        self.command = command
+
+
+def container_process(store: Store, container_id: str) -> Process:
+    """Give the container's own process as it was at create: what flags of exec start from."""
+    record = store.load(container_id)
+    return read_config(store.directory(record.id))["process"]
+
+
+def execute(store: Store, container_id: str, process: Process, options: ExecOptions) -> int:
+    """Run `process` in the container; wait for its end unless detached.
+
+    Returns:
+        Its exit status, 128 plus the signal that killed it; 0 when detached.
+
+    Raises:
+        OcirunError: as `begin`.
+    """
+    if options.detach:
+        begin(store, container_id, process, options).close()
+        return 0
+    from ocirun.process.foreground import Foreground
+    from ocirun.process.wait import block_signals, wait_for
+
+    block_signals()
+    foreground = Foreground()
+    joining = begin(store, container_id, process, options, foreground)
+    try:
+        foreground.connect()
+        status = wait_for(joining.pid, joining.pidfd, foreground)
+        foreground.finish()
+    finally:
+        joining.close()
+        foreground.restore()
+    return status
+
+
+def begin(
+    store: Store,
+    container_id: str,
+    process: Process,
+    options: ExecOptions,
+    foreground: Foreground | None = None,
+) -> Joining:
+    """Bring `process` into the container and let it become its program.
+
+    Returns:
+        The conversation, which is over; its `pid` is a child of ours. The caller closes it.
+
+    Raises:
+        WrongStatus: the container is not there to be entered. SpecError, UsageError: what is asked
+            for cannot be. SetupError: a step failed. Nothing is left behind in any case.
+    """
+    if options.command is None:
+        require_seal()
+    record = store.load(container_id)
+    _check_status(store, record, options)
+    config = config_with(read_config(store.directory(record.id)), process)
+    request = _make_request(config, record, options)
+    _check_terminal(request.terminal, options, foreground)
+    request.seccomp = compile_filter(config, store, options.tell)
+    with Undo() as undo:
+        joining = Joining(config, request, options.tell)
+        undo.add("killing the process", joining.abandon)
+        try:
+            _join(joining, record, request, options, foreground)
+            joining.resume()
+        except (SetupError, FileNotFoundError, ProcessLookupError) as error:
+            # Whatever it looked like: with its init every process of a container dies, and
+            # nothing can be cloned into its pid namespace any more.
+            if not _is_there(record):
+                raise _stopped(record) from error
+            raise
+        _publish(joining, options)
+        undo.forget()
+    return joining
+
+
+def _check_status(store: Store, record: Record, options: ExecOptions) -> None:
+    status = status_of(store, record)
+    if status == CREATING:
+        # Security: before its init has entered the root, the host's files are still in sight.
+        raise WrongStatus(record.id, status, "cannot exec in a container that is being created")
+    if status == STOPPED:
+        raise _stopped(record)
+    if status == PAUSED and not options.ignore_paused:
+        raise WrongStatus(
+            record.id,
+            status,
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        )
+
+
+def _stopped(record: Record) -> WrongStatus:
+    return WrongStatus(record.id, STOPPED, "cannot exec in a stopped container")
+
+
+def _is_there(record: Record) -> bool:
+    return start_time(record.init_process_pid) == record.init_process_start
+
+
+def _make_request(config: Config, record: Record, options: ExecOptions) -> Request:
+    request = Request(config)
+    request.joins = True
+    request.container_id = record.id
+    request.bundle = record.bundle
+    request.rootfs = record.rootfs
+    request.no_new_keyring = record.no_new_keyring
+    request.listen_fds = count_listen_fds()
+    request.kept_fds = request.listen_fds + options.preserve_fds
+    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
+    return request
+
+
+def _check_terminal(terminal: bool, options: ExecOptions, foreground: Foreground | None) -> None:
+    """Hold runc's two rules on terminals, in its words."""
+    if terminal and not foreground and not options.console_socket:
+        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
+    if options.console_socket and (foreground or not terminal):
+        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
+
+
+def _join(
+    joining: Joining,
+    record: Record,
+    request: Request,
+    options: ExecOptions,
+    foreground: Foreground | None,
+) -> None:
+    """Bring the process into the container, up to its gate."""
+    config = joining.config
+    plan = plan_join(config, request)  # loads what a forked joiner will need
+    if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
+        for line in plan.describe():
+            options.tell(f"plan: {line}")
+    cgroup = cgroup_below(record, options.cgroups)
+    ours: list[int] = []
+    try:
+        stdio = _stdio(config, request, options, foreground, ours)
+        init_pidfd = _open_init(record)
+        ours.append(init_pidfd)
+        doors = cgroup.open_doors()
+        ours += doors
+        request.cgroup_doors = len(doors)
+        cgroup_fd = cgroup.cgroup_fd()
+        if cgroup_fd is not None:
+            ours.append(cgroup_fd)
+        joining.spawn(options.command, (init_pidfd, record.init_process_pid), cgroup_fd)
+        if cgroup_fd is not None and not joining.born_in_cgroup:
+            _move(joining.pid, cgroup, record, options)
+        if record.intel_rdt_path:
+            from ocirun.cgroups.resctrl import join_groups
+
+            join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
+        joining.send_config([*stdio, *doors])
+        state = record.state(RUNNING)
+        joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
+    finally:
+        for fd in ours:
+            os.close(fd)
+
+
+def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -> None:
+    """Move the process where it could not be born; where it may not be, to where init is."""
+    try:
+        cgroup.join(host_pid)
+    except SetupError:
+        deeper = None if options.cgroups else cgroup_of_init(record)
+        if deeper is None:
+            raise
+        deeper.join(host_pid)
+
+
+def _stdio(
+    config: Config,
+    request: Request,
+    options: ExecOptions,
+    foreground: Foreground | None,
+    ours: list[int],
+) -> list[int]:
+    """Open what the process gets for its stdio, as Request.stdio_fds counts it.
+
+    What has to be closed afterwards goes to `ours`; the foreground closes its own.
+    """
+    fds: list[int] = []
+    if foreground:
+        foreground.prepare(config, request)
+        fds = foreground.init_fds
+    elif options.console_socket:
+        fds = [connect_unix(options.console_socket)]
+        ours += fds
+    request.stdio_fds = len(fds)
+    return fds
+
+
+def _open_init(record: Record) -> int:
+    """Open the pidfd of the container's init; its start time says that it is still the same.
+
+    Raises:
+        WrongStatus: it is gone.
+    """
+    try:
+        pidfd = os.pidfd_open(record.init_process_pid)
+    except ProcessLookupError:
+        raise _stopped(record) from None
+    # Order: compared while the pidfd holds the pid; before, it could be reused still.
+    if not _is_there(record):
+        os.close(pidfd)
+        raise _stopped(record)
+    return pidfd
+
+
+def _publish(joining: Joining, options: ExecOptions) -> None:
+    """Hand out what callers take for success."""
+    if options.pidfd_socket:
+        socket_fd = connect_unix(options.pidfd_socket)
+        try:
+            with doing(f"sending the pidfd to {options.pidfd_socket}"):
+                send_fd(socket_fd, joining.pidfd, "setns")
+        finally:
+            os.close(socket_fd)
+    if options.pid_file:
+        write_pid_file(options.pid_file, joining.pid)

@@ -1,0 +1,164 @@
+"""libseccomp, found when a container asks for a filter: rules in, classic BPF out.
+
+The library is optional, so it is neither linked nor are its headers needed: dlopen, and each
+function by its name and the signature that its ABI (libseccomp.so.2) keeps.
+
+Source: seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3), seccomp_attr_set(3).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from errno import EEXIST, EINVAL
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Any, Final, Self
+
+    # Argument index, operator, value (of MASKED_EQ: the mask), second value; values are uint64.
+    Condition = tuple[int, int, int, int]
+
+NAME: Final = "libseccomp.so.2"
+RTLD_LAZY: Final = 1
+
+SIGNATURES: Final = {
+    "seccomp_version": "unsigned int *(*)(void)",
+    "seccomp_api_get": "unsigned int (*)(void)",
+    "seccomp_arch_native": "uint32_t (*)(void)",
+    "seccomp_arch_resolve_name": "uint32_t (*)(const char *)",
+    "seccomp_syscall_resolve_name": "int (*)(const char *)",
+    "seccomp_syscall_resolve_name_arch": "int (*)(uint32_t, const char *)",
+    "seccomp_init": "void *(*)(uint32_t)",
+    "seccomp_release": "void (*)(void *)",
+    "seccomp_arch_add": "int (*)(void *, uint32_t)",
+    "seccomp_attr_set": "int (*)(void *, int, uint32_t)",
+    "seccomp_rule_add_array": "int (*)(void *, uint32_t, int, unsigned int, const char *)",
+    "seccomp_export_bpf": "int (*)(const void *, int)",
+}
+
+SCMP_FLTATR_CTL_OPTIMIZE: Final = 8  # from 2.5.0
+BINARY_TREE: Final = 2
+UNKNOWN: Final = -1  # __NR_SCMP_ERROR
+BEYOND_ANY_FILTER: Final = 1 << 17  # more bytes than BPF_MAXINSNS instructions take
+
+
+class Library:
+    """The loaded library.
+
+    Raises:
+        FileNotFoundError: it is not installed, or lacks a function of SIGNATURES.
+    """
+
+    def __init__(self) -> None:
+        handle = lib.dlopen(NAME.encode(), RTLD_LAZY)
+        if handle == ffi.NULL:
+            raise FileNotFoundError(NAME)
+        self._calls: dict[str, Any] = {}
+        for name, signature in SIGNATURES.items():
+            address = lib.dlsym(handle, name.encode())
+            if address == ffi.NULL:
+                raise FileNotFoundError(f"{NAME}: {name}")
+            self._calls[name] = ffi.cast(signature, address)
+
+    def version(self) -> str:
+        """Give its version: 2.5.4."""
+        numbers = self._calls["seccomp_version"]()
+        return ".".join(str(numbers[index]) for index in range(3))
+
+    def api_level(self) -> int:
+        """Give what it and this kernel can do together: 3 logs, 5 notifies, 6 ties to the caller.
+
+        Source: seccomp_api_get(3).
+        """
+        return int(self._calls["seccomp_api_get"]())
+
+    def architecture(self, name: str) -> int:
+        """Give the number of the architecture `name` ("x86_64"); 0 when it is not known here."""
+        return int(self._calls["seccomp_arch_resolve_name"](name.encode()))
+
+    def native_architecture(self) -> int:
+        """Give the number of the architecture we run on."""
+        return int(self._calls["seccomp_arch_native"]())
+
+    def system_call(self, name: str) -> int:
+        """Give the number that rules are to use for the system call `name`.
+
+        One that only other architectures have gets a number below UNKNOWN, for them; one that
+        this library does not know gets UNKNOWN.
+        """
+        return int(self._calls["seccomp_syscall_resolve_name"](os.fsencode(name)))
+
+    def system_call_of(self, architecture: int, name: str) -> int:
+        """Give the kernel's number of the call `name` on `architecture`; negative when none."""
+        resolve = self._calls["seccomp_syscall_resolve_name_arch"]
+        return int(resolve(architecture, os.fsencode(name)))
+
+    def filter(self, default_action: int) -> Filter:
+        """Begin a filter for the native architecture; use it in a `with`."""
+        return Filter(self._calls, default_action)
+
+
+class Filter:
+    """A filter being written; owns the library's memory of it."""
+
+    def __init__(self, calls: dict[str, Any], default_action: int) -> None:
+        self._calls = calls
+        self._context = calls["seccomp_init"](default_action)
+        if self._context == ffi.NULL:
+            raise oserror(EINVAL, f"seccomp_init({default_action:#x})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._calls["seccomp_release"](self._context)
+
+    def add_architecture(self, architecture: int) -> None:
+        """Cover another architecture, from the next rule on; one that is covered is fine."""
+        self._call("seccomp_arch_add", architecture, fine=EEXIST)
+
+    def use_binary_tree(self) -> None:
+        """Have the program look for the system call in a tree and not in a row."""
+        self._call("seccomp_attr_set", SCMP_FLTATR_CTL_OPTIMIZE, BINARY_TREE)
+
+    def add_rule(self, action: int, system_call: int, conditions: Sequence[Condition] = ()) -> None:
+        """Let `action` happen to `system_call` when all `conditions` hold, on each architecture.
+
+        The action must not be the default one.
+        """
+        order = sys.byteorder
+        packed = b"".join(
+            index.to_bytes(4, order)
+            + operator.to_bytes(4, order)
+            + value.to_bytes(8, order)
+            + value_two.to_bytes(8, order)
+            for index, operator, value, value_two in conditions
+        )
+        count = len(conditions)
+        self._call("seccomp_rule_add_array", action, system_call, count, packed)
+
+    def export(self) -> bytes:
+        """Give the program: struct sock_filter after struct sock_filter."""
+        fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+        try:
+            self._call("seccomp_export_bpf", fd)
+            return os.pread(fd, BEYOND_ANY_FILTER, 0)
+        finally:
+            os.close(fd)
+
+    def _call(self, name: str, *arguments: int | bytes, fine: int = 0) -> None:
+        result = self._calls[name](self._context, *arguments)
+        if result < 0 and -result != fine:
+            words = ", ".join(str(argument) for argument in arguments)
+            raise oserror(-result, f"{name}(filter, {words})")

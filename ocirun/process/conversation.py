@@ -1,0 +1,158 @@
+"""What the parents of create and of exec share: a channel, a child, and the end of both."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.process import pidfd_getfd
+from ocirun.process.channel import PeerGone, channel_pair
+from ocirun.process.messages import (
+    BOOTSTRAP_DATA,
+    LIMITS_RAISED,
+    LISTENER_TAKEN,
+    PROC_GATE,
+    PROC_LIMITS,
+    PROC_SECCOMP,
+)
+from ocirun.process.spawn import execute_stage, fork_stage, reap, receive_cloned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    from ocirun.process.channel import Tell
+    from ocirun.process.request import Request
+    from ocirun.spec.shapes import Config
+
+SIGKILL: Final = 9
+
+
+class Conversation:
+    """The parent's end of the channel to one child; owns the channel and the child's pidfd.
+
+    `pid` is the child's host pid once it is there. `born_in_cgroup` tells whether the kernel has
+    cloned it into its cgroup v2.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_request",
+        "_their_channel",
+        "born_in_cgroup",
+        "config",
+        "pid",
+        "pidfd",
+    )
+
+    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
+        self.config = config
+        self._request = request
+        self._channel, self._their_channel = channel_pair(tell)
+        self.pid = 0
+        self.pidfd = -1
+        self.born_in_cgroup = False
+
+    def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
+        """Wait for procGate, and give the child what it asks for on its way there.
+
+        `take_listener` brings a seccomp filter's descriptor (borrowed) to its agent.
+        """
+        while True:
+            name, body = self._hear(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
+            if name == PROC_GATE:
+                return
+            if name == PROC_LIMITS:
+                from ocirun.process.limits import raise_hard_limits
+
+                raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+                self._say(LIMITS_RAISED)
+            else:
+                self._fetch_listener(int(body), take_listener)
+                self._say(LISTENER_TAKEN)
+
+    def _fetch_listener(self, number: int, take_listener: Callable[[int], None]) -> None:
+        with doing("fetching the seccomp listener"):
+            fd = pidfd_getfd(self.pidfd, number)
+        try:
+            take_listener(fd)
+        finally:
+            os.close(fd)
+
+    def abandon(self) -> None:
+        """Kill the child, whatever it is doing, and reap it."""
+        self._channel.close()
+        self._their_channel.close()
+        if self.pid:
+            from _signal import pidfd_send_signal
+
+            try:
+                pidfd_send_signal(self.pidfd, SIGKILL)
+                reap(self.pid)
+            except ProcessLookupError:  # reaped already by the program that we are a library of
+                return
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the child without harm."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _spawn_by_stage(
+        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
+    ) -> None:
+        """Start the stage, which clones the child; `command` executes it, None forks it.
+
+        To `bootstrap` come config.json and the request, to `fds` (borrowed) what an executed
+        stage cannot inherit.
+        """
+        bootstrap = {**bootstrap, **self._body(), "kept_sent": command is not None}
+        if command is None:
+            stage_pid = fork_stage(self._channel, self._their_channel)
+        else:
+            stage_pid = execute_stage(self._their_channel, command)
+            fds = [*fds, *range(3, 3 + self._request.kept_fds)]
+        self._their_channel.close()
+        self._say(BOOTSTRAP_DATA, bootstrap, fds)
+        self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
+
+    def _body(self) -> dict[str, Any]:
+        return {"config": self.config, "request": self._request.body()}
+
+    def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
+        try:
+            self._channel.send(name, body, fds or [])
+        except PeerGone:
+            # The child has hung up; what it said before that, if anything, is still to be read.
+            self._hear(name)
+
+    def _hear(self, *expected: str) -> tuple[str, Any]:
+        try:
+            name, body, _ = self._channel.receive(*expected)
+        except PeerGone as error:
+            raise SetupError(
+                "unable to start container process: container init died at "
+                f"{' or '.join(expected)} without saying why "
+                "(was it OOM-killed? the memory limit may be too low)"
+            ) from error
+        return name, body
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write `pid` in decimal, without a newline, complete from the moment the file is there."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}.{pid}" if directory else f".{name}.{pid}"
+    with doing(f"writing the pid file {path}"):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                os.write(fd, str(pid).encode())
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise

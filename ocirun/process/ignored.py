@@ -1,0 +1,35 @@
+"""What config.json says in vain, and why: told with `--debug` and nowhere else.
+
+A warning in the log would spoil it for podman, which reads the whole file as one JSON object, and
+one on stderr for callers that read both streams together (contract §1.3).
+"""
+
+from __future__ import annotations
+
+from ocirun.security.capabilities import CapabilitySets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.shapes import Config
+
+OTHER_PLATFORMS: Final = ("windows", "solaris", "vm", "zos", "freebsd")
+
+
+def ignored_members(config: Config) -> list[str]:
+    """Name each member without effect, as a pointer with the reason."""
+    process = config["process"]
+    lines = [f"/{name}: it is about another platform" for name in OTHER_PLATFORMS if name in config]
+    if "commandLine" in process:
+        lines.append("/process/commandLine: it is for Windows")
+    if "username" in process.get("user", {}):
+        lines.append("/process/user/username: it is for Windows")
+    if "consoleSize" in process and not process.get("terminal"):
+        lines.append("/process/consoleSize: there is no terminal")
+    if "capabilities" in process:
+        lines += [
+            f"capability {name}: this kernel does not know it"
+            for name in sorted(CapabilitySets(process["capabilities"]).ignored)
+        ]
+    return lines

@@ -1,0 +1,45 @@
+"""The last steps of init and of who joins it: from what is left open to execve."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import doing
+from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range, reset_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.process.inside import Inside
+
+
+def leave_descriptors(inside: Inside) -> None:
+    """Decide which descriptors the program gets: stdio and those its caller preserved.
+
+    Security: whatever a library may have opened behind our back ends at execve.
+    """
+    for fd in range(3, 3 + inside.request.kept_fds):
+        os.set_inheritable(fd, True)
+    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
+
+
+def start_container_hooks(inside: Inside) -> None:
+    """Run startContainer hooks, inside and with the program's rights and environment."""
+    from ocirun.process.hooks import run_hooks
+
+    hooks = inside.config["hooks"]["startContainer"]
+    run_hooks("startContainer", hooks, inside.state("created"), inside.environment)
+
+
+def set_limits(inside: Inside) -> None:
+    """Set the program's resource limits, which could have been in our own way until now."""
+    from ocirun.process.limits import set_own_limits
+
+    set_own_limits(inside.limits)
+
+
+def exec_program(inside: Inside) -> None:
+    """Become the program."""
+    args = inside.config["process"]["args"]
+    reset_signals()
+    with doing(f"exec {os.fsdecode(inside.program)}"):
+        os.execve(inside.program, args, inside.environment)

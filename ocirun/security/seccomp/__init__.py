@@ -1,0 +1,1 @@
+"""linux.seccomp: which system calls the container may make."""

@@ -1,0 +1,152 @@
+"""Each verb beside runc and crun: alternating runs, medians, ratios.
+
+    python -m tests.bench [--rounds N]      everything: verbs, memory, modules
+    python tests/bench/lifecycle.py         the verbs alone
+
+Compare only within one run: the machine is shared and noisy. The ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.worker import Timing, Worker
+from harness import machine, peers  # the path above comes first
+from harness.bundle import Bundle
+
+CYCLE = ("create", "start", "state", "kill", "delete")
+# Ratio to runc: what performance.md asks for first, and then.
+TARGETS = {"run": (0.75, 0.60), "create": (0.75, 0.60), "cycle": (1.0, 0.85)}
+TARGETS |= dict.fromkeys(("start", "state", "kill", "delete"), (1.5, 1.2))
+
+
+class Field:
+    """The place of the race: workers, and a bundle of `runc spec`'s default config."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.folder = machine.make_session_folder()
+        self.programs = programs = self.folder / "programs"
+        programs.mkdir()
+        machine.compile_probe(programs)
+        shutil.copy(machine.find_busybox(), programs / "busybox")
+        (self.folder / "bundle").mkdir()
+        self.bundle = Bundle(self.folder / "bundle", programs)
+        config = machine.REPO / "tests" / "data" / "configs" / "spec.json"
+        self.bundle.config = json.loads(config.read_text())
+        self.workers: list[Worker] = []
+        for word in words:
+            try:
+                name, path = peers.find_runtime(word)
+            except FileNotFoundError as error:
+                print(f"without {word}: {error}")
+                continue
+            self.workers.append(Worker(name, path, self.folder / name))
+
+    def set_program(self, *args: str, **resources: Any) -> None:  # noqa: ANN401
+        self.bundle.process["args"] = list(args)
+        devices = self.bundle.linux["resources"]["devices"]
+        self.bundle.linux["resources"] = {"devices": devices} | resources
+        self.bundle.save()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        shutil.rmtree(self.folder)
+
+
+def live_once(worker: Worker, bundle: Path, container_id: str) -> dict[str, Timing]:
+    """Let one container live; returns what each verb took."""
+    pid_file = worker.folder / "pid"
+    took = {"create": worker.must("create", "-b", bundle, "--pid-file", pid_file, container_id)}
+    took["start"] = worker.must("start", container_id)
+    took["state"] = worker.must("state", container_id)
+    took["kill"] = worker.must("kill", container_id, "KILL")
+    _wait_for_end(int(pid_file.read_text()))
+    took["delete"] = worker.must("delete", container_id)
+    return took
+
+
+def _wait_for_end(pid: int) -> None:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.001)
+
+
+def race(field: Field, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Let the workers alternate; returns verb → contender → milliseconds of each round."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for number in range(-1, rounds):  # the first round warms the caches and is not counted
+        for worker in list(field.workers):
+            name = f"{machine.MARK}-{worker.name}-{number + 1}"
+            try:
+                field.set_program("/bin/true")
+                took = {"run": worker.must("run", "-b", field.bundle.path, name).ms}
+                field.set_program("/bin/sleep", "1000")
+                verbs = live_once(worker, field.bundle.path, name)
+            except RuntimeError as error:
+                print(f"without {worker.name}: {error}")
+                worker.run("delete", "--force", name)
+                field.workers.remove(worker)
+                worker.close()
+                continue
+            took |= {verb: timing.ms for verb, timing in verbs.items()}
+            took["cycle"] = sum(verbs[verb].ms for verb in CYCLE)
+            if number >= 0:
+                for verb, ms in took.items():
+                    times.setdefault(verb, {}).setdefault(worker.name, []).append(ms)
+    return times
+
+
+def print_race(times: dict[str, dict[str, list[float]]]) -> None:
+    """Print the table of medians, and the ratios to runc beside the targets."""
+    names = list(next(iter(times.values()), {}))
+    print("\n" + f"{'median ms':12}" + "".join(f"{name:>9}" for name in names), end="")
+    print(f"{'ours/runc':>11}{'first':>8}{'then':>7}" if {"ours", "runc"} <= set(names) else "")
+    for verb in ("run", *CYCLE, "cycle"):
+        medians = {name: statistics.median(found) for name, found in times[verb].items()}
+        row = f"{verb:12}" + "".join(f"{medians[name]:9.1f}" for name in names)
+        if {"ours", "runc"} <= set(medians):
+            first, then = TARGETS[verb]
+            ratio = medians["ours"] / medians["runc"]
+            met = "" if ratio <= first else "  above"
+            row += f"{ratio:11.2f}{first:8.2f}{then:7.2f}{met}"
+        print(row)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--runtimes", default="ours,runc,crun", help="names or paths, with commas")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    if os.geteuid() != 0:
+        print("containers need root: sudo", *sys.argv)
+        return 1
+    field = Field(options.runtimes.split(","))
+    try:
+        print_race(race(field, options.rounds))
+    finally:
+        field.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

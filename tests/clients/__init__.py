@@ -1,0 +1,1 @@
+"""Real clients with ocirun in the place of runc; `make clients`."""

@@ -1,0 +1,88 @@
+"""Calling programs and waiting for what they do."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+TIMEOUT_S = 60.0
+
+
+class Outcome(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+    def expect(self, code: int = 0) -> Outcome:
+        """Assert the exit status; what was said is the failure's text."""
+        assert self.code == code, f"status {self.code}, not {code}: {self.said}"
+        return self
+
+
+def call(
+    *words: str | Path,
+    env: dict[str, str] | None = None,
+    folder: Path | None = None,
+    patience: float = TIMEOUT_S,
+) -> Outcome:
+    """Run a program to its end, in `folder` when given, without standard input.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `patience` seconds.
+    """
+    done = subprocess.run(
+        words,
+        env={**os.environ, **(env or {})},
+        check=False,
+        capture_output=True,
+        timeout=patience,
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    return Outcome(
+        done.returncode,
+        done.stdout.decode(errors="replace"),
+        done.stderr.decode(errors="replace"),
+    )
+
+
+def call_on_terminal(*words: str | Path, given: bytes = b"", folder: Path | None = None) -> Outcome:
+    """Run a program with a terminal as its stdio, made by script(1); \\r\\n becomes \\n.
+
+    `given` is typed after a moment, and the terminal is kept open until the program ends.
+    """
+    line = shlex.join(str(word) for word in words)
+    with subprocess.Popen(
+        ["script", "-qefc", line, "/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+    ) as terminal:
+        assert terminal.stdin is not None
+        assert terminal.stdout is not None
+        if given:
+            time.sleep(1.5)  # a client may drop what is typed before it has the terminal in hand
+            terminal.stdin.write(given)
+            terminal.stdin.flush()
+        said = terminal.stdout.read().decode(errors="replace").replace("\r\n", "\n")
+        return Outcome(terminal.wait(TIMEOUT_S), said, "")
+
+
+def wait_until(true: Callable[[], object], what: str, patience: float = 15.0) -> None:
+    """Poll until `true()`; fails naming `what` after `patience` seconds."""
+    end = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < end, f"waited {patience} s for {what}"
+        time.sleep(0.05)

@@ -1,0 +1,117 @@
+"""Very long, very many, not text: what a configuration may be without being wrong.
+
+Source: contract 6.1 (CVE-2021-43784: nothing is cut off), 1.1.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from harness.box import Box
+from harness.needs import needs
+
+
+def test_an_id_of_255_letters(box: Box) -> None:
+    container = box.container(None, "/probe", "wait")
+    container.id += "x" * (255 - len(container.id))
+    container.create().ok()
+    container.start().ok()
+    assert container.status == "running"
+    container.delete("--force").ok()
+
+
+def test_a_configuration_of_ten_megabytes(box: Box) -> None:
+    bundle = box.bundle()
+    bundle.config["annotations"] = {f"note{n}": "é" * 1000 for n in range(5000)}
+    container = box.created(bundle)
+    assert len(container.state()["annotations"]) == 5000
+    container.finished()
+
+
+def test_a_thousand_mounts(box: Box) -> None:
+    bundle = box.bundle("sh", "-c", "grep -c /many/ /proc/self/mountinfo")
+    for number in range(1000):
+        bundle.add_mount(f"/many/{number}", "tmpfs", "tmpfs", "nosuid")
+    assert box.output(bundle) == "1000\n"
+
+
+@needs("userns")
+def test_more_binds_than_a_message_can_carry_descriptors(box: Box) -> None:
+    bundle = box.bundle("sh", "-c", "grep -c /many/ /proc/self/mountinfo")
+    bundle.use_userns((0, 100000, 65536))
+    source = bundle.path / "source"
+    source.mkdir()
+    for number in range(600):
+        bundle.add_mount(f"/many/{number}", "bind", str(source), "bind", "ro")
+    assert box.output(bundle) == "600\n"
+
+
+def test_paths_that_no_socket_address_holds(box: Box) -> None:
+    root = box.runtime.root = box.folder / Path(*["long" * 40] * 10) / "state"
+    container = box.running()
+    assert container.status == "running"
+    assert root.is_dir()
+    container.delete("--force").ok()
+
+
+def test_paths_that_are_not_text(box: Box) -> None:
+    folder = os.fsencode(box.folder) + b"/\xff\xfe"
+    os.mkdir(folder)
+    box.runtime.root = Path(os.fsdecode(folder)) / "state"
+    bundle = box.bundle("sh", "-c", "exit 3")
+    moved = Path(os.fsdecode(folder)) / "bundle"
+    bundle.save()
+    bundle.path.rename(moved)
+    container = box.container(bundle)
+    pid_file = Path(os.fsdecode(folder)) / "pid"
+    flags = ["--bundle", moved, "--pid-file", pid_file]
+    box.runtime.call("create", *flags, container.id).ok()
+    assert pid_file.read_text().isdigit()
+    assert container.state()["bundle"] == os.fspath(moved)
+    container.delete("--force").ok()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_closed_stdio_is_nothing_of_the_hosts(box: Box, closed: tuple[int, ...]) -> None:
+    bundle = box.bundle("sh", "-c", "ls -l /proc/self/fd >/out; sleep 100")
+    container = box.container(bundle)
+
+    def close() -> None:
+        for fd in closed:
+            os.close(fd)
+
+    container.create(preexec_fn=close)
+    container.start().ok()
+    container.wait_status("running")
+    for fd in closed:
+        assert os.readlink(f"/proc/{container.pid}/fd/{fd}") == "/dev/null"
+
+
+def test_a_root_that_is_a_file(box: Box) -> None:
+    box.runtime.root.write_text("")
+    result = box.container().create()
+    box.runtime.root.unlink()
+    result.failed("making the root directory", "file exists")
+
+
+def test_descriptors_of_our_own_are_never_preserved(box: Box) -> None:
+    """The caller counts wrong: what has the next number by then is ours."""
+    bundle = box.bundle()
+    for verb in ("create", "run"):
+        container = box.container(bundle)
+        getattr(container, verb)("--preserve-fds", "1", close_fds=True).failed(
+            "unable to stat preserved-fd"
+        )
+
+
+def test_a_cgroup_that_somebody_removed(box: Box) -> None:
+    container = box.running()
+    container.stop()
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        assert line
+    for top in Path("/sys/fs/cgroup").rglob(container.id):
+        top.rmdir()
+    assert container.status == "stopped"
+    container.delete().ok()

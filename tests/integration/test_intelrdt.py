@@ -1,0 +1,121 @@
+"""linux.intelRdt: refused where resctrl is not mounted; through create, exec and delete where a
+recorded tree stands for it.
+
+Source: runtime-spec config-linux.md#intelrdt; contract 3.7. The tree's own rules are tested in
+unit/cgroups/test_resctrl.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.box import Box
+from harness.needs import needs
+from harness.peers import peer_deviates
+
+from ocirun.cgroups import resctrl
+from ocirun.container.create import create
+from ocirun.container.delete import delete
+from ocirun.container.exec import ExecOptions, container_process, execute
+from ocirun.container.options import CreateOptions
+from ocirun.container.start import start
+from ocirun.container.store import Store
+from ocirun.errors import OcirunError
+
+FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
+
+
+@pytest.mark.skipif(os.path.exists("/sys/fs/resctrl/schemata"), reason="this host has resctrl")
+@peer_deviates("runc", "1.1 ignores it")
+@peer_deviates("crun", "1.8 ignores it")
+def test_without_resctrl_it_is_refused_before_anything_is_made(box: Box) -> None:
+    bundle = box.bundle()
+    bundle.linux["intelRdt"] = {"closID": "gold", "l3CacheSchema": "L3:0=f"}
+    container = box.container(bundle)
+    container.create().failed("no resctrl file system is mounted")
+    assert not (box.runtime.root / container.id).exists()
+
+
+class Recorded:
+    """A recorded resctrl: folders are filled as the kernel does, writes are kept."""
+
+    def __init__(self, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.top = top
+        self.writes: list[tuple[str, str]] = []
+        top.mkdir()
+        monkeypatch.setattr(resctrl, "find_resctrl", lambda: str(top))
+        monkeypatch.setattr(resctrl, "make_group", self._mkdir)
+        monkeypatch.setattr(resctrl, "remove_group", shutil.rmtree)
+        monkeypatch.setattr(resctrl, "_write", self._write)
+
+    def _mkdir(self, path: str) -> None:
+        os.mkdir(path, 0o755)
+        Path(path, "schemata").write_text(FULL)
+        if "mon_groups" not in path:
+            Path(path, "mon_groups").mkdir()
+
+    def _write(self, path: str, text: str) -> None:
+        self.writes.append((str(Path(path).relative_to(self.top)), text))
+
+
+@pytest.fixture
+def recorded(box: Box, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    return Recorded(box.folder / "resctrl", monkeypatch)
+
+
+def made(box: Box, rdt: dict[str, Any], *args: str) -> tuple[Store, str]:
+    """Create a container in this very process, where the recorded tree is."""
+    bundle = box.bundle(*(args or ("/probe", "wait")))
+    bundle.linux["intelRdt"] = rdt
+    bundle.save()
+    store = Store(str(box.runtime.root))
+    container_id = box.container(bundle).id
+    # An executed init: this process has threads of its own.
+    create(store, container_id, CreateOptions(str(bundle.path), command=box.runtime.path))
+    return store, container_id
+
+
+@needs("ours")
+def test_recorded_tree_through_create_exec_and_delete(box: Box, recorded: Recorded) -> None:
+    store, name = made(box, {"memBwSchema": "MB:0=50", "enableMonitoring": True})
+    record = store.load(name)
+    pid = str(record.init_process_pid)
+    tasks = [f"{name}/tasks", f"{name}/mon_groups/{name}/tasks"]
+    assert recorded.writes == [*((path, pid) for path in tasks), (f"{name}/schemata", "MB:0=50\n")]
+    assert record.intel_rdt_path == str(recorded.top / name)
+    assert json.loads((box.runtime.root / name / "state.json").read_text())["intel_rdt_made"] == [
+        str(recorded.top / name),
+        str(recorded.top / name / "mon_groups" / name),
+    ]
+    start(store, name)
+    recorded.writes.clear()
+    process = {**container_process(store, name), "args": ["/probe", "exit", "0"]}
+    execute(store, name, process, ExecOptions(detach=True, command=box.runtime.path))  # type: ignore[arg-type]
+    assert [path for path, _ in recorded.writes] == tasks
+    (joined,) = {text for _, text in recorded.writes}
+    assert joined != pid
+    os.waitpid(int(joined), 0)  # our child: the container cannot end before it is reaped
+    delete(store, name, force=True)
+    assert os.listdir(recorded.top) == []
+
+
+@needs("ours")
+def test_recorded_tree_is_as_before_when_create_fails(box: Box, recorded: Recorded) -> None:
+    with pytest.raises(OcirunError, match="executable file not found"):
+        made(box, {"closID": "gold", "memBwSchema": "MB:0=50"}, "nothing")
+    assert os.listdir(recorded.top) == []
+
+
+@needs("ours")
+def test_recorded_class_of_others_stays(box: Box, recorded: Recorded) -> None:
+    resctrl.make_group(str(recorded.top / "gold"))
+    store, name = made(box, {"closID": "gold", "enableMonitoring": True})
+    assert (recorded.top / "gold/mon_groups" / name).is_dir()
+    delete(store, name, force=True)
+    assert (recorded.top / "gold").is_dir()
+    assert os.listdir(recorded.top / "gold/mon_groups") == []

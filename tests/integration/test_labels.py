@@ -1,0 +1,66 @@
+"""AppArmor and SELinux on a host that lacks them: refused before anything is made.
+
+What a host that has them does is tested against recordings (unit/security/test_labels.py).
+
+Source: runtime-spec config.md#linux-process, config-linux.md#mount-label; contract 3.6, 6.4.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from harness.box import Box
+from harness.needs import needs
+from harness.peers import peer_deviates
+
+NO_SELINUX = "selinux label is specified in config, but selinux is disabled or not supported"
+NO_APPARMOR = "apparmor profile is specified in config, but apparmor is disabled or not supported"
+
+
+@pytest.fixture(autouse=True)
+def _without_lsm() -> None:
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        pytest.skip("this host has SELinux")
+    if os.path.exists("/sys/module/apparmor/parameters/enabled"):
+        pytest.skip("this host has AppArmor")
+
+
+@peer_deviates("crun", "finds out from the kernel, in the container")
+def test_a_selinux_label(box: Box) -> None:
+    container = box.container(None, selinuxLabel="system_u:system_r:container_t:s0")
+    container.create().failed(NO_SELINUX)
+    assert not (box.runtime.root / container.id).exists()
+
+
+@peer_deviates("runc", "1.1 finds out from the kernel, in the container")
+@peer_deviates("crun", "ignores it")
+@pytest.mark.parametrize("profile", ["docker-default", "unconfined"])
+def test_an_apparmor_profile(box: Box, profile: str) -> None:
+    container = box.container(None, apparmorProfile=profile)
+    container.create().failed(NO_APPARMOR)
+    assert not (box.runtime.root / container.id).exists()
+
+
+@peer_deviates("runc", "1.1 finds out from the kernel, at the first tmpfs")
+@peer_deviates("crun", "ignores it")
+def test_a_mount_label(box: Box) -> None:
+    bundle = box.bundle()
+    bundle.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    container = box.container(bundle)
+    container.create().failed(NO_SELINUX)
+    assert not (box.runtime.root / container.id).exists()
+
+
+def test_empty_labels_are_none(box: Box) -> None:
+    bundle = box.bundle(selinuxLabel="", apparmorProfile="")
+    bundle.linux["mountLabel"] = ""
+    assert box.report(bundle)["pid"] == 1
+
+
+@needs("ours")
+def test_every_problem_is_told_at_once(box: Box) -> None:
+    bundle = box.bundle(selinuxLabel="a:b:c", apparmorProfile="p")
+    bundle.linux["mountLabel"] = "a:b:c"
+    call = box.container(bundle).create()
+    call.failed("/process/selinuxLabel", "/process/apparmorProfile", "/linux/mountLabel")

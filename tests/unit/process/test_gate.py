@@ -1,0 +1,30 @@
+"""The start gate: of two starts the winner never fails for what the other one does."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from ocirun.process import gate
+
+
+def test_removing_it_twice_at_once_is_fine(tmp_path: Path) -> None:
+    """Between looking for a file and removing it somebody else may remove it."""
+    path = tmp_path / gate.NAME
+    failures: list[BaseException] = []
+
+    def remove() -> None:
+        try:
+            gate.remove_gate(os.fspath(tmp_path))
+        except OSError as error:
+            failures.append(error)
+
+    for _ in range(200):
+        path.touch()
+        threads = [threading.Thread(target=remove) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []

@@ -1,0 +1,102 @@
+"""The conformance runner reads TAP and compares; proved with programs made up here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conformance.suite import Outcome, compare, programs_of, read_expected, run_program, table
+from conformance.tap import Point, read_tap
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "verdict"),
+    [
+        ("TAP version 13\nok 1 - a\nok 2 - b\n1..2\n", 0, "pass"),
+        ("1..1\nok\n", 0, "pass"),
+        ("TAP version 13\nok 1 - a\nnot ok 2 - b\n1..2\n", 0, "fail"),
+        ("not ok 1 - later # TODO not yet\n1..1\n", 0, "pass"),
+        ("ok 1 # SKIP no cgroups\n1..1\n", 0, "skip"),
+        ("ok 1 - thing # skip: no cgroups\n1..1\n", 0, "skip"),
+        ("1..0 # no cgroups\n", 0, "skip"),
+        ("ok 1 - a\n1..2\n", 0, "error"),
+        ("ok 1 - a\n", 0, "error"),
+        ("ok 1 - a\n1..1\n", 1, "error"),
+        ("Bail out! no runtime\n", 1, "error"),
+        ("", 0, "error"),
+        ("some words\nok 1 - a\n  ---\n  x: y\n  ...\n# comment\n1..1\n", 0, "pass"),
+        ("okay then\n1..0\n", 0, "skip"),
+    ],
+)
+def test_a_program_comes_to_a_verdict(text: str, status: int, verdict: str) -> None:
+    assert read_tap(text).verdict(status) == verdict
+
+
+def test_points_keep_their_words() -> None:
+    report = read_tap("ok 1 - has an expected hostname # SKIP uts\nnot ok 2 - b\n1..2\n")
+    assert report.points == [Point(True, "has an expected hostname", "skip"), Point(False, "b")]
+    assert report.planned == 2
+
+
+def write_program(checkout: Path, name: str, script: str) -> Path:
+    folder = checkout / "validation" / name
+    folder.mkdir(parents=True)
+    program = folder / f"{name}.t"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_programs_run_with_the_runtime_from_the_checkout(tmp_path: Path) -> None:
+    script = 'echo "ok 1 - $RUNTIME in $(pwd)"; echo 1..1'
+    program = write_program(tmp_path, "create", script)
+    (tmp_path / "validation/create/notes.txt").write_text("not a program")
+    assert programs_of(tmp_path) == [program]
+    outcome = run_program(program, tmp_path, "/opt/runtime")
+    assert outcome == Outcome("create", "pass", 1, 1)
+    script = 'test "$RUNTIME" = /opt/runtime || echo "Bail out! $RUNTIME"; echo 1..0'
+    assert run_program(write_program(tmp_path, "env", script), tmp_path, "/opt/x")[1] == "error"
+
+
+def test_a_failure_says_which_point(tmp_path: Path) -> None:
+    script = "echo 'ok 1 - fine'; echo 'not ok 2 - the hostname'; echo 1..2; echo noise >&2; exit 1"
+    outcome = run_program(write_program(tmp_path, "hostname", script), tmp_path, "x")
+    assert outcome == Outcome("hostname", "fail", 1, 2, "the hostname")
+
+
+def test_expected_lines_need_a_verdict_and_a_reason() -> None:
+    text = "# comment\n\nhooks pass\nlinux_seccomp skip it has its own issue  # later\n"
+    assert read_expected(text) == {
+        "hooks": ("pass", ""),
+        "linux_seccomp": ("skip", "it has its own issue"),
+    }
+    for bad in ("hooks", "hooks maybe", "hooks fail"):
+        with pytest.raises(ValueError, match="hooks"):
+            read_expected(bad)
+
+
+def test_every_surprise_is_named_the_good_ones_too() -> None:
+    outcomes = [
+        Outcome("a", "pass", 1, 1),
+        Outcome("b", "fail", 0, 1, "the words"),
+        Outcome("c", "pass", 1, 1),
+        Outcome("d", "skip", 0, 0),
+    ]
+    expected = {"c": ("fail", "known"), "d": ("skip", "known"), "e": ("fail", "known")}
+    assert compare(outcomes, expected) == [
+        "e: is not in the checkout",
+        "b: fail, expected pass (the words)",
+        "c: pass, expected fail",
+    ]
+
+
+def test_the_table_counts() -> None:
+    text = table([Outcome("a", "pass", 2, 2), Outcome("longer", "fail", 0, 1, "why\nmore")])
+    assert "longer  fail     0/1    why" in text
+    assert text.endswith("1 pass, 1 fail, 0 skip, 0 error")
+
+
+def test_the_committed_list_can_be_read() -> None:
+    from conformance.suite import EXPECTED
+
+    read_expected(EXPECTED.read_text())
