@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -20,77 +18,12 @@ from harness.bundle import Bundle
 from harness.mountinfo import mount_at
 from harness.needs import needs
 from harness.peers import peer_deviates
-from harness.runtime import Result, wait_until
-from harness.user import User
+from harness.runtime import wait_until
+from harness.user import Home
 
 pytestmark = needs("userns")
 
 OLD_RUNC = peer_deviates("runc", "1.1 on v1 wants a cgroup it may write", sometimes=True)
-
-
-class Home:
-    """What an ordinary user makes, with the workbench of the test."""
-
-    def __init__(self, box: Box) -> None:
-        self.box = box
-        self.user = User(box.folder)
-        self._own(box.folder / "calls")
-        box.runtime.root.mkdir()
-        self._own(box.runtime.root)
-
-    def _own(self, top: Path) -> None:
-        os.chown(top, self.user.uid, self.user.uid)
-        for folder, folders, files in os.walk(top):
-            for name in folders + [f for f in files if f not in ("busybox", "probe")]:
-                os.lchown(os.path.join(folder, name), self.user.uid, self.user.uid)
-
-    def bundle(self, *args: str, subordinate: bool = False) -> Bundle:
-        """A bundle with a map of the user alone, or of the user and the subordinate ids."""
-        bundle = self.box.bundle(*args)
-        bundle.set_namespace("user")
-        first, count = self.user.subordinate
-        maps = [{"containerID": 0, "hostID": self.user.uid, "size": 1}]
-        if subordinate:
-            maps.append({"containerID": 1, "hostID": first, "size": count})
-        bundle.linux["uidMappings"] = maps
-        bundle.linux["gidMappings"] = [dict(entry) for entry in maps]
-        self._own(bundle.path)
-        return bundle
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """For every call that the user makes."""
-        return {"preexec_fn": self.user.become, "env": self.user.environment}
-
-    def run(self, bundle: Bundle, *flags: str) -> Result:
-        return self.box.container(bundle).run(*flags, **self.keys)
-
-    def report(self, bundle: Bundle) -> dict[str, Any]:
-        report: dict[str, Any] = self.run(bundle).ok().json()
-        return report
-
-    def command(
-        self, *words: str, through: tuple[str, ...] = (), **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Call the runtime without the harness's own --root.
-
-        Outputs go through a file: a container that is created holds on to them.
-        """
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
-                [*through, self.box.runtime.path, *words],
-                preexec_fn=self.user.become,
-                env=self.user.environment | more,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                text=True,
-                timeout=30,
-                check=False,
-            )
-            output.seek(0)
-            done.stdout = output.read()
-        return done
 
 
 @pytest.fixture
