@@ -17,7 +17,7 @@ from harness.bundle import Bundle
 from harness.machine import MARK
 from harness.mountinfo import mount_at
 from harness.needs import needs
-from harness.peers import not_yet, peer_deviates
+from harness.peers import peer_deviates
 
 CONFIGS = Path(__file__).parents[1] / "data" / "configs"
 CLIENTS = ["spec", "podman", "docker", "containerd"]
@@ -48,7 +48,7 @@ def make(box: Box, client: str, *args: str, seccomp: bool = False) -> Bundle:
     "seccomp",
     [
         pytest.param(False, id="without-seccomp"),
-        pytest.param(True, id="with-seccomp", marks=not_yet("seccomp has its own issue")),
+        pytest.param(True, id="with-seccomp"),
     ],
 )
 @pytest.mark.parametrize("client", CLIENTS)
