@@ -163,13 +163,19 @@ class Store:
         )
 
     def remove(self, container_id: str) -> None:
-        """Remove the folder of a container with all its files; one that is gone is fine."""
+        """Remove the folder of a container with all its files; what is gone already is fine."""
         directory = self.directory(container_id)
         with doing(f"removing {directory}"):
             try:
-                names = os.listdir(directory)
-            except FileNotFoundError:
+                for name in os.listdir(directory):
+                    _unlink(f"{directory}/{name}")
+                os.rmdir(directory)
+            except FileNotFoundError:  # another delete was faster
                 return
-            for name in names:
-                os.unlink(f"{directory}/{name}")
-            os.rmdir(directory)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
