@@ -138,7 +138,7 @@ class _Making:
             rootless=_is_rootless(self.options.rootless),
         )
         self._remember()
-        self.undo.add("removing the cgroup", self.cgroup.undo)
+        self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
         if self.resctrl:
             self._make_resctrl(self.resctrl)
@@ -265,6 +265,12 @@ class _Making:
         """Let go of the lock and of what init has its own copies of."""
         while self.fds:
             os.close(self.fds.pop())
+
+    def _remove_cgroup(self) -> None:
+        """Remove the cgroup, with what hooks have left in it where that outlives init."""
+        if self.has_run and not self.record.private_pid:
+            self.cgroup.kill_all()
+        self.cgroup.undo()
 
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:

@@ -45,7 +45,7 @@ def everything(bundle: Bundle) -> None:
     bundle.set_namespace("cgroup")
     bundle.add_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
     bundle.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
-    bundle.add_mount("/tmp", "tmpfs", "tmpfs", "size=1m", "tmpcopyup")
+    bundle.add_mount("/home/user", "tmpfs", "tmpfs", "size=1m", "tmpcopyup")
     hook = {"path": "/bin/true", "args": ["true"]}
     bundle.config["hooks"] = {
         moment: [hook]
