@@ -53,6 +53,9 @@ def pass_gate(store: Store, record: Record) -> None:
             status = RUNNING
         raise WrongStatus(record.id, status, _REFUSALS[status]) from None
     if failure:
+        # Kernel: a dying init lets go of its descriptors before it counts as dead. A client that
+        # heard of the failure in between would find a container it may not delete (containerd).
+        kill_and_wait(record)
         raise SetupError(f"unable to start container process: {failure}")
     if "poststart" in record.hooks:
         _run_poststart(store, record)

@@ -33,10 +33,10 @@ class Outcome(NamedTuple):
 def call(
     *words: str | Path,
     env: dict[str, str] | None = None,
-    given: bytes | None = None,
+    folder: Path | None = None,
     patience: float = TIMEOUT_S,
 ) -> Outcome:
-    """Run a program to its end; `given` is its standard input (else /dev/null).
+    """Run a program to its end, in `folder` when given, without standard input.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `patience` seconds.
@@ -47,7 +47,8 @@ def call(
         check=False,
         capture_output=True,
         timeout=patience,
-        **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),  # type: ignore[call-overload]
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
     )
     return Outcome(
         done.returncode,
@@ -56,7 +57,7 @@ def call(
     )
 
 
-def call_on_terminal(*words: str | Path, given: bytes = b"") -> Outcome:
+def call_on_terminal(*words: str | Path, given: bytes = b"", folder: Path | None = None) -> Outcome:
     """Run a program with a terminal as its stdio, made by script(1); \\r\\n becomes \\n.
 
     `given` is typed after a moment, and the terminal is kept open until the program ends.
@@ -67,6 +68,7 @@ def call_on_terminal(*words: str | Path, given: bytes = b"") -> Outcome:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        cwd=folder,
     ) as terminal:
         assert terminal.stdin is not None
         assert terminal.stdout is not None

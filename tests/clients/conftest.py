@@ -13,6 +13,8 @@ from harness import leaks, machine, peers
 
 from clients import images, outcomes
 from clients.containerd import Containerd, Ctr
+from clients.docker import Docker, Engine
+from clients.podman import PAUSE_IMAGE, Podman
 
 RUNTIMES = ("runc", "ours")
 
@@ -77,3 +79,44 @@ def ctr(containerd: Containerd, runtime: str) -> Generator[Ctr, None, None]:
     for name in containerd.containers():
         if name.startswith(ctr.prefix):
             containerd.forget(name)
+
+
+@pytest.fixture(scope="session")
+def podman_storage(folder: Path, archive: Path, tree: Path) -> Generator[Path, None, None]:
+    """A folder with images that every podman of this session works on."""
+    if not machine.has_tool("podman"):
+        pytest.skip("no tool podman")
+    podman = Podman(folder / "podman", peers.find_runtime("runc")[1])
+    pause = images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, ("sleep", "100000"))
+    podman("load", "-i", archive).expect()
+    podman("load", "-i", pause).expect()
+    yield folder / "podman"
+    podman.stop()
+
+
+@pytest.fixture
+def podman(podman_storage: Path, runtime: str) -> Generator[Podman, None, None]:
+    podman = Podman(podman_storage, runtime, f"t{time.monotonic_ns():x}")
+    yield podman
+    podman("rm", "-fa", "-t", "0").expect()
+
+
+@pytest.fixture(scope="session")
+def engine(folder: Path, archive: Path) -> Generator[Engine, None, None]:
+    if not machine.has_tool("dockerd"):
+        pytest.skip("no tool dockerd")
+    engine = Engine(folder / "docker", peers.find_runtime("ours")[1])
+    engine.load(archive)
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(params=RUNTIMES)
+def docker(engine: Engine, request: pytest.FixtureRequest) -> Generator[Docker, None, None]:
+    name, path = peers.find_runtime(request.param)
+    word = "ocirun" if name == "ours" else name
+    docker = Docker(engine, word, path, f"t{time.monotonic_ns():x}")
+    yield docker
+    left = docker("ps", "-aq").out.split()
+    if left:
+        docker("rm", "-f", *left).expect()

@@ -44,13 +44,7 @@ def make(box: Box, client: str, *args: str, seccomp: bool = False) -> Bundle:
     return bundle
 
 
-@pytest.mark.parametrize(
-    "seccomp",
-    [
-        pytest.param(False, id="without-seccomp"),
-        pytest.param(True, id="with-seccomp"),
-    ],
-)
+@pytest.mark.parametrize("seccomp", [False, True], ids=["without-seccomp", "with-seccomp"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_it_runs(box: Box, client: str, *, seccomp: bool) -> None:
     report = box.report(make(box, client, seccomp=seccomp))

@@ -39,6 +39,14 @@ def test_the_small_config_breaks_no_rule(config: Any) -> None:
     assert check_rules(config) == []
 
 
+def test_a_version_begins_with_a_number(config: Any) -> None:
+    for version in ("1.0.2-dev", "1.3.0", "1.2.1+dev", "1.0", ""):
+        assert check_rules({**config, "ociVersion": version}) == []
+    for version in ("invalid", "v1.0.0", "²"):
+        message = f'"{version}" is not a version of the specification'
+        assert check_rules({**config, "ociVersion": version}) == [Problem("/ociVersion", message)]
+
+
 def test_root_must_be_given(config: Any) -> None:
     del config["root"]
     assert check_rules(config) == [Problem("/root", "root must be specified")]
@@ -177,9 +185,14 @@ def test_an_empty_label_is_none(config: Any, member: str) -> None:
         ),
         ({"destination": "/a", "source": "b", "type": "tmpfs", "options": ["bind", "ro"]}, []),
         (
-            {"destination": "/a", "source": "b", "options": ["bind", "size=1k", "ro", "mode=0"]},
-            ["bind mounts cannot have any filesystem-specific options applied: size=1k,mode=0"],
+            {
+                "destination": "/a",
+                "source": "b",
+                "options": ["bind", "noexce", "ro", "size=1k", "x"],
+            },
+            ["bind mounts cannot have any filesystem-specific options applied: noexce,x"],
         ),
+        ({"destination": "/a", "source": "b", "options": ["bind", "size=1k", "mode=0"]}, []),
         ({"destination": "/a", "type": "tmpfs", "options": ["size=1k"]}, []),
         (
             {"destination": "/a", "type": "tmpfs", "uidMappings": MAPS, "gidMappings": MAPS},

@@ -1,0 +1,91 @@
+"""podman with storage of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.machine import MARK, cgroup_hierarchies
+
+from clients.calls import Outcome, call, call_on_terminal
+from clients.images import IMAGE
+
+PAUSE_IMAGE = "localhost/pause:1"
+PARENT = f"/{MARK}-podman"
+# Limits no higher than a development machine's own. podman knows by its name what a runtime can do.
+CONFIG = f"""\
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
+log_driver = "k8s-file"
+cgroups = "no-conmon"
+apparmor_profile = ""
+[engine]
+infra_image = "{PAUSE_IMAGE}"
+runtime_supports_json = ["crun", "runc", "ocirun"]
+runtime_supports_nocgroups = ["crun", "ocirun"]
+runtime_supports_nocgroup = ["crun", "ocirun"]  # podman 4's misspelling
+"""
+
+
+class Podman:
+    """podman with a runtime; `prefix` makes the names of one test unique.
+
+    It works in the folder, because conmon writes a file `oom` into its working directory.
+    """
+
+    def __init__(self, folder: Path, runtime: str, prefix: str = "") -> None:
+        self._folder = folder
+        self.runtime = runtime
+        self.prefix = prefix
+        folder.mkdir(exist_ok=True)
+        (folder / "containers.conf").write_text(CONFIG)
+        self._env = {"CONTAINERS_CONF": str(folder / "containers.conf")}
+
+    def _words(self, *words: str | Path) -> list[str | Path]:
+        place = self._folder
+        return [
+            *("podman", "--runtime", self.runtime, "--root", place / "root"),
+            *("--runroot", place / "run", "--tmpdir", place / "tmp"),
+            *("--storage-driver", "overlay", "--events-backend", "file"),
+            *("--cgroup-manager", "cgroupfs", *words),
+        ]
+
+    def __call__(self, *words: str | Path) -> Outcome:
+        return call(*self._words(*words), env=self._env, folder=self._folder)
+
+    def on_terminal(self, *words: str | Path, given: bytes = b"") -> Outcome:
+        settings = (f"{name}={value}" for name, value in self._env.items())
+        command = ("env", *settings, *self._words(*words))
+        return call_on_terminal(*command, given=given, folder=self._folder)
+
+    def _run(self, *options: str | Path) -> tuple[str | Path, ...]:
+        return ("run", "--network", "none", "--cgroup-parent", PARENT, *options)
+
+    def run(self, *words: str, options: tuple[str | Path, ...] = (), image: str = IMAGE) -> Outcome:
+        return self(*self._run("--rm", *options, image), *words)
+
+    def run_on_terminal(self, *words: str, given: bytes = b"") -> Outcome:
+        return self.on_terminal(*self._run("--rm", "-it", IMAGE), *words, given=given)
+
+    def start(self, *words: str, options: tuple[str | Path, ...] = (), word: str = "c") -> str:
+        """Run a container detached and give its name."""
+        name = f"{self.prefix}-{word}"
+        self(
+            *self._run("-d", "--name", name, *options, IMAGE), *(words or ("sleep", "1000"))
+        ).expect()
+        return name
+
+    def state(self, name: str, key: str = "Status") -> str:
+        return self("inspect", "-f", f"{{{{.State.{key}}}}}", name).expect().out.strip()
+
+    def stop(self) -> None:
+        """Remove every container and what podman leaves behind."""
+        self("pod", "rm", "-fa", "-t", "0")
+        self("rm", "-fa", "-t", "0")
+        roots = {*cgroup_hierarchies().values()}
+        # On v1 podman makes plain folders for the controllers that are not mounted.
+        roots |= {path.parent for path in Path("/sys/fs/cgroup").glob(f"*{PARENT}")}
+        for root in roots:
+            for path in sorted(root.glob(f"{PARENT[1:]}/**/"), reverse=True):
+                path.rmdir()
+        for root in roots - {*cgroup_hierarchies().values()}:
+            root.rmdir()
