@@ -143,6 +143,18 @@ def hidden_paths_need_mount(config: Config) -> Found:
             yield Problem(f"/linux/{name}", message)
 
 
+def mounts_need_mount(config: Config) -> Found:
+    """Without a mount namespace of its own the container's mounts would be the host's."""
+    if "mount" in namespace_paths(config):
+        return
+    hint = 'add {"type": "mount"} to /linux/namespaces'
+    if config.get("mounts"):
+        yield Problem("/mounts", "unable to mount anything without a mount namespace", hint)
+    if config.get("root", {}).get("readonly"):
+        message = "unable to make the root read-only without a mount namespace"
+        yield Problem("/root/readonly", message, hint)
+
+
 def hidden_paths_are_absolute(config: Config) -> Found:
     """A relative path would depend on where init happens to stand."""
     linux = config.get("linux", {})
@@ -262,6 +274,7 @@ RULES: Final = (
     namespace_to_join_exists,
     names_need_uts,
     hidden_paths_need_mount,
+    mounts_need_mount,
     hidden_paths_are_absolute,
     user_namespace_and_maps,
     mount_has_a_place,
