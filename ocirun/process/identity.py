@@ -12,7 +12,6 @@ import stat
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.process import setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
-from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,9 +149,3 @@ def cwd_error(cwd: str, error: OSError) -> SetupError:
         f'chdir to cwd ("{cwd}") set in config.json failed: {words[:1].lower()}{words[1:]}',
         error.errno or 0,
     )
-
-
-def cpus_of(text: str) -> set[int]:
-    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
-    mask = bits_of(text)
-    return {number for number in range(mask.bit_length()) if mask >> number & 1}

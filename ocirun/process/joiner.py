@@ -54,7 +54,6 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     set_dumpable(False)
     for step in plan.assemble:
         step.act(inside)
-    _set_affinity(inside, "initial")
     with doing("joining the namespaces of the container"):
         setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
@@ -73,9 +72,7 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
-        if "execCPUAffinity" in inside.config["process"]:
-            _set_affinity(inside, "final")
-        else:
+        if "execCPUAffinity" not in inside.config["process"]:  # else it is a step
             with doing("resetting the CPU affinity"):
                 # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
                 reset_affinity()
@@ -98,14 +95,3 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
     os._exit(CANNOT_START)
-
-
-def _set_affinity(inside: Inside, moment: str) -> None:
-    """Run where `execCPUAffinity` says for this moment, before or after the cgroup is joined.
-
-    Spec: what is left out changes nothing, and the kernel decides (config.md#process).
-    """
-    affinity: dict[str, str] = inside.config["process"].get("execCPUAffinity", {})  # type: ignore[assignment]  # a TypedDict
-    if cpus := affinity.get(moment):
-        with doing(f"setting the {moment} CPU affinity {cpus}"):
-            os.sched_setaffinity(0, identity.cpus_of(cpus))
