@@ -137,6 +137,7 @@ def begin(
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
         joining = Joining(config, request, options.tell)
+        undo.add("closing its pidfd", joining.close)
         undo.add("killing the process", joining.abandon)
         try:
             _join(joining, record, request, options, foreground)

@@ -18,7 +18,8 @@ def run(call: Call) -> int:
     form = call.text("format")
     pids = processes(call.store(), call.words[0])
     if form == "json":
-        write(f"[{','.join(map(str, pids))}]\n")
+        # runc: null where there are none, as in list.
+        write(f"[{','.join(map(str, pids))}]\n" if pids else "null\n")
     elif form == "table":
         # containerd gives all options as one word with blanks in it.
         options = [word for words in call.words[1:] for word in words.split()] or ["-ef"]
@@ -47,7 +48,7 @@ def rows_of(text: str, pids: set[str]) -> str:
     Raises:
         SetupError: the header names no PID.
     """
-    header, *rows = text.splitlines()
+    header, *rows = text.splitlines() or [""]
     titles = header.split()
     if "PID" not in titles:
         raise SetupError("couldn't find PID field in ps output")
