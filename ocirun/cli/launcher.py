@@ -6,6 +6,7 @@ its own command, nothing else of `cli`.
 
 from __future__ import annotations
 
+import _signal
 import gc
 import os
 import sys
@@ -29,6 +30,9 @@ def main() -> NoReturn:
     It leaves through `os._exit`: taking the interpreter down costs a millisecond, and nothing
     here waits to be finalised.
     """
+    # Kernel: where the caller ignores SIGCHLD, children (hooks, newuidmap, init) vanish with their
+    # exit status.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     gc.disable()  # a verb lives for milliseconds; what it drops is returned with the process
     status = act(sys.argv[1:])
     os._exit(status)

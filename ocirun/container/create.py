@@ -93,6 +93,7 @@ class _Making:
     def check(self, foreground: Foreground | None) -> None:
         """Refuse what can be refused before anything is made."""
         options = self.options
+        self.undo.add("closing descriptors", self.close)
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
@@ -119,7 +120,7 @@ class _Making:
             self.stdio_fds = foreground.init_fds
         elif self.request.terminal:
             self.stdio_fds = [connect_unix(str(options.console_socket))]
-            self.undo.add("closing the console socket", lambda: os.close(self.stdio_fds[0]))
+            self.fds += self.stdio_fds
         self.request.stdio_fds = len(self.stdio_fds)
 
     def claim(self) -> None:
@@ -137,7 +138,7 @@ class _Making:
             rootless=_is_rootless(self.options.rootless),
         )
         self._remember()
-        self.undo.add("removing the cgroup", self.cgroup.undo)
+        self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
         if self.resctrl:
             self._make_resctrl(self.resctrl)
@@ -183,6 +184,7 @@ class _Making:
         if self.options.tell:
             _tell_plan(self.options.tell, plan, self.config)
         self.parent = Parent(self.config, self.request, self.options.tell)
+        self.undo.add("letting go of init", self.parent.close)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
         # While init reads all that: remember it, in case we die.
@@ -210,12 +212,16 @@ class _Making:
         On v2 it is born there; into the hierarchies of v1 it steps by itself, through doors that
         we open: moving another process makes the kernel wait (cgroups/enter.py).
         """
-        cgroup_fd = self.cgroup.cgroup_fd()
-        doors = self.cgroup.open_doors()
-        sources = open_bind_sources(self.config, self.request)
-        self.request.cgroup_doors = len(doors)
-        self.request.bind_sources = list(sources)
+        given: list[int] = []
         try:
+            cgroup_fd = self.cgroup.cgroup_fd()
+            given += [] if cgroup_fd is None else [cgroup_fd]
+            doors = self.cgroup.open_doors()
+            given += doors
+            sources = open_bind_sources(self.config, self.request)
+            given += sources.values()
+            self.request.cgroup_doors = len(doors)
+            self.request.bind_sources = list(sources)
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
@@ -225,7 +231,7 @@ class _Making:
             fds = [*self.gate_fds, *self.stdio_fds]
             self.parent.send_config([*fds, *doors, *sources.values()])
         finally:
-            for fd in (*doors, *sources.values(), *([] if cgroup_fd is None else [cgroup_fd])):
+            for fd in given:
                 os.close(fd)
 
     def _take_listener(self, fd: int) -> None:
@@ -246,16 +252,25 @@ class _Making:
         """Hand out what callers wait for; last, because they take it for success."""
         if self.options.pidfd_socket:
             socket_fd = connect_unix(self.options.pidfd_socket)
-            with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
-                send_fd(socket_fd, self.parent.pidfd, "standard")
-            os.close(socket_fd)
+            try:
+                with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
+                    send_fd(socket_fd, self.parent.pidfd, "standard")
+            finally:
+                os.close(socket_fd)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.parent.pid)
+        self.parent.close()
 
     def close(self) -> None:
         """Let go of the lock and of what init has its own copies of."""
         while self.fds:
             os.close(self.fds.pop())
+
+    def _remove_cgroup(self) -> None:
+        """Remove the cgroup, with what hooks have left in it where that outlives init."""
+        if self.has_run and not self.record.private_pid:
+            self.cgroup.kill_all()
+        self.cgroup.undo()
 
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:

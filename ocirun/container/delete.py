@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
-from ocirun.container.status import CREATED, STOPPED, cgroup_of, status_of
+from ocirun.container.status import CREATED, CREATING, STOPPED, cgroup_of, status_of
 from ocirun.errors import ContainerError, ContainerNotFound, HookError, WrongStatus
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ def delete(store: Store, container_id: str, force: bool) -> list[HookError]:
     try:
         record = store.load(container_id)
     except ContainerNotFound:
+        if not force and store.is_being_made(container_id):
+            raise _not_stopped(container_id, CREATING) from None
         # A create that was killed before it had written anything leaves an empty folder.
         store.remove(container_id)
         if force:
@@ -41,14 +43,18 @@ def delete(store: Store, container_id: str, force: bool) -> list[HookError]:
         return []
     status = status_of(store, record)
     if status not in (STOPPED, CREATED) and not force:
-        raise WrongStatus(
-            container_id,
-            status,
-            f"cannot delete container {container_id} that is not stopped: {status}",
-        )
+        raise _not_stopped(container_id, status)
     if status != STOPPED:
         kill_and_wait(record)
     return destroy(store, record)
+
+
+def _not_stopped(container_id: str, status: str) -> WrongStatus:
+    return WrongStatus(
+        container_id,
+        status,
+        f"cannot delete container {container_id} that is not stopped: {status}",
+    )
 
 
 def destroy(store: Store, record: Record) -> list[HookError]:

@@ -55,8 +55,7 @@ def run(
     record = create(store, container_id, options, foreground)
     pidfd = os.pidfd_open(record.init_process_pid)
     try:
-        foreground.connect()
-        _start(store, record)
+        _start(store, record, foreground)
         status = wait_for(record.init_process_pid, pidfd, foreground)
         foreground.finish()
     finally:
@@ -65,8 +64,10 @@ def run(
     return status, [] if keep else destroy(store, record)
 
 
-def _start(store: Store, record: Record) -> None:
+def _start(store: Store, record: Record, foreground: Foreground | None = None) -> None:
     try:
+        if foreground:
+            foreground.connect()
         pass_gate(store, record)
     except BaseException:
         kill_and_wait(record)

@@ -83,6 +83,7 @@ class Conversation:
     def abandon(self) -> None:
         """Kill the child, whatever it is doing, and reap it."""
         self._channel.close()
+        self._their_channel.close()
         if self.pid:
             from _signal import pidfd_send_signal
 

@@ -23,6 +23,7 @@ from ocirun.process.sockets import receive_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Final
 
     from ocirun.process.request import Request
@@ -41,7 +42,7 @@ class Foreground:
     2, or nothing. They are closed by `connect`.
     """
 
-    __slots__ = ("_master", "_receiver", "_routes", "_saved", "_unfinished", "init_fds")
+    __slots__ = ("_end", "_master", "_receiver", "_routes", "_saved", "_unfinished", "init_fds")
 
     def __init__(self) -> None:
         self.init_fds: list[int] = []
@@ -50,6 +51,7 @@ class Foreground:
         self._routes: dict[int, int] = {}  # read from → write to
         self._saved: list[Any] = []
         self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
+        self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
 
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
@@ -81,6 +83,7 @@ class Foreground:
             self._master = receive_fd(self._receiver)
             os.close(self._receiver)
             self._routes = {0: self._master, self._master: 1}
+            self._end = os.pipe()
             self._go_raw()
         for source, target in self._routes.items():
             done = _thread.allocate_lock()
@@ -107,7 +110,12 @@ class Foreground:
         return True
 
     def finish(self) -> None:
-        """Wait for the last output, then set our terminal back as it was."""
+        """Wait for the last output, then set our terminal back as it was.
+
+        Of a terminal that is what is in it by now: a job left behind may keep it open for good.
+        """
+        if self._master >= 0:
+            os.close(self._end[1])
         for done in self._unfinished:
             done.acquire()
         self.restore()
@@ -127,13 +135,42 @@ class Foreground:
         is told of the end of input by a character, which has gone through already, and what it
         still says when nobody listens is dropped.
         """
-        while data := _read(source):
+        for data in _all_of(source, self._end[0] if source == self._master else -1):
             if not _write_all(target, data) and source != self._master:
                 break
         for fd in (source, target):
             if fd not in (0, 1, 2, self._master):
                 os.close(fd)
         done.release()
+
+
+def _all_of(source: int, end: int) -> Iterator[bytes]:
+    """Give what can be read from `source` until its end.
+
+    Once the other side of `end` (-1: none) is closed, what can be read at once is all there is.
+
+    Kernel: to poll a terminal is to flush what was written to its other side.
+    """
+    if end < 0:
+        while data := _read(source):
+            yield data
+        return
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    poll.register(end, select.POLLIN)
+    ended = False
+    while True:
+        ready = {fd for fd, _ in poll.poll(0 if ended else None)}
+        if end in ready:
+            ended = True
+            poll.unregister(end)
+        if source in ready:
+            data = _read(source)
+            if not data:
+                return
+            yield data
+        elif ended and end not in ready:
+            return
 
 
 def _read(fd: int) -> bytes:

@@ -32,6 +32,7 @@ from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, u
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.process.spawn import clone_init
+from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,4 +108,10 @@ def _set_affinity(inside: Inside, moment: str) -> None:
     affinity: dict[str, str] = inside.config["process"].get("execCPUAffinity", {})  # type: ignore[assignment]  # a TypedDict
     if cpus := affinity.get(moment):
         with doing(f"setting the {moment} CPU affinity {cpus}"):
-            os.sched_setaffinity(0, identity.cpus_of(cpus))
+            os.sched_setaffinity(0, cpus_of(cpus))
+
+
+def cpus_of(text: str) -> set[int]:
+    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
+    mask = bits_of(text)
+    return {number for number in range(mask.bit_length()) if mask >> number & 1}

@@ -20,13 +20,10 @@ from ocirun.process.spawn import fork_init
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
 
     from ocirun.process.channel import Tell
     from ocirun.process.request import Request
     from ocirun.spec.shapes import Config
-
-SIGKILL: Final = 9
 
 
 class Parent(Conversation):

@@ -28,7 +28,10 @@ def block_signals() -> None:
 
     Order: before init is cloned. A signal that comes during setup is then forwarded, not lost; a
     child gets its own mask back before execve (reset_signals, posix_spawn's setsigmask).
+
+    Kernel: where the caller had SIGCHLD ignored, children would vanish with their exit status.
     """
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _forwarded())
 
 

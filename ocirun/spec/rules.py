@@ -81,6 +81,16 @@ def is_bind(mount: Mount) -> bool:
 # --- the whole document ---------------------------------------------------------------------------
 
 
+def version_is_one(config: Config) -> Found:
+    """Every version is read the same way, but what is none at all says that something is wrong.
+
+    Written by hand it is often only "1.0", or left empty; that harms nobody.
+    """
+    version = config["ociVersion"]
+    if version and not "0" <= version[0] <= "9":
+        yield Problem("/ociVersion", f"{quoted(version)} is not a version of the specification")
+
+
 def root_is_given(config: Config) -> Found:
     """A container on Linux has a root; the specification leaves it out for virtual machines."""
     if "root" not in config:
@@ -133,6 +143,18 @@ def hidden_paths_need_mount(config: Config) -> Found:
             yield Problem(f"/linux/{name}", message)
 
 
+def mounts_need_mount(config: Config) -> Found:
+    """Without a mount namespace of its own the container's mounts would be the host's."""
+    if "mount" in namespace_paths(config):
+        return
+    hint = 'add {"type": "mount"} to /linux/namespaces'
+    if config.get("mounts"):
+        yield Problem("/mounts", "unable to mount anything without a mount namespace", hint)
+    if config.get("root", {}).get("readonly"):
+        message = "unable to make the root read-only without a mount namespace"
+        yield Problem("/root/readonly", message, hint)
+
+
 def hidden_paths_are_absolute(config: Config) -> Found:
     """A relative path would depend on where init happens to stand."""
     linux = config.get("linux", {})
@@ -170,12 +192,16 @@ def mount_has_a_place(config: Config) -> Found:
 
 
 def bind_has_no_data(config: Config) -> Found:
-    """Options that are no words of ours would go to a file system, and a bind mount makes none."""
+    """Options that are no words of ours would go to a file system, and a bind mount makes none.
+
+    A word alone may be a slip of the pen that was to protect something ("noexce"). What has a value
+    (`mode=755`) can only be meant for a file system, and says no more than mount(8) ignores too.
+    """
     for index, mount in enumerate(config.get("mounts", ())):
         if is_bind(mount):
             from ocirun.spec.words import read_words  # rootfs needs it as well
 
-            if data := read_words(mount["options"]).data:
+            if data := [one for one in read_words(mount["options"]).data if "=" not in one]:
                 message = "bind mounts cannot have any filesystem-specific options applied"
                 yield Problem(f"/mounts/{index}/options", f"{message}: {printable(','.join(data))}")
 
@@ -242,11 +268,13 @@ HOOK_NAMES: Final = (
 )
 
 RULES: Final = (
+    version_is_one,
     root_is_given,
     each_namespace_once,
     namespace_to_join_exists,
     names_need_uts,
     hidden_paths_need_mount,
+    mounts_need_mount,
     hidden_paths_are_absolute,
     user_namespace_and_maps,
     mount_has_a_place,

@@ -12,18 +12,18 @@ import pytest
 _EXEC = "unable to start container process: exec: "
 
 PROGRAMS = [
-    pytest.param(program, words, id=name)
+    pytest.param(program, _EXEC + words if words[0] == '"' else words, id=name)
     for name, program, words in (
-        ("not in PATH", "nosuch", f'{_EXEC}"nosuch": executable file not found in $PATH'),
-        ("no such path", "/no/such", f'{_EXEC}"/no/such": stat /no/such: no such file or directory'),
-        ("not executable", "/bin/noexec", f'{_EXEC}"/bin/noexec": permission denied'),
-        ("not executable in PATH", "noexec", f'{_EXEC}"noexec": executable file not found in $PATH'),
-        ("a directory", "/etc", f'{_EXEC}"/etc": '),
-        ("below a file", "/etc/passwd/x", f'{_EXEC}"/etc/passwd/x": stat /etc/passwd/x: not a directory'),
+        ("not in PATH", "nosuch", '"nosuch": executable file not found in $PATH'),
+        ("no such path", "/no/such", '"/no/such": stat /no/such: no such file or directory'),
+        ("not executable", "/bin/noexec", '"/bin/noexec": permission denied'),
+        ("not executable in PATH", "noexec", '"noexec": executable file not found in $PATH'),
+        ("a directory", "/etc", '"/etc": '),
+        ("below a file", "/etc/passwd/x", '"/etc/passwd/x": stat /etc/passwd/x: not a directory'),
         ("no interpreter", "/bin/noshell", "exec /bin/noshell: no such file or directory"),
         ("no program", "/bin/garbage", "exec /bin/garbage: exec format error"),
     )
-]  # fmt: skip
+]
 
 _MISSING = "type=bind,src=/no/such/source,dst=/mnt,options=rbind:ro"
 

@@ -8,7 +8,7 @@
     for word in "$@"; do printf 'arg %s\n' "$word"; done
     printf 'parent %s\n' "$(tr '\0' ' ' <"/proc/$PPID/cmdline")"
     printf 'cwd %s\n' "$(pwd)"
-    for fd in "/proc/$$/fd"/*; do printf 'fd %s %s\n' "${fd##*/}" "$(readlink "$fd")"; done
+    for fd in "/proc/$$/fd/"*; do printf 'fd %s %s\n' "${fd##*/}" "$(readlink "$fd")"; done
     tr '\0' '\n' <"/proc/$$/environ" | sed 's/^/env /'
 } >>'@LOG@' 2>/dev/null
 exec '@RUNTIME@' "$@"

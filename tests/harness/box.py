@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle import Bundle
+from harness.leaks import reap
 from harness.machine import MARK
-from harness.runtime import Result, Runtime, wait_until
+from harness.runtime import Result, Runtime, finish, wait_until
 
 
 class Container:
@@ -163,7 +164,11 @@ class Box:
         """Delete what is left, as a user would: by `delete --force`."""
         root = self.runtime.root
         for name in os.listdir(root) if root.exists() else ():
-            self.runtime.call("delete", "--force", name)
+            process, result = self.runtime.spawn("delete", "--force", name)
+            # Kernel: the init of a pid namespace is not gone before the last process in it has
+            # been reaped, and detached ones of exec have come to us.
+            wait_until(lambda pid=process.pid: _has_ended(pid), "the end of delete", 30)
+            finish(process, result)
 
     def story(self) -> str:
         """The last calls of the test, and their bundle, for the reader of its failure."""
@@ -173,3 +178,9 @@ class Box:
             [call.story(with_config=False) for call in calls]
             + [f"{path}/config.json: {json.dumps(b.config)}" for path, b in bundles.items()]
         )
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether our child `pid` is a zombie by now; reaps all others that are."""
+    reap({pid})
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

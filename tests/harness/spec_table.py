@@ -49,8 +49,9 @@ Paths of code are below `ocirun/`, those of tests below `tests/`. Every property
 `spec/checks.py` (made from `schemas/`; held against the reference schemas by `fuzz/`) and, where
 two members or the host matter, by `spec/rules.py`; the columns say what acts on it and what proves
 that. Tests of `integration/` run containers on the real kernel, and the same tests run against
-Debian's runc (1.1) and crun (1.8); where these do otherwise the test says so, and so does the last
-column, with the test's name. Nothing there means that peers do the same, as far as is known.
+Debian's runc (1.1); where that does otherwise the test says so, and so does the last column, with
+the test's name. crun (1.8) is named where it was tried. Nothing there means that peers do the same,
+as far as is known.
 """
 
 

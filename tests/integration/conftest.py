@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from harness import library, machine, peers
 from harness.box import Box
+from harness.cgroups import cgroup, name  # noqa: F401  # fixtures
 from harness.leaks import Leaks
 from harness.runtime import Runtime
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from harness.cgroups import NOTHING, V2_MOUNT, Child
 
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.cgroups.paths import Table
@@ -19,7 +20,6 @@ from ocirun.cgroups.v2 import devices as v2_devices
 from ocirun.cgroups.v2.devicefilter import program_of
 from ocirun.errors import SetupError
 from ocirun.kernel import bpf
-from tests.integration.test_cgroups import NOTHING, V2_MOUNT, Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

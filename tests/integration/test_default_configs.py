@@ -17,7 +17,7 @@ from harness.bundle import Bundle
 from harness.machine import MARK
 from harness.mountinfo import mount_at
 from harness.needs import needs
-from harness.peers import not_yet, peer_deviates
+from harness.peers import peer_deviates
 
 CONFIGS = Path(__file__).parents[1] / "data" / "configs"
 CLIENTS = ["spec", "podman", "docker", "containerd"]
@@ -44,13 +44,7 @@ def make(box: Box, client: str, *args: str, seccomp: bool = False) -> Bundle:
     return bundle
 
 
-@pytest.mark.parametrize(
-    "seccomp",
-    [
-        pytest.param(False, id="without-seccomp"),
-        pytest.param(True, id="with-seccomp", marks=not_yet("seccomp has its own issue")),
-    ],
-)
+@pytest.mark.parametrize("seccomp", [False, True], ids=["without-seccomp", "with-seccomp"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_it_runs(box: Box, client: str, *, seccomp: bool) -> None:
     report = box.report(make(box, client, seccomp=seccomp))

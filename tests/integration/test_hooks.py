@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +353,15 @@ class TestTimeout:
         hooks.record("createRuntime", timeout=5)
         lived(box, hooks)
         assert hooks.ran("createRuntime")
+
+
+def test_a_caller_that_ignores_its_children_does_not_disturb_them(box: Box) -> None:
+    """With SIGCHLD ignored, which execve keeps, nobody could wait for a hook."""
+    container = box.container(box.bundle("true"))
+    moments = ("createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    container.bundle.config["hooks"] = {moment: [{"path": "/bin/true"}] for moment in moments}
+    keys = {"preexec_fn": lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)}
+    container.create(**keys).ok()
+    container.start(**keys).ok()
+    container.wait_status("stopped")
+    container.delete(**keys).ok()

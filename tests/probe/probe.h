@@ -29,6 +29,7 @@ int act_wait(int argc, char **argv);
 int act_trap(void);
 int act_crash(void);
 int act_spy(int argc, char **argv);
+int act_stalk(void);
 int act_orphan(int argc, char **argv);
 int act_measure(const char *file, char **command);
 

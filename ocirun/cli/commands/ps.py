@@ -6,7 +6,7 @@ import os
 
 from ocirun.cli.output import write
 from ocirun.container.pause import processes
-from ocirun.errors import SetupError, UsageError
+from ocirun.errors import SetupError, UsageError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _ps(options: list[str]) -> str:
         # The host's ps, found and told what to do as its user would.
         done = subprocess.run(["ps", *options], capture_output=True, check=False)  # noqa: S603, S607
     except OSError as error:
-        raise SetupError(f"running ps: {error.strerror}", error.errno or 0) from error
+        raise SetupError(f"running ps: {kernel_words(error)}", error.errno or 0) from error
     if done.returncode:
         raise SetupError(f"ps {' '.join(options)}: {os.fsdecode(done.stderr).strip()}")
     return os.fsdecode(done.stdout)

@@ -1,0 +1,65 @@
+"""ocirun as a library: what a program that makes containers keeps, and what it does not.
+
+Source: architecture §2 (executed init), §8.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Generator
+
+import pytest
+from harness.box import Box
+from harness.bundle import Bundle
+from harness.leaks import open_fds
+from harness.needs import needs
+
+import ocirun
+
+pytestmark = needs("ours")
+
+
+@pytest.fixture
+def name(box: Box) -> Generator[str, None, None]:
+    """Name a container, and reap its init, which is our child, in the end."""
+    container_id = box.container().id
+    yield container_id
+    root = os.fspath(box.runtime.root)
+    ocirun.Container(container_id, root=root).delete(force=True)
+
+
+def create(box: Box, bundle: Bundle, name: str, **options: str) -> ocirun.Container:
+    bundle.save()
+    root = os.fspath(box.runtime.root)
+    return ocirun.Container.create(name, os.fspath(bundle.path), root=root, **options)
+
+
+def test_a_container_made_and_started_keeps_no_descriptor(box: Box, name: str) -> None:
+    before = set(open_fds())
+    container = create(box, box.bundle("/probe", "wait"), name)
+    container.start()
+    assert container.state()["status"] == "running"
+    assert set(open_fds()) == before
+
+
+def test_nor_does_one_with_a_terminal(box: Box, name: str) -> None:
+    path = os.fspath(box.folder / "console")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        before = set(open_fds())
+        bundle = box.bundle("/probe", "wait", terminal=True)
+        create(box, bundle, name, console_socket=path)
+        assert set(open_fds()) == before
+
+
+def test_nor_does_one_that_cannot_be_made(box: Box) -> None:
+    before = set(open_fds())
+    bundle = box.bundle("/no/such/program")
+    bundle.use_userns((0, 100000, 65536))
+    bundle.add_mount("/a", "bind", "/", "bind")
+    bundle.add_mount("/b", "bind", "/no/such/source", "bind")
+    with pytest.raises(ocirun.SetupError, match="no such file"):
+        create(box, bundle, box.container().id)
+    assert set(open_fds()) == before
