@@ -298,6 +298,7 @@ def test_error_exec(docker: Docker, program: str, words: str) -> None:
         (("--tmpfs", "/x:size=huge"), 'mounting "tmpfs" to rootfs at "/x": '),
         (("--ulimit", "nofile=100000000:100000000"), "operation not permitted"),
     ],
+    ids=["file on directory", "bad mount option", "rlimit beyond what is allowed"],
 )
 def test_error_settings(docker: Docker, options: tuple[str, ...], words: str) -> None:
     done = docker.run("true", options=options).expect(125)
