@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from harness.box import Box
 from harness.needs import needs
+from harness.peers import peer_deviates
 
 
 def test_an_id_of_255_letters(box: Box) -> None:
@@ -115,3 +116,17 @@ def test_a_cgroup_that_somebody_removed(box: Box) -> None:
         top.rmdir()
     assert container.status == "stopped"
     container.delete().ok()
+
+
+@needs("cgroup v1")
+@peer_deviates("runc", "needs some MiB itself, and says it otherwise")
+@pytest.mark.parametrize("kib", [64, 384])
+def test_a_memory_limit_that_is_too_low_for_init(box: Box, kib: int) -> None:
+    bundle = box.bundle("/bin/true")
+    bundle.linux["resources"] = {"memory": {"limit": kib << 10}}
+    result = box.container(bundle).create()
+    assert result.status == 1
+    # Which of the two depends on how much init has used by the moment the limit is set.
+    assert "container init was OOM-killed (memory limit too low?)" in result.said or (
+        f"unable to set memory limit to {kib << 10} (current usage: " in result.said
+    )
