@@ -30,6 +30,8 @@ def test_a_plain_process() -> None:
         "enter: join the session keyring",
         "enter: set the umask",
         "enter: enter the working directory /",
+        "enter: settle the environment",
+        "enter: mark the descriptors to be closed",
         "enter: become the user",
         "enter: find the program /x",
         "enter: outlive the parent",
