@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from ocirun.errors import InitError, ProtocolError
 from ocirun.process.messages import PROC_ERROR
@@ -59,6 +60,12 @@ class Channel:
     def close(self) -> None:
         """Close our end; the other side reads end-of-file."""
         self._socket.close()
+
+    def move_to(self, first: int) -> Channel:
+        """Move to the first free descriptor from `first` on; this object is closed."""
+        fd = fcntl(self.fileno(), F_DUPFD_CLOEXEC, first)
+        self.close()
+        return Channel(fd, self.tell)
 
     def send(self, name: str, body: object = None, fds: Sequence[int] = ()) -> None:
         """Send a message; `fds` are duplicated into the other process and stay ours here.

@@ -23,7 +23,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable
 from ocirun.kernel.process import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, unshare
-from ocirun.process.channel import Channel, PeerGone
+from ocirun.process.channel import PeerGone
 from ocirun.process.init import run_init, tell_error, understand
 from ocirun.process.messages import BOOTSTRAP_DATA, PROC_CLONED
 from ocirun.process.namespaces import join_namespaces
@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
+    from ocirun.process.channel import Channel
     from ocirun.spec.shapes import Config
 
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
@@ -69,10 +70,12 @@ def take_kept_fds(channel: Channel, fds: list[int], count: int) -> tuple[Channel
         The channel, and the other `fds`, at their new numbers.
     """
     first_free = 3 + count
-    moved = [fcntl(fd, F_DUPFD_CLOEXEC, first_free) for fd in (channel.fileno(), *fds)]
+    # Order: the channel's own number is free before it may become a place, and is not closed after.
+    channel = channel.move_to(first_free)
+    moved = [fcntl(fd, F_DUPFD_CLOEXEC, first_free) for fd in fds]
     for place, fd in enumerate(moved[len(moved) - count :], 3):
         os.dup2(fd, place, inheritable=False)
-    return Channel(moved[0]), moved[1 : len(moved) - count]
+    return channel, moved[: len(moved) - count]
 
 
 def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
