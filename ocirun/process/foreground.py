@@ -19,6 +19,7 @@ import os
 import select
 from fcntl import ioctl
 
+from ocirun.errors import doing
 from ocirun.process.sockets import receive_fd
 
 TYPE_CHECKING = False
@@ -71,8 +72,9 @@ class Foreground:
         self.init_fds = [stdin, stdout, stderr]
         self._routes = {0: to_stdin, from_stdout: 1, from_stderr: 2}
         if os.geteuid() == 0:
-            for fd in self.init_fds:
-                os.fchown(fd, uid, gid)
+            with doing(f"giving the container's stdio to {uid}:{gid}, root in its user namespace"):
+                for fd in self.init_fds:
+                    os.fchown(fd, uid, gid)
 
     def connect(self) -> None:
         """Begin copying, now that init has its ends."""

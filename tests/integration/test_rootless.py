@@ -69,14 +69,16 @@ class Home:
         report: dict[str, Any] = self.run(bundle).ok().json()
         return report
 
-    def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *words: str, through: tuple[str, ...] = (), **more: str
+    ) -> subprocess.CompletedProcess[str]:
         """Call the runtime without the harness's own --root.
 
         Outputs go through a file: a container that is created holds on to them.
         """
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [self.box.runtime.path, *words],
+                [*through, self.box.runtime.path, *words],
                 preexec_fn=self.user.become,
                 env=self.user.environment | more,
                 stdin=subprocess.DEVNULL,
@@ -356,6 +358,48 @@ class TestDefaults:
         )
         assert done.returncode == 1
         assert "/run/ocirun" in done.stdout
+
+
+@needs("tool unshare")
+class TestRootOfAUserNamespace:
+    """The way of podman: the caller is root already, of a namespace made by an ordinary user."""
+
+    def run(self, home: Home, bundle: Bundle) -> dict[str, Any]:
+        container = home.box.container(bundle)
+        bundle.save()
+        words = ("--root", str(home.box.runtime.root), "run", "--bundle", str(bundle.path))
+        done = home.command(*words, container.id, through=("unshare", "-Ur"))
+        assert done.returncode == 0, done.stdout
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def test_without_another_one(self, home: Home) -> None:
+        bundle = home.bundle()
+        bundle.drop_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+        report = self.run(home, bundle)
+        assert report["uids"] == [0, 0, 0]
+        assert report["uid_map"][0].split() == ["0", str(home.user.uid), "1"]
+        assert (report["dev"]["/dev/null"]["major"], report["dev"]["/dev/null"]["minor"]) == (1, 3)
+
+    def test_with_another_one_inside(self, home: Home) -> None:
+        bundle = home.bundle()
+        for entry in ("uidMappings", "gidMappings"):
+            bundle.linux[entry][0]["hostID"] = 0
+        report = self.run(home, bundle)
+        assert report["uids"] == [0, 0, 0]
+
+    @needs("ours")
+    def test_it_has_a_state_root_of_its_own(self, home: Home) -> None:
+        bundle = home.bundle("true")
+        bundle.linux["uidMappings"][0]["hostID"] = bundle.linux["gidMappings"][0]["hostID"] = 0
+        bundle.save()
+        name = home.box.container().id
+        through = ("unshare", "-Ur")
+        done = home.command("create", "--bundle", str(bundle.path), name, through=through)
+        assert done.returncode == 0, done.stdout
+        assert (home.user.folder / "ocirun" / name).is_dir()
+        assert home.command("delete", "--force", name).returncode == 0
 
 
 def test_nothing_of_it_is_left(home: Home) -> None:
