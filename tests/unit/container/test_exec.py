@@ -8,7 +8,7 @@ import pytest
 
 from ocirun.container.inherit import config_with
 from ocirun.container.record import Record
-from ocirun.container.subcgroup import cgroup_below, parse_words
+from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError
 from ocirun.process.affinity import cpus_of
 
@@ -119,6 +119,40 @@ def test_a_cgroup_that_is_not_there(tmp_path: Path) -> None:
         cgroup_below(record_in(tmp_path), ("none",))
     with pytest.raises(SpecError, match="unknown controller"):
         cgroup_below(record_in(tmp_path / "x"), ("pids:sub",))
+
+
+MOUNTINFO = "30 1 0:25 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "directory"),
+    [
+        ("0::/top/init.scope\n", "/sys/fs/cgroup/top/init.scope"),
+        ("0::/top\n", None),  # where it was put: nothing is won
+        ("0::/topper/x\n", None),
+        ("0::/../outside\n", None),
+        (None, None),  # it is gone
+    ],
+)
+def test_the_cgroup_that_init_has_moved_to(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, directory: str | None
+) -> None:
+    def read_text(path: str) -> str:
+        if path == "/proc/77/cgroup":
+            if own is None:
+                raise FileNotFoundError
+            return own
+        return MOUNTINFO if path.endswith("mountinfo") else "0::/\n"
+
+    monkeypatch.setattr("ocirun.cgroups.files.read_text", read_text)
+    monkeypatch.setattr("ocirun.cgroups.paths.read_text", read_text)
+    record = Record("c")
+    record.init_process_pid = 77
+    record.cgroup_paths = {"": "/sys/fs/cgroup/top"}
+    found = cgroup_of_init(record)
+    assert (found and found.paths) == (directory and {"": directory})
+    record.cgroup_paths = {"": "/sys/fs/cgroup/top", "cpu": "/sys/fs/cgroup/cpu/top"}
+    assert cgroup_of_init(record) is None
 
 
 def test_cpus() -> None:
