@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test unit fuzz integration bench conformance clean
+.PHONY: demo build test unit fuzz integration bench conformance clients clean
 
 ROUNDS ?= 30
 
@@ -34,6 +34,11 @@ bench:
 conformance:
 	@tools/prepare test
 	tools/as-root .venv/bin/pytest -m conformance tests/conformance
+
+# containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
+clients:
+	@tools/prepare test
+	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
 
 clean:
 	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,8 @@
        │  ├─ ContainerNotFound
        │  └─ WrongStatus            this verb may not act in this status
        ├─ SetupError                the kernel refused a step; its cause is the OSError
-       │  └─ InitError              the same, told by init over the channel
+       │  ├─ InitError              the same, told by init over the channel
+       │  └─ InitDied               init went away without a word
        ├─ HookError                 a program of the bundle's hooks failed
        └─ ProtocolError             parent and init disagree: always our bug
 
@@ -121,6 +122,10 @@ class SetupError(OcirunError):
 
 class InitError(SetupError):
     """A step failed inside init, which told us before it went away."""
+
+
+class InitDied(SetupError):
+    """Init went away and could not say why: killed, most likely for want of memory."""
 
 
 class HookError(OcirunError):

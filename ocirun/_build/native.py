@@ -50,7 +50,6 @@ int setdomainname(const char *name, size_t length);
 
 int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
           unsigned long arg5);
-int sys_capget(uint32_t *six_words);
 int sys_capset(const uint32_t *six_words);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
@@ -297,12 +296,6 @@ static int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned l
 }
 
 /* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */
-static int sys_capget(uint32_t *six_words)
-{
-    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-    return (int)syscall(SYS_capget, &header, six_words);
-}
-
 static int sys_capset(const uint32_t *six_words)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };

@@ -203,7 +203,8 @@ class Cgroup:
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup and below, frozen or not, until none is left.
 
-        Never leaves anything frozen.
+        For about a second: what has not died by then (in the middle of a call that cannot be
+        interrupted) is left to `remove`, which says so. Never leaves anything frozen.
 
         Raises:
             SetupError: the kernel refused.

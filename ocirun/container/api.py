@@ -21,9 +21,11 @@ from ocirun.process.command import find_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ocirun.errors import HookError
+    from ocirun.spec.shapes import Process
 
 
 class Container:
@@ -119,6 +121,56 @@ class Container:
             WrongStatus: it was started before.
         """
         start_container(Store(self.root), self.id)
+
+    def exec(
+        self,
+        process: Process | Sequence[str],
+        *,
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        pid_file: str | None = None,
+        preserve_fds: int = 0,
+        cgroups: tuple[str, ...] = (),
+        ignore_paused: bool = False,
+    ) -> int:
+        """Run one more process in the container, without waiting for its end.
+
+        `process` is one of the specification, which has from the container what it leaves out
+        (as `ocirun exec --process`); or a list of words, which run as the container's own program
+        does, without a terminal. Its stdio is this process's. The options are those of
+        `ocirun exec`.
+
+        Returns:
+            Its pid: it is a child of this process, to be waited for with os.waitpid.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it has stopped, or is paused.
+            SpecError: `process` breaks a rule.
+            SetupError: the kernel refused a step; nothing is left behind.
+        """
+        from ocirun.container.exec import ExecOptions, begin, container_process
+        from ocirun.spec.load import check_process
+
+        store = Store(self.root)
+        if isinstance(process, dict):
+            asked = {**process}
+        else:
+            own = container_process(store, self.id)
+            asked = {**own, "args": list(process), "terminal": False}
+        options = ExecOptions(
+            console_socket=_absolute(console_socket),
+            pidfd_socket=_absolute(pidfd_socket),
+            pid_file=_absolute(pid_file),
+            detach=True,
+            preserve_fds=preserve_fds,
+            cgroups=cgroups,
+            ignore_paused=ignore_paused,
+            command=find_command(),
+        )
+        joining = begin(store, self.id, check_process(asked, "process"), options)
+        joining.close()
+        return joining.pid
 
     def kill(self, signal: int | str = "TERM", *, everyone: bool = False) -> None:
         """Send a signal, by number or by name with or without SIG, to the container's init.

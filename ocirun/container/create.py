@@ -16,7 +16,7 @@ from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import UsageError, doing
+from ocirun.errors import InitDied, SetupError, UsageError, doing
 from ocirun.kernel.lookup import start_time
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.gate import make_gate
@@ -63,7 +63,10 @@ def create(
         making = _Making(store, container_id, options, undo)
         making.check(foreground)
         making.claim()
-        making.bring_to_gate()
+        try:
+            making.bring_to_gate()
+        except InitDied as error:
+            raise making.cause_of(error) from error
         making.publish()
         undo.forget()
     making.close()
@@ -138,7 +141,7 @@ class _Making:
             rootless=_is_rootless(self.options.rootless),
         )
         self._remember()
-        self.undo.add("removing the cgroup", self.cgroup.undo)
+        self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
         if self.resctrl:
             self._make_resctrl(self.resctrl)
@@ -206,6 +209,15 @@ class _Making:
         self._run_hooks("createRuntime")
         self.parent.enter(self._take_listener)
 
+    def cause_of(self, death: InitDied) -> SetupError:
+        """Say why init died without a word, where the cgroup has counted it."""
+        if not self.cgroup.oom_kills():
+            return death
+        return SetupError(
+            "unable to start container process: container init was OOM-killed "
+            "(memory limit too low?)"
+        )
+
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
 
@@ -265,6 +277,12 @@ class _Making:
         """Let go of the lock and of what init has its own copies of."""
         while self.fds:
             os.close(self.fds.pop())
+
+    def _remove_cgroup(self) -> None:
+        """Remove the cgroup, with what hooks have left in it where that outlives init."""
+        if self.has_run and not self.record.private_pid:
+            self.cgroup.kill_all()
+        self.cgroup.undo()
 
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:

@@ -99,13 +99,14 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
 
     block_signals()
     foreground = Foreground()
-    joining = begin(store, container_id, process, options, foreground)
     try:
-        foreground.connect()
-        status = wait_for(joining.pid, joining.pidfd, foreground)
+        joining = begin(store, container_id, process, options, foreground)
+        try:
+            status = wait_for(joining.pid, joining.pidfd, foreground)
+        finally:
+            joining.close()
         foreground.finish()
     finally:
-        joining.close()
         foreground.restore()
     return status
 
@@ -136,9 +137,13 @@ def begin(
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
         joining = Joining(config, request, options.tell)
+        undo.add("closing its pidfd", joining.close)
         undo.add("killing the process", joining.abandon)
         try:
             _join(joining, record, request, options, foreground)
+            if foreground:
+                # Order: before the program runs, which may ask for its terminal's size at once.
+                foreground.connect()
             joining.resume()
         except (SetupError, FileNotFoundError, ProcessLookupError) as error:
             # Whatever it looked like: with its init every process of a container dies, and

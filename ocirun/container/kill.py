@@ -9,7 +9,7 @@ import os
 import time
 
 from ocirun.container.status import STOPPED, cgroup_of, status_of
-from ocirun.errors import ContainerError, SetupError, UsageError, WrongStatus
+from ocirun.errors import ContainerError, SetupError, UsageError, WrongStatus, kernel_words
 from ocirun.kernel.lookup import start_time
 
 TYPE_CHECKING = False
@@ -75,7 +75,8 @@ def signal_init(record: Record, signal: int, *, tolerate_gone: bool = False) -> 
             return
         raise SetupError("unable to signal init: os: process already finished", 3) from error
     except OSError as error:
-        raise SetupError(f"unable to signal init: {error.strerror}", error.errno or 0) from error
+        words = f"unable to signal init: {kernel_words(error)}"
+        raise SetupError(words, error.errno or 0) from error
 
 
 def _signal_each(pids: list[int], signal: int) -> None:

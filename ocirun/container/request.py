@@ -7,7 +7,7 @@ import stat
 from errno import EBADF
 from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 
-from ocirun.errors import Problem, SpecError, UsageError
+from ocirun.errors import Problem, SpecError, UsageError, kernel_words
 from ocirun.process.request import Request
 from ocirun.rootfs.devices import is_host_dev
 
@@ -73,7 +73,7 @@ def check_kept_fds(listen_fds: int, kept_fds: int, *, library: bool) -> None:
                 raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open") from error
             raise UsageError(
                 f"unable to stat preserved-fd {fd - 3 - listen_fds} (of "
-                f"{kept_fds - listen_fds}): {error.strerror}"
+                f"{kept_fds - listen_fds}): {kernel_words(error)}"
             ) from error
 
 

@@ -18,7 +18,14 @@ from __future__ import annotations
 import os
 
 from ocirun.container.record import Record
-from ocirun.errors import ContainerError, ContainerExists, ContainerNotFound, UsageError, doing
+from ocirun.errors import (
+    ContainerError,
+    ContainerExists,
+    ContainerNotFound,
+    UsageError,
+    doing,
+    kernel_words,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +113,9 @@ class Store:
         except FileExistsError:
             raise ContainerExists(container_id) from None
         except OSError as error:
-            raise ContainerError(container_id, f"making {directory}: {error.strerror}") from error
+            raise ContainerError(
+                container_id, f"making {directory}: {kernel_words(error)}"
+            ) from error
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         flock(fd, LOCK_EX)
         return fd

@@ -1,4 +1,4 @@
-"""capget(2) and capset(2) with the sets as plain ints: bit n is capability n."""
+"""capset(2) with the sets as plain ints: bit n is capability n."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
 
 _LOW = 0xFFFFFFFF
-
-
-def capget() -> tuple[int, int, int]:
-    """Read our (effective, permitted, inheritable) sets."""
-    words = ffi.new("uint32_t[6]")
-    if lib.sys_capget(words) < 0:
-        raise oserror(ffi.errno, "capget()")
-    effective, permitted, inheritable = (words[i] | words[i + 3] << 32 for i in range(3))
-    return effective, permitted, inheritable
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

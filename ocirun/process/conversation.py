@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import SetupError, doing
+from ocirun.errors import InitDied, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.messages import (
@@ -133,10 +133,9 @@ class Conversation:
         try:
             name, body, _ = self._channel.receive(*expected)
         except PeerGone as error:
-            raise SetupError(
+            raise InitDied(
                 "unable to start container process: container init died at "
-                f"{' or '.join(expected)} without saying why "
-                "(was it OOM-killed? the memory limit may be too low)"
+                f"{' or '.join(expected)} without saying why"
             ) from error
         return name, body
 

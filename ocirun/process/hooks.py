@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ocirun.spec.shapes import Hook
 
 MAX_OUTPUT_BYTES: Final = 4096
+READS_AT_ONCE: Final = 16
 ALL_SIGNALS: Final = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 
 
@@ -129,8 +130,11 @@ def _wait(pid: int, output_fd: int, timeout: int | None) -> str | None:
 
 
 def _drain(output_fd: int, output: bytearray) -> bool:
-    """Read what is there, keep the last part of it; False at the end of the file."""
-    while True:
+    """Read what is there, keep the last part of it; False at the end of the file.
+
+    A hook that writes faster than this reads must not get round its timeout: not all at once.
+    """
+    for _ in range(READS_AT_ONCE):
         try:
             piece = os.read(output_fd, MAX_OUTPUT_BYTES)
         except BlockingIOError:
@@ -139,6 +143,7 @@ def _drain(output_fd: int, output: bytearray) -> bool:
             return False
         output += piece
         del output[:-MAX_OUTPUT_BYTES]
+    return True
 
 
 def _verdict(exit_code: int, output: bytes) -> str | None:

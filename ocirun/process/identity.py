@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from ocirun.errors import SetupError, doing
+from ocirun.errors import SetupError, doing, kernel_words
 from ocirun.kernel.process import setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
 
@@ -100,7 +100,7 @@ def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
         return SetupError(
             f"cannot set{kind} to unmapped {kind} {number} in user namespace", errno.EINVAL
         )
-    return SetupError(f"set{kind} {number}: {error.strerror}", error.errno or 0)
+    return SetupError(f"set{kind} {number}: {kernel_words(error)}", error.errno or 0)
 
 
 def _drop_groups(gids: list[int]) -> None:
@@ -110,7 +110,7 @@ def _drop_groups(gids: list[int]) -> None:
     except PermissionError as error:
         if gids or not _setgroups_denied():
             raise SetupError(
-                f"setting the additional groups {gids}: {error.strerror}", error.errno or 0
+                f"setting the additional groups {gids}: {kernel_words(error)}", error.errno or 0
             ) from error
 
 
@@ -151,8 +151,7 @@ def make_cwd(root_fd: int, cwd: str) -> None:
 
 def cwd_error(cwd: str, error: OSError) -> SetupError:
     """The sentence for a working directory that cannot be entered."""
-    words = error.strerror or str(error)
     return SetupError(
-        f'chdir to cwd ("{cwd}") set in config.json failed: {words[:1].lower()}{words[1:]}',
+        f'chdir to cwd ("{cwd}") set in config.json failed: {kernel_words(error)}',
         error.errno or 0,
     )

@@ -32,7 +32,6 @@ from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, u
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.process.spawn import clone_init
-from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     set_dumpable(False)
     for step in plan.assemble:
         step.act(inside)
-    _set_affinity(inside, "initial")
     with doing("joining the namespaces of the container"):
         setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
@@ -74,9 +72,7 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
-        if "execCPUAffinity" in inside.config["process"]:
-            _set_affinity(inside, "final")
-        else:
+        if "execCPUAffinity" not in inside.config["process"]:  # else it is a step
             with doing("resetting the CPU affinity"):
                 # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
                 reset_affinity()
@@ -98,20 +94,3 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
     os._exit(CANNOT_START)
-
-
-def _set_affinity(inside: Inside, moment: str) -> None:
-    """Run where `execCPUAffinity` says for this moment, before or after the cgroup is joined.
-
-    Spec: what is left out changes nothing, and the kernel decides (config.md#process).
-    """
-    affinity: dict[str, str] = inside.config["process"].get("execCPUAffinity", {})  # type: ignore[assignment]  # a TypedDict
-    if cpus := affinity.get(moment):
-        with doing(f"setting the {moment} CPU affinity {cpus}"):
-            os.sched_setaffinity(0, cpus_of(cpus))
-
-
-def cpus_of(text: str) -> set[int]:
-    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
-    mask = bits_of(text)
-    return {number for number in range(mask.bit_length()) if mask >> number & 1}

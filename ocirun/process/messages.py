@@ -1,10 +1,10 @@
 """The protocol: each message between parent and init, who sends it and what answers it.
 
     parent                                    init
-      │ bootstrapData ───────────────────────► │  namespaces to join or to create
+      │ bootstrapData ───────────────────────► │  namespaces to join
+      │   (id maps written)                    │
       │ sendConfig ──────────────────────────► │  config.json and the descriptors; it makes its plan
-      │ ◄─────────────────────────── procReady │  namespaces entered, config understood
-      │   (cgroup joined, id maps written)     │
+      │ ◄─────────────────────────── procReady │  cgroup and namespaces entered, config understood
       │ procRun ─────────────────────────────► │  root, mounts, devices, links
       │ ◄─────────────────────────── procHooks │  the root is assembled, not yet entered
       │   (limits applied; host's hooks run)   │

@@ -74,7 +74,8 @@ def plan_create(config: Config, request: Request) -> Plan:
 def plan_join(config: Config, request: Request) -> Plan:
     """Make the plan of a process that joins a running container (exec).
 
-    `config` is the container's, with the joining process in the place of its own.
+    `config` is the container's, with the joining process in the place of its own. The stage acts
+    out `assemble` before it enters anything, the process itself the rest.
     """
     outside_of_it: Rows = []
     if _writes_through_procfs(config, request):
@@ -82,7 +83,14 @@ def plan_join(config: Config, request: Request) -> Plan:
 
         # Order: before the namespaces are joined, in which no procfs is to be trusted.
         outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
+    final: Rows = []
+    if "execCPUAffinity" in config["process"]:
+        from ocirun.process import affinity
+
+        outside_of_it.append((True, "set the initial CPU affinity", affinity.set_initial))
+        final = [(True, "set the final CPU affinity", affinity.set_final)]
     joining: Rows = [
+        *final,
         *_keyring(config, request),
         (
             request.terminal,

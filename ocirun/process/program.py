@@ -53,7 +53,8 @@ def _check(name: str, path: bytes, own_executable: tuple[int, int]) -> None:
     except OSError as error:
         _refuse(name, f"stat {os.fsdecode(path)}: {kernel_words(error)}", error.errno)
     if stat.S_ISDIR(found.st_mode):
-        _refuse(name, "is a directory", errno.EISDIR)
+        # runc's words of both ages: clients of either give status 126 for one of them.
+        _refuse(name, "is a directory: permission denied", errno.EACCES)
     if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK, effective_ids=True):
         _refuse(name, "permission denied", errno.EACCES)
     if (found.st_dev, found.st_ino) == own_executable:

@@ -23,7 +23,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable
 from ocirun.kernel.process import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, unshare
-from ocirun.process.channel import Channel, PeerGone
+from ocirun.process.channel import PeerGone
 from ocirun.process.init import run_init, tell_error, understand
 from ocirun.process.messages import BOOTSTRAP_DATA, PROC_CLONED
 from ocirun.process.namespaces import join_namespaces
@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
+    from ocirun.process.channel import Channel
     from ocirun.spec.shapes import Config
 
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"

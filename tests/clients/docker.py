@@ -16,7 +16,10 @@ IN_OWN_MOUNTS = ("unshare", "-m", "--propagation", "unchanged", "sh", "-c",
 
 
 class Engine:
-    """dockerd on private paths, without a network; runtimes have the names runc and ocirun."""
+    """dockerd on private paths, without a network.
+
+    Its runtimes have the names runc and ocirun, the latter is the default.
+    """
 
     def __init__(self, folder: Path, ocirun: str) -> None:
         folder.mkdir()
@@ -28,6 +31,7 @@ class Engine:
             *("--iptables=false", "--ip6tables=false", "--bridge=none"),
             *("--oom-score-adjust", "0", "--exec-opt", "native.cgroupdriver=cgroupfs"),
             *("--cgroup-parent", f"/{self._parent}", "--add-runtime", f"ocirun={ocirun}"),
+            *("--default-runtime", "ocirun"),
         )
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -11,8 +11,7 @@ from clients.images import IMAGE
 
 PAUSE_IMAGE = "localhost/pause:1"
 PARENT = f"/{MARK}-podman"
-# Limits no higher than a development machine's own; podman asks a runtime for its errors as JSON
-# only when its name is in the list.
+# Limits no higher than a development machine's own. podman knows by its name what a runtime can do.
 CONFIG = f"""\
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
@@ -22,6 +21,8 @@ apparmor_profile = ""
 [engine]
 infra_image = "{PAUSE_IMAGE}"
 runtime_supports_json = ["crun", "runc", "ocirun"]
+runtime_supports_nocgroups = ["crun", "ocirun"]
+runtime_supports_nocgroup = ["crun", "ocirun"]  # podman 4's misspelling
 """
 
 

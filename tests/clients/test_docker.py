@@ -6,14 +6,24 @@ import concurrent.futures
 from pathlib import Path
 
 import pytest
-from harness.machine import capability_bounding
+from harness.machine import MARK, capability_bounding
 
 from clients import mistakes
 from clients.calls import call_on_terminal, wait_until
-from clients.docker import Docker
+from clients.docker import Docker, Engine
 from clients.needs import skip_without
 
 SHOW = "grep -E '^(Seccomp|CapEff):' /proc/self/status"
+
+
+def test_default_runtime(engine: Engine) -> None:
+    assert engine.docker("info", "-f", "{{.DefaultRuntime}}").expect().out == "ocirun\n"
+    name = f"{MARK}-default"
+    words = ("run", "--name", name, "--network", "none", "busybox", "sh", "-c", "exit 7")
+    engine.docker(*words).expect(7)
+    done = engine.docker("inspect", "-f", "{{.HostConfig.Runtime}}", name).expect()
+    engine.docker("rm", name).expect()
+    assert done.out == "ocirun\n"
 
 
 def test_exit_code(docker: Docker) -> None:
@@ -288,6 +298,7 @@ def test_error_exec(docker: Docker, program: str, words: str) -> None:
         (("--tmpfs", "/x:size=huge"), 'mounting "tmpfs" to rootfs at "/x": '),
         (("--ulimit", "nofile=100000000:100000000"), "operation not permitted"),
     ],
+    ids=["file on directory", "bad mount option", "rlimit beyond what is allowed"],
 )
 def test_error_settings(docker: Docker, options: tuple[str, ...], words: str) -> None:
     done = docker.run("true", options=options).expect(125)

@@ -87,7 +87,9 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
     word = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
     unique = f"ocirun-cg-{os.getpid()}-{word}"
     yield unique
-    left = leftovers(unique)
+    end = time.monotonic() + 2  # what was just killed may still be on its way out
+    while (left := leftovers(unique)) and time.monotonic() < end:
+        time.sleep(0.02)
     for directory in sorted(left, reverse=True):
         for pid in (directory / "cgroup.procs").read_text().split():
             os.kill(int(pid), signal.SIGKILL)

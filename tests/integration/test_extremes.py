@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from harness.box import Box
 from harness.needs import needs
+from harness.peers import peer_deviates
 
 
 def test_an_id_of_255_letters(box: Box) -> None:
@@ -115,3 +116,11 @@ def test_a_cgroup_that_somebody_removed(box: Box) -> None:
         top.rmdir()
     assert container.status == "stopped"
     container.delete().ok()
+
+
+@needs("cgroup v1")
+@peer_deviates("runc", "needs some MiB itself, and says it otherwise")
+def test_a_memory_limit_that_init_is_over_already(box: Box) -> None:
+    bundle = box.bundle("/bin/true")
+    bundle.linux["resources"] = {"memory": {"limit": 64 << 10}}
+    box.container(bundle).create().failed("unable to set memory limit to 65536 (current usage: ")

@@ -22,6 +22,8 @@ from conformance.tap import Point, read_tap
         ("ok 1 - a\n1..2\n", 0, "error"),
         ("ok 1 - a\n", 0, "error"),
         ("ok 1 - a\n1..1\n", 1, "error"),
+        ("1..0\n", 1, "error"),
+        ("ok 1 # SKIP no cgroups\n1..1\n", 1, "error"),
         ("Bail out! no runtime\n", 1, "error"),
         ("", 0, "error"),
         ("some words\nok 1 - a\n  ---\n  x: y\n  ...\n# comment\n1..1\n", 0, "pass"),
@@ -100,3 +102,25 @@ def test_the_committed_list_can_be_read() -> None:
     from conformance.suite import EXPECTED
 
     read_expected(EXPECTED.read_text())
+
+
+SCRIPTS = {
+    "pass": "echo ok 1; echo 1..1",
+    "fail": "echo not ok 1 - it; echo 1..1",
+    "skip": "echo 1..0",
+    "error": "echo ok 1; echo 1..1; exit 1",
+}
+
+
+def test_the_committed_list_is_what_a_checkout_is_held_against(tmp_path: Path) -> None:
+    from conformance.suite import EXPECTED
+
+    expected = read_expected(EXPECTED.read_text())
+    for name, (verdict, _) in {**expected, "default": ("pass", "")}.items():
+        write_program(tmp_path, name, SCRIPTS[verdict])
+    outcomes = [run_program(program, tmp_path, "x") for program in programs_of(tmp_path)]
+    assert len(outcomes) == len(expected) + 1
+    assert compare(outcomes, expected) == []
+    write_program(tmp_path, "state", SCRIPTS["fail"])
+    outcomes.append(run_program(tmp_path / "validation/state/state.t", tmp_path, "x"))
+    assert compare(outcomes, expected) == ["state: fail, expected pass (it)"]

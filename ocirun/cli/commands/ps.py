@@ -6,7 +6,7 @@ import os
 
 from ocirun.cli.output import write
 from ocirun.container.pause import processes
-from ocirun.errors import SetupError, UsageError
+from ocirun.errors import SetupError, UsageError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def run(call: Call) -> int:
     form = call.text("format")
     pids = processes(call.store(), call.words[0])
     if form == "json":
-        write(f"[{','.join(map(str, pids))}]\n")
+        # runc: null where there are none, as in list.
+        write(f"[{','.join(map(str, pids))}]\n" if pids else "null\n")
     elif form == "table":
         # containerd gives all options as one word with blanks in it.
         options = [word for words in call.words[1:] for word in words.split()] or ["-ef"]
@@ -35,7 +36,7 @@ def _ps(options: list[str]) -> str:
         # The host's ps, found and told what to do as its user would.
         done = subprocess.run(["ps", *options], capture_output=True, check=False)  # noqa: S603, S607
     except OSError as error:
-        raise SetupError(f"running ps: {error.strerror}", error.errno or 0) from error
+        raise SetupError(f"running ps: {kernel_words(error)}", error.errno or 0) from error
     if done.returncode:
         raise SetupError(f"ps {' '.join(options)}: {os.fsdecode(done.stderr).strip()}")
     return os.fsdecode(done.stdout)
@@ -47,7 +48,7 @@ def rows_of(text: str, pids: set[str]) -> str:
     Raises:
         SetupError: the header names no PID.
     """
-    header, *rows = text.splitlines()
+    header, *rows = text.splitlines() or [""]
     titles = header.split()
     if "PID" not in titles:
         raise SetupError("couldn't find PID field in ps output")

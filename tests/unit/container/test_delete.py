@@ -45,7 +45,7 @@ def test_two_may_remove_the_same_folder(store: Store) -> None:
 
     for _ in range(50):
         os.close(store.claim("web"))
-        for name in ("state.json", "config.json", "start.sock"):
+        for name in ("state.json", "config.json", "start.fifo"):
             Path(store.directory("web"), name).touch()
         threads = [threading.Thread(target=remove) for _ in range(4)]
         for thread in threads:

@@ -1,0 +1,72 @@
+"""The plan of exec: nothing of the root is made again, and every right is given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ocirun.process.plan import plan_join
+from ocirun.process.request import Request
+
+SYSCTL = {"sysctl": {"kernel.msgmax": "1"}}
+
+
+def steps_of(linux: dict[str, Any], **process: Any) -> list[str]:  # noqa: ANN401
+    config: Any = {
+        "ociVersion": "1.3.0",
+        "process": {"args": ["/x"], "cwd": "/"} | process,
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "h",
+        "mounts": [{"destination": "/proc", "type": "proc"}],
+        "hooks": {"startContainer": [{"path": "/x"}]},
+        "linux": {"namespaces": [{"type": "mount"}], "maskedPaths": ["/x"]} | linux,
+    }
+    request = Request(config)
+    request.joins = True
+    return plan_join(config, request).describe()
+
+
+def test_a_plain_process() -> None:
+    assert steps_of({}) == [
+        "enter: join the session keyring",
+        "enter: set the umask",
+        "enter: enter the working directory /",
+        "enter: settle the environment",
+        "enter: mark the descriptors to be closed",
+        "enter: become the user",
+        "enter: find the program /x",
+        "enter: outlive the parent",
+        "start: exec the program",
+    ]
+
+
+def test_sysctls_are_inits_alone() -> None:
+    assert steps_of(SYSCTL) == steps_of({})
+
+
+def test_labels_are_written_through_the_hosts_procfs() -> None:
+    steps = steps_of(SYSCTL, apparmorProfile="p", selinuxLabel="a:b:c")
+    assert steps[0] == "assemble: open a private procfs"
+    assert steps[1:4] == [
+        "enter: label keys",
+        "enter: join the session keyring",
+        "enter: label no more keys",
+    ]
+    places = [
+        steps.index(f"enter: {name}")
+        for name in (
+            "set the AppArmor profile p",
+            "set the SELinux label a:b:c",
+            "close the private procfs",
+            "become the user",
+        )
+    ]
+    assert places == sorted(places)
+    assert "enter: write sysctls" not in steps
+
+
+def test_cpus_before_and_after_the_cgroup() -> None:
+    steps = steps_of({}, execCPUAffinity={"initial": "0"})
+    assert steps[:2] == [
+        "assemble: set the initial CPU affinity",
+        "enter: set the final CPU affinity",
+    ]
