@@ -6,6 +6,7 @@ Source: contract §1.6 and §3.4.
 from __future__ import annotations
 
 import os
+import time
 
 from ocirun.container.inherit import config_with
 from ocirun.container.record import read_config
@@ -14,7 +15,7 @@ from ocirun.container.status import CREATING, PAUSED, RUNNING, STOPPED, status_o
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import SetupError, UsageError, WrongStatus, doing
+from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing
 from ocirun.kernel.lookup import start_time
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.joining import Joining
@@ -148,7 +149,8 @@ def begin(
         except (SetupError, FileNotFoundError, ProcessLookupError) as error:
             # Whatever it looked like: with its init every process of a container dies, and
             # nothing can be cloned into its pid namespace any more.
-            if not _is_there(record):
+            joining.abandon()
+            if not _is_there(record) or (isinstance(error, InitDied) and _goes_away(record)):
                 raise _stopped(record) from error
             raise
         _publish(joining, options)
@@ -177,6 +179,19 @@ def _stopped(record: Record) -> WrongStatus:
 
 def _is_there(record: Record) -> bool:
     return start_time(record.init_process_pid) == record.init_process_start
+
+
+def _goes_away(record: Record) -> bool:
+    """Wait a second for an init that is on its way out.
+
+    Kernel: it is not seen to be dead before every other process of its pid namespace is reaped, the
+    one that we were bringing there included.
+    """
+    for _ in range(100):
+        if not _is_there(record):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def _make_request(config: Config, record: Record, options: ExecOptions) -> Request:

@@ -157,7 +157,7 @@ def reference() -> Path:
     """The folder with the reference schemas, where it is at hand."""
     place = Path(os.environ.get("OCIRUN_SHARED", REPOSITORY.parent / "shared")) / "oci-spec"
     if not place.is_dir():
-        pytest.skip(f"{place} is not there")
+        pytest.skip(f"no ../shared: {place} is not there")
     return place
 
 

@@ -213,7 +213,7 @@ class TestDescriptors:
             ["sh", "-c", f"{setup}\nexec {words}"], capture_output=True, timeout=20, check=False
         )
         assert done.returncode == 1
-        assert b"unable to stat preserved-fd 1 (of 4): Bad file descriptor" in done.stderr
+        assert b"unable to stat preserved-fd 1 (of 4): bad file descriptor" in done.stderr
         assert not (container.runtime.root / container.id).exists()
 
     @peer_deviates("crun", "hands the caller's LISTEN_PID on")

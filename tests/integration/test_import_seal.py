@@ -69,7 +69,7 @@ def test_nothing_is_touched_below_a_seccomp_filter(box: Box, nnp: bool) -> None:
     bundle.linux["seccomp"] = profiles.docker()
     with TrappedRoot(bundle) as traps:
         box.container(bundle).run().ok()
-        assert traps.touched() == ["home/user/"]  # which tmpcopyup has to list
+        assert traps.touched() == []
 
 
 def test_nothing_is_touched_in_a_user_namespace(box: Box) -> None:

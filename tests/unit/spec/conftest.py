@@ -46,5 +46,5 @@ def shared() -> Path:
     """The folder with the reference schemas, where it is at hand."""
     place = Path(os.environ.get("OCIRUN_SHARED", REPOSITORY.parent / "shared"))
     if not (place / "oci-spec").is_dir():
-        pytest.skip(f"{place / 'oci-spec'} is not there")
+        pytest.skip(f"no ../shared: {place} has no oci-spec")
     return place
