@@ -150,7 +150,8 @@ def begin(
             # Whatever it looked like: with its init every process of a container dies, and
             # nothing can be cloned into its pid namespace any more.
             joining.abandon()
-            if not _is_there(record) or (isinstance(error, InitDied) and _goes_away(record)):
+            told_why = isinstance(error, SetupError) and not isinstance(error, InitDied)
+            if not _is_there(record) or (not told_why and _goes_away(record)):
                 raise _stopped(record) from error
             raise
         _publish(joining, options)
