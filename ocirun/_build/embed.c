@@ -38,6 +38,7 @@
     CALL(PyStatus_Exception)                                                                      \
     CALL(PyImport_FrozenModules)                                                                  \
     CALL(Py_InitializeFromConfig)                                                                 \
+    CALL(PyGC_Disable)                                                                            \
     CALL(PyImport_ImportModule)                                                                   \
     CALL(PyObject_GetAttrString)                                                                  \
     CALL(PyObject_CallNoArgs)                                                                     \
@@ -280,6 +281,7 @@ static void start_python(const struct layout *layout, const struct origin *origi
     check(py.PyConfig_SetBytesArgv(&config, argc, argv));
     set_paths(&config, layout, origin);
     check(py.Py_InitializeFromConfig(&config));
+    py.PyGC_Disable(); /* a verb lives for milliseconds: what it drops is returned with the process */
 }
 
 /* What the pending exception says, in one line. */

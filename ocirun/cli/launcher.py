@@ -7,7 +7,6 @@ its own command, nothing else of `cli`.
 from __future__ import annotations
 
 import _signal
-import gc
 import os
 import sys
 
@@ -33,7 +32,6 @@ def main() -> NoReturn:
     # Kernel: where the caller ignores SIGCHLD, children (hooks, newuidmap, init) vanish with their
     # exit status.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    gc.disable()  # a verb lives for milliseconds; what it drops is returned with the process
     status = act(sys.argv[1:])
     os._exit(status)
 
