@@ -156,10 +156,9 @@ class Generator:
             _key({"type": "array", "items": {"type": "string"}}): "STRINGS",
         }
         self.lines: list[str] = []
-        self.shared = {
-            _key(self.whole(node, SHARED)): _snake(name)
-            for name, node in self.file(SHARED)["$defs"].items()
-        }
+        self.shared: dict[str, str] = {}
+        for name, node in self.file(SHARED)["$defs"].items():
+            self.shared.setdefault(_key(self.whole(node, SHARED)), _snake(name))
 
     def file(self, name: str) -> Any:  # noqa: ANN401  # JSON
         """Return the schema in the file `name`, a path relative to schemas/."""

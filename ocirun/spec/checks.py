@@ -103,12 +103,12 @@ CONSOLE_SIZE: Node = (_object, {
     "height": UINT64,
     "width": UINT64,
 }, ('height', 'width'))
-FILE_MODE: Node = (_integer, 0, 4294967295)
-ADDITIONAL_GIDS: Node = (_list, FILE_MODE, 0)
+UINT32: Node = (_integer, 0, 4294967295)
+ADDITIONAL_GIDS: Node = (_list, UINT32, 0)
 USER: Node = (_object, {
-    "uid": FILE_MODE,
-    "gid": FILE_MODE,
-    "umask": FILE_MODE,
+    "uid": UINT32,
+    "gid": UINT32,
+    "umask": UINT32,
     "additionalGids": ADDITIONAL_GIDS,
     "username": STRING,
 }, ())
@@ -170,9 +170,9 @@ PROCESS: Node = (_object, {
     "execCPUAffinity": EXEC_CPUAFFINITY,
 }, ('cwd',))
 UID_MAPPINGS_ITEM: Node = (_object, {
-    "containerID": FILE_MODE,
-    "hostID": FILE_MODE,
-    "size": FILE_MODE,
+    "containerID": UINT32,
+    "hostID": UINT32,
+    "size": UINT32,
 }, ('containerID', 'hostID', 'size'))
 UID_MAPPINGS: Node = (_list, UID_MAPPINGS_ITEM, 0)
 MOUNTS_ITEM: Node = (_object, {
@@ -200,7 +200,7 @@ HOOKS: Node = (_object, {
     "poststart": PRESTART,
     "poststop": PRESTART,
 }, ())
-ANNOTATIONS: Node = (_map, STRING)
+STRING_MAP: Node = (_map, STRING)
 NAMESPACE_TYPE: Node = (_word, frozenset(('pid', 'network', 'mount', 'ipc', 'uts', 'user', 'cgroup', 'time')))
 NAMESPACES_ITEM: Node = (_object, {
     "type": NAMESPACE_TYPE,
@@ -220,9 +220,9 @@ DEVICES_ITEM: Node = (_object, {
     "path": STRING,
     "major": INT64,
     "minor": INT64,
-    "fileMode": FILE_MODE,
-    "uid": FILE_MODE,
-    "gid": FILE_MODE,
+    "fileMode": UINT32,
+    "uid": UINT32,
+    "gid": UINT32,
 }, ('type', 'path'))
 DEVICES: Node = (_list, DEVICES_ITEM, 0)
 NET_DEVICES_MEMBER: Node = (_object, {
@@ -296,16 +296,16 @@ HUGEPAGE_LIMITS_ITEM: Node = (_object, {
 HUGEPAGE_LIMITS: Node = (_list, HUGEPAGE_LIMITS_ITEM, 0)
 PRIORITIES_ITEM: Node = (_object, {
     "name": STRING,
-    "priority": FILE_MODE,
+    "priority": UINT32,
 }, ('name', 'priority'))
 PRIORITIES: Node = (_list, PRIORITIES_ITEM, 0)
 NETWORK: Node = (_object, {
-    "classID": FILE_MODE,
+    "classID": UINT32,
     "priorities": PRIORITIES,
 }, ())
 RDMA_MEMBER: Node = (_object, {
-    "hcaHandles": FILE_MODE,
-    "hcaObjects": FILE_MODE,
+    "hcaHandles": UINT32,
+    "hcaObjects": UINT32,
 }, ())
 RDMA: Node = (_map, RDMA_MEMBER)
 RESOURCES: Node = (_object, {
@@ -317,7 +317,7 @@ RESOURCES: Node = (_object, {
     "hugepageLimits": HUGEPAGE_LIMITS,
     "network": NETWORK,
     "rdma": RDMA,
-    "unified": ANNOTATIONS,
+    "unified": STRING_MAP,
 }, ())
 ROOTFS_PROPAGATION: Node = (_word, frozenset(('', 'private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave', 'unbindable', 'runbindable')))
 SECCOMP_ACTION: Node = (_word, frozenset(('SCMP_ACT_KILL', 'SCMP_ACT_KILL_PROCESS', 'SCMP_ACT_KILL_THREAD', 'SCMP_ACT_TRAP', 'SCMP_ACT_ERRNO', 'SCMP_ACT_TRACE', 'SCMP_ACT_ALLOW', 'SCMP_ACT_LOG', 'SCMP_ACT_NOTIFY')))
@@ -328,7 +328,7 @@ FLAGS_2: Node = (_list, SECCOMP_FLAG, 0)
 NAMES: Node = (_list, STRING, 1)
 SECCOMP_OPERATOR: Node = (_word, frozenset(('SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_EQ', 'SCMP_CMP_GE', 'SCMP_CMP_GT', 'SCMP_CMP_MASKED_EQ')))
 ARGS_ITEM: Node = (_object, {
-    "index": FILE_MODE,
+    "index": UINT32,
     "value": UINT64,
     "valueTwo": UINT64,
     "op": SECCOMP_OPERATOR,
@@ -337,13 +337,13 @@ ARGS: Node = (_list, ARGS_ITEM, 0)
 SYSCALLS_ITEM: Node = (_object, {
     "names": NAMES,
     "action": SECCOMP_ACTION,
-    "errnoRet": FILE_MODE,
+    "errnoRet": UINT32,
     "args": ARGS,
 }, ('names', 'action'))
 SYSCALLS: Node = (_list, SYSCALLS_ITEM, 0)
 SECCOMP: Node = (_object, {
     "defaultAction": SECCOMP_ACTION,
-    "defaultErrnoRet": FILE_MODE,
+    "defaultErrnoRet": UINT32,
     "architectures": ARCHITECTURES,
     "flags": FLAGS_2,
     "listenerPath": STRING,
@@ -382,7 +382,7 @@ LINUX: Node = (_object, {
     "resources": RESOURCES,
     "rootfsPropagation": ROOTFS_PROPAGATION,
     "seccomp": SECCOMP,
-    "sysctl": ANNOTATIONS,
+    "sysctl": STRING_MAP,
     "maskedPaths": STRINGS,
     "readonlyPaths": STRINGS,
     "mountLabel": STRING,
@@ -392,7 +392,7 @@ LINUX: Node = (_object, {
 }, ())
 DEVICES_ITEM_3: Node = (_object, {
     "path": STRING,
-    "mode": FILE_MODE,
+    "mode": UINT32,
 }, ('path',))
 DEVICES_3: Node = (_list, DEVICES_ITEM_3, 0)
 HOST: Node = (_word, frozenset(('new', 'inherit')))
@@ -420,7 +420,7 @@ CONFIG: Node = (_object, {
     "domainname": STRING,
     "mounts": MOUNTS,
     "hooks": HOOKS,
-    "annotations": ANNOTATIONS,
+    "annotations": STRING_MAP,
     "linux": LINUX,
     "freebsd": FREEBSD,
     "solaris": SOLARIS,

@@ -8,17 +8,18 @@ Source: runtime-spec features.md, features-linux.md.
 
 from __future__ import annotations
 
+from ocirun.spec import memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
-from ocirun.spec.memory_policy import FLAGS, MODES
 from ocirun.spec.rules import HOOK_NAMES
+from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, library_arch
 from ocirun.spec.words import MOUNT_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Features, LinuxFeatures
+    from ocirun.spec.shapes import Features, LinuxFeatures, SeccompFeatures
 
 OCI_VERSION_MIN: Final = "1.0.0"
 
@@ -29,6 +30,10 @@ IDMAP_WORDS: Final = frozenset(("idmap", "ridmap"))
 
 # Docker and podman ask this one, by runc's name, before they offer checkpoints.
 ANNOTATIONS: Final = {"org.opencontainers.runc.checkpoint.enabled": "false"}
+
+# Kernel: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is only taken with NEW_LISTENER.
+NEW_LISTENER: Final = 1 << 3
+WAIT_KILLABLE_RECV: Final = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
 # Annotations that change what a runtime does. None does here yet; callers that keep these away
 # from untrusted users today will not have to learn about them later.
@@ -53,11 +58,38 @@ def _linux() -> LinuxFeatures:
         "namespaces": list(NAMESPACES),
         "capabilities": list(CAPABILITIES),
         "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
-        "seccomp": {"enabled": False},
+        "seccomp": _seccomp(),
         "apparmor": {"enabled": False},
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-        "memoryPolicy": {"modes": list(MODES), "flags": list(FLAGS)},
+        "memoryPolicy": {
+            "modes": list(memory_policy.MODES),
+            "flags": list(memory_policy.FLAGS),
+        },
         "mountExtensions": {"idmap": {"enabled": False}},
         "netDevices": {"enabled": False},
+    }
+
+
+def _seccomp() -> SeccompFeatures:
+    """Return what filters can do with the libseccomp that is installed; without one, nothing."""
+    from ocirun.kernel.libseccomp import Library
+    from ocirun.kernel.seccomp import knows_flags
+
+    try:
+        library = Library()
+    except FileNotFoundError:
+        return {"enabled": False}
+    supported = [
+        name
+        for name, bit in FLAGS.items()
+        if knows_flags(bit | NEW_LISTENER if bit == WAIT_KILLABLE_RECV else bit)
+    ]
+    return {
+        "enabled": True,
+        "actions": list(ACTIONS),
+        "operators": list(OPERATORS),
+        "archs": [word for word in ARCHITECTURES if library.architecture(library_arch(word))],
+        "knownFlags": sorted(FLAGS),
+        "supportedFlags": sorted(supported),
     }

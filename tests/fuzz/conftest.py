@@ -87,17 +87,17 @@ values = st.recursive(
 )
 
 
-def places(value: Any) -> Any:
+def walk(value: Any) -> Any:
     """Yield every (container, key) of a document."""
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
             yield value, key
-            yield from places(value[key])
+            yield from walk(value[key])
 
 
 def mutate(draw: Any, document: Any) -> None:
     """Change one place of `document`: replace, remove, add, repeat, or move something there."""
-    spots = list(places(document))
+    spots = list(walk(document))
     if not spots:
         return
     holder, key = draw(st.sampled_from(spots))
@@ -159,3 +159,61 @@ def reference() -> Path:
     if not place.is_dir():
         pytest.skip(f"{place} is not there")
     return place
+
+
+def slices(document: Any, path: tuple[str, ...] = ()) -> Any:
+    """Yield small documents that are `document` along one path each: faster to check."""
+    for name, value in document.items():
+        here = (*path, name)
+        if here in {("process",), ("linux",), ("linux", "resources")}:
+            yield from slices(value, here)
+        else:
+            part: Any = {name: value}
+            for outer in reversed(path):
+                part = {outer: {"cwd": "/", **part} if outer == "process" else part}
+            yield {"ociVersion": "1.3.0", **part}
+
+
+@pytest.fixture
+def parts() -> Any:
+    """A document with every property of the specification, in slices."""
+    return list(slices(load(DOCUMENTS / "everything.json")))
+
+
+@pytest.fixture(scope="session")
+def places() -> Any:
+    """The function that yields every (container, key) of a document."""
+    return walk
+
+
+def enums(node: Any) -> list[list[str]]:
+    """Return every enum of a schema."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    found = [one for inner in below for one in enums(inner)]
+    if isinstance(node, dict) and isinstance(node.get("enum"), list):
+        found.append(node["enum"])
+    return found
+
+
+@pytest.fixture(scope="session")
+def edges() -> Any:
+    """A function: values that tell something in the place of the one given.
+
+    They lie beside each limit that some number has, are every word of an enum that has the word,
+    and the shapes of every other kind.
+    """
+    bounds = [0, 7, 100, 1000, 65535, 999999999, 9223372036, 2**31 - 1, 2**32 - 1, 2**63 - 1]
+    numbers = [sign * bound + step for bound in bounds for sign in (1, -1) for step in (-1, 0, 1)]
+    numbers += [2**64 - 1, 2**64]
+    texts = ["x", "2MB", "2MB\n", "MB:", "MB:\n", "0-3,7", "0\n", "rwm", "rwmx"]
+    shapes = [None, True, 1.0, [], [None], ["x"], [{}], {}, {"": None}, {"x": "y"}, {"x": {}}]
+    known = [one for path in (REPOSITORY / "schemas").rglob("*.json") for one in enums(load(path))]
+
+    def of(value: Any) -> list[Any]:
+        if isinstance(value, int):
+            return numbers + shapes
+        if isinstance(value, str):
+            return [word for one in known if value in one for word in one] + texts + shapes + [1]
+        return ["x", 1, *shapes]
+
+    return of

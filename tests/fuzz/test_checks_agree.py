@@ -31,6 +31,24 @@ def test_over_spoiled_configs(configs: Any, data: st.DataObject) -> None:
         agree("resources", linux.get("resources") if isinstance(linux, dict) else linux)
 
 
+def test_at_every_place_of_a_full_document(parts: Any, places: Any, edges: Any) -> None:
+    """Put every telling value at every place in turn, and leave every member out once."""
+    conforms = validator("config").is_valid
+    tried = 0
+    for part in parts:
+        for holder, key in list(places(part)):
+            kept = holder[key]
+            for value in edges(kept):
+                holder[key] = value
+                assert checks.check_config(part) == conforms(part), (key, value)
+                tried += 1
+            if isinstance(holder, dict):
+                del holder[key]
+                assert checks.check_config(part) == conforms(part), key
+            holder[key] = kept
+    assert tried > 5000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_over_any_value(json_values: Any, kind: str, data: st.DataObject) -> None:
@@ -59,7 +77,7 @@ def test_patterns_are_res(pattern: str, data: st.DataObject) -> None:
     node = {
         "^[1-9][0-9]*[KMG]B$": checks.PAGE_SIZE,
         r"^MB:[^\n]*$": checks.MEM_BW_SCHEMA,
-        "^[0-9, -]*$": checks.NODES if hasattr(checks, "NODES") else checks.INITIAL,
+        "^[0-9, -]*$": checks.INITIAL,
         "^[rwm]*$": checks.ACCESS,
     }[pattern]
     text = data.draw(st.text(alphabet="0129KMGB:=rwm, -\n;x", max_size=6))

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from ocirun.errors import Problem
 from ocirun.spec.schema import KINDS, MOST, report, schemas_directory, validator
 from ocirun.spec.sentences import SENTENCES
+
+REPOSITORY = Path(__file__).parents[3]
 
 SENTENCE_CASES = [
     ("/ociVersion", None, "must be a string, not null", ""),
@@ -161,3 +166,19 @@ def nodes(node: Any, pointer: str) -> Any:
     for single in ("items", "additionalProperties"):
         if single in node:
             yield from nodes(node[single], f"{pointer}/{single}")
+
+
+def test_the_schemas_are_found_where_they_are_installed(tmp_path: Path) -> None:
+    """Lay the package out as the build does, schemas inside it, and ask from there."""
+    package = tmp_path / "ocirun"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "ocirun" / "spec", package / "spec", ignore=ignored)
+    shutil.copytree(REPOSITORY / "schemas", package / "schemas")
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(REPOSITORY / "ocirun" / name, package)
+    code = "from ocirun.spec import schema; print(schema.__file__, schema.report(1))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    place = package / "spec" / "schema.py"
+    assert done.stdout == f"{place} [Problem('', 'must be an object, not 1', '')]\n"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.devices import DEFAULT_DEVICES, DEFAULT_RULES, devices_of
 from ocirun.spec.schema import report
+from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from ocirun.spec.supported import features
 from ocirun.spec.sysctls import dotted, namespace_of, path_of
+
+if TYPE_CHECKING:
+    import pytest
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_features_conform_to_their_schema() -> None:
@@ -21,12 +28,34 @@ def test_features_say_no_to_what_is_refused() -> None:
 
     refused = {name for _, name in NOT_YET}
     linux = features()["linux"]
-    assert linux["seccomp"]["enabled"] == ("seccomp" not in refused)
+    assert not linux["seccomp"]["enabled"] or "seccomp" not in refused
     assert linux["apparmor"]["enabled"] == ("apparmorProfile" not in refused)
     assert linux["selinux"]["enabled"] == ("selinuxLabel" not in refused)
     assert linux["intelRdt"]["enabled"] == ("intelRdt" not in refused)
     assert linux["netDevices"]["enabled"] == ("netDevices" not in refused)
     assert bool(linux["memoryPolicy"]["modes"]) == ("memoryPolicy" not in refused)
+
+
+def test_features_list_the_words_of_the_schemas() -> None:
+    words = json.loads((REPOSITORY / "schemas" / "types.json").read_bytes())["$defs"]
+    linux = features()["linux"]
+    assert set(linux["memoryPolicy"]["modes"]) == set(words["memoryPolicyMode"]["enum"])
+    assert set(linux["memoryPolicy"]["flags"]) == set(words["memoryPolicyFlag"]["enum"])
+    assert sorted(ACTIONS) == sorted(words["seccompAction"]["enum"])
+    assert sorted(OPERATORS) == sorted(words["seccompOperator"]["enum"])
+    assert sorted(ARCHITECTURES) == sorted(words["seccompArch"]["enum"])
+    assert sorted(FLAGS) == sorted(words["seccompFlag"]["enum"])
+    if linux["seccomp"]["enabled"]:
+        assert linux["seccomp"]["actions"] == sorted(words["seccompAction"]["enum"])
+        assert "SCMP_ARCH_X86_64" in linux["seccomp"]["archs"]
+        assert "SECCOMP_FILTER_FLAG_LOG" in linux["seccomp"]["supportedFlags"]
+
+
+def test_features_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ocirun.kernel import libseccomp
+
+    monkeypatch.setattr(libseccomp, "NAME", "libseccomp-that-is-not-there.so")
+    assert features()["linux"]["seccomp"] == {"enabled": False}
 
 
 def test_features_name_what_callers_look_for() -> None:
