@@ -163,6 +163,11 @@ def mounted(
     return result
 
 
+def without_master(optional: str) -> str:
+    """Drop what the machine's own "/" being shared adds: its copies are slaves of it."""
+    return " ".join(word for word in optional.split() if not word.startswith("master:"))
+
+
 def _protect_dev() -> None:
     """Make the machine's /dev read-only for this child.
 

@@ -29,6 +29,7 @@ KNOWN_SKIPS = {
     "this machine has no block device": "throttling needs one",
     "this host has ": "what is missing elsewhere is there, and another test is about that",
     "one cpu only": "nothing to choose from",
+    "no id-mapped mounts on": "tmpfs before 6.3, overlay: the file system under /tmp decides",
     "no tool shellcheck": "optional linter",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
