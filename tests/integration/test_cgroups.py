@@ -47,6 +47,8 @@ def test_a_process_is_in_every_hierarchy(cgroup: Cgroup, name: str, way: str) ->
         child = Child(lambda: None)
         cgroup.join(child.pid)
     lines = Path(f"/proc/{child.pid}/cgroup").read_text().splitlines()
+    if not os.path.isdir("/sys/fs/cgroup/unified"):  # there, but not mounted for us
+        lines = [line for line in lines if not line.startswith("0::")]
     assert [line for line in lines if not line.endswith(f"/{name}")] == []
     assert cgroup.processes() == [child.pid]
     child.result()

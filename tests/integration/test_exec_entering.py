@@ -148,8 +148,11 @@ class TestCgroup:
         container = box.running()
         make_below(container, "sub")
         seen = cgroups_seen(container, "--cgroup", "sub")
+        if not os.path.isdir("/sys/fs/cgroup/unified"):  # on v1: there, but not mounted for us
+            seen = {name: path for name, path in seen.items() if name} or seen
         assert {path.endswith("/sub") for path in seen.values()} == {True}
-        assert cgroups_seen(container, "--cgroup", "/sub/") == seen
+        again = cgroups_seen(container, "--cgroup", "/sub/")
+        assert {name: again[name] for name in seen} == seen
 
     @needs("cgroup v1")
     def test_of_single_controllers(self, box: Box) -> None:
@@ -157,7 +160,7 @@ class TestCgroup:
         for name in ("cpu", "memory", "pids"):
             make_below(container, name, name)
         seen = cgroups_seen(container, "--cgroup", "cpu:cpu", "--cgroup", "memory:/memory")
-        below = {name for name, path in seen.items() if path.endswith(f"/{name}")}
+        below = {name for name, path in seen.items() if name and path.endswith(f"/{name}")}
         assert below == {"cpu", "memory"}
 
     @needs("cgroup v1")
