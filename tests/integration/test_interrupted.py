@@ -54,7 +54,7 @@ def test_killed_at_a_message_nothing_lives_on_and_delete_cleans(box: Box, messag
             lambda: container.status in ("stopped", "created"), "an end of what was being made"
         )
         if container.status == "created":
-            assert message == "procGate"
+            assert message in ("procResume", "procGate")  # the kill may come one message late
             container.start().ok()
     container.delete("--force").ok()
     container.delete().failed("does not exist")
