@@ -16,17 +16,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ocirun.cli.options import BOOL, INT, REPEAT
 from ocirun.cli.output import write
 from ocirun.cli.parse import Call, is_wrong_count
 from ocirun.cli.spelling import spell
-from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, VERBS
+from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError, doing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocirun.cli.verbs import Option, Verb
+    from ocirun.cli.options import Option, Verb
 
 POSITIONAL = "words"  # the parameter that takes a verb's positional arguments
 SETTINGS = "ocirun.settings"  # where the global options wait in click's context

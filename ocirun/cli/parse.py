@@ -9,13 +9,14 @@ Source: golang.org/pkg/flag, "Command line flag syntax"; go-runc's runc.go.
 
 from __future__ import annotations
 
-from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, VERBS
+from ocirun.cli.options import BOOL, INT, REPEAT
+from ocirun.cli.verbs import GLOBALS, VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocirun.cli.verbs import Option, Verb
+    from ocirun.cli.options import Option, Verb
     from ocirun.container.store import Store
 
 TRUTHS = {  # strconv.ParseBool

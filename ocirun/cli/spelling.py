@@ -5,15 +5,15 @@ Source: golang.org/pkg/flag, "Command line flag syntax", and its error messages.
 
 from __future__ import annotations
 
+from ocirun.cli.options import BOOL, INT
 from ocirun.cli.parse import TRUTHS
-from ocirun.cli.verbs import BOOL, INT
 from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ocirun.cli.verbs import Option
+    from ocirun.cli.options import Option
 
 
 def spell(words: Sequence[str], options: Sequence[Option], *, rest: bool) -> list[str]:

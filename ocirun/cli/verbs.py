@@ -9,70 +9,7 @@ build (contract §1.17).
 
 from __future__ import annotations
 
-BOOL = "bool"
-STR = "str"
-INT = "int"
-REPEAT = "repeat"  # a string that may be given many times; never split on commas
-
-_DEFAULTS = {BOOL: False, STR: "", INT: 0, REPEAT: ()}
-
-
-class Option:
-    """One option: `--name`, its other spellings and what a value may be.
-
-    `names` are all spellings without dashes, the long one first; one dash or two are the same,
-    as in Go's flag package. `default` is what an absent option counts as.
-    """
-
-    __slots__ = ("default", "help", "hidden", "kind", "metavar", "name", "names")
-
-    def __init__(
-        self,
-        name: str,
-        kind: str,
-        help: str,  # noqa: A002  # it is the option's help, here and in typer
-        *aliases: str,
-        metavar: str = "",
-        default: object = ...,
-        hidden: bool = False,
-    ) -> None:
-        self.name = name
-        self.names = (name, *aliases)
-        self.kind = kind
-        self.help = help
-        self.metavar = metavar
-        self.default = _DEFAULTS[kind] if default is ... else default
-        self.hidden = hidden
-
-
-class Verb:
-    """One verb: what it is for, the words after its options, its options.
-
-    `words` shows the positional arguments to people, `least` and `most` count them (`most` < 0:
-    any number). `rest`: option reading stops at the first positional word, because what follows
-    belongs to somebody else's command.
-    """
-
-    __slots__ = ("hidden", "least", "most", "name", "options", "rest", "summary", "words")
-
-    def __init__(
-        self,
-        name: str,
-        summary: str,
-        words: str,
-        count: tuple[int, int],
-        *options: Option,
-        hidden: bool = False,
-        rest: bool = False,
-    ) -> None:
-        self.name = name
-        self.summary = summary
-        self.words = words
-        self.least, self.most = count
-        self.options = options
-        self.hidden = hidden
-        self.rest = rest
-
+from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option, Verb
 
 GLOBALS = (
     Option("debug", BOOL, "tell what is being done, in the log"),

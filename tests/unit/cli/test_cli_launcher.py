@@ -225,6 +225,7 @@ def test_a_hot_call_loads_the_table_the_reader_and_no_more() -> None:
         "ocirun",
         "ocirun.cli",
         "ocirun.cli.launcher",
+        "ocirun.cli.options",
         "ocirun.cli.parse",
         "ocirun.cli.verbs",
         "ocirun.errors",

@@ -7,15 +7,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocirun.cli import app
+from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option
 from ocirun.cli.parse import Call, parse
-from ocirun.cli.verbs import BOOL, GLOBALS, INT, REPEAT, STR, VERBS, Option
+from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocirun.cli.verbs import Verb
+    from ocirun.cli.options import Verb
 
 
 @pytest.fixture(autouse=True, scope="module")
