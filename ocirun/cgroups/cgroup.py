@@ -186,6 +186,16 @@ class Cgroup:
         """
         raise NotImplementedError
 
+    def thaw_below(self) -> bool:
+        """Thaw what the container froze of itself, where that would keep it from dying.
+
+        Returns whether anything was frozen. Kernel: only on v1, where SIGKILL waits for the thaw.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        return False
+
     def has_freezer(self) -> bool:
         """Tell whether `freeze` can work here."""
         raise NotImplementedError
@@ -255,6 +265,7 @@ class Cgroup:
         """Kernel: v1 freezing holds a killed process back until it is thawed."""
         if self.has_freezer():
             self.thaw()
+            self.thaw_below()
 
     def remove(self) -> None:
         """Remove the cgroup with all below it; what is gone already is fine.

@@ -201,6 +201,11 @@ class SplitTree(Cgroup):
         """Let them run again, as `Cgroup.thaw` says."""
         freezer.thaw(self._freezer())
 
+    def thaw_below(self) -> bool:
+        """Thaw the cgroups that the container made below its own, as `Cgroup.thaw_below` says."""
+        directory = self.paths.get("freezer")
+        return directory is not None and freezer.thaw_below(directory)
+
     def has_freezer(self) -> bool:
         """Tell whether the freezer hierarchy is mounted."""
         return "freezer" in self.paths
