@@ -184,7 +184,7 @@ VERBS = {
         ),
         Verb(
             "events",
-            "print what a container uses, and when its memory runs out, as JSON lines",
+            "print what a container uses, and when memory runs out",
             "ID",
             ID,
             Option(
