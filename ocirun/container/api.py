@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.errors import HookError
-    from ocirun.spec.shapes import Process
+    from ocirun.spec.shapes import Process, Resources
 
 
 class Container:
@@ -171,6 +171,30 @@ class Container:
         joining = begin(store, self.id, check_process(asked, "process"), options)
         joining.close()
         return joining.pid
+
+    def update(
+        self, resources: Resources, *, l3_cache_schema: str = "", mem_bw_schema: str = ""
+    ) -> None:
+        """Change the limits that `resources` has, and leave the others.
+
+        `resources` is as linux.resources of config.json; its device rules have no effect. The two
+        schemas are for a container with linux.intelRdt.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it has stopped.
+            SpecError: `resources` breaks a rule.
+            SetupError: the kernel refused a value; those before it are taken back.
+        """
+        from copy import deepcopy
+
+        from ocirun.container.update import schemas_of, update
+        from ocirun.spec.load import check_resources
+
+        # A copy: what is null is taken out.
+        document = check_resources(deepcopy(resources))
+        schemas = schemas_of(l3_cache_schema, mem_bw_schema)
+        update(Store(self.root), self.id, document, schemas)
 
     def kill(self, signal: int | str = "TERM", *, everyone: bool = False) -> None:
         """Send a signal, by number or by name with or without SIG, to the container's init.
