@@ -139,10 +139,15 @@ class _Making:
             self.id,
             self.options.cgroup_manager,
             rootless=_is_rootless(self.options.rootless),
+            annotations=self.config.get("annotations"),
         )
         self._remember()
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
+        if self.cgroup.unit:
+            from ocirun.container.delegation import delegate  # cold
+
+            delegate(self.cgroup, self.config)
         if self.resctrl:
             self._make_resctrl(self.resctrl)
         self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
@@ -174,6 +179,7 @@ class _Making:
         record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
+        record.systemd_unit = self.cgroup.unit
         record.annotations = config.get("annotations") or {}
         record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
         write_config(self.directory, config)

@@ -106,7 +106,7 @@ class SplitTree(Cgroup):
         if self.paths.get("freezer") in found and self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
         for directory in found:
-            pids = processes_below(directory)
+            pids = [pid for pid in processes_below(directory) if pid != self.holder]
             if pids:
                 count = len(pids)
                 raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
