@@ -175,6 +175,12 @@ VERBS = {
         Verb("pause", "stop all processes of a container where they are", "ID", (1, 1)),
         Verb("resume", "let the processes of a paused container go on", "ID", (1, 1)),
         Verb(
+            "mounts",
+            "add the mounts listed in FILE to a running container, or remove them",
+            "add|remove ID FILE",
+            (3, 3),
+        ),
+        Verb(
             "ps",
             "list the processes of a container",
             "ID [PS-OPTION...]",
