@@ -176,7 +176,7 @@ VERBS = {
         Verb("resume", "let the processes of a paused container go on", "ID", (1, 1)),
         Verb(
             "mounts",
-            "add the mounts listed in FILE to a running container, or remove them",
+            "add mounts to a running container, or remove them",
             "add|remove ID FILE",
             (3, 3),
         ),
