@@ -208,6 +208,12 @@ VERBS = {
             Option("mem-bw-schema", STR, "its share of memory bandwidth", metavar="SCHEMA"),
         ),
         Verb(
+            "mounts",
+            "add mounts to a running container, or remove them",
+            "add|remove ID FILE",
+            (3, 3),
+        ),
+        Verb(
             "ps",
             "list the processes of a container",
             "ID [PS-OPTION...]",

@@ -105,6 +105,10 @@ class _Making:
             from ocirun.process.rootless import check_rootless  # cold
 
             check_rootless(self.config)
+        if options.notify_socket:
+            from ocirun.container.notify import check_notify  # cold: a service manager waits
+
+            check_notify(self.config, options.notify_socket)
         self.request = make_request(self.config, self.id, options)
         self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
@@ -142,6 +146,11 @@ class _Making:
             annotations=self.config.get("annotations"),
         )
         self._remember()
+        if self.options.notify_socket:
+            from ocirun.container.notify import give_notify
+
+            # Order: not before the configuration is kept, which exec starts from.
+            self.config = give_notify(self.config, self.directory)
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
         if self.cgroup.unit:
