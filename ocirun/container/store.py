@@ -188,3 +188,7 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+    except IsADirectoryError:
+        from ocirun.process.criu.scratch import remove_scratch  # cold: a restore was killed
+
+        remove_scratch(path)
