@@ -199,6 +199,19 @@ def _unlink(path: str) -> None:
     except FileNotFoundError:
         return
     except IsADirectoryError:
-        from shutil import rmtree  # cold: notify/, which a container with root's rights can fill
+        _remove_folder(path)
 
-        rmtree(path)
+
+def _remove_folder(path: str) -> None:
+    """Remove one of the two folders that a container's own may hold.
+
+    Order: what a killed restore has left is unmounted, and never emptied: it shows the root.
+    """
+    from ocirun.process.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
+
+    if path.endswith(f"/{FOLDER}"):
+        remove_scratch(path)
+        return
+    from shutil import rmtree  # cold: notify/, which a container with root's rights can fill
+
+    rmtree(path)
