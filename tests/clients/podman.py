@@ -7,9 +7,8 @@ from pathlib import Path
 from harness.machine import MARK, cgroup_hierarchies
 
 from clients.calls import Outcome, call, call_on_terminal
-from clients.images import IMAGE
+from clients.images import IMAGE, PAUSE_IMAGE
 
-PAUSE_IMAGE = "localhost/pause:1"
 PARENT = f"/{MARK}-podman"
 # Limits no higher than a development machine's own. podman knows by its name what a runtime can do.
 CONFIG = f"""\
