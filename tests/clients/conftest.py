@@ -161,6 +161,29 @@ def engine(folder: Path, archive: Path) -> Generator[Engine, None, None]:
     engine.stop()
 
 
+@pytest.fixture(scope="session")
+def engine_without_runc(folder: Path, archive: Path) -> Generator[Engine, None, None]:
+    """An engine that finds ocirun wherever it looks for runc."""
+    if not machine.has_tool("dockerd"):
+        pytest.skip("no tool dockerd")
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "runc").symlink_to(peers.find_runtime("ours")[1])
+    other = Engine(folder / "docker2", peers.find_runtime("ours")[1], programs)
+    other.load(archive)
+    yield other
+    other.stop()
+
+
+@pytest.fixture
+def builder(engine: Engine, runtime: str, request: pytest.FixtureRequest) -> Engine:
+    """An engine whose BuildKit calls the runtime."""
+    if Path(runtime).name == "runc":
+        return engine
+    other: Engine = request.getfixturevalue("engine_without_runc")
+    return other
+
+
 @pytest.fixture
 def docker(engine: Engine, runtime: str) -> Generator[Docker, None, None]:
     docker = Docker(engine, Path(runtime).name, runtime, f"t{time.monotonic_ns():x}")

@@ -57,7 +57,8 @@ class Podman:
         return call_on_terminal(*command, given=given, folder=self._folder)
 
     def _run(self, *options: str | Path) -> tuple[str | Path, ...]:
-        return ("run", "--network", "none", "--cgroup-parent", PARENT, *options)
+        network = () if "--network" in options else ("--network", "none")
+        return ("run", *network, "--cgroup-parent", PARENT, *options)
 
     def run(self, *words: str, options: tuple[str | Path, ...] = (), image: str = IMAGE) -> Outcome:
         return self(*self._run("--rm", *options, image), *words)
