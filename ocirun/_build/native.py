@@ -30,6 +30,8 @@ int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t 
                       uint64_t attr_clr, uint64_t propagation, uint64_t userns_fd);
 int sys_fstatfs(int fd, int64_t *magic_and_flags);
 int64_t sys_mount_id(int fd);
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *path, uint32_t mask);
 
 int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
 int sys_hold_userns(int join_fd, int ready_fd, int *pidfd);
@@ -78,6 +80,7 @@ SOURCE = r"""
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>

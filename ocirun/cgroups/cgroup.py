@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES, EPERM, EROFS, ESRCH
+from errno import EACCES, EOPNOTSUPP, EPERM, EROFS, ESRCH
 
 from ocirun.cgroups.files import (
     has_file,
@@ -199,6 +199,16 @@ class Cgroup:
         """
         raise NotImplementedError
 
+    def thaw_below(self) -> bool:
+        """Thaw what the container froze of itself, where that would keep it from dying.
+
+        Returns whether anything was frozen. Kernel: only on v1, where SIGKILL waits for the thaw.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        return False
+
     def has_freezer(self) -> bool:
         """Tell whether `freeze` can work here."""
         raise NotImplementedError
@@ -224,8 +234,7 @@ class Cgroup:
         """
         unified = self.paths.get("")
         patience = 0
-        if unified and has_file(unified, "cgroup.kill"):
-            self._kill_at_once(unified)
+        if unified and has_file(unified, "cgroup.kill") and self._kill_at_once(unified):
             patience = PATIENCE
         pause_s = KILL_PAUSE_S
         for round_ in range(KILL_ROUNDS):
@@ -236,12 +245,22 @@ class Cgroup:
             time.sleep(pause_s)
             pause_s *= 2
 
-    def _kill_at_once(self, unified: str) -> None:
-        """Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile."""
+    def _kill_at_once(self, unified: str) -> bool:
+        """Kill through the kernel; tell whether it could.
+
+        Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile. A threaded
+        cgroup refuses it: it holds threads of processes that are elsewhere, too.
+        """
         from ocirun.cgroups.files import set_value
 
         try:
             set_value(unified, "cgroup.kill", 1)
+        except SetupError as error:
+            if error.errno != EOPNOTSUPP:
+                raise
+            return False
+        else:
+            return True
         finally:
             self._thaw_after_kill()
 
@@ -268,6 +287,7 @@ class Cgroup:
         """Kernel: v1 freezing holds a killed process back until it is thawed."""
         if self.has_freezer():
             self.thaw()
+            self.thaw_below()
 
     def remove(self) -> None:
         """Remove the cgroup with all below it; what is gone already is fine.

@@ -16,6 +16,7 @@ Source: contract §2.
 from __future__ import annotations
 
 import os
+from errno import ENOTEMPTY
 
 from ocirun.container.record import Record
 from ocirun.errors import (
@@ -36,6 +37,7 @@ _ID_CHARACTERS: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
 )
 MAX_ID_LENGTH: Final = 255  # a directory's name is no longer
+REMOVE_TRIES: Final = 10
 
 
 def default_root() -> str:
@@ -175,12 +177,19 @@ class Store:
         """Remove the folder of a container with all its files; what is gone already is fine."""
         directory = self.directory(container_id)
         with doing(f"removing {directory}"):
-            try:
-                for name in os.listdir(directory):
-                    _unlink(f"{directory}/{name}")
-                os.rmdir(directory)
-            except FileNotFoundError:  # another delete was faster
-                return
+            for tries_left in range(REMOVE_TRIES - 1, -1, -1):
+                try:
+                    for name in os.listdir(directory):
+                        _unlink(f"{directory}/{name}")
+                    os.rmdir(directory)
+                except FileNotFoundError:  # another delete was faster
+                    return
+                except OSError as error:
+                    # An update that is at work may have put its new file there in between.
+                    if error.errno != ENOTEMPTY or not tries_left:
+                        raise
+                else:
+                    return
 
 
 def _unlink(path: str) -> None:
