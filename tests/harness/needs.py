@@ -7,6 +7,7 @@ skip must be one of `KNOWN_SKIPS`; any other skip is a failure (see conftest.py)
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ KNOWN_SKIPS = {
     "this is not about ": "a test of one runtime while another one is under test",
 }
 
-SYSTEMD = {
+SYSTEMD: dict[str, tuple[Callable[[], object], str]] = {
     "systemd": (machine.has_systemd, "systemd is not the init of this machine"),
     "user manager": (machine.managed_user, "no user's systemd runs here"),
 }
@@ -76,8 +77,8 @@ def missing(word: str) -> str | None:  # a table in the form of code
     if kind == "cgroup":
         return _missing_cgroup(name)
     if word in SYSTEMD:
-        has, reason = SYSTEMD[word]
-        return None if has() else reason
+        answers, reason = SYSTEMD[word]
+        return None if answers() else reason
     raise ValueError(f"unknown need: {word!r}")
 
 
