@@ -135,3 +135,15 @@ def capability_bounding() -> int:
 
 def has_tool(name: str) -> bool:
     return shutil.which(name) is not None
+
+
+def has_systemd() -> bool:
+    """Say whether systemd is this machine's init, as sd_booted(3) does."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def managed_user() -> int | None:
+    """Find an ordinary user whose own systemd manager runs; gives the uid."""
+    for bus in sorted(Path("/run/user").glob("[1-9]*/bus")):
+        return int(bus.parent.name)
+    return None

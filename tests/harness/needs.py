@@ -7,6 +7,7 @@ skip must be one of `KNOWN_SKIPS`; any other skip is a failure (see conftest.py)
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,14 @@ KNOWN_SKIPS = {
     "no ../shared": "the reference schemas are not part of the repository",
     "no podman here": "its own profile is read where it is installed",
     "this kernel runs no 32-bit programs": "CONFIG_IA32_EMULATION may be off",
+    "systemd is not": "the machine's own init; the tests of its cgroups run in the lab",
+    "no user's systemd": "an ordinary user whose own manager runs; the lab has one",
     "this is not about ": "a test of one runtime while another one is under test",
+}
+
+SYSTEMD: dict[str, tuple[Callable[[], object], str]] = {
+    "systemd": (machine.has_systemd, "systemd is not the init of this machine"),
+    "user manager": (machine.managed_user, "no user's systemd runs here"),
 }
 
 
@@ -45,7 +53,7 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd`, `user manager`, `ours` (the runtime under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -69,6 +77,9 @@ def missing(word: str) -> str | None:  # a table in the form of code
         return None if has else f"no {kind}"
     if kind == "cgroup":
         return _missing_cgroup(name)
+    if word in SYSTEMD:
+        answers, reason = SYSTEMD[word]
+        return None if answers() else reason
     raise ValueError(f"unknown need: {word!r}")
 
 

@@ -93,6 +93,7 @@ class Runtime:
         self.path = path
         self.root = folder / "state"
         self.calls: list[Result] = []
+        self.settings: list[str] = []  # global options that every call gets
         self._files = folder / "calls"
         self._files.mkdir()
 
@@ -131,7 +132,7 @@ class Runtime:
         files = self._files / str(len(self.calls))
         log = files.with_suffix(".log")
         prefix = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]
-        argv = [self.path, *prefix, *(os.fspath(word) for word in arguments)]
+        argv = [self.path, *prefix, *self.settings, *(os.fspath(word) for word in arguments)]
         if bundle:
             bundle.save()
         result = Result(argv, -1, files, bundle)
