@@ -37,7 +37,7 @@ def test_one_that_is_there(record: Record, monkeypatch: pytest.MonkeyPatch, stat
 
 
 def test_one_that_stopped_meanwhile(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WrongStatus, match="^container with id web is not running$"):
+    with pytest.raises(WrongStatus, match=r"^container with id web is not running$"):
         read(record, monkeypatch, "stopped")
 
 
@@ -49,7 +49,7 @@ def test_one_that_is_not_made_yet(record: Record, monkeypatch: pytest.MonkeyPatc
 
 def test_one_whose_cgroup_was_taken_away(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     record.cgroup_paths = {"": "/nonexistent"}
-    with pytest.raises(ContainerError, match="^the cgroup of container web does not exist$"):
+    with pytest.raises(ContainerError, match=r"^the cgroup of container web does not exist$"):
         read(record, monkeypatch, "running")
 
 
