@@ -38,11 +38,13 @@ class Cgroup:
     """The cgroup of one container: one directory in each hierarchy.
 
     `paths` is what the container's record keeps: controller (or `name=systemd`, or "" for the v2
-    hierarchy) to absolute directory. `manager` is "cgroupfs" or "disabled". `rootless`: refusals
-    while creating and joining are forgiven as long as nobody asked for limits or for a path.
+    hierarchy) to absolute directory. `manager` is "cgroupfs", "systemd" or "disabled". `rootless`:
+    refusals while creating and joining are forgiven as long as nobody asked for limits or for a
+    path. `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
+    of ours that is in it until init is, 0 for none.
     """
 
-    __slots__ = ("explicit", "made", "manager", "paths", "rootless")
+    __slots__ = ("explicit", "holder", "made", "manager", "paths", "rootless", "unit")
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class Cgroup:
         self.rootless = rootless
         self.explicit = explicit
         self.made: list[str] = []
+        self.unit = ""
+        self.holder = 0
 
     def prepare(self, resources: Resources | None) -> None:
         """Make the directories; refuse a cgroup that is frozen or that has processes.
@@ -99,6 +103,15 @@ class Cgroup:
             SetupError: the kernel refused.
         """
         raise NotImplementedError
+
+    def delegate(self, host_uid: int) -> None:
+        """Give the cgroup to the container's root, which is `host_uid`, where the driver does so.
+
+        Only systemd promises to leave alone what is below a delegated cgroup.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
 
     def open_doors(self) -> list[int]:
         """Open what a forked child writes to, to join the v1 hierarchies by itself.

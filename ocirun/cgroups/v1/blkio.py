@@ -61,7 +61,9 @@ def apply(directory: str, resources: Resources) -> None:
     for key, file in THROTTLES:
         devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
         for device in devices:
-            set_value(directory, file, f"{device['major']}:{device['minor']} {device['rate']}")
+            set_value(
+                directory, file, f"{device['major']}:{device['minor']} {device.get('rate', 0)}"
+            )
 
 
 def _set_weights(directory: str, resources: Resources) -> None:

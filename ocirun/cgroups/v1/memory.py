@@ -46,6 +46,17 @@ def apply(directory: str, resources: Resources) -> None:
         _set_swappiness(directory, swappiness)
 
 
+def enable_killer(directory: str) -> None:
+    """Let the kernel kill again instead of letting processes wait.
+
+    Apart from `apply`: a new cgroup has a killer, and Docker says so for every container.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    set_value(directory, "memory.oom_control", 0)
+
+
 def _swappiness(resources: Resources) -> int | None:
     """Read the percentage; Docker says -1, also as an unsigned number, for "not set"."""
     swappiness = (resources.get("memory") or {}).get("swappiness")

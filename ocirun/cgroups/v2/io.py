@@ -70,7 +70,9 @@ def apply(directory: str, resources: Resources) -> None:
     for key, word in THROTTLES:
         devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
         for throttled in devices:
-            line = f"{throttled['major']}:{throttled['minor']} {word}={throttled['rate']}"
+            # Kernel: 0 is refused here, and says "no limit" on v1 and in the specification.
+            rate = throttled.get("rate") or "max"
+            line = f"{throttled['major']}:{throttled['minor']} {word}={rate}"
             set_value(directory, "io.max", line)
 
 
