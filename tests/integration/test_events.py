@@ -157,7 +157,8 @@ class TestFollowing:
 
     def test_it_ends_when_the_container_is_deleted(self, box: Box) -> None:
         container = box.running()
-        process, _ = follow(container, "--interval=1h")
+        process, lines = follow(container, "--interval=300ms")
+        wait_until(lines, "a line")
         container.delete("--force").ok()
         assert process.wait(10) == 0
 
