@@ -298,8 +298,10 @@ class TestSecurity:
         assert "hard rlimit" in finding.consequence
 
     def test_keyrings(self, host: Host, ask: Ask) -> None:
-        host.refuse(security, "in_child", ENOSYS)
+        host.refuse(security, "in_child", EPERM)
         assert ask(security, "session keyring").verdict == DEGRADED
+        host.refuse(security, "in_child", ENOSYS)
+        assert ask(security, "session keyring").verdict == OK
 
 
 class TestSurroundings:
