@@ -34,7 +34,7 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
 
     Raises:
         WrongStatus: the container is not created, or another start was first.
-        SetupError: a startContainer hook or execve failed; the container has stopped.
+        SetupError: a startContainer hook or the last settings failed; the container has stopped.
         HookError: a poststart hook failed; the container was killed.
     """
     record = store.load(container_id)
