@@ -61,8 +61,13 @@ def make_session_folder() -> Path:
 
 
 def compile_probe(folder: Path) -> Path:
-    """Compile the probe into `folder`; raises CalledProcessError with gcc's words."""
+    """Compile the probe into `folder`; raises CalledProcessError with gcc's words.
+
+    Where $OCIRUN_PROBE names one that was compiled elsewhere, as in the lab, that is taken.
+    """
     program = folder / "probe"
+    if compiled := os.environ.get("OCIRUN_PROBE"):
+        return Path(shutil.copy(compiled, program))
     sources = sorted(str(path) for path in PROBE_SOURCES.glob("*.c"))
     subprocess.run(
         ["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, *sources],
