@@ -131,5 +131,16 @@ def capability_bounding() -> int:
     return 0
 
 
+def has_user_namespaces() -> bool:
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    return limit.exists() and int(limit.read_text()) > 0
+
+
+def has_apparmor() -> bool:
+    """Say whether the kernel confines by profiles, and not only could."""
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text() == "Y\n"
+
+
 def has_tool(name: str) -> bool:
     return shutil.which(name) is not None

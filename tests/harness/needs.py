@@ -7,17 +7,27 @@ skip must be one of `KNOWN_SKIPS`; any other skip is a failure (see conftest.py)
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness import machine
 
+# Words of their own: how it is found out, and the reason where it is not so.
+PLAIN: dict[str, tuple[Callable[[], bool], str]] = {
+    "root": (lambda: os.geteuid() == 0, "not root"),
+    "userns": (machine.has_user_namespaces, "no user namespaces"),
+    "systemd": (lambda: Path("/run/systemd/system").is_dir(), "no systemd"),
+    "apparmor": (machine.has_apparmor, "no AppArmor"),
+}
 CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
 
 # Skips that are right where they happen: the beginning of the reason, and why it is so.
 KNOWN_SKIPS = {
     "no CAP_SYS_RESOURCE": "development machines and unprivileged outer containers drop it",
+    "no systemd": "nothing else manages processes and cgroups like it; the lab has it",
+    "no AppArmor": "few kernels load it; the lab's does",
     "no cgroup v1 hierarchy": "a v2 machine; the v1 tests run on a v1 or hybrid one",
     "no cgroup v2 controllers": "a v1 or hybrid machine; the v2 tests run in the lab",
     "the hugetlb hierarchy is not mounted": "not every v1 machine has it",
@@ -44,7 +54,7 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd` (as pid 1), `apparmor`, `ours` (the runtime under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -56,11 +66,9 @@ def missing(word: str) -> str | None:  # a table in the form of code
         ValueError: nobody knows the word; a typo must not become a test that never runs.
     """
     kind, _, name = word.partition(" ")
-    if word == "root":
-        return None if os.geteuid() == 0 else "not root"
-    if word == "userns":
-        limit = Path("/proc/sys/user/max_user_namespaces")
-        return None if limit.exists() and int(limit.read_text()) > 0 else "no user namespaces"
+    if word in PLAIN:
+        is_there, reason = PLAIN[word]
+        return None if is_there() else reason
     if kind == "tool":
         return None if machine.has_tool(name) else f"no tool {name}"
     if kind in CAPABILITIES:

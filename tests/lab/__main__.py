@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "PATH": f"/opt/lab/bin:{INSIDE}",
     "CI": "true",
     "OCIRUN": "/opt/lab/bin/ocirun",
+    "OCIRUN_PATIENCE": "4",
     "OCIRUN_PROBE": "/opt/lab/probe",
     "PYTHONDONTWRITEBYTECODE": "1",
     "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
