@@ -142,5 +142,13 @@ def has_apparmor() -> bool:
     return enabled.exists() and enabled.read_text() == "Y\n"
 
 
+def has_delegated_cgroup() -> bool:
+    """Say whether we are no root and may still write to our own cgroup, of version 2."""
+    top = cgroup_hierarchies().get("")
+    if os.geteuid() == 0 or top is None:
+        return False
+    return os.access(top / own_cgroup("").lstrip("/") / "cgroup.subtree_control", os.W_OK)
+
+
 def has_tool(name: str) -> bool:
     return shutil.which(name) is not None

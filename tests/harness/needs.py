@@ -20,6 +20,7 @@ PLAIN: dict[str, tuple[Callable[[], bool], str]] = {
     "userns": (machine.has_user_namespaces, "no user namespaces"),
     "systemd": (lambda: Path("/run/systemd/system").is_dir(), "no systemd"),
     "apparmor": (machine.has_apparmor, "no AppArmor"),
+    "delegated": (machine.has_delegated_cgroup, "no delegated cgroup"),
 }
 CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
 
@@ -27,6 +28,7 @@ CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
 KNOWN_SKIPS = {
     "no CAP_SYS_RESOURCE": "development machines and unprivileged outer containers drop it",
     "no systemd": "nothing else manages processes and cgroups like it; the lab has it",
+    "no delegated cgroup": "for an ordinary user below its own systemd: make lab USER=u1",
     "no AppArmor": "few kernels load it; the lab's does",
     "no cgroup v1 hierarchy": "a v2 machine; the v1 tests run on a v1 or hybrid one",
     "no cgroup v2 controllers": "a v1 or hybrid machine; the v2 tests run in the lab",
@@ -54,7 +56,8 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `systemd` (as pid 1), `apparmor`, `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd` (as pid 1), `apparmor`, `delegated` (we are an ordinary user with a
+    cgroup of its own), `ours` (the runtime under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -106,6 +109,11 @@ def check_needs(item: pytest.Item, runtime_name: str) -> None:
                 reason = f"this is not about {runtime_name}"
             if reason:
                 pytest.skip(reason)
+
+
+def asks_for(item: pytest.Item, word: str) -> bool:
+    """Say whether `word` is among the test's needs."""
+    return any(word in mark.args for mark in item.iter_markers("needs"))
 
 
 def is_known_skip(reason: str) -> bool:

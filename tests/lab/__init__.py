@@ -8,6 +8,7 @@
     snapshot  the booted machine, kept to be restored         ┘
     payload   ocirun and pytest, installed for the guest's Python: once for each checkout
     vm        one run of QEMU, and what is said to it
+    session   one command in it, and what it prints
     chapters  which tests run when nobody says
     table     the counts in docs/lab.md
 

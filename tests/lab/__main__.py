@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
-import struct
+import signal
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab import chapters, snapshot  # the path comes first
+from lab import chapters, table  # the path comes first
 from lab.cache import DEFINITION, REPO, LabError, cache_folder, say
 from lab.kernel import kernel
 from lab.payload import payload
+from lab.session import Lab
 from lab.vm import Hardware
 
 WORK = REPO / "build" / "lab"
@@ -37,7 +35,7 @@ PYTEST = ["/opt/lab/bin/pytest", "-p", "no:cacheprovider", "-o", "faulthandler_t
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     parser.add_argument("--kernel", default="6.12", help="a series that Debian has: 6.12, 6.1")
-    parser.add_argument("--user", default="root", help="root, or u1 below its own systemd")
+    parser.add_argument("--user", help="root, or u1 below its own systemd; without tests both")
     parser.add_argument("--command", metavar="TEXT", help="a shell command instead of tests")
     parser.add_argument("--accel", default="tcg,thread=multi", help="as QEMU's -accel: kvm, tcg")
     parser.add_argument("--memory", type=int, default=2048, help="in MiB")
@@ -50,12 +48,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clears up as after an error
     if os.geteuid() != 0:
         say("making the machine needs root: sudo")
         return 1
-    users = [options.user]
-    if options.user not in ("root", DEFINITION["user"]["name"]):
-        say(f"no user {options.user} in the lab: root or {DEFINITION['user']['name']}")
+    both = ["root", DEFINITION["user"]["name"]]
+    whole = not options.tests and not options.command
+    users = [options.user] if options.user else both if whole else both[:1]
+    if users[0] not in both:
+        say(f"no user {users[0]} in the lab: {' or '.join(both)}")
         return 1
     try:
         cache = cache_folder()
@@ -68,47 +69,26 @@ def main() -> int:
         disk = payload(cache, WORK)
         if options.only_make:
             return 0
-        return max(run(cache, hardware, disk, user, options) for user in users)
+        lab = Lab(cache, hardware, disk, WORK / "results", options.limit)
+        if options.command:
+            return lab.run(["/bin/bash", "-c", options.command], users[0], ENVIRONMENT)
+        return max([run_tests(lab, user, options.tests, options.kernel) for user in users])
     except LabError as error:
         say(str(error))
         return 1
 
 
-def run(cache: Path, hardware: Hardware, disk: Path, user: str, options: argparse.Namespace) -> int:
-    """Run it in a machine of its own; its exit status."""
-    out = WORK / "results"
-    out.mkdir(parents=True, exist_ok=True)
-    out.chmod(0o1777)  # the user inside writes there too
-    if options.command:
-        command = ["/bin/bash", "-c", options.command]
-    else:
-        tests = options.tests or ["--lab-only", *chapters.files()]
-        name = f"{options.kernel}-{user}"
-        command = [*PYTEST, f"--junitxml=/out/{name}.xml", "-o", f"junit_suite_name={name}", *tests]
-        say(f"kernel {options.kernel}, as {user}: pytest {shlex.join(tests)}")
-    scratch = Path(tempfile.mkdtemp(prefix="run-", dir=cache))
-    started = time.monotonic()
-    machine = None
-    try:
-        folders = {"host": REPO, "out": out}
-        machine = snapshot.restored(cache, hardware, disk, folders, scratch)
-        who = "" if user == "root" else user
-        machine.tell_agent(snapshot.request(command, who, "/host", ENVIRONMENT))
-        for kind, data in machine.frames(options.limit):
-            if kind == "X":
-                say(f"ended after {time.monotonic() - started:.0f} s")
-                return int(struct.unpack(">I", data)[0])
-            stream = sys.stdout if kind == "O" else sys.stderr
-            stream.buffer.write(data)
-            stream.flush()
-    except TimeoutError as error:
-        console = (scratch / "console").read_text(errors="replace")[-2000:]
-        raise LabError(f"not done after {options.limit:.0f} s; it is stopped. {console}") from error
-    finally:
-        if machine is not None:
-            machine.stop()
-        shutil.rmtree(scratch)
-    return 1
+def run_tests(lab: Lab, user: str, tests: list[str], series: str) -> int:
+    """Run pytest in the lab; without `tests` the chapters that are for it. Its exit status."""
+    kind = "root" if user == "root" else "user"
+    words = tests or ["--lab-only", *chapters.files(kind)]
+    name = f"{series}-{user}"
+    say(f"kernel {series}, as {user}: pytest {shlex.join(words)}")
+    status = lab.run([*PYTEST, f"--junitxml=/out/{name}.xml", *words], user, ENVIRONMENT)
+    # Whole files only: the counts of a selection would say less than the page does.
+    if tests and not any("::" in word or word.startswith("-") for word in tests):
+        table.update(name, [lab.out / f"{name}.xml"])
+    return status
 
 
 if __name__ == "__main__":

@@ -7,29 +7,36 @@ is added later is found the same way.
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 import pytest
-from harness import machine
+from harness import machine, needs
 
-CURED = ("cgroup v2", "systemd", "apparmor", "criu", "delegated", "CAP_SYS_RESOURCE")
-MENTION = re.compile("|".join([*(f'"{word}"' for word in CURED), r"mark\.lab\b"]))
+# For root, and for an ordinary user below its own systemd.
+CURED = {
+    "root": ("cgroup v2", "systemd", "apparmor", "criu", "CAP_SYS_RESOURCE"),
+    "user": ("delegated",),
+}
 
 
-def files() -> list[str]:
+def files(kind: str) -> list[str]:
     """Test files that may have tests for the lab, relative to the checkout.
 
     Looking at the text first saves the emulated machine the collection of all the others.
     """
+    words = [f'"{word}"' for word in CURED[kind]]
+    words += [r"mark\.lab\b"] if kind == "root" else []
+    mention = re.compile("|".join(words))
     found = sorted((machine.REPO / "tests/integration").glob("test_*.py"))
-    return [str(path.relative_to(machine.REPO)) for path in found if _mentions(path)]
-
-
-def _mentions(path: Path) -> bool:
-    return MENTION.search(path.read_text()) is not None
+    return [
+        str(path.relative_to(machine.REPO)) for path in found if mention.search(path.read_text())
+    ]
 
 
 def is_for_the_lab(item: pytest.Item) -> bool:
-    needed = {word for mark in item.iter_markers("needs") for word in mark.args}
-    return bool(needed.intersection(CURED)) or item.get_closest_marker("lab") is not None
+    """Say whether it runs there by default, as who we are."""
+    kind = "root" if os.geteuid() == 0 else "user"
+    if kind == "root" and item.get_closest_marker("lab") is not None:
+        return True
+    return any(needs.asks_for(item, word) for word in CURED[kind])

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import time
 from pathlib import Path
-from typing import Any
 
 from lab.cache import LabError, make_part, run, say
 from lab.image import root_disk
@@ -42,19 +40,6 @@ def restored(
     disk = _overlay(scratch / "root.qcow2", snapshot / "root.qcow2", "qcow2")
     disks = [disk, hardware.kernel.modules, payload]
     return Machine(hardware, disks, folders, scratch / "console", snapshot / "memory")
-
-
-def request(command: list[str], user: str, folder: str, env: dict[str, str]) -> dict[str, Any]:
-    """What the agent inside is told (guest/agent.py)."""
-    return {
-        "command": command,
-        "user": user,
-        "folder": folder,
-        "env": env,
-        "payload": True,
-        "time": time.time(),
-        "seed": random.randbytes(64).hex(),
-    }
 
 
 def _take(part: Path, hardware: Hardware, root: Path) -> None:

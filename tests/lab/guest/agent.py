@@ -2,8 +2,8 @@
 """Do what the lab's host says: one command, whose outputs and exit status go back.
 
 When the machine is up, say so (the host then takes its snapshot). Afterwards one line of JSON
-comes; vm.py has its fields. Everything that goes back is a frame: a letter (R ready, O standard
-output, E standard error, L a message of this program, X exit status), four bytes of length, bytes.
+comes; session.py has its fields. What goes back are frames: a letter (R ready, O standard output,
+E standard error, L a message of this program, X exit status), four bytes of length, bytes.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ def prepare(request: dict[str, Any]) -> None:
     shared = "trans=virtio,version=9p2000.L,msize=512000"
     mount("-t", "9p", "-o", f"{shared},ro,cache=loose", "host", "/host")
     mount("-t", "9p", "-o", f"{shared},rw,cache=none", "out", "/out")
-    if request["payload"]:
-        mount("-t", "ext4", "-o", "ro", PAYLOAD, "/opt/lab")
+    mount("-t", "ext4", "-o", "ro", PAYLOAD, "/opt/lab")
 
 
 def mount(*words: str) -> None:
