@@ -101,7 +101,7 @@ class TestCreate:
         """Order: with no_new_privs set first the kernel would refuse some changes."""
         nothing: dict[str, list[str]] = {name: [] for name in SETS}
         bundle = box.bundle("/probe", "wait", apparmorProfile=CONFINED, noNewPrivileges=True)
-        bundle.process |= {"capabilities": nothing, "user": {"uid": 1000, "gid": 1000}}
+        bundle.process.update(capabilities=nothing, user={"uid": 1000, "gid": 1000})
         assert label(box.running(bundle).pid) == enforced(CONFINED)
 
     def test_with_a_seccomp_filter(self, box: Box) -> None:
