@@ -42,6 +42,8 @@ def disk(rate: int) -> list[dict[str, int]]:
     return [{"major": major, "minor": minor, "rate": rate}]
 
 
+FUSE = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}
+
 # What is made, and what it is updated to, by key. A function is asked when the test runs.
 KEYS: dict[str, tuple[Any, Any]] = {
     "nothing": ({}, {}),
@@ -119,7 +121,7 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "network.classID": ({"network": {"classID": 0x10001}}, {}),
     "network.priorities": ({"network": {"priorities": [{"name": "lo", "priority": 3}]}}, {}),
     "devices": (
-        {"devices": [*NOTHING, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]},
+        {"devices": [*NOTHING, FUSE]},
         {"devices": [{"allow": True, "access": "rwm"}], "pids": {"limit": 30}},
     ),
     "unified": (
