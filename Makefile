@@ -36,8 +36,9 @@ conformance:
 	tools/as-root .venv/bin/pytest -m conformance tests/conformance
 
 # containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
+# CRITEST=program: cri-tools' validation suite, its images imported by hand.
 clients:
-	@tools/prepare test
+	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
 
 clean:

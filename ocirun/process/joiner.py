@@ -10,7 +10,7 @@
       │ limitsRaised ────────────────────────► │
       │ ◄──────────────────────────── procGate │  nothing left to decide
       │ procResume ──────────────────────────► │
-      │ ◄───────────────── end-of-file         │  execve went well
+      │ ◄───────────────── end-of-file         │  execve, or its failure
 
 Everything is understood and loaded before the first namespace is entered, because what is in there
 is hostile: its processes must find nothing in us to trace, to follow or to import.

@@ -43,15 +43,15 @@ class Joining(Conversation):
         self._say(SEND_CONFIG, None, fds)
 
     def resume(self) -> None:
-        """Let it execve, and wait until it has.
+        """Let it execve, and wait until it has, or has ended because it could not.
 
         Raises:
-            InitError: execve failed.
+            InitError: something on the way to execve failed.
         """
         self._say(PROC_RESUME)
         try:
             self._channel.receive()
-        except PeerGone:  # execve has closed the descriptor
+        except PeerGone:  # execve has closed the descriptor, or its failure
             self._channel.close()
 
 

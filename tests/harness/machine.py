@@ -20,6 +20,7 @@ PROBE_SOURCES = REPO / "tests" / "probe"
 
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
 MS_REC_PRIVATE = 0x4000 | (1 << 18)
 
@@ -48,6 +49,12 @@ def leave_unified_tree() -> None:
     libc_call("unshare", CLONE_NEWNS)
     libc_call("mount", None, b"/", None, MS_REC_PRIVATE, None)
     libc_call("umount2", bytes(unified), MNT_DETACH)
+
+
+def enter_private_network() -> None:
+    """Go into a network namespace of our own: bridges and firewall rules there are no one's."""
+    libc_call("unshare", CLONE_NEWNET)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def make_session_folder() -> Path:

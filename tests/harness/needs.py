@@ -31,6 +31,7 @@ KNOWN_SKIPS = {
     "one cpu only": "nothing to choose from",
     "no id-mapped mounts on": "tmpfs before 6.3, overlay: the file system under /tmp decides",
     "no tool shellcheck": "optional linter",
+    "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
     "no ../shared": "the reference schemas are not part of the repository",

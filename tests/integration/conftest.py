@@ -83,3 +83,12 @@ def each_way(box: Box, request: pytest.FixtureRequest) -> Box:
             pytest.skip(f"this is not about {box.runtime.name}")
         box.runtime.path = str(library.write_library_command(box.folder))
     return box
+
+
+@pytest.fixture
+def shared(box: Box) -> Path:
+    """A folder of the host with a file in it, for a container to see."""
+    folder = box.folder / "shared"
+    folder.mkdir()
+    (folder / "file").write_text("of the host\n")
+    return folder

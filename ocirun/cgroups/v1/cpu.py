@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
+from ocirun.cgroups.counters import numbers
 from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 KEYS: Final = ("shares", "quota", "period", "realtimePeriod", "realtimeRuntime")
@@ -101,3 +103,17 @@ def _set_together(
             again.append((file, value))
     for file, value in (*then, *again):
         set_value(directory, file, value)
+
+
+def stat(directory: str) -> Part:
+    """Give how often and how long (ns) the quota held the processes back.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found = numbers(directory, "cpu.stat")
+    return {
+        "periods": found.get("nr_periods", 0),
+        "throttledPeriods": found.get("nr_throttled", 0),
+        "throttledTime": found.get("throttled_time", 0),
+    }

@@ -106,7 +106,7 @@ class SplitTree(Cgroup):
         if self.paths.get("freezer") in found and self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
         for directory in found:
-            pids = processes_below(directory)
+            pids = [pid for pid in processes_below(directory) if pid != self.holder]
             if pids:
                 count = len(pids)
                 raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
@@ -213,6 +213,11 @@ class SplitTree(Cgroup):
     def thaw(self) -> None:
         """Let them run again, as `Cgroup.thaw` says."""
         freezer.thaw(self._freezer())
+
+    def thaw_below(self) -> bool:
+        """Thaw the cgroups that the container made below its own, as `Cgroup.thaw_below` says."""
+        directory = self.paths.get("freezer")
+        return directory is not None and freezer.thaw_below(directory)
 
     def has_freezer(self) -> bool:
         """Tell whether the freezer hierarchy is mounted."""

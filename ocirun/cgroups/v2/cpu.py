@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
+from ocirun.cgroups.counters import NS_PER_US, numbers, pressure
 from ocirun.cgroups.files import has_file, set_value
 from ocirun.errors import SetupError
 
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 KEYS: Final = ("shares", "quota", "period")
@@ -86,3 +88,31 @@ def _set_bandwidth(
         set_value(directory, "cpu.max", f"{most} {period or USUAL_PERIOD_US}")
     if burst and burst_again:
         set_value(directory, BURST, burst)
+
+
+def stat(directory: str) -> Part:
+    """Give the time used (ns) and how the quota held the processes back.
+
+    Kernel: `cpu.stat` is there without the controller too, and counts in µs; the time of each
+    processor is not kept.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found = numbers(directory, "cpu.stat")
+    return {
+        "usage": {
+            "total": found.get("usage_usec", 0) * NS_PER_US,
+            "percpu": [],
+            "percpu_kernel": [],
+            "percpu_user": [],
+            "kernel": found.get("system_usec", 0) * NS_PER_US,
+            "user": found.get("user_usec", 0) * NS_PER_US,
+        },
+        "throttling": {
+            "periods": found.get("nr_periods", 0),
+            "throttledPeriods": found.get("nr_throttled", 0),
+            "throttledTime": found.get("throttled_usec", 0) * NS_PER_US,
+        },
+        "psi": pressure(directory, "cpu.pressure"),
+    }

@@ -5,6 +5,6 @@ Source: runtime-spec config-linux.md#rdma; kernel admin-guide/cgroup-v2.rst, rdm
 
 from __future__ import annotations
 
-from ocirun.cgroups.v1.rdma import apply, wants
+from ocirun.cgroups.v1.rdma import apply, stat, wants
 
-__all__ = ("apply", "wants")
+__all__ = ("apply", "stat", "wants")

@@ -449,6 +449,21 @@ def test_kill_all_thaws_also_when_killing_fails(
     assert states[-1] == "THAWED"
 
 
+def test_thawing_below_takes_every_level(kernel: FakeKernel) -> None:
+    cgroup = made(kernel, "/a")
+    assert not cgroup.thaw_below()
+    freezer = cgroup.paths["freezer"]
+    os.mkdir(f"{freezer}/x")
+    os.mkdir(f"{freezer}/x/y")
+    kernel.writes.clear()
+    assert not cgroup.thaw_below()
+    kernel.put(os.path.relpath(freezer, kernel.root) + "/x/y/freezer.state", "FREEZING\n")
+    assert cgroup.thaw_below()
+    assert not cgroup.thaw_below()
+    cgroup.remove()
+    assert not cgroup.thaw_below()
+
+
 def test_remove_goes_depth_first_and_accepts_what_is_gone(kernel: FakeKernel) -> None:
     cgroup = made(kernel, "/a")
     os.mkdir(cgroup.paths["memory"] + "/x")
