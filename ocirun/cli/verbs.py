@@ -142,6 +142,13 @@ VERBS = {
         ),
         Verb("features", "print what this runtime can do as JSON", "", (0, 0)),
         Verb(
+            "doctor",
+            "tell what this host lacks, what follows and what helps",
+            "",
+            (0, 0),
+            _FORMAT,
+        ),
+        Verb(
             "validate",
             "print every broken rule of a bundle's config.json",
             "[BUNDLE]",
