@@ -29,7 +29,7 @@ GLOBALS = (
     Option("version", BOOL, "print the version", "v", "V"),
 )
 
-_CREATION = (  # shared by create and run, and one day by restore
+_CREATION = (  # shared by create and run, and some of it by restore
     Option("bundle", STR, "the bundle's directory (default: here)", "b", metavar="DIR"),
     Option(
         "config",
@@ -50,8 +50,32 @@ _CREATION = (  # shared by create and run, and one day by restore
     Option("no-new-keyring", BOOL, "keep the caller's session keyring"),
     Option("preserve-fds", INT, "pass N more descriptors after stdio and $LISTEN_FDS", metavar="N"),
 )
+_RESTORATION = ("bundle", "console-socket", "pid-file", "no-pivot")
 _NO_SUBREAPER = "do not adopt the container's orphans"
 _REGEX = "take ID as a regular expression: act on every container it matches"
+_CRIU = (  # shared by checkpoint and restore
+    Option("image-path", STR, "the folder of the images (default: ./checkpoint)", metavar="DIR"),
+    Option("work-path", STR, "where CRIU works and logs (default: the images')", metavar="DIR"),
+    Option("tcp-established", BOOL, "with connections that are open"),
+    Option("ext-unix-sk", BOOL, "with unix sockets whose other end is outside"),
+    Option("shell-job", BOOL, "with a terminal that belongs to the caller"),
+    Option("file-locks", BOOL, "with file locks"),
+    Option("lazy-pages", BOOL, "memory is fetched when it is touched, by userfaultfd"),
+    Option("auto-dedup", BOOL, "free in the images what is in later ones"),
+    Option("empty-ns", REPEAT, "a namespace whose content is left out: network", metavar="NAME"),
+    Option(
+        "manage-cgroups-mode",
+        STR,
+        "what of cgroups goes along: soft (default), full, strict or ignore",
+        metavar="MODE",
+    ),
+    Option(
+        "network-lock",
+        STR,
+        "how packets are held off: iptables, nftables or skip",
+        metavar="METHOD",
+    ),
+)
 _FORMAT = Option(
     "format", STR, "how to print: table or json", "f", metavar="FORMAT", default="table"
 )
@@ -118,6 +142,13 @@ VERBS = {
         ),
         Verb("features", "print what this runtime can do as JSON", "", (0, 0)),
         Verb(
+            "doctor",
+            "tell what this host lacks, what follows and what helps",
+            "",
+            (0, 0),
+            _FORMAT,
+        ),
+        Verb(
             "validate",
             "print every broken rule of a bundle's config.json",
             "[BUNDLE]",
@@ -172,6 +203,44 @@ VERBS = {
             Option("no-subreaper", BOOL, _NO_SUBREAPER, hidden=True),
             rest=True,
         ),
+        Verb(
+            "checkpoint",
+            "save a running container into files, with CRIU",
+            "ID",
+            ID,
+            *_CRIU,
+            Option("leave-running", BOOL, "let it go on afterwards"),
+            Option("pre-dump", BOOL, "save only its memory, while it runs"),
+            Option(
+                "parent-path",
+                STR,
+                "images of a pre-dump, relative to the new ones",
+                metavar="DIR",
+            ),
+            Option("tcp-skip-in-flight", BOOL, "without connections that are being opened"),
+            Option("link-remap", BOOL, "with files whose name is gone"),
+            Option("page-server", STR, "send memory there instead", metavar="ADDRESS:PORT"),
+            Option(
+                "status-fd",
+                INT,
+                "descriptor that hears when lazy pages are ready",
+                metavar="N",
+                default=-1,
+            ),
+        ),
+        Verb(
+            "restore",
+            "make a container again from the files of a checkpoint",
+            "ID",
+            ID,
+            *_CRIU,
+            *(option for option in _CREATION if option.name in _RESTORATION),
+            Option("detach", BOOL, "return as soon as it runs", "d"),
+            Option("no-subreaper", BOOL, _NO_SUBREAPER),
+            Option("tcp-close", BOOL, "close the connections it had"),
+            Option("lsm-profile", STR, "another profile or label", metavar="TYPE:NAME"),
+            Option("lsm-mount-context", STR, "another context of its mounts", metavar="CONTEXT"),
+        ),
         Verb("pause", "stop all processes of a container where they are", "ID", (1, 1)),
         Verb("resume", "let the processes of a paused container go on", "ID", (1, 1)),
         Verb(
@@ -206,6 +275,12 @@ VERBS = {
             Option("blkio-weight", INT, "weight of its block I/O, 10 to 1000", metavar="N"),
             Option("l3-cache-schema", STR, "its share of the L3 cache", metavar="SCHEMA"),
             Option("mem-bw-schema", STR, "its share of memory bandwidth", metavar="SCHEMA"),
+        ),
+        Verb(
+            "mounts",
+            "add mounts to a running container, or remove them",
+            "add|remove ID FILE",
+            (3, 3),
         ),
         Verb(
             "ps",

@@ -60,12 +60,15 @@ class Container:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         cgroup_manager: str = "cgroupfs",
+        notify_socket: str | None = None,
     ) -> Container:
         """Create a container from the bundle directory `bundle`, ready to be started.
 
         The container's stdio is this process's. The options are those of `ocirun create`; paths
         may be relative. A thread that changes the working directory meanwhile must not be
-        surprised, so they are made absolute here.
+        surprised, so they are made absolute here. `notify_socket` is what the command has from
+        NOTIFY_SOCKET, a path or "@" and an abstract name: the container gets a socket of its own,
+        and `start`, given the same, tells this one when it is ready.
 
         Raises:
             SpecError: config.json breaks a rule, or asks for what this host cannot do.
@@ -84,6 +87,7 @@ class Container:
             no_new_keyring=no_new_keyring,
             preserve_fds=preserve_fds,
             cgroup_manager=cgroup_manager,
+            notify_socket=notify_socket,
             command=find_command(),
         )
         create_container(Store(container.root), container_id, options)
@@ -113,14 +117,16 @@ class Container:
             raise
         return container
 
-    def start(self) -> None:
+    def start(self, *, notify_socket: str | None = None) -> None:
         """Start the program of the created container.
+
+        With `notify_socket`, wait until it is ready or has ended.
 
         Raises:
             ContainerNotFound: there is none of this id.
             WrongStatus: it was started before.
         """
-        start_container(Store(self.root), self.id)
+        start_container(Store(self.root), self.id, notify_socket)
 
     def exec(
         self,

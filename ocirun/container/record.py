@@ -28,6 +28,8 @@ class Record:
     `intel_rdt_path` is its class of service, `intel_rdt_monitoring` its monitoring group ("" for
     none), `intel_rdt_made` what of these goes with it.
     `systemd_unit` is the unit that systemd has for it, "" without systemd.
+    `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
+    terminal), by which a restore finds the pipes among them.
     `private_pid` says that the container's processes die with its init.
     """
 
@@ -37,6 +39,7 @@ class Record:
         "cgroup_manager",
         "cgroup_paths",
         "created",
+        "external_descriptors",
         "hooks",
         "id",
         "init_process_pid",
@@ -66,6 +69,7 @@ class Record:
         self.intel_rdt_path = ""
         self.intel_rdt_monitoring = ""
         self.intel_rdt_made: list[str] = []
+        self.external_descriptors: list[str] = []
         self.cgroup_paths: dict[str, str] = {}
         self.cgroup_manager = "cgroupfs"
         self.systemd_unit = ""

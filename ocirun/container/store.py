@@ -4,6 +4,7 @@
     ROOT/ID/config.json   the configuration as it was at create
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
+    ROOT/ID/notify/       mounted in the container, where a service manager waits (notify.py)
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
@@ -197,3 +198,20 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+    except IsADirectoryError:
+        _remove_folder(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Remove one of the two folders that a container's own may hold.
+
+    Order: what a killed restore has left is unmounted, and never emptied: it shows the root.
+    """
+    from ocirun.process.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
+
+    if path.endswith(f"/{FOLDER}"):
+        remove_scratch(path)
+        return
+    from shutil import rmtree  # cold: notify/, which a container with root's rights can fill
+
+    rmtree(path)

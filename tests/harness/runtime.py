@@ -12,7 +12,9 @@ from typing import IO, Any
 
 from harness.bundle import Bundle
 
-TIMEOUT_S = 30.0
+# An emulated machine is several times slower: there every limit of time is as many times longer.
+PATIENCE = float(os.environ.get("OCIRUN_PATIENCE", "1"))
+TIMEOUT_S = 30.0 * PATIENCE
 
 
 class Result:
@@ -162,7 +164,7 @@ def wait_until(
     timeout: float = 10.0,
 ) -> Any:  # noqa: ANN401
     """Ask until the answer is true; returns it. Fails with `what` after `timeout` seconds."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         answer = question()
         if answer:
