@@ -23,7 +23,7 @@ from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import Result, finish, wait_until
 
-pytestmark = [pytest.mark.integration, needs("cgroup pids")]
+pytestmark = [pytest.mark.lab, needs("cgroup pids")]
 
 ON_V2 = LAYOUT == "v2"
 NOT_IN_RUNC = "takes only some keys: 1.1 has neither burst nor idle, later ones not the rest"
