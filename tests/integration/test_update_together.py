@@ -101,7 +101,8 @@ def test_clamped_shares_are_told(box: Box) -> None:
 def test_fewer_processes_are_felt(box: Box) -> None:
     reaper = "while :; do sleep 1; done"
     container = box.running(limited(box, {"pids": {"limit": 100}}, "sh", "-c", reaper))
-    fork = "for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo all; kill %1 %2 %3 %4 %5 %6 %7 %8"
+    loop = "for i in 1 2 3 4 5 6 7 8; do sleep 60 >&- 2>&- & done"
+    fork = f"{loop}; echo all; kill %1 %2 %3 %4 %5 %6 %7 %8"
     assert container.exec("sh", "-c", fork).ok().stdout == "all\n"
     count = ("pids pids.current", "pids.current")
     wait_until(lambda: int(held(container, *count)) <= 2, "the end of the others", 30)
