@@ -92,17 +92,18 @@ def test_each_value_is_a_property_and_in_its_file(
 
 
 def test_the_scope_is_where_clients_compute_it(box: Box, units: Units) -> None:
-    container = box.running(scoped(box, slice_name=f"{MARK}-a.slice"))
+    word = MARK.replace("-", "_")
+    container = box.running(scoped(box, slice_name=f"{word}-a.slice"))
     shown = units.show(unit_of(box))
-    place = f"/{MARK}.slice/{MARK}-a.slice/{unit_of(box)}"
-    assert (shown["ControlGroup"], shown["Slice"]) == (place, f"{MARK}-a.slice")
+    place = f"/{word}.slice/{word}-a.slice/{unit_of(box)}"
+    assert (shown["ControlGroup"], shown["Slice"]) == (place, f"{word}-a.slice")
     assert (shown["ActiveState"], shown["Delegate"]) == ("active", "yes")
     assert Path(f"/proc/{container.pid}/cgroup").read_text() == f"0::{place}\n"
     # Nothing else is or was left in there, above all no process of ours.
     procs = units.directory(unit_of(box)) / "cgroup.procs"
     assert procs.read_text() == f"{container.pid}\n"
     container.delete("--force").ok()
-    units.call("stop", f"{MARK}.slice")
+    units.call("stop", f"{word}.slice")
 
 
 def test_without_a_path_the_unit_has_the_containers_name(box: Box, units: Units) -> None:

@@ -31,7 +31,7 @@ from harness.updating import (
     update,
 )  # fmt: skip
 
-pytestmark = [pytest.mark.integration, needs("cgroup pids")]
+pytestmark = [pytest.mark.lab, needs("cgroup pids")]
 
 KNOWN_TO_CRUN = (["--cpu-share", "1024"], ["--cpu-quota", "20000"], ["--pids-limit", "7"],
                  ["--cpuset-cpus", "0"], ["--cpuset-mems", "0"])  # fmt: skip
