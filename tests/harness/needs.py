@@ -90,10 +90,11 @@ def _missing_cgroup(name: str) -> str | None:
     unified = trees.pop("", None)
     if name == "v1":
         return None if "memory" in trees or "cpu" in trees else "no cgroup v1 hierarchy"
-    has_v2 = unified is not None and "memory" in (unified / "cgroup.controllers").read_text()
+    on_v2 = (unified / "cgroup.controllers").read_text().split() if unified is not None else []
     if name == "v2":
-        return None if has_v2 else "no cgroup v2 controllers"
-    if name in trees or (has_v2 and name in ("memory", "cpu", "cpuset", "pids", "io", "devices")):
+        return None if "memory" in on_v2 else "no cgroup v2 controllers"
+    # Kernel: v2 freezes and filters devices without a controller.
+    if name in trees or name in on_v2 or ("memory" in on_v2 and name in ("devices", "freezer")):
         return None
     return f"no cgroup controller {name}"
 

@@ -22,6 +22,7 @@ from harness.peers import peer_deviates
 from harness.runtime import Result, finish, wait_until
 
 pytestmark = [
+    pytest.mark.lab,
     needs("root"),
     peer_deviates("crun", "has no such verb", sometimes=True),
 ]
@@ -215,7 +216,6 @@ class TestOom:
         container.delete("--force").ok()
         assert process.wait(10) == 0
 
-    @peer_deviates("runc", "tells of those before on v2", sometimes=True)
     def test_one_that_was_before_is_not_told(self, box: Box) -> None:
         container = greedy(box)
         let_go(container)

@@ -22,7 +22,7 @@ CRUN = shutil.which("crun")
 needs_runc = pytest.mark.skipif(RUNC is None, reason="no runc in $PATH to compare with")
 needs_crun = pytest.mark.skipif(CRUN is None, reason="no crun in $PATH to compare with")
 
-THEIRS = ("create", "run", "start", "state", "kill", "delete", "list", "spec")
+THEIRS = ("create", "run", "start", "state", "kill", "delete", "list", "spec", "update")
 NOT_OURS = {
     "criu",  # gone from runc since 1.4
     "usage",  # argp's own, as is -?
