@@ -1,7 +1,7 @@
 """The live table of `ocirun top`: a terminal taken over, and given back whatever happens.
 
-Beside `ocirun doctor` the only one that loads rich. Everything shown is a number, one of our own words, or a
-container's id, which is a plain name by the rules of `ocirun.container.store`.
+Beside `ocirun doctor` the only one that loads rich. Everything shown is a number, one of our own
+words, or a container's id, which is a plain name by the rules of `ocirun.container.store`.
 """
 
 from __future__ import annotations
