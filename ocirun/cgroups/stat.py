@@ -33,8 +33,8 @@ def is_unified(paths: dict[str, str]) -> bool:
 
 
 def is_there(paths: dict[str, str]) -> bool:
-    """Tell whether the cgroup still exists; a container without one has nothing to lose."""
-    return all(os.path.isdir(directory) for directory in paths.values())
+    """Tell whether anything of the cgroup exists; a container without one has nothing to lose."""
+    return not paths or any(os.path.isdir(directory) for directory in paths.values())
 
 
 def _unified(directory: str) -> Part:

@@ -67,7 +67,9 @@ def _follow(store: Store, record: Record, interval_ns: int, listener: int) -> It
     try:
         memory = watch(record.cgroup_paths)
         try:
-            yield from _wait(store, record, interval_ns, (init, listener, memory))
+            yield from _wait(
+                store, record, interval_ns, init=init, listener=listener, memory=memory
+            )
         finally:
             if memory is not None:
                 memory.close()
@@ -76,9 +78,15 @@ def _follow(store: Store, record: Record, interval_ns: int, listener: int) -> It
 
 
 def _wait(
-    store: Store, record: Record, interval_ns: int, sources: tuple[int, int, OomWatch | None]
+    store: Store,
+    record: Record,
+    interval_ns: int,
+    *,
+    init: int,
+    listener: int,
+    memory: OomWatch | None,
 ) -> Iterator[Event]:
-    init, listener, memory = sources
+    """Wait for the end of `init` (a pidfd), for want of memory, and for the next moment."""
     poll = select.poll()
     poll.register(init, select.POLLIN)
     if memory is not None:

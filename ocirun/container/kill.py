@@ -24,7 +24,7 @@ SIGKILL: Final = 9
 MAX_SIGNAL: Final = 64
 POLL_INTERVAL_S: Final = 0.1
 POLLS: Final = 100
-STUBBORN: Final = 9  # after a third of a second something must be keeping it alive
+STUBBORN: Final = 9  # after a third of a second something may be keeping it alive
 
 
 def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
@@ -113,8 +113,8 @@ def kill_and_wait(record: Record) -> None:
         for attempt in range(POLLS):
             if start_time(record.init_process_pid) != record.init_process_start:
                 return
-            if attempt == STUBBORN:
-                cgroup.kill_all()
+            if attempt >= STUBBORN:
+                _let_die(cgroup)
             # Most are gone in a millisecond; only the stubborn are waited for at leisure.
             time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
         raise ContainerError(record.id, "container init still running")

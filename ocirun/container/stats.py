@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ocirun.cgroups.stat import is_there, stat
 from ocirun.container.status import CREATING, STOPPED, status_of
-from ocirun.errors import WrongStatus
+from ocirun.errors import ContainerError, WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def stats_of(store: Store, container_id: str) -> Stats:
     Raises:
         ContainerNotFound: no such container.
         WrongStatus: it has stopped, or did so while its counters were read.
+        ContainerError: it lives, and its cgroup does not.
         SetupError: the kernel refused to show a counter.
     """
     return read_stats(store, store.load(container_id))
@@ -41,10 +42,11 @@ def read_stats(store: Store, record: Record) -> Stats:
     stats = {**stat(record.cgroup_paths), "intel_rdt": _intel_rdt(record)}
     # None: runc has the key and no interfaces; whoever made the network counts there.
     stats["network_interfaces"] = None
-    # Order: after reading. What vanished meanwhile has been read as zeros, which are no counts.
+    # Order: after reading. What vanished meanwhile has been read as zeros, which are no counts; as
+    # long as init lives nothing of its cgroup can be removed, unless somebody moved it elsewhere.
     refuse_stopped(store, record)
     if not is_there(record.cgroup_paths):
-        raise not_running(record.id, STOPPED)
+        raise ContainerError(record.id, f"the cgroup of container {record.id} does not exist")
     return stats
 
 
@@ -56,13 +58,8 @@ def refuse_stopped(store: Store, record: Record) -> None:
     """
     status = status_of(store, record)
     if status == STOPPED or (status == CREATING and not record.init_process_pid):
-        raise not_running(record.id, status)
-
-
-def not_running(container_id: str, status: str) -> WrongStatus:
-    """Say that there is nothing to be counted; the caller raises it."""
-    words = f"container with id {container_id} is not running"
-    return WrongStatus(container_id, status, words)
+        words = f"container with id {record.id} is not running"
+        raise WrongStatus(record.id, status, words)
 
 
 def _intel_rdt(record: Record) -> Stats:

@@ -14,7 +14,14 @@ import os
 from ocirun.container.record import STATE_FILE, read_config, write_config
 from ocirun.container.resources import given_part, to_restore, to_write, with_given
 from ocirun.container.status import CREATING, STOPPED, cgroup_of, status_of
-from ocirun.errors import ContainerNotFound, SetupError, UsageError, WrongStatus, doing
+from ocirun.errors import (
+    ContainerNotFound,
+    OcirunError,
+    SetupError,
+    UsageError,
+    WrongStatus,
+    doing,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,15 +44,16 @@ def update(store: Store, container_id: str, resources: Resources, schemas: Intel
     directory = store.directory(container_id)
     lock_fd = _lock(directory, container_id)
     try:
-        folder_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder_fd = _open_folder(directory, container_id)
         try:
             # By descriptor: a container of the same id that comes after this one has another.
             folder = f"/proc/self/fd/{folder_fd}"
             _update(store, store.load(container_id), folder, resources, schemas)
+        except SetupError as error:
+            _refuse_what_has_gone(store, container_id, error)
+            raise
         finally:
             os.close(folder_fd)
-    except FileNotFoundError:
-        raise ContainerNotFound(container_id) from None
     finally:
         os.close(lock_fd)
 
@@ -85,6 +93,14 @@ def _lock(directory: str, container_id: str) -> int:
         os.close(fd)  # another file is there by now, and others wait for that one
 
 
+def _open_folder(directory: str, container_id: str) -> int:
+    """Returns a descriptor the caller closes."""
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ContainerNotFound(container_id) from None
+
+
 def _is_still(fd: int, path: str) -> bool:
     try:
         there, here = os.stat(path), os.fstat(fd)
@@ -111,15 +127,14 @@ def _update(
     if writes and cgroup.manager == "disabled":
         raise UsageError("the container has no cgroup of its own, so it has no limits to update")
     try:
-        if writes:
-            cgroup.update(writes)
-        if schemas and rdt_before is not None:
-            _apply_schemas(record, rdt_before, schemas)
-            linux["intelRdt"] = {**rdt_before, **schemas}
+        with doing(f"updating the limits of {record.id}"):
+            if writes:
+                cgroup.update(writes)
+            if schemas and rdt_before is not None:
+                _apply_schemas(record, rdt_before, schemas)
+                linux["intelRdt"] = {**rdt_before, **schemas}
         write_config(folder, config)
-    except SetupError as error:
-        if not _is_there(store, record):
-            raise _not_running(record, STOPPED) from error
+    except BaseException as error:  # an interrupted one must not leave half of it either
         _restore(cgroup, to_restore(writes, before), error)
         if schemas and rdt_before is not None:
             _restore_schemas(record, rdt_before, schemas, error)
@@ -135,23 +150,26 @@ def _check_status(store: Store, record: Record) -> None:
         raise WrongStatus(record.id, status, "cannot update a container that is being created")
 
 
-def _is_there(store: Store, record: Record) -> bool:
-    try:
-        return status_of(store, record) != STOPPED
-    except FileNotFoundError:
-        return False
+def _refuse_what_has_gone(store: Store, container_id: str, error: SetupError) -> None:
+    """Say that the container has ended meanwhile, where that is what stands behind `error`."""
+    if not store.exists(container_id):
+        raise ContainerNotFound(container_id) from error
+    record = store.load(container_id)
+    status = status_of(store, record)
+    if status == STOPPED:
+        raise _not_running(record, status) from error
 
 
 def _not_running(record: Record, status: str) -> WrongStatus:
     return WrongStatus(record.id, status, "container not running")
 
 
-def _restore(cgroup: Cgroup, resources: Resources, error: SetupError) -> None:
+def _restore(cgroup: Cgroup, resources: Resources, error: BaseException) -> None:
     """Write back each section; what is refused is told with the `error` that led to it."""
     for name, value in resources.items():
         try:
             cgroup.update({name: value})  # type: ignore[misc]  # one section of them
-        except SetupError as second:
+        except (OcirunError, OSError) as second:
             error.add_note(f"and then, restoring {name}: {second}")
 
 
@@ -163,10 +181,10 @@ def _apply_schemas(record: Record, rdt: IntelRdt, schemas: IntelRdt) -> None:
 
 
 def _restore_schemas(
-    record: Record, before: IntelRdt, schemas: IntelRdt, error: SetupError
+    record: Record, before: IntelRdt, schemas: IntelRdt, error: BaseException
 ) -> None:
     old: IntelRdt = {key: before[key] for key in schemas if key in before}  # type: ignore[literal-required,assignment]
     try:
         _apply_schemas(record, before, old)
-    except SetupError as second:
+    except (OcirunError, OSError) as second:
         error.add_note(f"and then, restoring the resctrl schema: {second}")

@@ -99,7 +99,14 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def leftovers(unique: str) -> list[Path]:
-    return [path for mount in read_table().mounts for path in Path(mount.point).rglob(f"{unique}*")]
+    # os.walk passes over what others remove meanwhile, which Path.rglob stumbles on.
+    return [
+        Path(folder, name)
+        for mount in read_table().mounts
+        for folder, names, _ in os.walk(mount.point)
+        for name in names
+        if name.startswith(unique)
+    ]
 
 
 @pytest.fixture

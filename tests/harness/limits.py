@@ -46,6 +46,22 @@ def limits_of(pid: int) -> dict[str, list[str]]:
     }
 
 
+def main_limits(pid: int) -> dict[str, str]:
+    """Say memory, pids, quota and CPUs of a process's cgroups in the same words on v1 and v2."""
+    found = {file: " ".join(lines) for file, lines in limits_of(pid).items()}
+    if "/memory.max" in found:
+        memory, pids, cpus = (
+            found[f"/{name}"] for name in ("memory.max", "pids.max", "cpuset.cpus")
+        )
+        return {"memory": memory, "pids": pids, "quota": found["/cpu.max"], "cpus": cpus}
+    return {
+        "memory": found["memory/memory.limit_in_bytes"],
+        "pids": found["pids/pids.max"],
+        "quota": f"{found['cpu/cpu.cfs_quota_us']} {found['cpu/cpu.cfs_period_us']}",
+        "cpus": found["cpuset/cpuset.cpus"],
+    }
+
+
 def differences(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> list[str]:
     """Say what is not the same in two results of `limits_of`, a line for each file."""
     return [

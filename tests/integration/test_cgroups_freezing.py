@@ -26,6 +26,7 @@ from harness.cgroups import (
     on_v1,
     on_v2_tree,
 )
+from harness.runtime import wait_until
 
 from ocirun.cgroups.choose import layout, new_cgroup
 from ocirun.cgroups.paths import Table
@@ -109,8 +110,7 @@ def test_endless_forking_is_killed_completely(cgroup: Cgroup, hierarchies: str) 
     cgroup.join(child.pid)
     cgroup.apply(limits)
     os.write(child.go, b"x")
-    time.sleep(0.2)
-    assert len(cgroup.processes()) > 10
+    wait_until(lambda: len(cgroup.processes()) > 10, "a crowd")
     cgroup.kill_all()
     assert child.end() == -signal.SIGKILL
     cgroup.remove()

@@ -43,6 +43,7 @@ ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\
 CODES: Final = {"u": 4, "U": 8}
 BLANKS: Final = " \t\r\n"
 MOST_LETTERS: Final = 65536
+MOST_DIGITS: Final = 64
 
 
 def parse_text(text: str) -> Typed:
@@ -187,8 +188,8 @@ class _Reader:
         word = self.word()
         number = _integer(word)
         if number is None or signature == "d":
-            if signature in ("", "d") and _is_decimal(word):
-                return "d", word
+            if signature in ("", "d") and (_is_decimal(word) or number is not None):
+                return "d", word if number is None else str(number)
             self.at = start
             kind = f"a value of type {signature}" if signature else "a value"
             raise self.wrong(kind)
@@ -214,12 +215,12 @@ def _integer(word: str) -> int | None:
         base, digits = 16, digits[2:]
     elif len(digits) > 1 and digits[0] == "0":
         base = 8
-    if not _are_digits(digits, base) or len(digits) > 64:
+    if not _are_digits(digits, base) or len(digits) > MOST_DIGITS:
         return None
     return int(digits, base) * (-1 if word.startswith("-") else 1)
 
 
 def _is_decimal(word: str) -> bool:
-    whole, _, part = word.lstrip("+-").partition(".")
-    signs = len(word) - len(word.lstrip("+-"))
-    return signs <= 1 and _are_digits(whole, 10) and (not part or _are_digits(part, 10))
+    whole, point, part = word.removeprefix("-").partition(".")
+    has_both = bool(point) and _are_digits(whole, 10) and _are_digits(part, 10)
+    return has_both and len(word) <= MOST_DIGITS

@@ -107,8 +107,9 @@ class Manager:
             SetupError: it does not say.
         """
         text = self._get(PATH, "Manager", "Version", "asking for the version of systemd")
-        digits = text.removeprefix("v").partition(".")[0].split(" ")[0]
-        return int(digits) if digits.isascii() and digits.isdecimal() else 0
+        number = text.removeprefix("v")
+        digits = number[: len(number) - len(number.lstrip("0123456789"))]
+        return int(digits or "0")
 
     def start(self, unit: str, properties: list[Property]) -> None:
         """Start a transient unit and wait until it is there.

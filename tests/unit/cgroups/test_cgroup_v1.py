@@ -11,7 +11,7 @@ import pytest
 from ocirun.cgroups import cgroup as cgroup_module
 from ocirun.cgroups import choose
 from ocirun.cgroups.enter import enter
-from ocirun.errors import SetupError, UnsupportedError
+from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
@@ -498,8 +498,6 @@ def test_oom_kills_are_read_from_memory(kernel: FakeKernel) -> None:
 
 def test_managers(kernel: FakeKernel) -> None:
     table = kernel.table("v1", own="/")
-    with pytest.raises(UnsupportedError, match="systemd cgroup manager is not supported yet"):
-        choose.new_cgroup("a:b:c", "id", "systemd", table=table)
     disabled = choose.new_cgroup("/a", "id", "disabled", table=table)
     disabled.prepare({})
     disabled.join(1)

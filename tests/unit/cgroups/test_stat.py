@@ -362,5 +362,6 @@ def test_a_cgroup_that_went_away(tmp_path: Path) -> None:
     paths = v1_paths(tmp_path)
     assert is_there(paths)
     (tmp_path / "pids").rename(tmp_path / "elsewhere")
-    assert not is_there(paths)
+    assert is_there(paths)
+    assert not is_there({"pids": paths["pids"], "cpu": "/nonexistent"})
     assert is_there({})
