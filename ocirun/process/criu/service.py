@@ -23,6 +23,7 @@ from errno import ENOENT
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from ocirun.errors import SetupError, doing
+from ocirun.kernel.search import find_in_path
 from ocirun.process.criu.log import error_lines, errors_in
 from ocirun.process.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.process.hooks import ALL_SIGNALS
@@ -207,16 +208,15 @@ class Criu:
 
 
 def find_criu() -> str:
-    """Find criu in $PATH; folders that are relative to where we happen to be do not count.
+    """Give the path of criu.
 
     Raises:
         SetupError: it is not there.
     """
-    for folder in os.environ.get("PATH", "").split(":"):
-        program = f"{folder}/criu"
-        if folder.startswith("/") and os.path.isfile(program) and os.access(program, os.X_OK):
-            return program
-    raise SetupError('exec: "criu": executable file not found in $PATH', ENOENT)
+    program = find_in_path("criu")
+    if program is None:
+        raise SetupError('exec: "criu": executable file not found in $PATH', ENOENT)
+    return program
 
 
 def ask_version() -> tuple[int, int, int]:
