@@ -239,6 +239,23 @@ def test_what_would_steer_it_is_kept_away(fake: FakeCriu, monkeypatch: pytest.Mo
     assert "KEPT" in fake.asked[0]["env"]
 
 
+def test_no_new_privs_are_for_criu_alone(fake: FakeCriu) -> None:
+    program = fake.program.read_text().replace(
+        "request = parse",
+        'print(open("/proc/self/status").read(), file=sys.stderr)\nrequest = parse',
+    )
+    fake.program.write_text(program)
+    for wanted in (True, False):
+        with Criu(None, no_new_privs=wanted) as criu:
+            criu.converse(DUMP, opts={})
+            told = os.pread(criu._words_fd, 1 << 14, 0).decode()
+        assert f"NoNewPrivs:\t{int(wanted)}" in told
+    assert "NoNewPrivs:\t0" in Path("/proc/self/status").read_text()
+    fake.program.write_bytes(b"#!/nowhere\n")
+    with pytest.raises(SetupError, match="starting .*: no such file"):
+        Criu(None, no_new_privs=True)
+
+
 def test_no_descriptor_stays_open(fake: FakeCriu) -> None:
     before = os.listdir("/proc/self/fd")
     for steps in ([["done", {}]], [["die"]], [["garbage"]], [["fail", 1, ""]]):
