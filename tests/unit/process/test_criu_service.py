@@ -252,7 +252,7 @@ def test_no_new_privs_are_for_criu_alone(fake: FakeCriu) -> None:
         assert f"NoNewPrivs:\t{int(wanted)}" in told
     assert "NoNewPrivs:\t0" in Path("/proc/self/status").read_text()
     fake.program.write_bytes(b"#!/nowhere\n")
-    with pytest.raises(SetupError, match="starting .*: no such file"):
+    with pytest.raises(SetupError, match=r"starting .*: no such file"):
         Criu(None, no_new_privs=True)
 
 
