@@ -106,6 +106,10 @@ class Making:
             from ocirun.process.rootless import check_rootless  # cold
 
             check_rootless(self.config)
+        if options.notify_socket:
+            from ocirun.container.notify import check_notify  # cold: a service manager waits
+
+            check_notify(self.config, options.notify_socket)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
@@ -143,10 +147,20 @@ class Making:
             self.id,
             self.options.cgroup_manager,
             rootless=_is_rootless(self.options.rootless),
+            annotations=self.config.get("annotations"),
         )
         self._remember()
+        if self.options.notify_socket:
+            from ocirun.container.notify import give_notify
+
+            # Order: not before the configuration is kept, which exec starts from.
+            self.config = give_notify(self.config, self.directory)
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
+        if self.cgroup.unit:
+            from ocirun.container.delegation import delegate  # cold
+
+            delegate(self.cgroup, self.config)
         if self.resctrl:
             self._make_resctrl(self.resctrl)
         self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
@@ -176,6 +190,7 @@ class Making:
         record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
+        record.systemd_unit = self.cgroup.unit
         record.annotations = config.get("annotations") or {}
         if not self.request.terminal:
             stdio_fds = self.stdio_fds if len(self.stdio_fds) == 3 else (0, 1, 2)

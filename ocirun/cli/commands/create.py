@@ -34,6 +34,7 @@ def creation(call: Call) -> CreateOptions:
         preserve_fds=call.number("preserve-fds"),
         cgroup_manager=call.cgroup_manager(),
         rootless=str(call.settings["rootless"]),
+        notify_socket=os.environ.get("NOTIFY_SOCKET") or None,
         tell=call.tell(),
     )
 

@@ -88,7 +88,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "run": {"run": result.run},
         "checkpoint": {"checkpoint": result.checkpoint},
         "restore": {"restore": result.restore},
-        "start": {"start": lambda store, name: result.note("start", store.root, name)},
+        "start": {"start": lambda store, *call: result.note("start", store.root, *call)},
         "kill": {
             "kill": lambda store, *call: result.note("kill", store.root, *call),
             "signal_number": signal_number,
