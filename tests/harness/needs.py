@@ -61,8 +61,9 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `criu` (that works here), `delegated` (we are an ordinary
-    user with a cgroup of its own), `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `criu` (one that works on this
+    kernel), `delegated` (we are an ordinary user with a cgroup of its own), `ours` (the runtime
+    under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 

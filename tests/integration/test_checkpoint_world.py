@@ -247,3 +247,21 @@ def test_without_a_cgroup(box: Box) -> None:
         call(*flags, *words, bundle=saved.bundle, timeout=PATIENCE_S, **saved.stdio()).ok()
         saved.pipe.count_on()
         assert _cgroup(saved.container.pid) == _cgroup(os.getpid())
+
+
+@needs("systemd")
+def test_a_scope_of_systemd_is_made_again(box: Box) -> None:
+    with Saved(box) as saved:
+        call = box.runtime.call
+        words = ("--bundle", saved.bundle.path, "--detach", saved.container.id)
+        call("--systemd-cgroup", "run", *words, bundle=saved.bundle, **saved.stdio()).ok()
+        saved.checkpoint().ok()
+        words = saved.restore_words("--detach")
+        keys = saved.stdio() | {"bundle": saved.bundle, "timeout": PATIENCE_S}
+        call("--systemd-cgroup", *words, **keys).ok()
+        saved.pipe.count_on()
+        folder = _cgroup(saved.container.pid)
+        assert folder.name.endswith(f"{saved.container.id}.scope")
+        assert str(saved.container.pid) in (folder / "cgroup.procs").read_text().split()
+        saved.container.delete("--force").ok()
+        assert not folder.exists()
