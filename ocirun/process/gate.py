@@ -4,15 +4,15 @@ Two FIFOs in the container's state directory. The first one's presence there is 
 container `created` rather than `running`. Init inherits both open, so that it opens no path after
 the pivot, and needs no more than read, write and close, which any seccomp profile allows. The
 second stays open in init until execve closes it: `start` therefore learns whether startContainer
-hooks and execve succeeded. Exactly one `start` wins: the one that gets the lock and finds the gate
-still closed.
+hooks succeeded, and returns when the program runs. Exactly one `start` wins: the one that gets
+the lock and finds the gate still closed.
 
     start                                init
       │ locks the gate, writes 'g' ─────► │ closes the gate
       │ ◄──────────────────────────── 'g' │
       │   (the files are removed)         │ startContainer hooks, execve
       │ ◄─────────────── end-of-file      │ the program runs
-      │ ◄─────────────── an error, EOF    │ or a hook or execve failed
+      │ ◄─────────────── an error, EOF    │ or a hook failed
 
 Source: runtime-spec runtime.md#lifecycle steps 7 to 9; fifo(7), flock(2).
 """

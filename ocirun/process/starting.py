@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import doing
+from ocirun.errors import kernel_words
 from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range, reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final, NoReturn
+
     from ocirun.process.inside import Inside
+
+NOT_RUN: Final = 1  # runc's status of a container whose program the kernel refuses
 
 
 def leave_descriptors(inside: Inside) -> None:
@@ -37,9 +41,24 @@ def set_limits(inside: Inside) -> None:
     set_own_limits(inside.limits)
 
 
-def exec_program(inside: Inside) -> None:
-    """Become the program."""
+def exec_program(inside: Inside) -> NoReturn:
+    """Become the program, or end as a program that cannot run: its words on stderr, status 1.
+
+    The container has been started by then, as with runc and crun: whoever asks finds the words in
+    its log and the status where a program's own would be. `start` has nothing to say.
+    """
     args = inside.config["process"]["args"]
     reset_signals()
-    with doing(f"exec {os.fsdecode(inside.program)}"):
+    try:
         os.execve(inside.program, args, inside.environment)
+    except OSError as error:
+        _say(f"exec {os.fsdecode(inside.program)}: {kernel_words(error)}\n")
+    os._exit(NOT_RUN)
+
+
+def _say(words: str) -> None:
+    """Write to the program's stderr, which nobody may be reading."""
+    try:
+        os.write(2, os.fsencode(words))
+    except OSError:  # closed or full: the status is all that can be told
+        return

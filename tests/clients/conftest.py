@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import leaks, machine, peers
 
 from clients import images, outcomes
+from clients.calls import Outcome
 from clients.containerd import Containerd, Ctr
+from clients.cri import Kubelet, Pod
 from clients.docker import Docker, Engine
-from clients.podman import PAUSE_IMAGE, Podman
+from clients.images import PAUSE_IMAGE
+from clients.podman import Podman
 
 RUNTIMES = ("runc", "ours")
+NewPod = Callable[..., Pod]
+Tell = Callable[[str, str, Outcome], None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,6 +46,7 @@ def folder() -> Generator[Path, None, None]:
     if os.geteuid() != 0:
         pytest.skip("not root")
     machine.become_subreaper()
+    machine.enter_private_network()
     folder = machine.make_session_folder()
     yield folder
     check = leaks.Leaks(folder / "nothing")
@@ -62,6 +70,12 @@ def runtime(request: pytest.FixtureRequest) -> str:
     return peers.find_runtime(request.param)[1]
 
 
+@pytest.fixture
+def tell(runtime: str) -> Tell:
+    """Put what a client said into the table of errors: `tell(client and verb, case, outcome)`."""
+    return functools.partial(outcomes.tell, runtime)
+
+
 @pytest.fixture(scope="session")
 def containerd(folder: Path, archive: Path) -> Generator[Containerd, None, None]:
     if not machine.has_tool("containerd"):
@@ -82,12 +96,48 @@ def ctr(containerd: Containerd, runtime: str) -> Generator[Ctr, None, None]:
 
 
 @pytest.fixture(scope="session")
-def podman_storage(folder: Path, archive: Path, tree: Path) -> Generator[Path, None, None]:
+def pause(folder: Path, tree: Path) -> Path:
+    return images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, ("sleep", "100000"))
+
+
+@pytest.fixture(scope="session")
+def kubelet(folder: Path, archive: Path, pause: Path) -> Generator[Kubelet, None, None]:
+    if not machine.has_tool("containerd"):
+        pytest.skip("no tool containerd")
+    runtimes = {"runc": peers.find_runtime("runc")[1], "ocirun": peers.find_runtime("ours")[1]}
+    kubelet = Kubelet(folder / "cri", runtimes)
+    kubelet.load(archive)
+    kubelet.load(pause)
+    yield kubelet
+    kubelet.stop()
+
+
+@pytest.fixture
+def new_pod(kubelet: Kubelet, runtime: str) -> Generator[NewPod, None, None]:
+    """Make pods of one runtime; `new_pod(**fields of the PodSandboxConfig)`."""
+    made: list[Pod] = []
+
+    def new(**settings: Any) -> Pod:
+        made.append(Pod(kubelet, Path(runtime).name, f"t{time.monotonic_ns():x}", **settings))
+        return made[-1]
+
+    yield new
+    for pod in made:
+        if pod.id in kubelet.pods():
+            kubelet.forget(pod.id)
+
+
+@pytest.fixture
+def pod(new_pod: NewPod) -> Pod:
+    return new_pod()
+
+
+@pytest.fixture(scope="session")
+def podman_storage(folder: Path, archive: Path, pause: Path) -> Generator[Path, None, None]:
     """A folder with images that every podman of this session works on."""
     if not machine.has_tool("podman"):
         pytest.skip("no tool podman")
     podman = Podman(folder / "podman", peers.find_runtime("runc")[1])
-    pause = images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, ("sleep", "100000"))
     podman("load", "-i", archive).expect()
     podman("load", "-i", pause).expect()
     yield folder / "podman"
@@ -111,11 +161,32 @@ def engine(folder: Path, archive: Path) -> Generator[Engine, None, None]:
     engine.stop()
 
 
-@pytest.fixture(params=RUNTIMES)
-def docker(engine: Engine, request: pytest.FixtureRequest) -> Generator[Docker, None, None]:
-    name, path = peers.find_runtime(request.param)
-    word = "ocirun" if name == "ours" else name
-    docker = Docker(engine, word, path, f"t{time.monotonic_ns():x}")
+@pytest.fixture(scope="session")
+def engine_without_runc(folder: Path, archive: Path) -> Generator[Engine, None, None]:
+    """An engine that finds ocirun wherever it looks for runc."""
+    if not machine.has_tool("dockerd"):
+        pytest.skip("no tool dockerd")
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "runc").symlink_to(peers.find_runtime("ours")[1])
+    other = Engine(folder / "docker2", peers.find_runtime("ours")[1], programs)
+    other.load(archive)
+    yield other
+    other.stop()
+
+
+@pytest.fixture
+def builder(engine: Engine, runtime: str, request: pytest.FixtureRequest) -> Engine:
+    """An engine whose BuildKit calls the runtime."""
+    if Path(runtime).name == "runc":
+        return engine
+    other: Engine = request.getfixturevalue("engine_without_runc")
+    return other
+
+
+@pytest.fixture
+def docker(engine: Engine, runtime: str) -> Generator[Docker, None, None]:
+    docker = Docker(engine, Path(runtime).name, runtime, f"t{time.monotonic_ns():x}")
     yield docker
     left = docker("ps", "-aq").out.split()
     if left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,44 +11,65 @@ from harness.machine import MARK, cgroup_hierarchies
 from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_until
 
 IMAGE = "busybox"
+# Debian's command has the engine's age and builds with BuildKit by itself; a newer one, which may
+# come first in PATH, would need a plugin for that.
+DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
 # dockerd wants "/" to be shared; in a mount namespace of its own nobody else notices.
 IN_OWN_MOUNTS = ("unshare", "-m", "--propagation", "unchanged", "sh", "-c",
-                 'mount --make-rshared / && exec "$@"', "sh")  # fmt: skip
+                 "mount --make-rshared / && echo ready && exec sleep infinity")  # fmt: skip
 
 
 class Engine:
-    """dockerd on private paths, without a network.
+    """dockerd on private paths, in the session's network namespace.
 
-    Its runtimes have the names runc and ocirun, the latter is the default.
+    Its runtimes have the names runc and ocirun, the latter is the default. BuildKit runs whatever
+    the name `runc` in dockerd's PATH means: `programs`, a folder, comes first in there.
     """
 
-    def __init__(self, folder: Path, ocirun: str) -> None:
+    def __init__(self, folder: Path, ocirun: str, programs: Path | None = None) -> None:
         folder.mkdir()
-        self._socket = f"unix://{folder}/d.sock"
-        self._parent = f"{MARK}-docker"
-        options = (
+        self.folder = folder
+        self.socket = f"unix://{folder}/d.sock"
+        self._parent = f"{MARK}-{folder.name}"
+        self._env = {**os.environ, "PATH": f"{programs or ''}:{os.environ['PATH']}".lstrip(":")}
+        network = ("--bridge=none", "--iptables=false") if programs else ("--bip", "10.86.0.1/16")
+        self._options = (
             *("--data-root", folder / "data", "--exec-root", folder / "exec"),
-            *("--pidfile", folder / "pid", "-H", self._socket, "--storage-driver", "overlay2"),
-            *("--iptables=false", "--ip6tables=false", "--bridge=none"),
+            *("--pidfile", folder / "pid", "-H", self.socket, "--storage-driver", "overlay2"),
+            *("--ip6tables=false", *network, "--live-restore"),
             *("--oom-score-adjust", "0", "--exec-opt", "native.cgroupdriver=cgroupfs"),
             *("--cgroup-parent", f"/{self._parent}", "--add-runtime", f"ocirun={ocirun}"),
             *("--default-runtime", "ocirun"),
         )
-        with (folder / "log").open("ab") as log:
+        # It outlives the daemon, as the host's mount namespace does: containers stay in there.
+        self._mounts = subprocess.Popen(IN_OWN_MOUNTS, stdout=subprocess.PIPE)
+        assert self._mounts.stdout is not None
+        assert self._mounts.stdout.readline() == b"ready\n"
+        self._start()
+
+    def _start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*IN_OWN_MOUNTS, "dockerd", *options],
+                ["nsenter", "-t", str(self._mounts.pid), "-m", "dockerd", *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self._env,
             )
         wait_until(lambda: self.docker("version").code == 0, "dockerd", 30)
 
-    def words(self, *words: str | Path) -> list[str | Path]:
-        return ["docker", "-H", self._socket, *words]
+    def restart(self) -> None:
+        """Stop the daemon, and containerd with it; leave the containers alone; start it again."""
+        self._process.terminate()
+        self._process.wait(TIMEOUT_S)
+        self._start()
 
-    def docker(self, *words: str | Path) -> Outcome:
-        return call(*self.words(*words))
+    def words(self, *words: str | Path) -> list[str | Path]:
+        return [DOCKER, "-H", self.socket, *words]
+
+    def docker(self, *words: str | Path, env: dict[str, str] | None = None) -> Outcome:
+        return call(*self.words(*words), env=env)
 
     def load(self, archive: Path) -> None:
         self.docker("load", "-i", archive).expect()
@@ -63,9 +85,11 @@ class Engine:
             self.docker("rm", "-f", *left)
         self._process.terminate()
         self._process.wait(TIMEOUT_S)
+        with self._mounts as mounts:
+            mounts.kill()
         for hierarchy in set(cgroup_hierarchies().values()):
-            if (hierarchy / self._parent).exists():
-                (hierarchy / self._parent).rmdir()
+            for path in sorted(hierarchy.glob(f"{self._parent}/**/"), reverse=True):
+                path.rmdir()  # BuildKit leaves one
 
 
 class Docker:
@@ -78,7 +102,8 @@ class Docker:
         self.prefix = prefix
 
     def _run(self, *options: str | Path) -> tuple[str | Path, ...]:
-        return ("run", "--network", "none", "--runtime", self.runtime, *options)
+        network = () if "--network" in options else ("--network", "none")
+        return ("run", *network, "--runtime", self.runtime, *options)
 
     def run(self, *words: str, options: tuple[str | Path, ...] = ()) -> Outcome:
         return self.engine.docker(*self._run("--rm", *options, IMAGE), *words)

@@ -12,10 +12,11 @@ from pathlib import Path
 from harness import machine
 
 IMAGE = "docker.io/library/busybox:latest"
+PAUSE_IMAGE = "localhost/pause:1"
 APPLETS = (
     "sh", "cat", "echo", "sleep", "true", "false", "id", "ls", "ps", "mount", "stty", "env",
     "head", "touch", "mkdir", "kill", "grep", "hostname", "pwd", "tty", "dd", "chmod", "unshare",
-    "tail", "wc", "sync", "test", "printf",
+    "tail", "wc", "sync", "test", "printf", "nc",
 )  # fmt: skip
 BROKEN = {  # what is run by the tests of errors
     "bin/noexec": (0o644, b"#!/bin/sh\n"),

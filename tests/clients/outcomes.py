@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from clients.calls import Outcome
+
 BEGIN = "<!-- outcomes: written by `make clients` -->\n"
 END = "<!-- end of outcomes -->\n"
 
+# What differs from call to call, and what stands for it in the table.
+_VARYING = ((r"[0-9a-f]{64}", "ID"), (r"usage: \d+", "usage: N"), (r"/self/fd/\d+", "/self/fd/N"),
+            (r"runctop\d+/runctmpdir\d+", "runctopN/runctmpdirN"))  # fmt: skip
+
+_said: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # asked, case → runtime → words
 _found: dict[str, dict[str, dict[str, str]]] = {}  # client → case → runtime → outcome
 
 
@@ -32,6 +40,16 @@ def note(report: pytest.TestReport) -> None:
         row[runtime] = "**fails**"
 
 
+def tell(runtime: str, asked: str, case: str, done: Outcome) -> None:
+    """Remember what a client said when `case` was asked of it."""
+    words = " ".join(done.said.partition("\n\nRun 'docker run --help'")[0].split())
+    for pattern, word in _VARYING:
+        words = re.sub(pattern, word, words)
+    words = words.replace(runtime, "RUNTIME")
+    status = "error" if done.code < 0 else str(done.code)
+    _said.setdefault((asked, case), {})[Path(runtime).name] = (status, words)
+
+
 def write(path: str | None) -> None:
     """Put the table between the marks of the page at `path` (None: nowhere)."""
     if path is None or not _found:
@@ -42,8 +60,25 @@ def write(path: str | None) -> None:
     Path(path).write_text(before + BEGIN + "\n" + _tables() + "\n" + END + after)
 
 
+def _errors() -> list[str]:
+    """The table of messages; where both say the same but for the runtime's name, once."""
+    lines = ["### errors", "", "| asked | status | runc says | ocirun says |", "|---|---|---|---|"]
+    for (asked, case), row in _said.items():
+        status, theirs = row.get("runc", ("", ""))
+        own_status, ours = row.get("ocirun", ("", ""))
+        if ours == theirs.replace("runc create failed", "ocirun create failed"):
+            ours = "the same"
+        statuses = status if status == own_status else f"{status}, ocirun {own_status}"
+        lines.append(f"| {asked}: {case} | {statuses} | {_cell(theirs)} | {_cell(ours)} |")
+    return [*lines, ""]
+
+
+def _cell(words: str) -> str:
+    return words if words == "the same" else "`" + words.replace("|", "\\|") + "`"
+
+
 def _tables() -> str:
-    lines: list[str] = []
+    lines: list[str] = _errors() if _said else []
     for client, cases in _found.items():
         lines += [f"### {client}", "", "| case | runc | ocirun |", "|---|---|---|"]
         for case, row in cases.items():

@@ -7,9 +7,8 @@ from pathlib import Path
 from harness.machine import MARK, cgroup_hierarchies
 
 from clients.calls import Outcome, call, call_on_terminal
-from clients.images import IMAGE
+from clients.images import IMAGE, PAUSE_IMAGE
 
-PAUSE_IMAGE = "localhost/pause:1"
 PARENT = f"/{MARK}-podman"
 # Limits no higher than a development machine's own. podman knows by its name what a runtime can do.
 CONFIG = f"""\
@@ -58,7 +57,8 @@ class Podman:
         return call_on_terminal(*command, given=given, folder=self._folder)
 
     def _run(self, *options: str | Path) -> tuple[str | Path, ...]:
-        return ("run", "--network", "none", "--cgroup-parent", PARENT, *options)
+        network = () if "--network" in options else ("--network", "none")
+        return ("run", *network, "--cgroup-parent", PARENT, *options)
 
     def run(self, *words: str, options: tuple[str | Path, ...] = (), image: str = IMAGE) -> Outcome:
         return self(*self._run("--rm", *options, image), *words)

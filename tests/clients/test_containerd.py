@@ -7,10 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
 from harness.machine import cgroup_hierarchies
 
-from clients import mistakes
 from clients.calls import call, call_on_terminal, wait_until
 from clients.containerd import Ctr
 
@@ -267,39 +265,6 @@ def test_nothing_left(ctr: Ctr) -> None:
     assert not (ctr.daemon.runtime_root / ctr.name()).exists()
     for hierarchy in set(cgroup_hierarchies().values()):
         assert not (hierarchy / ctr.daemon.namespace / ctr.name()).exists()
-
-
-@pytest.mark.parametrize(("program", "words"), mistakes.PROGRAMS)
-def test_error_run(ctr: Ctr, program: str, words: str) -> None:
-    assert words in ctr.run(program).expect(1).err
-
-
-@pytest.mark.parametrize(("program", "words"), mistakes.PROGRAMS)
-def test_error_exec(ctr: Ctr, program: str, words: str) -> None:
-    name = ctr.start()
-    assert words in ctr.exec(name, program).expect(1).err
-
-
-@pytest.mark.parametrize(("mount", "words"), mistakes.MOUNTS)
-def test_error_mount(ctr: Ctr, mount: str, words: str) -> None:
-    done = ctr.run("true", options=("--rm", "--mount", mount)).expect(1)
-    assert "unable to start container process: error during container init: " in done.err
-    assert words in done.err
-
-
-def test_error_out_of_memory_at_start(ctr: Ctr) -> None:
-    done = ctr.run("true", options=("--rm", "--memory-limit", "1000")).expect(1)
-    assert "unable to set memory limit to 1000 (current usage: " in done.err
-
-
-def test_error_namespace_path(ctr: Ctr) -> None:
-    done = ctr.run("true", options=("--rm", "--with-ns", "network:/proc/1/ns/nope")).expect(1)
-    assert "namespace path: lstat /proc/1/ns/nope: no such file or directory" in done.err
-
-
-def test_error_working_folder_is_a_file(ctr: Ctr) -> None:
-    done = ctr.run("true", options=("--rm", "--cwd", "/etc/passwd")).expect(1)
-    assert "not a directory" in done.err
 
 
 def _parent(pid: int) -> int:

@@ -20,6 +20,7 @@ PROBE_SOURCES = REPO / "tests" / "probe"
 
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
 MS_REC_PRIVATE = 0x4000 | (1 << 18)
 
@@ -50,6 +51,12 @@ def leave_unified_tree() -> None:
     libc_call("umount2", bytes(unified), MNT_DETACH)
 
 
+def enter_private_network() -> None:
+    """Go into a network namespace of our own: bridges and firewall rules there are no one's."""
+    libc_call("unshare", CLONE_NEWNET)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 def make_session_folder() -> Path:
     """Make the folder of this session.
 
@@ -61,8 +68,13 @@ def make_session_folder() -> Path:
 
 
 def compile_probe(folder: Path) -> Path:
-    """Compile the probe into `folder`; raises CalledProcessError with gcc's words."""
+    """Compile the probe into `folder`; raises CalledProcessError with gcc's words.
+
+    Where $OCIRUN_PROBE names one that was compiled elsewhere, as in the lab, that is taken.
+    """
     program = folder / "probe"
+    if compiled := os.environ.get("OCIRUN_PROBE"):
+        return Path(shutil.copy(compiled, program))
     sources = sorted(str(path) for path in PROBE_SOURCES.glob("*.c"))
     subprocess.run(
         ["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, *sources],
@@ -126,5 +138,36 @@ def capability_bounding() -> int:
     return 0
 
 
+def has_user_namespaces() -> bool:
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    return limit.exists() and int(limit.read_text()) > 0
+
+
+def has_apparmor() -> bool:
+    """Say whether the kernel confines by profiles, and not only could."""
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text() == "Y\n"
+
+
+def has_delegated_cgroup() -> bool:
+    """Say whether we are no root and may still write to our own cgroup, of version 2."""
+    top = cgroup_hierarchies().get("")
+    if os.geteuid() == 0 or top is None:
+        return False
+    return os.access(top / own_cgroup("").lstrip("/") / "cgroup.subtree_control", os.W_OK)
+
+
 def has_tool(name: str) -> bool:
     return shutil.which(name) is not None
+
+
+def has_systemd() -> bool:
+    """Say whether systemd is this machine's init, as sd_booted(3) does."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def managed_user() -> int | None:
+    """Find an ordinary user whose own systemd manager runs; gives the uid."""
+    for bus in sorted(Path("/run/user").glob("[1-9]*/bus")):
+        return int(bus.parent.name)
+    return None

@@ -139,7 +139,7 @@ def only_init(container: Container, story: str) -> None:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_process_dies_at_a_call(box: Box, name: str) -> None:
-    """The parent, the stage or init is killed; the others see it and end, or carry on to the end."""
+    """Parent, stage or init is killed; the others see it and end, or carry on to the end."""
     stage = Stage(box, VERBS[name])
     calls = stage.recorded()
     places = bars.sample([c for c in calls if c.process], 8, name) if name != "kill" else []

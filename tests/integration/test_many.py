@@ -72,7 +72,9 @@ def test_what_many_stale_folders_cost(box: Box) -> None:
             for verb, calls in ((["list", "-q"], lists), (["state", container.id], states)):
                 watch.begin()
                 result = watch.run(box.runtime, *verb, timeout=300).ok()
-                calls.append(len([call for call in watch.calls if call.name not in ("mmap", "brk")]))
+                calls.append(
+                    len([call for call in watch.calls if call.name not in ("mmap", "brk")])
+                )
                 assert container.id in result.stdout
     assert len(set(states)) == 1
     first, second = (

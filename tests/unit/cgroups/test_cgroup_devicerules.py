@@ -18,6 +18,7 @@ from ocirun.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 @given(RULES)
 @example([{"allow": True, "type": "c", "major": 1, "minor": 1, "access": "rwm"},
           {"allow": False, "type": "c", "access": "r"}])  # fmt: skip
