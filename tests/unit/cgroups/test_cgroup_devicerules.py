@@ -79,6 +79,18 @@ def test_a_hole_in_a_wider_rule_is_refused_with_both_named() -> None:
     assert "'c 1:* rw'" in message
 
 
+def test_what_several_rules_permit_is_permitted_at_once() -> None:
+    """Kernel: v1 looks for one exception that has all that is asked for."""
+    rules = [
+        {"allow": True, "type": "c", "major": 1, "access": "w"},
+        {"allow": True, "type": "c", "minor": 3, "access": "r"},
+        {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "m"},
+    ]
+    held = {text(key, bits) for key, bits in verdicts_of(rules).exceptions.items()}
+    assert held == {"c 1:* w", "c *:3 r", "c 1:3 rw", "c 1:5 rwm", "c 1:7 m"}
+
+
 def test_missing_access_denies_all_and_allows_nothing() -> None:
     granted = [{"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}]
     assert verdicts_of([{"allow": True, "type": "c", "major": 1, "minor": 3}]).exceptions == {}
