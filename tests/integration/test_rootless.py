@@ -293,6 +293,10 @@ class TestDefaults:
         assert "/run/ocirun" in done.stdout
 
 
+UNSHARE = ("unshare", "-Ur")
+NAMELESS = ("env", "-u", "USER", *UNSHARE)
+
+
 @needs("tool unshare")
 class TestRootOfAUserNamespace:
     """The way of podman: the caller is root already, of a namespace made by an ordinary user."""
@@ -323,12 +327,13 @@ class TestRootOfAUserNamespace:
         assert report["uids"] == [0, 0, 0]
 
     @needs("ours")
-    def test_it_has_a_state_root_of_its_own(self, home: Home) -> None:
+    @pytest.mark.parametrize("through", [UNSHARE, NAMELESS])
+    def test_it_has_a_state_root_of_its_own(self, home: Home, through: tuple[str, ...]) -> None:
+        """With or without a name: conmon, as podman starts it, is told none."""
         bundle = home.bundle("true")
         bundle.linux["uidMappings"][0]["hostID"] = bundle.linux["gidMappings"][0]["hostID"] = 0
         bundle.save()
         name = home.box.container().id
-        through = ("unshare", "-Ur")
         done = home.command("create", "--bundle", str(bundle.path), name, through=through)
         assert done.returncode == 0, done.stdout
         assert (home.user.folder / "ocirun" / name).is_dir()
