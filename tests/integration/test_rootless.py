@@ -326,6 +326,15 @@ class TestRootOfAUserNamespace:
         report = self.run(home, bundle)
         assert report["uids"] == [0, 0, 0]
 
+    def test_with_the_hosts_node_mounted(self, home: Home) -> None:
+        """podman --privileged brings the host's nodes as mounts; their owner is nobody here."""
+        bundle = home.bundle()
+        bundle.drop_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+        bundle.add_mount("/dev/null", "bind", "/dev/null", "rbind", "nosuid", "noexec")
+        null = self.run(home, bundle)["dev"]["/dev/null"]
+        assert (null["major"], null["minor"]) == (1, 3)
+
     @needs("ours")
     @pytest.mark.parametrize("through", [UNSHARE, NAMELESS])
     def test_it_has_a_state_root_of_its_own(self, home: Home, through: tuple[str, ...]) -> None:
