@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test unit fuzz integration bench conformance clients clean
+.PHONY: demo build test unit fuzz integration bench conformance clients lab clean
 
 ROUNDS ?= 30
 
@@ -40,6 +40,15 @@ conformance:
 clients:
 	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
+
+# A virtual machine with systemd and cgroup v2 alone: the tests that need one, or any others:
+# make lab TESTS="tests/integration/test_rootless.py -k maps" KERNEL=6.1 USER=u1 (docs/lab.md).
+# USER counts only where it was typed: every shell has a variable of that name.
+KERNEL ?= 6.12
+LAB_USER = $(if $(filter command line,$(origin USER)),--user $(USER))
+lab:
+	@tools/prepare lab
+	tools/as-root .venv/bin/python -m tests.lab --kernel $(KERNEL) $(LAB_USER) -- $(TESTS)
 
 clean:
 	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

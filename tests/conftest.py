@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from harness import needs, peers
+from lab import chapters
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,10 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--outcomes", metavar="PAGE", help="tests/clients: write the table of outcomes into PAGE"
     )
+    parser.addoption(
+        "--lab-only", action="store_true", help="only the tests that are for the lab (make lab)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
+        "lab: for `make lab` too, since what it looks at differs there; see lab/chapters.py",
         "conformance: runs the validation suite of a runtime-tools checkout; needs root",
         "needs(*words, kernel): skip unless the machine has what the words say",
         "peer_deviates(peer, reason, sometimes): expected to fail on that peer",
@@ -44,6 +49,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if integration in item.path.parents:
             item.add_marker("integration")
             peers.apply_deviations(item, runtime_name(config))
+    if config.getoption("lab_only"):
+        others = [item for item in items if not chapters.is_for_the_lab(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

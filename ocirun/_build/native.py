@@ -30,9 +30,12 @@ int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t 
                       uint64_t attr_clr, uint64_t propagation, uint64_t userns_fd);
 int sys_fstatfs(int fd, int64_t *magic_and_flags);
 int64_t sys_mount_id(int fd);
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *path, uint32_t mask);
 
 int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
 int sys_hold_userns(int join_fd, int ready_fd, int *pidfd);
+int sys_hold(int *pidfd);
 int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
@@ -77,6 +80,7 @@ SOURCE = r"""
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -223,6 +227,30 @@ static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
             error = errno;
         syscall(SYS_write, ready_fd, &error, sizeof error);
     }
+    for (;;)
+        pause();
+}
+
+/* A child that only waits, until it is killed or the thread that made it is gone. It keeps nothing
+   open. As above: only system calls, no signal at its end, and only waiting for clones finds it. */
+static int sys_hold(int *pidfd)
+{
+    struct clone_args args;
+    sigset_t all;
+    int pid, parent = getpid();
+
+    memset(&args, 0, sizeof args);
+    args.flags = CLONE_PIDFD;
+    args.pidfd = (uint64_t)(uintptr_t)pidfd;
+    sigfillset(&all);
+    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    if (pid != 0)
+        return pid;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, (_NSIG - 1) / 8);
+    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (syscall(SYS_getppid) != parent) /* gone already, and nobody would kill us */
+        syscall(SYS_exit_group, 0);
+    syscall(SYS_close_range, 0U, ~0U, 0U);
     for (;;)
         pause();
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES, EPERM, EROFS, ESRCH
+from errno import EACCES, EOPNOTSUPP, EPERM, EROFS, ESRCH
 
 from ocirun.cgroups.files import (
     has_file,
@@ -38,11 +38,13 @@ class Cgroup:
     """The cgroup of one container: one directory in each hierarchy.
 
     `paths` is what the container's record keeps: controller (or `name=systemd`, or "" for the v2
-    hierarchy) to absolute directory. `manager` is "cgroupfs" or "disabled". `rootless`: refusals
-    while creating and joining are forgiven as long as nobody asked for limits or for a path.
+    hierarchy) to absolute directory. `manager` is "cgroupfs", "systemd" or "disabled". `rootless`:
+    refusals while creating and joining are forgiven as long as nobody asked for limits or for a
+    path. `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
+    of ours that is in it until init is, 0 for none.
     """
 
-    __slots__ = ("explicit", "made", "manager", "paths", "rootless")
+    __slots__ = ("explicit", "holder", "made", "manager", "paths", "rootless", "unit")
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class Cgroup:
         self.rootless = rootless
         self.explicit = explicit
         self.made: list[str] = []
+        self.unit = ""
+        self.holder = 0
 
     def prepare(self, resources: Resources | None) -> None:
         """Make the directories; refuse a cgroup that is frozen or that has processes.
@@ -99,6 +103,15 @@ class Cgroup:
             SetupError: the kernel refused.
         """
         raise NotImplementedError
+
+    def delegate(self, host_uid: int) -> None:
+        """Give the cgroup to the container's root, which is `host_uid`, where the driver does so.
+
+        Only systemd promises to leave alone what is below a delegated cgroup.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
 
     def open_doors(self) -> list[int]:
         """Open what a forked child writes to, to join the v1 hierarchies by itself.
@@ -186,6 +199,16 @@ class Cgroup:
         """
         raise NotImplementedError
 
+    def thaw_below(self) -> bool:
+        """Thaw what the container froze of itself, where that would keep it from dying.
+
+        Returns whether anything was frozen. Kernel: only on v1, where SIGKILL waits for the thaw.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        return False
+
     def has_freezer(self) -> bool:
         """Tell whether `freeze` can work here."""
         raise NotImplementedError
@@ -211,8 +234,7 @@ class Cgroup:
         """
         unified = self.paths.get("")
         patience = 0
-        if unified and has_file(unified, "cgroup.kill"):
-            self._kill_at_once(unified)
+        if unified and has_file(unified, "cgroup.kill") and self._kill_at_once(unified):
             patience = PATIENCE
         pause_s = KILL_PAUSE_S
         for round_ in range(KILL_ROUNDS):
@@ -223,12 +245,22 @@ class Cgroup:
             time.sleep(pause_s)
             pause_s *= 2
 
-    def _kill_at_once(self, unified: str) -> None:
-        """Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile."""
+    def _kill_at_once(self, unified: str) -> bool:
+        """Kill through the kernel; tell whether it could.
+
+        Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile. A threaded
+        cgroup refuses it: it holds threads of processes that are elsewhere, too.
+        """
         from ocirun.cgroups.files import set_value
 
         try:
             set_value(unified, "cgroup.kill", 1)
+        except SetupError as error:
+            if error.errno != EOPNOTSUPP:
+                raise
+            return False
+        else:
+            return True
         finally:
             self._thaw_after_kill()
 
@@ -255,6 +287,7 @@ class Cgroup:
         """Kernel: v1 freezing holds a killed process back until it is thawed."""
         if self.has_freezer():
             self.thaw()
+            self.thaw_below()
 
     def remove(self) -> None:
         """Remove the cgroup with all below it; what is gone already is fine.

@@ -7,10 +7,11 @@ it, driven as v1) and none.
 from __future__ import annotations
 
 from ocirun.cgroups.paths import USUAL_ROOT, read_table
-from ocirun.errors import Problem, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.cgroups.paths import Table
 
@@ -36,24 +37,31 @@ def new_cgroup(
     *,
     rootless: bool = False,
     table: Table | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Cgroup:
     """Choose where a new container's cgroup will be; nothing is made yet.
 
     `cgroups_path` is linux.cgroupsPath, `manager` "cgroupfs", "systemd" or "disabled". `table` is
     what the host has mounted, read from /proc when it is not given. A host without any cgroups
-    gives a cgroup without paths, which refuses limits when they are applied.
+    gives a cgroup without paths, which refuses limits when they are applied. `annotations` are
+    those of config.json, some of which are for systemd.
 
     Raises:
-        UnsupportedError: `manager` is "systemd".
+        SpecError, UnsupportedError, SetupError: with "systemd" only, as new_unit says.
     """
     if manager == "disabled":
         from ocirun.cgroups.cgroup import NoCgroup
 
         return NoCgroup()
-    _refuse_systemd(manager)
     table = table or read_table()
+    unified = layout(table) == "v2"
+    if manager == "systemd":
+        from ocirun.cgroups.systemd.choose import new_unit
+
+        path, named = cgroups_path or "", annotations or {}
+        return new_unit(path, container_id, named, table, unified=unified, rootless=rootless)
     explicit = bool(cgroups_path)
-    if layout(table) == "v2":
+    if unified:
         from ocirun.cgroups.paths import v2_path
         from ocirun.cgroups.v2.tree import UnifiedTree
 
@@ -66,19 +74,19 @@ def new_cgroup(
     return SplitTree(paths, table=table, rootless=rootless, explicit=explicit)
 
 
-def known_cgroup(paths: dict[str, str], manager: str) -> Cgroup:
+def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
     """Take up the cgroup of a container that exists, from what its record says.
 
-    Nothing is read from the host: only the paths decide.
-
-    Raises:
-        UnsupportedError: `manager` is "systemd".
+    Nothing is read from the host: only the paths decide. `unit` is systemd's name for it.
     """
     if manager == "disabled":
         from ocirun.cgroups.cgroup import NoCgroup
 
         return NoCgroup()
-    _refuse_systemd(manager)
+    if manager == "systemd":
+        from ocirun.cgroups.systemd.scope import known_unit
+
+        return known_unit(paths, unit)
     if list(paths) == [""]:
         from ocirun.cgroups.v2.tree import UnifiedTree
 
@@ -86,9 +94,3 @@ def known_cgroup(paths: dict[str, str], manager: str) -> Cgroup:
     from ocirun.cgroups.v1.tree import SplitTree
 
     return SplitTree(dict(paths))
-
-
-def _refuse_systemd(manager: str) -> None:
-    if manager == "systemd":
-        words = "the systemd cgroup manager is not supported yet"
-        raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")

@@ -21,11 +21,11 @@ from ocirun.process.command import find_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from ocirun.errors import HookError
-    from ocirun.spec.shapes import Process
+    from ocirun.spec.shapes import Process, Resources
 
 
 class Container:
@@ -60,12 +60,15 @@ class Container:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         cgroup_manager: str = "cgroupfs",
+        notify_socket: str | None = None,
     ) -> Container:
         """Create a container from the bundle directory `bundle`, ready to be started.
 
         The container's stdio is this process's. The options are those of `ocirun create`; paths
         may be relative. A thread that changes the working directory meanwhile must not be
-        surprised, so they are made absolute here.
+        surprised, so they are made absolute here. `notify_socket` is what the command has from
+        NOTIFY_SOCKET, a path or "@" and an abstract name: the container gets a socket of its own,
+        and `start`, given the same, tells this one when it is ready.
 
         Raises:
             SpecError: config.json breaks a rule, or asks for what this host cannot do.
@@ -84,6 +87,7 @@ class Container:
             no_new_keyring=no_new_keyring,
             preserve_fds=preserve_fds,
             cgroup_manager=cgroup_manager,
+            notify_socket=notify_socket,
             command=find_command(),
         )
         create_container(Store(container.root), container_id, options)
@@ -113,14 +117,16 @@ class Container:
             raise
         return container
 
-    def start(self) -> None:
+    def start(self, *, notify_socket: str | None = None) -> None:
         """Start the program of the created container.
+
+        With `notify_socket`, wait until it is ready or has ended.
 
         Raises:
             ContainerNotFound: there is none of this id.
             WrongStatus: it was started before.
         """
-        start_container(Store(self.root), self.id)
+        start_container(Store(self.root), self.id, notify_socket)
 
     def exec(
         self,
@@ -172,6 +178,30 @@ class Container:
         joining.close()
         return joining.pid
 
+    def update(
+        self, resources: Resources, *, l3_cache_schema: str = "", mem_bw_schema: str = ""
+    ) -> None:
+        """Change the limits that `resources` has, and leave the others.
+
+        `resources` is as linux.resources of config.json; its device rules have no effect. The two
+        schemas are for a container with linux.intelRdt.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it has stopped.
+            SpecError: `resources` breaks a rule.
+            SetupError: the kernel refused a value; those before it are taken back.
+        """
+        from copy import deepcopy
+
+        from ocirun.container.update import schemas_of, update
+        from ocirun.spec.load import check_resources
+
+        # A copy: what is null is taken out.
+        document = check_resources(deepcopy(resources))
+        schemas = schemas_of(l3_cache_schema, mem_bw_schema)
+        update(Store(self.root), self.id, document, schemas)
+
     def kill(self, signal: int | str = "TERM", *, everyone: bool = False) -> None:
         """Send a signal, by number or by name with or without SIG, to the container's init.
 
@@ -198,6 +228,64 @@ class Container:
     def state(self) -> dict[str, Any]:
         """Return the container's state as `ocirun state` prints it."""
         return state_of(Store(self.root), self.id)
+
+    def pause(self) -> None:
+        """Stop all processes of the container where they are.
+
+        Raises:
+            WrongStatus: it is neither created nor running.
+        """
+        from ocirun.container.pause import pause
+
+        pause(Store(self.root), self.id)
+
+    def resume(self) -> None:
+        """Let the processes of the paused container go on.
+
+        Raises:
+            WrongStatus: it is not paused.
+        """
+        from ocirun.container.pause import resume
+
+        resume(Store(self.root), self.id)
+
+    def processes(self) -> list[int]:
+        """List the pids of the container's processes as the host sees them, sorted.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+        """
+        from ocirun.container.pause import processes
+
+        return processes(Store(self.root), self.id)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the container has used; docs/stats.md tells each key.
+
+        The keys are those of `ocirun events`, and all of them are there: 0, [], {} or None stand
+        for what this host does not count.
+
+        Raises:
+            WrongStatus: the container has stopped.
+        """
+        from ocirun.container.stats import stats_of
+
+        return stats_of(Store(self.root), self.id)
+
+    def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
+        """Follow the container until it stops, as `ocirun events` does.
+
+        Gives `{"type": "stats", "id": …, "data": …}` every `interval` seconds, with the data of
+        `stats`, and `{"type": "oom", "id": …}` each time its memory ran out. It waits in between,
+        for as long as the container lives; closing the generator ends it.
+
+        Raises:
+            WrongStatus: the container has stopped already.
+            UsageError: the interval is not positive.
+        """
+        from ocirun.container.events import events
+
+        return events(Store(self.root), self.id, int(interval * 1_000_000_000))
 
 
 def _absolute(path: str | None) -> str | None:

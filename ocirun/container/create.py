@@ -60,8 +60,9 @@ def create(
         require_seal()
     store.directory(container_id)
     with Undo() as undo:
-        making = _Making(store, container_id, options, undo)
+        making = Making(store, container_id, options, undo)
         making.check(foreground)
+        making.compile_filter()
         making.claim()
         try:
             making.bring_to_gate()
@@ -74,8 +75,8 @@ def create(
     return making.record
 
 
-class _Making:
-    """One create in progress: what it holds between its acts."""
+class Making:
+    """One create in progress: what it holds between its acts. Restore makes its own of it."""
 
     def __init__(self, store: Store, container_id: str, options: CreateOptions, undo: Undo) -> None:
         self.store = store
@@ -105,8 +106,11 @@ class _Making:
             from ocirun.process.rootless import check_rootless  # cold
 
             check_rootless(self.config)
+        if options.notify_socket:
+            from ocirun.container.notify import check_notify  # cold: a service manager waits
+
+            check_notify(self.config, options.notify_socket)
         self.request = make_request(self.config, self.id, options)
-        self.request.seccomp = compile_filter(self.config, self.store, options.tell)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
         if "intelRdt" in self.config.get("linux", {}):
@@ -126,8 +130,12 @@ class _Making:
             self.fds += self.stdio_fds
         self.request.stdio_fds = len(self.stdio_fds)
 
+    def compile_filter(self) -> None:
+        """Compile the seccomp filter, or find it compiled already."""
+        self.request.seccomp = compile_filter(self.config, self.store, self.options.tell)
+
     def claim(self) -> None:
-        """Take the id, the cgroup and the gate, and remember them before anything runs."""
+        """Take the id and the cgroup, and remember them before anything runs."""
         lock_fd = self.store.claim(self.id)
         self.fds.append(lock_fd)
         self.undo.add("running poststop hooks", self._poststop)
@@ -139,15 +147,23 @@ class _Making:
             self.id,
             self.options.cgroup_manager,
             rootless=_is_rootless(self.options.rootless),
+            annotations=self.config.get("annotations"),
         )
         self._remember()
+        if self.options.notify_socket:
+            from ocirun.container.notify import give_notify
+
+            # Order: not before the configuration is kept, which exec starts from.
+            self.config = give_notify(self.config, self.directory)
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
+        if self.cgroup.unit:
+            from ocirun.container.delegation import delegate  # cold
+
+            delegate(self.cgroup, self.config)
         if self.resctrl:
             self._make_resctrl(self.resctrl)
         self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
-        self.gate_fds = make_gate(self.directory)
-        self.fds += self.gate_fds
 
     def _make_resctrl(self, group: ResctrlGroup) -> None:
         """Make the class of service, and remember what of it goes with the container."""
@@ -174,7 +190,11 @@ class _Making:
         record.no_new_keyring = self.request.no_new_keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
+        record.systemd_unit = self.cgroup.unit
         record.annotations = config.get("annotations") or {}
+        if not self.request.terminal:
+            stdio_fds = self.stdio_fds if len(self.stdio_fds) == 3 else (0, 1, 2)
+            record.external_descriptors = [_name_of(fd) for fd in stdio_fds]
         record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
         write_config(self.directory, config)
         record.write(self.directory)
@@ -182,6 +202,8 @@ class _Making:
     def bring_to_gate(self) -> None:
         """Bring init into being and through the protocol."""
         linux = self.config.get("linux", {})
+        self.gate_fds = make_gate(self.directory)
+        self.fds += self.gate_fds
         # Made here as well: that loads what a forked init will need.
         plan = plan_create(self.config, self.request)
         if self.options.tell:
@@ -205,8 +227,8 @@ class _Making:
         )
         if self.resctrl:
             self.resctrl.apply()
-        self._run_hooks("prestart")
-        self._run_hooks("createRuntime")
+        self.run_hooks("prestart")
+        self.run_hooks("createRuntime")
         self.parent.enter(self._take_listener)
 
     def cause_of(self, death: InitDied) -> SetupError:
@@ -249,7 +271,8 @@ class _Making:
     def _take_listener(self, fd: int) -> None:
         send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
 
-    def _run_hooks(self, moment: str) -> None:
+    def run_hooks(self, moment: str) -> None:
+        """Run the bundle's hooks of `moment` here, on the host."""
         if moment in self.record.hooks:
             from ocirun.process.hooks import run_hooks
 
@@ -287,6 +310,14 @@ class _Making:
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:
             run_poststop(self.config, self.record.state(STOPPED))
+
+
+def _name_of(fd: int) -> str:
+    """Say what `fd` is open on, in the kernel's words; "" when it is closed."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:
+        return ""
 
 
 def _own_hierarchies() -> list[tuple[list[str], str, str]]:

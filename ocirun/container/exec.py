@@ -10,7 +10,7 @@ import time
 
 from ocirun.container.inherit import config_with
 from ocirun.container.record import read_config
-from ocirun.container.request import check_kept_fds, count_listen_fds
+from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
 from ocirun.container.status import CREATING, PAUSED, RUNNING, STOPPED, status_of
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
@@ -203,6 +203,7 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.rootfs = record.rootfs
     request.no_new_keyring = record.no_new_keyring
     request.listen_fds = count_listen_fds()
+    request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds
     check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     return request

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.record import Record
     from ocirun.container.store import Store
 
@@ -23,6 +24,7 @@ SIGKILL: Final = 9
 MAX_SIGNAL: Final = 64
 POLL_INTERVAL_S: Final = 0.1
 POLLS: Final = 100
+STUBBORN: Final = 9  # after a third of a second something may be keeping it alive
 
 
 def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
@@ -47,10 +49,19 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
     if status != STOPPED:
         signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
         if signal == SIGKILL:
-            # A frozen task of cgroup v1 does not even die.
-            cgroup = cgroup_of(record)
-            if cgroup.is_frozen():
-                cgroup.thaw()
+            _let_die(cgroup_of(record))
+
+
+def _let_die(cgroup: Cgroup) -> None:
+    """Thaw what was killed: a frozen task of cgroup v1 does not even die.
+
+    Security: a container that froze itself below its own cgroup has a process left that may do so
+    again before init wakes up; it goes with all others then.
+    """
+    if cgroup.is_frozen():
+        cgroup.thaw()
+    if cgroup.thaw_below():
+        cgroup.kill_all()
 
 
 def signal_init(record: Record, signal: int, *, tolerate_gone: bool = False) -> None:
@@ -98,11 +109,12 @@ def kill_and_wait(record: Record) -> None:
             cgroup_of(record).kill_all()
         signal_init(record, SIGKILL, tolerate_gone=True)
         cgroup = cgroup_of(record)
-        if cgroup.is_frozen():
-            cgroup.thaw()
+        _let_die(cgroup)
         for attempt in range(POLLS):
             if start_time(record.init_process_pid) != record.init_process_start:
                 return
+            if attempt >= STUBBORN:
+                _let_die(cgroup)
             # Most are gone in a millisecond; only the stubborn are waited for at leisure.
             time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
         raise ContainerError(record.id, "container init still running")

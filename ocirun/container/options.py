@@ -13,7 +13,8 @@ class CreateOptions:
     `tell` hears, line by line, the plan and each message with its time (`--debug`). `command` is
     the launcher to execute as init where the calling program has threads and may not fork.
     `rootless` ("true", "false", else decided by who we are) tells whether to live with a cgroup
-    that may not be made.
+    that may not be made. `notify_socket` is the host's, which shall hear when the container is
+    ready (notify.py).
     """
 
     __slots__ = (
@@ -24,6 +25,7 @@ class CreateOptions:
         "console_socket",
         "no_new_keyring",
         "no_pivot",
+        "notify_socket",
         "pid_file",
         "pidfd_socket",
         "preserve_fds",
@@ -44,6 +46,7 @@ class CreateOptions:
         preserve_fds: int = 0,
         cgroup_manager: str = "cgroupfs",
         rootless: str = "auto",
+        notify_socket: str | None = None,
         tell: Tell | None = None,
         command: str | None = None,
     ) -> None:
@@ -57,5 +60,6 @@ class CreateOptions:
         self.preserve_fds = preserve_fds
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
+        self.notify_socket = notify_socket
         self.tell = tell
         self.command = command

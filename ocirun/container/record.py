@@ -27,6 +27,9 @@ class Record:
     boot) it names one process for good. `created` is RFC 3339 with nanoseconds, UTC.
     `intel_rdt_path` is its class of service, `intel_rdt_monitoring` its monitoring group ("" for
     none), `intel_rdt_made` what of these goes with it.
+    `systemd_unit` is the unit that systemd has for it, "" without systemd.
+    `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
+    terminal), by which a restore finds the pipes among them.
     `private_pid` says that the container's processes die with its init.
     """
 
@@ -36,6 +39,7 @@ class Record:
         "cgroup_manager",
         "cgroup_paths",
         "created",
+        "external_descriptors",
         "hooks",
         "id",
         "init_process_pid",
@@ -48,6 +52,7 @@ class Record:
         "owner",
         "private_pid",
         "rootfs",
+        "systemd_unit",
     )
 
     def __init__(self, container_id: str) -> None:
@@ -64,8 +69,10 @@ class Record:
         self.intel_rdt_path = ""
         self.intel_rdt_monitoring = ""
         self.intel_rdt_made: list[str] = []
+        self.external_descriptors: list[str] = []
         self.cgroup_paths: dict[str, str] = {}
         self.cgroup_manager = "cgroupfs"
+        self.systemd_unit = ""
         self.annotations: dict[str, str] = {}
         self.hooks: list[str] = []
 

@@ -31,6 +31,7 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
     request.listen_fds = count_listen_fds()
+    request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds
     check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     return request
@@ -53,6 +54,17 @@ def count_listen_fds() -> int:
         return 0
     text = os.environ.get("LISTEN_FDS", "")
     return int(text) if text.isdecimal() and len(text) < 6 else 0
+
+
+def names_of_listen_fds(count: int) -> str:
+    """Give the names of those `count` sockets, as LISTEN_FDNAMES has them; "" without (good) ones.
+
+    Not one for each, or not of what a unit file may call them, they would only make the program
+    refuse its sockets (sd_listen_fds_with_names(3)).
+    """
+    names = os.environ.get("LISTEN_FDNAMES", "") if count else ""
+    good = names.isascii() and names.isprintable() and names.count(":") == count - 1
+    return names if good else ""
 
 
 def check_kept_fds(listen_fds: int, kept_fds: int, *, library: bool) -> None:

@@ -10,7 +10,7 @@ import os
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
 from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
-from ocirun.errors import HookError, SetupError, WrongStatus
+from ocirun.errors import HookError, SetupError, WrongStatus, doing
 from ocirun.process.gate import open_gate, remove_gate
 
 TYPE_CHECKING = False
@@ -26,8 +26,11 @@ _REFUSALS = {
 }
 
 
-def start(store: Store, container_id: str) -> None:
+def start(store: Store, container_id: str, notify_socket: str | None = None) -> None:
     """Let the container's program run; return once it does.
+
+    With `notify_socket`, the host's, return once it is ready or has ended: that socket has been
+    told by then (notify.py).
 
     Raises:
         WrongStatus: the container is not created, or another start was first.
@@ -38,7 +41,30 @@ def start(store: Store, container_id: str) -> None:
     status = status_of(store, record)
     if status != CREATED:
         raise WrongStatus(container_id, status, _REFUSALS[status])
-    pass_gate(store, record)
+    if notify_socket:
+        _start_and_tell(store, record, notify_socket)
+    else:
+        pass_gate(store, record)
+
+
+def _start_and_tell(store: Store, record: Record, notify_socket: str) -> None:
+    """Start it with its socket open, and relay what it says there."""
+    from ocirun.container.notify import open_notify  # cold: a service manager waits
+
+    notify = open_notify(store.directory(record.id), notify_socket)
+    if notify is None:  # create gave it no socket, so it has nothing to say
+        pass_gate(store, record)
+        return
+    try:
+        with doing("looking for the container's init"):
+            pidfd = os.pidfd_open(record.init_process_pid)
+        try:
+            pass_gate(store, record)
+            notify.relay(pidfd, record.init_process_pid)
+        finally:
+            os.close(pidfd)
+    finally:
+        notify.close()
 
 
 def pass_gate(store: Store, record: Record) -> None:

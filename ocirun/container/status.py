@@ -54,4 +54,4 @@ def cgroup_of(record: Record) -> Cgroup:
     """Give the container's cgroup, with the manager it was made with."""
     from ocirun.cgroups.choose import known_cgroup
 
-    return known_cgroup(record.cgroup_paths, record.cgroup_manager)
+    return known_cgroup(record.cgroup_paths, record.cgroup_manager, record.systemd_unit)

@@ -4,6 +4,7 @@
     ROOT/ID/config.json   the configuration as it was at create
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
+    ROOT/ID/notify/       mounted in the container, where a service manager waits (notify.py)
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
@@ -16,6 +17,7 @@ Source: contract §2.
 from __future__ import annotations
 
 import os
+from errno import ENOTEMPTY
 
 from ocirun.container.record import Record
 from ocirun.errors import (
@@ -36,6 +38,7 @@ _ID_CHARACTERS: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
 )
 MAX_ID_LENGTH: Final = 255  # a directory's name is no longer
+REMOVE_TRIES: Final = 10
 
 
 def default_root() -> str:
@@ -175,12 +178,19 @@ class Store:
         """Remove the folder of a container with all its files; what is gone already is fine."""
         directory = self.directory(container_id)
         with doing(f"removing {directory}"):
-            try:
-                for name in os.listdir(directory):
-                    _unlink(f"{directory}/{name}")
-                os.rmdir(directory)
-            except FileNotFoundError:  # another delete was faster
-                return
+            for tries_left in range(REMOVE_TRIES - 1, -1, -1):
+                try:
+                    for name in os.listdir(directory):
+                        _unlink(f"{directory}/{name}")
+                    os.rmdir(directory)
+                except FileNotFoundError:  # another delete was faster
+                    return
+                except OSError as error:
+                    # An update that is at work may have put its new file there in between.
+                    if error.errno != ENOTEMPTY or not tries_left:
+                        raise
+                else:
+                    return
 
 
 def _unlink(path: str) -> None:
@@ -188,3 +198,20 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+    except IsADirectoryError:
+        _remove_folder(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Remove one of the two folders that a container's own may hold.
+
+    Order: what a killed restore has left is unmounted, and never emptied: it shows the root.
+    """
+    from ocirun.process.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
+
+    if path.endswith(f"/{FOLDER}"):
+        remove_scratch(path)
+        return
+    from shutil import rmtree  # cold: notify/, which a container with root's rights can fill
+
+    rmtree(path)

@@ -35,7 +35,7 @@ def cgroup_below(record: Record, below: tuple[str, ...]) -> Cgroup:
             if controller not in record.cgroup_paths:
                 raise _refusal(f"unknown controller {controller!r}")
             paths[controller] = _below(record.cgroup_paths[controller], path)
-    return known_cgroup(paths, record.cgroup_manager)
+    return known_cgroup(paths, record.cgroup_manager, record.systemd_unit)
 
 
 def parse_words(words: tuple[str, ...]) -> dict[str, str]:
@@ -94,7 +94,7 @@ def cgroup_of_init(record: Record) -> Cgroup | None:
     directory = own_directory(mount, own.get(UNIFIED, "/"))
     if not directory.startswith(f"{top}/"):
         return None
-    return known_cgroup({UNIFIED: directory}, record.cgroup_manager)
+    return known_cgroup({UNIFIED: directory}, record.cgroup_manager, record.systemd_unit)
 
 
 def _refusal(words: str) -> SpecError:

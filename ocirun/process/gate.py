@@ -4,8 +4,8 @@ Two FIFOs in the container's state directory. The first one's presence there is 
 container `created` rather than `running`. Init inherits both open, so that it opens no path after
 the pivot, and needs no more than read, write and close, which any seccomp profile allows. The
 second stays open in init until execve closes it: `start` therefore learns whether startContainer
-hooks succeeded, and returns when the program runs. Exactly one `start` wins: the one that gets the
-lock and finds the gate still closed.
+hooks succeeded, and returns when the program runs. Exactly one `start` wins: the one that gets
+the lock and finds the gate still closed.
 
     start                                init
       │ locks the gate, writes 'g' ─────► │ closes the gate

@@ -274,6 +274,8 @@ def settle_environment(inside: Inside) -> None:
     if inside.request.listen_fds:
         inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
         inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
+    if inside.request.listen_names:
+        inside.environment[b"LISTEN_FDNAMES"] = inside.request.listen_names.encode()
 
 
 def find_program(inside: Inside) -> None:

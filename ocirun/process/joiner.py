@@ -25,7 +25,7 @@ import os
 from ocirun.cgroups.enter import enter as enter_cgroups
 from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
-from ocirun.kernel.process import CLONE_PARENT, reset_affinity, setns
+from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_PARENT, reset_affinity, setns
 from ocirun.process import identity
 from ocirun.process.channel import PeerGone
 from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
@@ -49,22 +49,27 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     kept = range(3, 3 + inside.request.kept_fds)
     keep_only([*kept, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
+    cgroupns_fd = fds.pop() if bootstrap["cgroup_namespace"] else -1
     (init_pidfd,) = fds
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
     for step in plan.assemble:
         step.act(inside)
-    with doing("joining the namespaces of the container"):
-        setns(init_pidfd, bootstrap["flags"])
+    if bootstrap["flags"]:
+        with doing("joining the namespaces of the container"):
+            setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
-        _become(inside, plan)
+        _become(inside, plan, cgroupns_fd)
     channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
 
 
-def _become(inside: Inside, plan: Plan) -> NoReturn:
-    """Be the process that joined: the last rights given up, execve."""
+def _become(inside: Inside, plan: Plan, cgroupns_fd: int) -> NoReturn:
+    """Be the process that joined: the last rights given up, execve.
+
+    `cgroupns_fd` is the cgroup namespace still to be joined, -1 for none.
+    """
     channel = inside.channel
     try:
         set_pdeathsig(SIGKILL)
@@ -72,6 +77,10 @@ def _become(inside: Inside, plan: Plan) -> NoReturn:
         take_stdio(inside, doors)
         with doing("joining the cgroup of the container"):
             enter_cgroups(doors)
+        if cgroupns_fd >= 0:
+            with doing("joining the cgroup namespace of the container"):
+                setns(cgroupns_fd, CLONE_NEWCGROUP)
+            os.close(cgroupns_fd)
         if "execCPUAffinity" not in inside.config["process"]:  # else it is a step
             with doing("resetting the CPU affinity"):
                 # The caller's may be narrower (a service pinned by systemd): the cpuset governs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirun.kernel.process import CLONE_NEWCGROUP
 from ocirun.process.channel import PeerGone
 from ocirun.process.conversation import Conversation
 from ocirun.process.messages import PROC_RESUME, SEND_CONFIG
@@ -31,12 +32,26 @@ class Joining(Conversation):
         Parent.spawn.
         """
         init_pidfd, init_pid = target
-        bootstrap = {
-            "flags": flags_of(self._request.namespaces, init_pid),
-            "into_cgroup": cgroup_fd is not None,
-        }
+        flags = flags_of(self._request.namespaces, init_pid)
         given = [init_pidfd] if cgroup_fd is None else [init_pidfd, cgroup_fd]
-        self._spawn_by_stage(command, bootstrap, given)
+        # Kernel: where cgroup namespaces are limits of delegation (nsdelegate, every host of
+        # systemd's), nobody in one may be born in a cgroup from outside of it (ENOENT): the
+        # process joins it when it is there.
+        cgroupns_fd = -1
+        if flags & CLONE_NEWCGROUP:
+            flags &= ~CLONE_NEWCGROUP
+            cgroupns_fd = os.open(f"/proc/{init_pid}/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+            given.insert(1, cgroupns_fd)
+        bootstrap = {
+            "flags": flags,
+            "into_cgroup": cgroup_fd is not None,
+            "cgroup_namespace": cgroupns_fd >= 0,
+        }
+        try:
+            self._spawn_by_stage(command, bootstrap, given)
+        finally:
+            if cgroupns_fd >= 0:
+                os.close(cgroupns_fd)
 
     def send_config(self, fds: list[int]) -> None:
         """Send stdio and the doors of the cgroups, all borrowed: the process goes on."""

@@ -16,11 +16,11 @@ class Request:
 
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
-    3 on belong to the program, the first `listen_fds` of them for socket activation.
-    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's master, or fds 0
-    to 2, or none. `cgroup_doors` is how many descriptors init writes itself into cgroups with, and
-    `bind_sources` are the indices of the mounts whose source the parent opened. `seccomp` is the
-    compiled filter as prepare_filter gives it, or None.
+    3 on belong to the program, the first `listen_fds` of them for socket activation, named
+    `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
+    master, or fds 0 to 2, or none. `cgroup_doors` is how many descriptors init writes itself into
+    cgroups with, and `bind_sources` are the indices of the mounts whose source the parent opened.
+    `seccomp` is the compiled filter as prepare_filter gives it, or None.
     """
 
     __slots__ = (
@@ -32,6 +32,7 @@ class Request:
         "joins",
         "kept_fds",
         "listen_fds",
+        "listen_names",
         "make_devices",
         "namespaces",
         "no_new_keyring",
@@ -56,6 +57,7 @@ class Request:
         self.joins = False
         self.kept_fds = 0
         self.listen_fds = 0
+        self.listen_names = ""
         self.hierarchies: list[tuple[list[str], str, str]] = []
         self.bind_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None

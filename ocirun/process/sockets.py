@@ -11,6 +11,10 @@ import sys
 
 from ocirun.errors import doing
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def connect_unix(path: str) -> int:
     """Connect to the stream socket at `path`, however long that is.
@@ -18,18 +22,23 @@ def connect_unix(path: str) -> int:
     Returns:
         The connection, close-on-exec; the caller closes it.
     """
-    directory, _, name = path.rpartition("/")
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     with doing(f"connecting to {path}"):
-        # sockaddr_un holds 108 bytes; through a descriptor of the folder any path fits.
-        folder = os.open(
-            directory or ("/" if path.startswith("/") else "."), os.O_PATH | os.O_CLOEXEC
-        )
-        try:
-            connection.connect(f"/proc/self/fd/{folder}/{name}")
-        finally:
-            os.close(folder)
+        through_folder(path, connection.connect)
     return connection.detach()
+
+
+def through_folder(path: str, act: Callable[[str], object]) -> None:
+    """Call `act` with an address that means `path`, however long that is.
+
+    sockaddr_un holds 108 bytes; through a descriptor of the folder any path fits.
+    """
+    directory, _, name = path.rpartition("/")
+    folder = os.open(directory or ("/" if path.startswith("/") else "."), os.O_PATH | os.O_CLOEXEC)
+    try:
+        act(f"/proc/self/fd/{folder}/{name}")
+    finally:
+        os.close(folder)
 
 
 def send_fd(socket_fd: int, fd: int, payload: str) -> None:

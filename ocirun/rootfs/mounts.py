@@ -177,7 +177,7 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
     else:
         target_fd, existed = open_directory(root_fd, entry.destination)
         if entry.fs_name == "tmpfs" and existed:
-            data = _with_mode(data, target_fd)
+            data = with_mode(data, target_fd)
     try:
         if fits_fsconfig(data):
             _attach_filesystem(target_fd, entry, data, context)
@@ -226,7 +226,7 @@ def _tree_flags(words: MountWords) -> int:
     return flags
 
 
-def _with_mode(data: list[str], target_fd: int) -> list[str]:
+def with_mode(data: list[str], target_fd: int) -> list[str]:
     """Let a tmpfs have the mode of the directory it covers, unless the entry names one."""
     for option in data:
         if option.startswith("mode="):

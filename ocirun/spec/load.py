@@ -14,7 +14,7 @@ import os
 from ocirun.errors import Problem, SpecError, kernel_words
 from ocirun.spec import checks
 from ocirun.spec.jsontext import MAX_BYTES, parse, printable
-from ocirun.spec.rules import check_process_rules, check_rules
+from ocirun.spec.rules import check_process_rules, check_resources_rules, check_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,12 +88,15 @@ def check_resources(document: object, name: str = "resources") -> Resources:
     """Return `document` as the resources of `update --resources`; messages call it `name`.
 
     Raises:
-        SpecError: it is not shaped like them.
+        SpecError: it is not shaped like them or breaks rules; all of them.
     """
     drop_nulls(document)
     if not checks.check_resources(document):
         raise _misshapen(document, "resources", name)
-    return document  # type: ignore[return-value]  # check_resources is what makes it one
+    resources: Resources = document  # type: ignore[assignment]  # check_resources makes it one
+    if problems := check_resources_rules(resources):
+        raise SpecError(problems, name)
+    return resources
 
 
 def read_document(path: str, name: str) -> object:
@@ -109,6 +112,24 @@ def read_document(path: str, name: str) -> object:
     except OSError as error:
         words = f"cannot be read: {kernel_words(error)}"
         raise SpecError([Problem("", words)], name) from error
+    return _parsed(data, name)
+
+
+def read_open_document(fd: int, name: str) -> object:
+    """Return the JSON value that can be read from `fd` (borrowed), as `read_document` does.
+
+    Raises:
+        SpecError: it cannot be read, or is not one JSON document.
+    """
+    try:
+        data = _read_all(fd)
+    except OSError as error:
+        words = f"cannot be read: {kernel_words(error)}"
+        raise SpecError([Problem("", words)], name) from error
+    return _parsed(data, name)
+
+
+def _parsed(data: bytes, name: str) -> object:
     document = parse(data, name)
     # "/dev/null" is in many configs, null in few.
     if b"null" in data.replace(b"/null", b""):
@@ -120,15 +141,19 @@ def _read(path: str) -> bytes:
     # O_NONBLOCK: opening a pipe that somebody put there must not wait for its writer.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        pieces = []
-        size = 0
-        # One byte more than `parse` takes, so that it says so; and an end for /dev/zero.
-        while size <= MAX_BYTES and (piece := os.read(fd, min(MAX_BYTES + 1 - size, 1 << 20))):
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)
+        return _read_all(fd)
     finally:
         os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    pieces = []
+    size = 0
+    # One byte more than `parse` takes, so that it says so; and an end for /dev/zero.
+    while size <= MAX_BYTES and (piece := os.read(fd, min(MAX_BYTES + 1 - size, 1 << 20))):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def drop_nulls(document: object) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Mount, Process
+    from ocirun.spec.shapes import Config, Mount, Process, Resources
 
     Found = Iterator[Problem]
 
@@ -61,6 +61,14 @@ def check_process_rules(process: Process, pointer: str = "") -> list[Problem]:
         from ocirun.spec.process_rules import check_asked_rules
 
         problems += check_asked_rules(process)
+    for problem in problems:
+        problem.pointer = pointer + problem.pointer
+    return problems
+
+
+def check_resources_rules(resources: Resources, pointer: str = "") -> list[Problem]:
+    """Return every broken rule of `resources`, which stands at `pointer` in its document."""
+    problems = [problem for rule in RESOURCES_RULES for problem in rule(resources)]
     for problem in problems:
         problem.pointer = pointer + problem.pointer
     return problems
@@ -238,14 +246,10 @@ def device_is_complete(config: Config) -> Found:
                     yield Problem(where, f"a device of type {device['type']} needs {name}")
 
 
-def unified_names_are_files(config: Config) -> Found:
-    """Security: a name with a slash would leave the container's cgroup."""
-    for name in config.get("linux", {}).get("resources", {}).get("unified", ()):
-        if "/" in name or name in {"", ".", ".."}:
-            where = f"/linux/resources/unified/{escaped(name)}"
-            yield Problem(
-                where, f"unified resource {quoted(name)} must be a file name (no slashes)"
-            )
+def resources_keep_their_rules(config: Config) -> Found:
+    """The limits of the container; `update` asks the same of those it is given."""
+    resources = config.get("linux", {}).get("resources", {})
+    yield from check_resources_rules(resources, "/linux/resources")
 
 
 def hook_is_absolute(config: Config) -> Found:
@@ -281,9 +285,22 @@ RULES: Final = (
     bind_has_no_data,
     id_mapped_mount,
     device_is_complete,
-    unified_names_are_files,
+    resources_keep_their_rules,
     hook_is_absolute,
 )
+
+# --- resources ------------------------------------------------------------------------------------
+
+
+def unified_names_are_files(resources: Resources) -> Found:
+    """Security: a name with a slash would leave the container's cgroup."""
+    for name in resources.get("unified", ()):
+        if "/" in name or name in {"", ".", ".."}:
+            message = f"unified resource {quoted(name)} must be a file name (no slashes)"
+            yield Problem(f"/unified/{escaped(name)}", message)
+
+
+RESOURCES_RULES: Final = (unified_names_are_files,)
 
 # --- process --------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ def _linux() -> LinuxFeatures:
     return {
         "namespaces": list(NAMESPACES),
         "capabilities": list(CAPABILITIES),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},

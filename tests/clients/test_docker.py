@@ -6,6 +6,7 @@ import concurrent.futures
 from pathlib import Path
 
 import pytest
+from harness.limits import main_limits
 from harness.machine import MARK, capability_bounding
 
 from clients.calls import call_on_terminal, wait_until
@@ -254,7 +255,13 @@ def test_commit(docker: Docker) -> None:
 def test_update(docker: Docker) -> None:
     skip_without("update", docker.path)
     name = docker.start()
-    docker("update", "--memory", "64m", "--memory-swap", "128m", name).expect()
+    asked = ["--memory=64m", "--memory-swap=128m", "--cpu-quota=50000", "--cpu-period=100000"]
+    docker("update", *asked, "--cpuset-cpus=0", "--pids-limit=50", name).expect()
+    limits = {"memory": str(64 << 20), "quota": "50000 100000", "cpus": "0", "pids": "50"}
+    assert main_limits(int(docker.state(name, "Pid"))) == limits
+    docker("update", "--memory=96m", name).expect()
+    assert main_limits(int(docker.state(name, "Pid"))) == {**limits, "memory": str(96 << 20)}
+    docker("exec", name, "true").expect()
 
 
 def test_sequence_of_10(docker: Docker) -> None:

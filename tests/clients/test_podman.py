@@ -6,6 +6,7 @@ import concurrent.futures
 from pathlib import Path
 
 import pytest
+from harness.limits import main_limits
 
 from clients.calls import wait_until
 from clients.needs import skip_without
@@ -270,7 +271,9 @@ def test_build(podman: Podman, tmp_path: Path) -> None:
 def test_update(podman: Podman) -> None:
     skip_without("update", podman.runtime)
     name = podman.start()
-    podman("update", "--memory", "64m", name).expect()
+    podman("update", "--memory", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", name).expect()
+    limits = main_limits(int(podman.state(name, "Pid")))
+    assert limits == {**limits, "memory": str(64 << 20), "quota": "50000 100000", "cpus": "0"}
 
 
 def test_sequence_of_10(podman: Podman) -> None:

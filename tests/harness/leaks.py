@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from harness.machine import MARK, MNT_DETACH, cgroup_hierarchies, libc_call
+from harness.runtime import PATIENCE
 
-GRACE_S = 3.0
+GRACE_S = 3.0 * PATIENCE
 
 
 class Leaks:

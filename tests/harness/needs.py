@@ -7,17 +7,28 @@ skip must be one of `KNOWN_SKIPS`; any other skip is a failure (see conftest.py)
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from harness import machine
 
+# Words of their own: how it is found out, and the reason where it is not so.
+PLAIN: dict[str, tuple[Callable[[], object], str]] = {
+    "root": (lambda: os.geteuid() == 0, "not root"),
+    "userns": (machine.has_user_namespaces, "no user namespaces"),
+    "systemd": (machine.has_systemd, "systemd is not the init of this machine"),
+    "user manager": (machine.managed_user, "no user's systemd runs here"),
+    "apparmor": (machine.has_apparmor, "no AppArmor"),
+    "delegated": (machine.has_delegated_cgroup, "no delegated cgroup"),
+}
 CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
 
 # Skips that are right where they happen: the beginning of the reason, and why it is so.
 KNOWN_SKIPS = {
     "no CAP_SYS_RESOURCE": "development machines and unprivileged outer containers drop it",
+    "no delegated cgroup": "for an ordinary user below its own systemd: make lab USER=u1",
+    "no AppArmor": "few kernels load it; the lab's does",
     "no cgroup v1 hierarchy": "a v2 machine; the v1 tests run on a v1 or hybrid one",
     "no cgroup v2 controllers": "a v1 or hybrid machine; the v2 tests run in the lab",
     "the hugetlb hierarchy is not mounted": "not every v1 machine has it",
@@ -31,6 +42,7 @@ KNOWN_SKIPS = {
     "one cpu only": "nothing to choose from",
     "no id-mapped mounts on": "tmpfs before 6.3, overlay: the file system under /tmp decides",
     "no tool shellcheck": "optional linter",
+    "no tool tmux": "tools/prepare installs it where there is apt-get",
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
@@ -39,6 +51,8 @@ KNOWN_SKIPS = {
     "no tool buildx": "a docker command newer than Debian's builds with a plugin",
     "no podman here": "its own profile is read where it is installed",
     "this kernel runs no 32-bit programs": "CONFIG_IA32_EMULATION may be off",
+    "systemd is not": "the machine's own init; the tests of its cgroups run in the lab",
+    "no user's systemd": "an ordinary user whose own manager runs; the lab has one",
     "this is not about ": "a test of one runtime while another one is under test",
 }
 
@@ -47,7 +61,8 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `delegated` (we are an ordinary
+    user with a cgroup of its own), `ours` (the runtime under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -59,11 +74,9 @@ def missing(word: str) -> str | None:  # a table in the form of code
         ValueError: nobody knows the word; a typo must not become a test that never runs.
     """
     kind, _, name = word.partition(" ")
-    if word == "root":
-        return None if os.geteuid() == 0 else "not root"
-    if word == "userns":
-        limit = Path("/proc/sys/user/max_user_namespaces")
-        return None if limit.exists() and int(limit.read_text()) > 0 else "no user namespaces"
+    if word in PLAIN:
+        is_there, reason = PLAIN[word]
+        return None if is_there() else reason
     if kind == "tool":
         return None if machine.has_tool(name) else f"no tool {name}"
     if kind in CAPABILITIES:
@@ -79,10 +92,11 @@ def _missing_cgroup(name: str) -> str | None:
     unified = trees.pop("", None)
     if name == "v1":
         return None if "memory" in trees or "cpu" in trees else "no cgroup v1 hierarchy"
-    has_v2 = unified is not None and "memory" in (unified / "cgroup.controllers").read_text()
+    on_v2 = (unified / "cgroup.controllers").read_text().split() if unified is not None else []
     if name == "v2":
-        return None if has_v2 else "no cgroup v2 controllers"
-    if name in trees or (has_v2 and name in ("memory", "cpu", "cpuset", "pids", "io", "devices")):
+        return None if "memory" in on_v2 else "no cgroup v2 controllers"
+    # Kernel: v2 freezes and filters devices without a controller.
+    if name in trees or name in on_v2 or ("memory" in on_v2 and name in ("devices", "freezer")):
         return None
     return f"no cgroup controller {name}"
 
@@ -101,6 +115,11 @@ def check_needs(item: pytest.Item, runtime_name: str) -> None:
                 reason = f"this is not about {runtime_name}"
             if reason:
                 pytest.skip(reason)
+
+
+def asks_for(item: pytest.Item, word: str) -> bool:
+    """Say whether `word` is among the test's needs."""
+    return any(word in mark.args for mark in item.iter_markers("needs"))
 
 
 def is_known_skip(reason: str) -> bool:

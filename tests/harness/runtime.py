@@ -12,7 +12,9 @@ from typing import IO, Any
 
 from harness.bundle import Bundle
 
-TIMEOUT_S = 30.0
+# An emulated machine is several times slower: there every limit of time is as many times longer.
+PATIENCE = float(os.environ.get("OCIRUN_PATIENCE", "1"))
+TIMEOUT_S = 30.0 * PATIENCE
 
 
 class Result:
@@ -93,6 +95,7 @@ class Runtime:
         self.path = path
         self.root = folder / "state"
         self.calls: list[Result] = []
+        self.settings: list[str] = []  # global options that every call gets
         self._files = folder / "calls"
         self._files.mkdir()
 
@@ -131,7 +134,7 @@ class Runtime:
         files = self._files / str(len(self.calls))
         log = files.with_suffix(".log")
         prefix = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]
-        argv = [self.path, *prefix, *(os.fspath(word) for word in arguments)]
+        argv = [self.path, *prefix, *self.settings, *(os.fspath(word) for word in arguments)]
         if bundle:
             bundle.save()
         result = Result(argv, -1, files, bundle)
@@ -161,7 +164,7 @@ def wait_until(
     timeout: float = 10.0,
 ) -> Any:  # noqa: ANN401
     """Ask until the answer is true; returns it. Fails with `what` after `timeout` seconds."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         answer = question()
         if answer:

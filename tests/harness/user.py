@@ -86,6 +86,15 @@ class User:
         return copy
 
 
+class ManagedUser(User):
+    """A user of this machine whose own systemd manager runs; called from outside its session."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a login gives, with the folder in which the manager's bus is."""
+        return {**super().environment, "XDG_RUNTIME_DIR": f"/run/user/{self.uid}"}
+
+
 def _bind(source: Path, place: Path) -> None:
     libc_call("mount", os.fsencode(source), os.fsencode(place), None, MS_BIND | MS_REC, None)
 
@@ -105,9 +114,9 @@ def _make_reachable(place: Path) -> None:
 class Home:
     """What an ordinary user makes, with the workbench of the test."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, user: User | None = None) -> None:
         self.box = box
-        self.user = User(box.folder)
+        self.user = user or User(box.folder)
         self._own(box.folder / "calls")
         box.runtime.root.mkdir()
         self._own(box.runtime.root)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from harness import library, machine, peers
+from harness import library, machine, needs, peers
 from harness.box import Box
 from harness.cgroups import cgroup, name  # noqa: F401  # fixtures
 from harness.leaks import Leaks
@@ -18,8 +18,6 @@ from harness.runtime import Runtime
 @pytest.fixture(scope="session")
 def runtime_under_test(pytestconfig: pytest.Config, session_folder: Path) -> tuple[str, str]:
     """Name and path of the runtime; the session becomes the reaper of its orphans."""
-    if os.geteuid() != 0:
-        pytest.skip("not root")
     try:
         name, path = peers.find_runtime(pytestconfig.getoption("runtime"))
     except FileNotFoundError as error:
@@ -58,6 +56,8 @@ def box(
     request: pytest.FixtureRequest,
 ) -> Generator[Box, None, None]:
     """The workbench of the test; afterwards nothing of it may be left on the machine."""
+    if os.geteuid() != 0 and not needs.asks_for(request.node, "delegated"):
+        pytest.skip("not root")
     number = request.session.testscollected and request.session.items.index(request.node)
     folder = session_folder / f"t{number}"
     folder.mkdir()
@@ -83,3 +83,12 @@ def each_way(box: Box, request: pytest.FixtureRequest) -> Box:
             pytest.skip(f"this is not about {box.runtime.name}")
         box.runtime.path = str(library.write_library_command(box.folder))
     return box
+
+
+@pytest.fixture
+def shared(box: Box) -> Path:
+    """A folder of the host with a file in it, for a container to see."""
+    folder = box.folder / "shared"
+    folder.mkdir()
+    (folder / "file").write_text("of the host\n")
+    return folder

@@ -133,10 +133,14 @@ def test_cpus_are_chosen_below_new_parents(name: str) -> None:
 @on_v1
 def test_quota_slows_down(cgroup: Cgroup) -> None:
     def be_busy() -> float:
-        start, used = time.monotonic(), time.process_time()
-        while time.monotonic() - start < 1.0:
-            pass
-        return (time.process_time() - used) / (time.monotonic() - start)
+        """Take what there is, three times: less than the quota is what a busy machine gives."""
+        shares = []
+        for _ in range(3):
+            start, used = time.monotonic(), time.process_time()
+            while time.monotonic() - start < 1.0:
+                pass
+            shares.append((time.process_time() - used) / (time.monotonic() - start))
+        return max(shares)
 
-    limits = {"cpu": {"period": 20000, "quota": 6000}}
-    assert in_cgroup(cgroup, limits, be_busy) == pytest.approx(0.3, rel=0.15)
+    limits = {"cpu": {"period": 20000, "quota": 4000}}
+    assert in_cgroup(cgroup, limits, be_busy) == pytest.approx(0.2, rel=0.15)

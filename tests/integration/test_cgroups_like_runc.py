@@ -5,7 +5,6 @@ Source: contract 5.1, 5.4.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from harness.cgroups import (
     NOTHING,
     on_v1,
 )
+from harness.limits import settings
 
 from ocirun.cgroups.choose import new_cgroup
 
@@ -64,22 +64,6 @@ def runc(tmp_path: Path, name: str) -> Iterator[Callable[[str, dict[str, Any]], 
 
     yield create
     subprocess.run([*root, "delete", "--force", name], check=True)
-
-
-COUNTERS = (
-    "procs", "tasks", "threads", "usage", "failcnt", "pressure", "stat", "events", "current",
-    "peak", "blkio.bfq.io", "blkio.throttle.io", "slabinfo",
-)  # fmt: skip
-
-
-def settings(directory: str) -> dict[str, list[str]]:
-    """Read every file of a cgroup but those that count: sorted lines by file name."""
-    found = {}
-    for path in sorted(Path(directory).iterdir()):
-        if path.is_file() and not any(word in path.name for word in COUNTERS):
-            with contextlib.suppress(OSError):  # write only
-                found[path.name] = sorted(path.read_text().splitlines())
-    return found
 
 
 @on_v1

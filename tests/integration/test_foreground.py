@@ -216,6 +216,7 @@ class TestDescriptors:
         assert b"unable to stat preserved-fd 1 (of 4): bad file descriptor" in done.stderr
         assert not (container.runtime.root / container.id).exists()
 
+    @peer_deviates("runc", "keeps the names back")
     @peer_deviates("crun", "hands the caller's LISTEN_PID on")
     def test_listen_fds_come_before_preserved_ones(self, box: Box) -> None:
         setup = "exec 3</dev/zero 4</dev/full; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a"
@@ -223,7 +224,16 @@ class TestDescriptors:
         assert {fd: report["fds"][fd] for fd in ("3", "4")} == {"3": "/dev/zero", "4": "/dev/full"}
         assert set(report["fds"]) == {"0", "1", "2", "3", "4"}
         names = [entry for entry in report["env"] if entry.startswith("LISTEN_")]
-        assert sorted(names) == ["LISTEN_FDS=1", "LISTEN_PID=1"]
+        assert sorted(names) == ["LISTEN_FDNAMES=a", "LISTEN_FDS=1", "LISTEN_PID=1"]
+
+    @needs("ours")
+    @pytest.mark.parametrize("names", ["a", "a:b:c", "a:b\n", "a:\u00e4", ""])
+    def test_names_that_do_not_fit_are_none(self, box: Box, names: str) -> None:
+        setup = "exec 3</dev/zero 4</dev/full; export LISTEN_FDS=2 LISTEN_PID=$$"
+        report = (
+            self.through_shell(box.container(), f"{setup} LISTEN_FDNAMES='{names}'").ok().json()
+        )
+        assert not any(entry.startswith("LISTEN_FDNAMES") for entry in report["env"])
 
     def test_a_closed_listen_fd_is_an_error(self, box: Box) -> None:
         setup = "export LISTEN_FDS=90 LISTEN_PID=$$"

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from harness.box import Box
+from harness.limits import limits_of
 from harness.needs import needs
 from harness.peers import peer_deviates
 
+from ocirun import Container
 from ocirun.cgroups import resctrl
 from ocirun.container.create import create
 from ocirun.container.delete import delete
@@ -25,7 +27,7 @@ from ocirun.container.exec import ExecOptions, container_process, execute
 from ocirun.container.options import CreateOptions
 from ocirun.container.start import start
 from ocirun.container.store import Store
-from ocirun.errors import OcirunError
+from ocirun.errors import OcirunError, SetupError
 
 FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -119,3 +121,45 @@ def test_recorded_class_of_others_stays(box: Box, recorded: Recorded) -> None:
     delete(store, name, force=True)
     assert (recorded.top / "gold").is_dir()
     assert os.listdir(recorded.top / "gold/mon_groups") == []
+
+
+@needs("ours")
+def test_recorded_schemas_are_updated(box: Box, recorded: Recorded) -> None:
+    """Only what is given is written: `schemata` of the configuration would be written last."""
+    store, name = made(box, {"closID": "gold", "memBwSchema": "MB:0=50", "schemata": ["MB:1=5"]})
+    recorded.writes.clear()
+    container = Container(name, root=store.root)
+    container.update({}, mem_bw_schema="MB:0=70")
+    container.update({}, l3_cache_schema="L3:0=f", mem_bw_schema="MB:0=80")
+    path = "gold/schemata"
+    assert recorded.writes == [(path, "MB:0=70\n"), (path, "L3:0=f\nMB:0=80\n")]
+    config = json.loads((box.runtime.root / name / "config.json").read_text())
+    assert config["linux"]["intelRdt"] == {
+        "closID": "gold",
+        "l3CacheSchema": "L3:0=f",
+        "memBwSchema": "MB:0=80",
+        "schemata": ["MB:1=5"],
+    }
+    delete(store, name, force=True)
+
+
+@needs("ours")
+def test_recorded_schemas_that_are_refused_leave_everything_as_it_was(
+    box: Box, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, name = made(box, {"memBwSchema": "MB:0=50"})
+    write = recorded._write
+
+    def refuse(path: str, text: str) -> None:
+        if text == "MB:0=999\n":
+            raise OSError(22, "Invalid argument", path)
+        write(path, text)
+
+    monkeypatch.setattr(resctrl, "_write", refuse)
+    recorded.writes.clear()
+    before = limits_of(store.load(name).init_process_pid)
+    with pytest.raises(SetupError, match="invalid argument"):
+        Container(name, root=store.root).update({"pids": {"limit": 9}}, mem_bw_schema="MB:0=999")
+    assert recorded.writes == [(f"{name}/schemata", "MB:0=50\n")]
+    assert limits_of(store.load(name).init_process_pid) == before
+    delete(store, name, force=True)

@@ -1,6 +1,7 @@
 """AppArmor and SELinux on a host that lacks them: refused before anything is made.
 
-What a host that has them does is tested against recordings (unit/security/test_labels.py).
+AppArmor where there is one: test_apparmor.py. What goes to a host's SELinux is tested against
+recordings (unit/security/test_labels.py).
 
 Source: runtime-spec config.md#linux-process, config-linux.md#mount-label; contract 3.6, 6.4.
 """

@@ -63,3 +63,49 @@ def test_nor_does_one_that_cannot_be_made(box: Box) -> None:
     with pytest.raises(ocirun.SetupError, match="no such file"):
         create(box, bundle, box.container().id)
     assert set(open_fds()) == before
+
+
+def test_what_a_container_uses(box: Box, name: str) -> None:
+    container = create(box, box.bundle("/probe", "wait"), name)
+    before = set(open_fds())
+    found = container.stats()
+    assert found["pids"]["current"] >= 1
+    assert found["cpu"]["psi"] is None or "some" in found["cpu"]["psi"]
+    assert found["blkio"]["sectorsRecursive"] == []  # zeros are told here
+    assert container.processes() == [container.state()["pid"]]
+    assert set(open_fds()) == before
+
+
+def test_pause_and_resume(box: Box, name: str) -> None:
+    container = create(box, box.bundle("/probe", "wait"), name)
+    container.start()
+    container.pause()
+    assert container.state()["status"] == "paused"
+    container.resume()
+    assert container.state()["status"] == "running"
+
+
+def test_events_until_the_container_stops(box: Box, name: str) -> None:
+    container = create(box, box.bundle("/probe", "wait"), name)
+    before = set(open_fds())
+    for count, event in enumerate(container.events(0.05)):
+        assert (event["type"], event["id"]) == ("stats", name)
+        assert event["data"]["network_interfaces"] is None
+        if count == 2:
+            container.kill("KILL")
+    assert set(open_fds()) == before
+    with pytest.raises(ocirun.WrongStatus, match="is not running"):
+        container.events()
+    with pytest.raises(ocirun.WrongStatus, match="is not running"):
+        container.stats()
+
+
+def test_events_that_are_left_keep_no_descriptor(box: Box, name: str) -> None:
+    container = create(box, box.bundle("/probe", "wait"), name)
+    before = set(open_fds())
+    lines = container.events(0.01)
+    assert next(lines)["type"] == "stats"
+    lines.close()  # type: ignore[attr-defined]
+    assert set(open_fds()) == before
+    with pytest.raises(ocirun.UsageError, match="greater than 0"):
+        container.events(0)

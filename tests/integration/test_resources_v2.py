@@ -1,6 +1,6 @@
 """config-linux.md#control-groups on a host that has only cgroup v2: set, read back, felt, gone.
 
-Needs a real v2 host; the lab VM is one (docs/testing-v2.md).
+Needs a real v2 host; the lab VM is one (docs/lab.md).
 """
 
 from __future__ import annotations

@@ -19,7 +19,13 @@ def test_mypy_is_content_with_the_package() -> None:
 
 def test_mypy_is_content_with_the_harness() -> None:
     # The folder tests/ is the root of `harness` and `bench`, not a package itself.
-    folders = ("tests/harness", "tests/bench", "tests/conformance", "tests/conftest.py")
+    folders = (
+        "tests/harness",
+        "tests/bench",
+        "tests/lab",
+        "tests/conformance",
+        "tests/conftest.py",
+    )
     judge("env", "MYPYPATH=tests", tool("mypy"), "--explicit-package-bases", *folders)
 
 

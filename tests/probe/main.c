@@ -9,6 +9,7 @@
  *   probe stalk                      prints "ready" and every process it could look into but should not
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe spy [TEXT]                 tells what it can reach of the runtime's processes (see spy.c)
+ *   probe notify WORD ...            says things to $NOTIFY_SOCKET (see notify.c)
  *   probe exit STATUS
  *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
  *   probe record FILE [STATUS]       as a hook: the report with all of "stdin", written to FILE
@@ -92,6 +93,8 @@ int main(int argc, char **argv)
 		return attempt(argc - 2, argv + 2);
 	if (!strcmp(verb, "call"))
 		return call(argc - 2, argv + 2);
+	if (!strcmp(verb, "notify"))
+		return notify(argc - 2, argv + 2);
 	if (!strcmp(verb, "wait"))
 		return act_wait(argc, argv);
 	if (!strcmp(verb, "trap"))

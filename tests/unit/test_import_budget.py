@@ -22,7 +22,7 @@ BUDGET = {
 NEVER = {
     *("typing", "re", "json", "enum", "contextlib", "dataclasses", "functools", "pathlib"),
     *("subprocess", "logging", "signal", "socket", "shutil", "tempfile", "traceback", "inspect"),
-    *("collections", "importlib.util", "typer", "click", "jsonschema", "pyroute2", "cffi"),
+    *("collections", "importlib.util", "typer", "click", "rich", "jsonschema", "pyroute2", "cffi"),
 }
 
 

@@ -6,12 +6,14 @@ block/bfq-iosched.rst.
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import as_number, text
 from ocirun.cgroups.files import has_file, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources, ThrottleDevice
 
 THROTTLES: Final = (
@@ -19,6 +21,25 @@ THROTTLES: Final = (
     ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device"),
     ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device"),
     ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device"),
+)
+# Key of the statistics, and what the kernel's files call it.
+COUNTED: Final = {
+    "ioServiceBytesRecursive": "io_service_bytes",
+    "ioServicedRecursive": "io_serviced",
+    "ioQueueRecursive": "io_queued",
+    "ioServiceTimeRecursive": "io_service_time",
+    "ioWaitTimeRecursive": "io_wait_time",
+    "ioMergedRecursive": "io_merged",
+    "ioTimeRecursive": "time",
+    "sectorsRecursive": "sectors",
+}
+# Where they are found, in the order of looking, each with the file that tells whether it is used.
+SOURCES: Final = (
+    ("bfq.", "_recursive", ("sectorsRecursive", *COUNTED)),
+    ("bfq.", "_recursive", ("ioServicedRecursive", "ioServiceBytesRecursive")),
+    ("", "_recursive", ("sectorsRecursive", *COUNTED)),
+    ("throttle.", "_recursive", ("ioServicedRecursive", "ioServiceBytesRecursive")),
+    ("throttle.", "", ("ioServicedRecursive", "ioServiceBytesRecursive")),
 )
 KEYS: Final = ("weight", "leafWeight", "weightDevice", *(key for key, _ in THROTTLES))
 
@@ -40,7 +61,9 @@ def apply(directory: str, resources: Resources) -> None:
     for key, file in THROTTLES:
         devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
         for device in devices:
-            set_value(directory, file, f"{device['major']}:{device['minor']} {device['rate']}")
+            set_value(
+                directory, file, f"{device['major']}:{device['minor']} {device.get('rate', 0)}"
+            )
 
 
 def _set_weights(directory: str, resources: Resources) -> None:
@@ -61,3 +84,42 @@ def _set_weights(directory: str, resources: Resources) -> None:
         if value := device.get("leafWeight"):
             line = f"{device['major']}:{device['minor']} {value}"
             set_value(directory, "blkio.leaf_weight_device", line)
+
+
+def stat(directory: str) -> Part:
+    """Give what was asked of each block device, from the first set of files that has something.
+
+    Kernel: BFQ counts most, and more with CONFIG_BFQ_CGROUP_DEBUG; CFQ, gone in 5.0, had the names
+    without a prefix; throttling always counts bytes and requests.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found: Part = {key: [] for key in COUNTED} | {"psi": None}
+    for prefix, suffix, keys in SOURCES:
+        names = [(key, f"blkio.{prefix}{COUNTED[key]}{suffix}") for key in keys]
+        first = _entries(directory, names[0][1])
+        if first:
+            found[names[0][0]] = first
+            for key, name in names[1:]:
+                found[key] = _entries(directory, name)
+            break
+    return found
+
+
+def _entries(directory: str, name: str) -> list[Part]:
+    """Read lines like `8:0 Read 4096` or `8:0 96`; the sum of all devices is left out."""
+    found: list[Part] = []
+    for line in (text(directory, name) or "").splitlines():
+        device, *words = line.split() or [""]
+        major, colon, minor = device.partition(":")
+        if colon and words:
+            found.append(
+                {
+                    "major": as_number(major, directory, name),
+                    "minor": as_number(minor, directory, name),
+                    "op": words[0] if len(words) > 1 else "",
+                    "value": as_number(words[-1], directory, name),
+                }
+            )
+    return found

@@ -5,6 +5,7 @@ Source: runtime-spec config-linux.md#cpu; kernel admin-guide/cgroup-v1/cpusets.r
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import as_number, number, text
 from ocirun.cgroups.files import make_directories, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
@@ -12,10 +13,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 # file, and its key in linux.resources.cpu
 FILES: Final = (("cpuset.cpus", "cpus"), ("cpuset.mems", "mems"))
+SWITCHES: Final = (
+    "cpu_exclusive",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+)
+LEVEL: Final = "sched_relax_domain_level"
 
 
 def wants(resources: Resources) -> bool:
@@ -83,3 +96,33 @@ def _read(directory: str, file: str) -> str:
     except OSError as error:
         what = f"reading {directory}/{file}: {kernel_words(error)}"
         raise SetupError(what, error.errno or 0) from error
+
+
+def stat(directory: str) -> Part:
+    """Give the CPUs and memory nodes as lists of numbers, and every switch.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    level = (text(directory, f"cpuset.{LEVEL}") or "0").strip()
+    found: Part = {"cpus": _numbers_of(directory, "cpuset.cpus")}
+    for name in SWITCHES:
+        if name == "mem_hardwall":
+            found["mems"] = _numbers_of(directory, "cpuset.mems")
+        found[name] = number(directory, f"cpuset.{name}")
+    # The one number that may be negative: -1 is the kernel's usual choice.
+    found[LEVEL] = -1 if level == "-1" else as_number(level, directory, f"cpuset.{LEVEL}")
+    return found
+
+
+def _numbers_of(directory: str, name: str) -> list[int]:
+    """Read a list like `0-2,7` as numbers."""
+    found: list[int] = []
+    for word in (text(directory, name) or "").strip().split(","):
+        if word:
+            first, _, last = word.partition("-")
+            start = as_number(first, directory, name)
+            end = as_number(last or first, directory, name)
+            # Kernel: no machine has more than 16 bits' worth of either.
+            found += range(start, min(end, 0xFFFF) + 1)
+    return found

@@ -5,9 +5,10 @@ Source: kernel admin-guide/cgroup-v1/freezer-subsystem.rst.
 
 from __future__ import annotations
 
+import os
 import time
 
-from ocirun.cgroups.files import read_value, set_value
+from ocirun.cgroups.files import directories_below, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
 STATE = "freezer.state"
@@ -59,6 +60,35 @@ def thaw(directory: str) -> None:
     except SetupError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
+
+
+def thaw_below(directory: str) -> bool:
+    """Thaw every cgroup below `directory`; tell whether one was frozen.
+
+    Security: a container that may write to its own v1 cgroups can freeze itself in one that it
+    made. Neither SIGKILL nor a thaw of the cgroup above reaches it there.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    try:
+        # Kernel: a cgroup's directory has two links and one for each below: usually this is all.
+        if os.stat(directory).st_nlink <= 2:
+            return False
+    except FileNotFoundError:
+        return False
+    frozen = False
+    # Order: parents first: what is frozen above keeps what is below frozen.
+    for below in directories_below(directory):
+        try:
+            frozen = _state(below) != "THAWED" or frozen
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            what = f"reading {below}/{STATE}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+        thaw(below)
+    return frozen
 
 
 def is_frozen(directory: str) -> bool:

@@ -5,10 +5,12 @@ Source: runtime-spec config-linux.md#huge-page-limits; kernel admin-guide/cgroup
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import number, page_sizes
 from ocirun.cgroups.files import has_file, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 
@@ -29,3 +31,22 @@ def apply(directory: str, resources: Resources) -> None:
         # Kernel: reservations are counted from 5.7.
         if has_file(directory, f"{prefix}.rsvd.limit_in_bytes"):
             set_value(directory, f"{prefix}.rsvd.limit_in_bytes", limit["limit"])
+
+
+def stat(directory: str) -> Part:
+    """Give, for each page size, what is used and was used at most (bytes), and the refusals.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found: Part = {}
+    for size in page_sizes(directory, ".limit_in_bytes"):
+        prefix = f"hugetlb.{size}"
+        if has_file(directory, f"{prefix}.rsvd.usage_in_bytes"):
+            prefix += ".rsvd"
+        found[size] = {
+            "usage": number(directory, f"{prefix}.usage_in_bytes"),
+            "max": number(directory, f"{prefix}.max_usage_in_bytes"),
+            "failcnt": number(directory, f"{prefix}.failcnt"),
+        }
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from errno import EBUSY
 
+from ocirun.cgroups.counters import number, numbers
 from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 LIMIT: Final = "memory.limit_in_bytes"
@@ -42,6 +44,17 @@ def apply(directory: str, resources: Resources) -> None:
     swappiness = _swappiness(resources)
     if swappiness is not None:
         _set_swappiness(directory, swappiness)
+
+
+def enable_killer(directory: str) -> None:
+    """Let the kernel kill again instead of letting processes wait.
+
+    Apart from `apply`: a new cgroup has a killer, and Docker says so for every container.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    set_value(directory, "memory.oom_control", 0)
 
 
 def _swappiness(resources: Resources) -> int | None:
@@ -83,3 +96,32 @@ def _set_swappiness(directory: str, swappiness: int) -> None:
         words = "(valid range is 0-100)"
         raise SetupError(f"invalid memory swappiness value: {swappiness} {words}")
     set_value(directory, "memory.swappiness", swappiness)
+
+
+def stat(directory: str) -> Part:
+    """Give what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
+
+    `swap` is memory and swap together. Without swap accounting it is all zeros.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    raw = numbers(directory, "memory.stat")
+    return {
+        "cache": raw.get("cache", 0),
+        "usage": _entry(directory, "memory"),
+        "swap": _entry(directory, "memory.memsw"),
+        "kernel": _entry(directory, "memory.kmem"),
+        "kernelTCP": _entry(directory, "memory.kmem.tcp"),
+        "raw": raw,
+        "psi": None,
+    }
+
+
+def _entry(directory: str, prefix: str) -> Part:
+    return {
+        "limit": number(directory, f"{prefix}.limit_in_bytes"),
+        "usage": number(directory, f"{prefix}.usage_in_bytes"),
+        "max": number(directory, f"{prefix}.max_usage_in_bytes"),
+        "failcnt": number(directory, f"{prefix}.failcnt"),
+    }

@@ -5,10 +5,12 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v1/pids.rst
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import UNLIMITED, number
 from ocirun.cgroups.files import set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 
@@ -31,3 +33,16 @@ def apply(directory: str, resources: Resources) -> None:
 def limit_text(limit: int) -> str:
     """Say the limit as the kernel reads it: below 0 is none; 0 becomes 1, the least that runs."""
     return "max" if limit < 0 else str(limit or 1)
+
+
+def stat(directory: str) -> Part:
+    """Count the processes and threads; a limit of 0 is none.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    limit = number(directory, "pids.max")
+    return {
+        "current": number(directory, "pids.current"),
+        "limit": 0 if limit == UNLIMITED else limit,
+    }

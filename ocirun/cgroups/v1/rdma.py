@@ -5,12 +5,14 @@ Source: runtime-spec config-linux.md#rdma; kernel admin-guide/cgroup-v1/rdma.rst
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import objects
 from ocirun.cgroups.files import set_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 KEYS: Final = (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
@@ -32,3 +34,15 @@ def apply(directory: str, resources: Resources) -> None:
         words = [f"{word}={value}" for word, key in KEYS if (value := limits.get(key)) is not None]
         lines.append(" ".join([device, *words]))
     set_lines(directory, "rdma.max", lines)
+
+
+def stat(directory: str) -> Part:
+    """Give what each device has in use and may have; nothing without such devices.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    return {
+        "current": objects(directory, "rdma.current"),
+        "limit": objects(directory, "rdma.max"),
+    }

@@ -93,6 +93,10 @@ class SplitTree(Cgroup):
             if not is_new:
                 found.append(directory)
         self._refuse_used(found)
+        if "cpu" in self.paths and resources.get("cpu"):
+            from ocirun.cgroups.v1 import cpu
+
+            cpu.set_realtime(self.paths["cpu"], resources)
 
     def _refuse_used(self, found: list[str]) -> None:
         """Security: two containers in one cgroup would be limited, paused and killed together.
@@ -102,7 +106,7 @@ class SplitTree(Cgroup):
         if self.paths.get("freezer") in found and self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
         for directory in found:
-            pids = processes_below(directory)
+            pids = [pid for pid in processes_below(directory) if pid != self.holder]
             if pids:
                 count = len(pids)
                 raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
@@ -182,6 +186,15 @@ class SplitTree(Cgroup):
                 if not (name == "devices" and self.forgives_devices(error)):
                     raise
 
+    def update(self, resources: Resources) -> None:
+        """Write the limits, as `Cgroup.update` says; false gives back an OOM killer too."""
+        self._write(resources, devices=False)
+        if (resources.get("memory") or {}).get("disableOOMKiller") is False:
+            from ocirun.cgroups.v1 import memory
+
+            if directory := self.paths.get("memory"):
+                memory.enable_killer(directory)
+
     def _freezer(self) -> str:
         directory = self.paths.get("freezer")
         if directory is None:
@@ -200,6 +213,11 @@ class SplitTree(Cgroup):
     def thaw(self) -> None:
         """Let them run again, as `Cgroup.thaw` says."""
         freezer.thaw(self._freezer())
+
+    def thaw_below(self) -> bool:
+        """Thaw the cgroups that the container made below its own, as `Cgroup.thaw_below` says."""
+        directory = self.paths.get("freezer")
+        return directory is not None and freezer.thaw_below(directory)
 
     def has_freezer(self) -> bool:
         """Tell whether the freezer hierarchy is mounted."""

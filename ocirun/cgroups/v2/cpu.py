@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from ocirun.cgroups.files import set_value
+from ocirun.cgroups.counters import NS_PER_US, numbers, pressure
+from ocirun.cgroups.files import has_file, set_value
 from ocirun.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
-KEYS: Final = ("shares", "quota", "period", "burst")
+KEYS: Final = ("shares", "quota", "period")
+BURST: Final = "cpu.max.burst"
 USUAL_PERIOD_US: Final = 100_000
 LEAST_SHARES, MOST_SHARES = 2, 262_144
 LEAST_WEIGHT, MOST_WEIGHT = 1, 10_000
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether CPU time is shared out or limited; zeros are "not set"."""
+    """Tell whether CPU time is shared out or limited; zeros but of burst and idle are "not set"."""
     cpu = resources.get("cpu") or {}
-    return cpu.get("idle") is not None or any(cpu.get(key) for key in KEYS)
+    has_zeros = cpu.get("idle") is not None or cpu.get("burst") is not None
+    return has_zeros or any(cpu.get(key) for key in KEYS)
 
 
 def apply(directory: str, resources: Resources) -> None:
@@ -37,11 +41,12 @@ def apply(directory: str, resources: Resources) -> None:
         SetupError: the kernel refused a value.
     """
     cpu = resources.get("cpu") or {}
-    # Order: an idle cgroup's weight cannot be changed, so leaving idle comes before the weight.
+    # Order: the kernel refuses the weight of an idle cgroup, so leaving idle comes before it; one
+    # that becomes idle has the least there is.
     idle = cpu.get("idle")
     if idle is not None:
         set_value(directory, "cpu.idle", idle)
-    if shares := cpu.get("shares"):
+    if (shares := cpu.get("shares")) and not idle:
         set_value(directory, "cpu.weight", weight_of(shares))
     _set_bandwidth(directory, cpu.get("period"), cpu.get("quota"), cpu.get("burst"))
 
@@ -70,9 +75,10 @@ def _set_bandwidth(
 ) -> None:
     """Order: the burst is refused while the old quota does not hold it; then once more."""
     burst_again = False
-    if burst:
+    # Kernel: bursts come with 5.14; before, there is none to take away.
+    if burst or (burst == 0 and has_file(directory, BURST)):
         try:
-            set_value(directory, "cpu.max.burst", burst)
+            set_value(directory, BURST, burst)
         except SetupError as error:
             if error.errno != EINVAL or not quota:
                 raise
@@ -81,4 +87,32 @@ def _set_bandwidth(
         most = quota if quota and quota > 0 else "max"
         set_value(directory, "cpu.max", f"{most} {period or USUAL_PERIOD_US}")
     if burst and burst_again:
-        set_value(directory, "cpu.max.burst", burst)
+        set_value(directory, BURST, burst)
+
+
+def stat(directory: str) -> Part:
+    """Give the time used (ns) and how the quota held the processes back.
+
+    Kernel: `cpu.stat` is there without the controller too, and counts in µs; the time of each
+    processor is not kept.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found = numbers(directory, "cpu.stat")
+    return {
+        "usage": {
+            "total": found.get("usage_usec", 0) * NS_PER_US,
+            "percpu": [],
+            "percpu_kernel": [],
+            "percpu_user": [],
+            "kernel": found.get("system_usec", 0) * NS_PER_US,
+            "user": found.get("user_usec", 0) * NS_PER_US,
+        },
+        "throttling": {
+            "periods": found.get("nr_periods", 0),
+            "throttledPeriods": found.get("nr_throttled", 0),
+            "throttledTime": found.get("throttled_usec", 0) * NS_PER_US,
+        },
+        "psi": pressure(directory, "cpu.pressure"),
+    }

@@ -5,10 +5,12 @@ Source: runtime-spec config-linux.md#huge-page-limits; kernel admin-guide/cgroup
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import number, numbers, page_sizes
 from ocirun.cgroups.files import has_file, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 
@@ -29,3 +31,23 @@ def apply(directory: str, resources: Resources) -> None:
         # Kernel: reservations are counted from 5.7.
         if has_file(directory, f"{prefix}.rsvd.max"):
             set_value(directory, f"{prefix}.rsvd.max", limit["limit"])
+
+
+def stat(directory: str) -> Part:
+    """Give, for each page size, what is used (bytes) and how often more was refused.
+
+    Kernel: the most that was ever used is not kept here.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found: Part = {}
+    for size in page_sizes(directory, ".max"):
+        prefix = f"hugetlb.{size}"
+        counted = ".rsvd.current" if has_file(directory, f"{prefix}.rsvd.current") else ".current"
+        found[size] = {
+            "usage": number(directory, prefix + counted),
+            "max": 0,
+            "failcnt": numbers(directory, f"{prefix}.events").get("max", 0),
+        }
+    return found

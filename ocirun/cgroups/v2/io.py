@@ -6,12 +6,14 @@ block/bfq-iosched.rst.
 
 from __future__ import annotations
 
+from ocirun.cgroups.counters import as_number, nested, pressure
 from ocirun.cgroups.files import has_file, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources, ThrottleDevice
 
 THROTTLES: Final = (
@@ -21,6 +23,23 @@ THROTTLES: Final = (
     ("throttleWriteIOPSDevice", "wiops"),
 )
 KEYS: Final = ("weight", "weightDevice", *(key for key, _ in THROTTLES))
+# Keys of the statistics; v2 counts what the first two are about.
+COUNTED: Final = (
+    "ioServiceBytesRecursive",
+    "ioServicedRecursive",
+    "ioQueueRecursive",
+    "ioServiceTimeRecursive",
+    "ioWaitTimeRecursive",
+    "ioMergedRecursive",
+    "ioTimeRecursive",
+    "sectorsRecursive",
+)
+WORDS: Final = {  # of io.stat
+    "rbytes": ("ioServiceBytesRecursive", "Read"),
+    "wbytes": ("ioServiceBytesRecursive", "Write"),
+    "rios": ("ioServicedRecursive", "Read"),
+    "wios": ("ioServicedRecursive", "Write"),
+}
 BFQ: Final = "io.bfq.weight"
 
 
@@ -51,10 +70,34 @@ def apply(directory: str, resources: Resources) -> None:
     for key, word in THROTTLES:
         devices: list[ThrottleDevice] = block_io.get(key) or []  # type: ignore[assignment]
         for throttled in devices:
-            line = f"{throttled['major']}:{throttled['minor']} {word}={throttled['rate']}"
+            # Kernel: 0 is refused here, and says "no limit" on v1 and in the specification.
+            rate = throttled.get("rate") or "max"
+            line = f"{throttled['major']}:{throttled['minor']} {word}={rate}"
             set_value(directory, "io.max", line)
 
 
 def io_weight(weight: int) -> int:
     """Stretch a blkio weight (10 to 1000) over the range of io.weight (1 to 10000)."""
     return 1 + (weight - 10) * 9999 // 990
+
+
+def stat(directory: str) -> Part:
+    """Give the bytes and the requests of each block device, under the names they have on v1.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    found: Part = {key: [] for key in COUNTED}
+    for device, values in nested(directory, "io.stat"):
+        major, colon, minor = device.partition(":")
+        if not colon:
+            continue
+        numbers = {
+            "major": as_number(major, directory, "io.stat"),
+            "minor": as_number(minor, directory, "io.stat"),
+        }
+        for word, (key, op) in WORDS.items():
+            if word in values:
+                found[key].append({**numbers, "op": op, "value": values[word]})
+    found["psi"] = pressure(directory, "io.pressure")
+    return found

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from errno import ENOENT
 
-from ocirun.cgroups.files import read_value, set_value
+from ocirun.cgroups.counters import UNLIMITED, number, numbers, pressure
+from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 KEYS: Final = ("limit", "swap", "reservation")
@@ -94,3 +96,39 @@ def _check_usage(directory: str, limit: int, swap: int) -> None:
 
 def _text(limit: int) -> str:
     return "max" if limit == -1 else str(limit)
+
+
+def stat(directory: str) -> Part:
+    """Give what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
+
+    `swap` is memory and swap together, as on v1; the most that both used together is not known.
+    Kernel memory is not counted apart.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    raw = numbers(directory, "memory.stat")
+    usage, swap = _entry(directory, "memory"), _entry(directory, "memory.swap")
+    if has_file(directory, "memory.swap.current"):
+        swap["usage"] += usage["usage"]
+        swap["limit"] = min(swap["limit"] + usage["limit"], UNLIMITED)
+    else:  # no swap accounting: memory is all there is
+        swap["usage"], swap["limit"] = usage["usage"], usage["limit"]
+    return {
+        "cache": raw.get("file", 0),
+        "usage": usage,
+        "swap": {**swap, "max": 0},
+        "kernel": dict.fromkeys(usage, 0),
+        "kernelTCP": dict.fromkeys(usage, 0),
+        "raw": raw,
+        "psi": pressure(directory, "memory.pressure"),
+    }
+
+
+def _entry(directory: str, prefix: str) -> Part:
+    return {
+        "limit": number(directory, f"{prefix}.max"),
+        "usage": number(directory, f"{prefix}.current"),
+        "max": number(directory, f"{prefix}.peak"),  # Kernel: from 5.19, for swap from 6.5
+        "failcnt": numbers(directory, f"{prefix}.events").get("max", 0),
+    }

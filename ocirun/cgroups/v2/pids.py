@@ -5,10 +5,12 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v2.rst, pid
 
 from __future__ import annotations
 
-from ocirun.cgroups.files import set_value
+from ocirun.cgroups.counters import UNLIMITED, number, text
+from ocirun.cgroups.files import processes_in, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.counters import Part
     from ocirun.spec.shapes import Resources
 
 
@@ -27,3 +29,20 @@ def apply(directory: str, resources: Resources) -> None:
     if pids := resources.get("pids"):
         limit = pids["limit"]
         set_value(directory, "pids.max", "max" if limit < 0 else limit or 1)
+
+
+def stat(directory: str) -> Part:
+    """Count the processes and threads; a limit of 0 is none.
+
+    Without the controller the processes of this very cgroup are counted, as runc does.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    if directory and text(directory, "pids.current") is None:
+        return {"current": len(processes_in(directory)), "limit": 0}
+    limit = number(directory, "pids.max")
+    return {
+        "current": number(directory, "pids.current"),
+        "limit": 0 if limit == UNLIMITED else limit,
+    }

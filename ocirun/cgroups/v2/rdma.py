@@ -1,34 +1,10 @@
-"""How many handles and objects of an RDMA device: v2, the same file as on v1.
+"""How many handles and objects of an RDMA device: v2, the same file as on v1 and the same code.
 
 Source: runtime-spec config-linux.md#rdma; kernel admin-guide/cgroup-v2.rst, rdma.max.
 """
 
 from __future__ import annotations
 
-from ocirun.cgroups.files import set_lines
+from ocirun.cgroups.v1.rdma import apply, stat, wants
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-    from ocirun.spec.shapes import Resources
-
-KEYS: Final = (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
-
-
-def wants(resources: Resources) -> bool:
-    """Tell whether any device is limited."""
-    return bool(resources.get("rdma"))
-
-
-def apply(directory: str, resources: Resources) -> None:
-    """Write one line for each device.
-
-    Raises:
-        SetupError: the kernel refused: no such device.
-    """
-    lines: list[str] = []
-    for device, limits in (resources.get("rdma") or {}).items():
-        words = [f"{word}={value}" for word, key in KEYS if (value := limits.get(key)) is not None]
-        lines.append(" ".join([device, *words]))
-    set_lines(directory, "rdma.max", lines)
+__all__ = ("apply", "stat", "wants")

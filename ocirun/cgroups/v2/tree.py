@@ -103,7 +103,7 @@ class UnifiedTree(Cgroup):
         """Security: two containers in one cgroup would be limited, paused and killed together."""
         if self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
-        if pids := self.processes():
+        if pids := [pid for pid in self.processes() if pid != self.holder]:
             count = len(pids)
             raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
 

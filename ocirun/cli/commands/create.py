@@ -26,18 +26,20 @@ def creation(call: Call) -> CreateOptions:
     return CreateOptions(
         bundle=os.path.abspath(call.text("bundle")),
         config=call.text("config") or "config.json",
-        console_socket=_path(call, "console-socket"),
-        pidfd_socket=_path(call, "pidfd-socket"),
-        pid_file=_path(call, "pid-file"),
+        console_socket=absolute(call, "console-socket"),
+        pidfd_socket=absolute(call, "pidfd-socket"),
+        pid_file=absolute(call, "pid-file"),
         no_pivot=call.flag("no-pivot"),
         no_new_keyring=call.flag("no-new-keyring"),
         preserve_fds=call.number("preserve-fds"),
         cgroup_manager=call.cgroup_manager(),
         rootless=str(call.settings["rootless"]),
+        notify_socket=os.environ.get("NOTIFY_SOCKET") or None,
         tell=call.tell(),
     )
 
 
-def _path(call: Call, name: str) -> str | None:
+def absolute(call: Call, name: str) -> str | None:
+    """Give the path that option `name` holds, as an absolute one; None when there is none."""
     value = call.text(name)
     return os.path.abspath(value) if value else None

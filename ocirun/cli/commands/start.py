@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ocirun.container.start import start
 
 TYPE_CHECKING = False
@@ -10,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> int:
-    """Start the container named by the call."""
-    start(call.store(), call.words[0])
+    """Start the container named by the call; where a service manager waits, until it is ready."""
+    start(call.store(), call.words[0], os.environ.get("NOTIFY_SOCKET"))
     return 0

@@ -11,7 +11,7 @@ import pytest
 from ocirun.cgroups import cgroup as cgroup_module
 from ocirun.cgroups import choose
 from ocirun.cgroups.enter import enter
-from ocirun.errors import SetupError, UnsupportedError
+from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
@@ -449,6 +449,21 @@ def test_kill_all_thaws_also_when_killing_fails(
     assert states[-1] == "THAWED"
 
 
+def test_thawing_below_takes_every_level(kernel: FakeKernel) -> None:
+    cgroup = made(kernel, "/a")
+    assert not cgroup.thaw_below()
+    freezer = cgroup.paths["freezer"]
+    os.mkdir(f"{freezer}/x")
+    os.mkdir(f"{freezer}/x/y")
+    kernel.writes.clear()
+    assert not cgroup.thaw_below()
+    kernel.put(os.path.relpath(freezer, kernel.root) + "/x/y/freezer.state", "FREEZING\n")
+    assert cgroup.thaw_below()
+    assert not cgroup.thaw_below()
+    cgroup.remove()
+    assert not cgroup.thaw_below()
+
+
 def test_remove_goes_depth_first_and_accepts_what_is_gone(kernel: FakeKernel) -> None:
     cgroup = made(kernel, "/a")
     os.mkdir(cgroup.paths["memory"] + "/x")
@@ -483,8 +498,6 @@ def test_oom_kills_are_read_from_memory(kernel: FakeKernel) -> None:
 
 def test_managers(kernel: FakeKernel) -> None:
     table = kernel.table("v1", own="/")
-    with pytest.raises(UnsupportedError, match="systemd cgroup manager is not supported yet"):
-        choose.new_cgroup("a:b:c", "id", "systemd", table=table)
     disabled = choose.new_cgroup("/a", "id", "disabled", table=table)
     disabled.prepare({})
     disabled.join(1)

@@ -328,6 +328,32 @@ def test_rootless(kernel: FakeKernel) -> None:
         explicit.prepare({})
 
 
+def test_a_threaded_cgroup_is_killed_one_by_one(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernel: cgroup.kill of a threaded cgroup gives EOPNOTSUPP."""
+    from ocirun.cgroups import cgroup as module
+
+    killed: list[int] = []
+
+    def kill(pid: int) -> None:
+        killed.append(pid)
+        kernel.put("unified/a/cgroup.procs", "")
+
+    monkeypatch.setattr(module, "kill_one", kill)
+    cgroup = made(kernel)
+    kernel.put("unified/a/cgroup.procs", "99\n")
+    kernel.put("unified/a/cgroup.events", "frozen 1\n")
+    kernel.refusals = {("cgroup.kill", "1"): [95]}
+    cgroup.kill_all()
+    assert killed == [99]
+    assert kernel.texts("cgroup.freeze")[-1] == "0"
+    kernel.refusals = {("cgroup.kill", "1"): [1]}
+    with pytest.raises(SetupError, match="operation not permitted"):
+        cgroup.kill_all()
+    assert kernel.texts("cgroup.freeze")[-1] == "0"
+
+
 def test_freeze_that_does_not_come_to_rest_is_taken_back(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "create": {"create": lambda *call: result.note("create", *call)},
         "options": {"CreateOptions": SimpleNamespace},
         "run": {"run": result.run},
-        "start": {"start": lambda store, name: result.note("start", store.root, name)},
+        "start": {"start": lambda store, *call: result.note("start", store.root, *call)},
         "kill": {
             "kill": lambda store, *call: result.note("kill", store.root, *call),
             "signal_number": signal_number,

@@ -89,7 +89,7 @@ def test_the_verbs(container_class: type[ocirun.Container], world: World) -> Non
     assert container.state() == {"id": "web", "status": "created"}
     root = "/run/default"
     assert world.calls == [
-        ("start", root, "web"),
+        ("start", root, "web", None),
         ("kill", root, "web", 15, False),
         ("kill", root, "web", 9, True),
         ("kill", root, "web", 10, False),

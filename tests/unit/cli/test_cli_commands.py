@@ -54,6 +54,7 @@ def test_create_hands_over_every_option(
         "preserve_fds": 3,
         "cgroup_manager": "systemd",
         "rootless": "auto",
+        "notify_socket": None,
         "tell": None,
     }
 
@@ -76,6 +77,7 @@ def test_create_without_options(
         "preserve_fds": 0,
         "cgroup_manager": "cgroupfs",
         "rootless": "auto",
+        "notify_socket": None,
         "tell": None,
     }
 

@@ -90,7 +90,10 @@ def test_the_status_of_the_verb_is_ours(world: World) -> None:
 def test_the_verb_gets_the_root_that_was_named(world: World, tmp_path: Path) -> None:
     assert act(["start", "web"]) == 0
     assert act(["--root", str(tmp_path), "start", "web"]) == 0
-    assert world.calls == [("start", "/run/default", "web"), ("start", str(tmp_path), "web")]
+    assert world.calls == [
+        ("start", "/run/default", "web", None),
+        ("start", str(tmp_path), "web", None),
+    ]
 
 
 def started(*words: str, **how: object) -> subprocess.CompletedProcess[bytes]:

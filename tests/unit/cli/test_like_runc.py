@@ -22,7 +22,7 @@ CRUN = shutil.which("crun")
 needs_runc = pytest.mark.skipif(RUNC is None, reason="no runc in $PATH to compare with")
 needs_crun = pytest.mark.skipif(CRUN is None, reason="no crun in $PATH to compare with")
 
-THEIRS = ("create", "run", "start", "state", "kill", "delete", "list", "spec")
+THEIRS = ("create", "run", "start", "state", "kill", "delete", "list", "spec", "update")
 NOT_OURS = {
     "criu",  # gone from runc since 1.4
     "usage",  # argp's own, as is -?
@@ -62,6 +62,10 @@ def runc(*words: str) -> tuple[int, str, str]:
         "create --preserve-fds abc a",
         "create --preserve-fds=1.5 a",
         "list --format",
+        "events",
+        "events a b",
+        "events --stats=maybe a",
+        "events --interval",
     ],
 )
 def test_a_wrong_command_line_is_refused_with_runc_s_words(
@@ -125,7 +129,7 @@ def known(verb: str) -> set[str]:
 
 
 @needs_runc
-@pytest.mark.parametrize("verb", ["", "create", "run", "kill", "delete", "list", "spec"])
+@pytest.mark.parametrize("verb", ["", "create", "run", "kill", "delete", "list", "spec", "events"])
 def test_every_flag_of_runc_is_taken(verb: str) -> None:
     assert RUNC is not None
     assert offered(RUNC, *verb.split()) <= known(verb)

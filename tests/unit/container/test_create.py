@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.container.create import _Making
+from ocirun.container.create import Making
 from ocirun.errors import InitDied
 
 
@@ -20,6 +20,6 @@ class Counted:
     [(0, "died at procGate"), (1, "container init was OOM-killed (memory limit too low?)")],
 )
 def test_the_cgroup_tells_why_init_died(kills: int, words: str) -> None:
-    making = _Making.__new__(_Making)
+    making = Making.__new__(Making)
     making.cgroup = Counted(kills)  # type: ignore[assignment]  # all that is asked of it
     assert words in str(making.cause_of(InitDied("container init died at procGate")))

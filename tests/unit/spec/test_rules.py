@@ -246,7 +246,7 @@ def test_no_document_writes_to_a_terminal_through_a_sentence(config: Any) -> Non
 def test_every_rule_is_in_a_table() -> None:
     """A rule that nobody calls is no rule."""
     for module, tables in (
-        (rules, (rules.RULES, rules.PROCESS_RULES)),
+        (rules, (rules.RULES, rules.RESOURCES_RULES, rules.PROCESS_RULES)),
         (process_rules, (process_rules.SCHEDULER_RULES, process_rules.OTHER_RULES)),
         (linux_rules, ([rule for _, rule in linux_rules.LINUX_RULES],)),
     ):

@@ -1,0 +1,73 @@
+"""What a container has used: the counters of all controllers as one document.
+
+Its keys are those of `runc events`, which are those of cgroup v1; v2 is told in the same words.
+Every key is always there, with 0 or an empty list for what is not counted.
+`ocirun.container.stats` leaves out for JSON what runc leaves out.
+
+Source: contract §1.14, §5.6; runc types/events.go for the keys.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cgroups.counters import Part
+
+
+def stat(paths: dict[str, str]) -> Part:
+    """Read the counters of the cgroup whose directories are `paths` (`Cgroup.paths`).
+
+    A controller that is not among them is told as zeros.
+
+    Raises:
+        SetupError: the kernel refused to show a counter.
+    """
+    return _unified(paths[""]) if is_unified(paths) else _split(paths)
+
+
+def is_unified(paths: dict[str, str]) -> bool:
+    """Tell whether these are the directories of a cgroup of a v2 host."""
+    return list(paths) == [""]
+
+
+def is_there(paths: dict[str, str]) -> bool:
+    """Tell whether anything of the cgroup exists; a container without one has nothing to lose."""
+    return not paths or any(os.path.isdir(directory) for directory in paths.values())
+
+
+def _unified(directory: str) -> Part:
+    from ocirun.cgroups.v1 import cpuset
+    from ocirun.cgroups.v2 import cpu, hugetlb, io, memory, misc, pids, rdma
+
+    return {
+        "cpu": cpu.stat(directory),
+        "cpuset": cpuset.stat(""),  # its switches are of v1; runc tells zeros
+        "memory": memory.stat(directory),
+        "pids": pids.stat(directory),
+        "blkio": io.stat(directory),
+        "hugetlb": hugetlb.stat(directory),
+        "rdma": rdma.stat(directory),
+        "misc": misc.stat(directory),
+    }
+
+
+def _split(paths: dict[str, str]) -> Part:
+    from ocirun.cgroups.v1 import blkio, cpu, cpuacct, cpuset, hugetlb, memory, pids, rdma
+    from ocirun.cgroups.v2 import misc
+
+    return {
+        "cpu": {
+            "usage": cpuacct.stat(paths.get("cpuacct", "")),
+            "throttling": cpu.stat(paths.get("cpu", "")),
+            "psi": None,
+        },
+        "cpuset": cpuset.stat(paths.get("cpuset", "")),
+        "memory": memory.stat(paths.get("memory", "")),
+        "pids": pids.stat(paths.get("pids", "")),
+        "blkio": blkio.stat(paths.get("blkio", "")),
+        "hugetlb": hugetlb.stat(paths.get("hugetlb", "")),
+        "rdma": rdma.stat(paths.get("rdma", "")),
+        "misc": misc.stat(paths.get("misc", "")),
+    }

@@ -1,0 +1,225 @@
+"""A container's cgroup as a unit of systemd: on v2, and on v1 in every hierarchy.
+
+Both do what cgroupfs does once systemd has made its part: directories that lack are made, and all
+limits are written to the kernel's files as well.
+
+Source: contract §5.2; kernel admin-guide/cgroup-v2.rst, delegation; systemd's CGROUP_DELEGATION.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, ENOENT, EPERM
+
+from ocirun.cgroups.files import read_text, set_lines, set_value
+from ocirun.cgroups.systemd.unit import Unit
+from ocirun.cgroups.v1.tree import SplitTree
+from ocirun.cgroups.v2.tree import UnifiedTree
+from ocirun.errors import OcirunError, SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.cgroups.paths import Table
+    from ocirun.spec.shapes import Resources
+
+DELEGATED: Final = "/sys/kernel/cgroup/delegate"
+# What old kernels without that list hand over.
+USUAL_DELEGATED: Final = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+
+
+class UnifiedScope(UnifiedTree):
+    """A unit's directory in the v2 hierarchy."""
+
+    __slots__ = ("driver",)
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        driver: Unit,
+        *,
+        table: Table | None = None,
+        rootless: bool = False,
+        explicit: bool = False,
+    ) -> None:
+        super().__init__(paths, table=table, rootless=rootless, explicit=explicit)
+        self.manager = "systemd"
+        self.unit = driver.name
+        self.driver = driver
+
+    def _prepare(self, resources: Resources) -> None:
+        _start(self, self.driver, resources)
+        super()._prepare(resources)
+
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        from ocirun.cgroups.systemd.deviceallow import device_properties
+        from ocirun.cgroups.systemd.properties import unified_properties
+
+        _release(self, self.driver)
+        properties = unified_properties(resources)
+        if devices:
+            properties += device_properties(resources.get("devices") or (), unified=True)
+        self.driver.set(properties)
+        super()._write(resources, devices=devices)
+
+    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+        """Move the process in; where the kernel refuses that, systemd can do it.
+
+        Kernel: who has not the right to write where both cgroups meet, as between a login session
+        and the user's own units, may not move anything.
+        """
+        try:
+            super().join(host_pid, cloned=cloned)
+        except SetupError as error:
+            if error.errno not in (EACCES, EPERM):
+                raise
+            self.driver.attach(self.directory.partition(f"/{self.unit}")[2], host_pid)
+
+    def delegate(self, host_uid: int) -> None:
+        """Give the directory and the files that may be handed over to a user of the container.
+
+        Raises:
+            SetupError: the kernel refused; one who has not the right to is no error.
+        """
+        names = ["."]
+        try:
+            names += read_text(DELEGATED).split()
+        except FileNotFoundError:
+            names += USUAL_DELEGATED
+        for name in names:
+            _chown(f"{self.directory}/{name}", host_uid, forgiving=self.rootless)
+
+    def undo(self) -> None:
+        """Stop the unit if it was started, and remove what else was made."""
+        if self.driver.started:
+            _stop(self, self.driver)
+        self.driver.close()
+        super().undo()
+
+    def remove(self) -> None:
+        """Stop the unit, and remove what is left of its cgroup."""
+        _stop(self, self.driver)
+        super().remove()
+
+
+class SplitScope(SplitTree):
+    """A unit's directory in systemd's own hierarchy, and its like in each of the others."""
+
+    __slots__ = ("driver",)
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        driver: Unit,
+        *,
+        table: Table | None = None,
+        rootless: bool = False,
+        explicit: bool = False,
+    ) -> None:
+        super().__init__(paths, table=table, rootless=rootless, explicit=explicit)
+        self.manager = "systemd"
+        self.unit = driver.name
+        self.driver = driver
+
+    def _prepare(self, resources: Resources) -> None:
+        _start(self, self.driver, resources)
+        super()._prepare(resources)
+
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        from ocirun.cgroups.systemd.deviceallow import device_properties
+        from ocirun.cgroups.systemd.properties import split_properties
+
+        _release(self, self.driver)
+        properties = split_properties(resources)
+        if devices:
+            properties += device_properties(resources.get("devices") or (), unified=False)
+            self.driver.set(properties)
+        elif properties:
+            self._set_frozen(properties)
+        super()._write(resources, devices=devices)
+
+    def _set_frozen(self, properties: list[tuple[str, tuple[str, object]]]) -> None:
+        """Set properties of a container that runs.
+
+        Security: systemd then writes the device rules anew, first none and then those it knows.
+        Nothing of the container may run meanwhile, and afterwards they are what they were.
+        """
+        freezes = self.has_freezer() and not self.is_frozen()
+        directory = self.paths.get("devices", "")
+        before = read_text(f"{directory}/devices.list") if directory else ""
+        if freezes:
+            self.freeze()
+        try:
+            self.driver.set(properties)
+            if directory and read_text(f"{directory}/devices.list") != before:
+                set_value(directory, "devices.deny", "a")
+                set_lines(directory, "devices.allow", before.splitlines())
+        finally:
+            if freezes:
+                self.thaw()
+
+    def undo(self) -> None:
+        """Stop the unit if it was started, and remove what else was made."""
+        if self.driver.started:
+            _stop(self, self.driver)
+        self.driver.close()
+        super().undo()
+
+    def remove(self) -> None:
+        """Stop the unit, and remove what is left of its cgroups."""
+        _stop(self, self.driver)
+        super().remove()
+
+
+def known_unit(paths: dict[str, str], name: str) -> Cgroup:
+    """Take up the unit of a container that exists; systemd is not asked yet."""
+    kind: type[UnifiedScope | SplitScope] = UnifiedScope if list(paths) == [""] else SplitScope
+    return kind(dict(paths), Unit(name))
+
+
+def _start(cgroup: Cgroup, driver: Unit, resources: Resources) -> None:
+    """Start the unit; where systemd has put it elsewhere than computed, that place counts.
+
+    It writes `_` before names that look like files of the kernel, like `memory.x.scope`.
+    """
+    unified = "" in cgroup.paths and len(cgroup.paths) == 1
+    made = driver.start(resources, unified=unified)
+    cgroup.holder = driver.holder_pid
+    actual = made.rpartition("/")[2]
+    if actual:
+        for name, directory in cgroup.paths.items():
+            cgroup.paths[name] = f"{directory.rpartition('/')[0]}/{actual}"
+
+
+def _release(cgroup: Cgroup, driver: Unit) -> None:
+    cgroup.holder = 0
+    driver.release()
+
+
+def _stop(cgroup: Cgroup, driver: Unit) -> None:
+    """Stop the unit; where systemd cannot be asked any more, the cgroup alone is removed.
+
+    It forgets a unit whose cgroup has gone by itself. What cannot be removed is told by who
+    removes it.
+    """
+    cgroup.holder = 0
+    try:
+        driver.stop()
+    except OcirunError:
+        if cgroup.processes():
+            raise
+
+
+def _chown(path: str, uid: int, *, forgiving: bool) -> None:
+    try:
+        os.chown(path, uid, -1)
+    except OSError as error:
+        # Kernel: the list also has files of controllers that this cgroup lacks.
+        if error.errno == ENOENT or (forgiving and error.errno == EPERM):
+            return
+        what = f"giving {path} to uid {uid}: {kernel_words(error)}"
+        raise SetupError(what, error.errno or 0) from error

@@ -1,0 +1,43 @@
+"""`ocirun restore`: make a container again from the files of a checkpoint."""
+
+from __future__ import annotations
+
+from ocirun.cli.commands.checkpoint import criu_options
+from ocirun.cli.commands.create import absolute
+from ocirun.container.options import CreateOptions
+from ocirun.container.restore import restore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.cli.parse import Call
+
+
+def run(call: Call) -> int:
+    """Restore the container named by the call; return its exit status, 0 when detached."""
+    options = CreateOptions(
+        bundle=absolute(call, "bundle") or ".",
+        console_socket=absolute(call, "console-socket"),
+        pid_file=absolute(call, "pid-file"),
+        no_pivot=call.flag("no-pivot"),
+        cgroup_manager=call.cgroup_manager(),
+        rootless=str(call.settings["rootless"]),
+        tell=call.tell(),
+    )
+    status, failures = restore(
+        call.store(),
+        call.words[0],
+        options,
+        criu_options(
+            call,
+            tcp_close=call.flag("tcp-close"),
+            lsm_profile=call.text("lsm-profile"),
+            lsm_mount_context=call.text("lsm-mount-context"),
+        ),
+        detach=call.flag("detach"),
+        subreaper=not call.flag("no-subreaper"),
+    )
+    if failures:
+        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
+
+        warn_all(call.settings, failures)
+    return status

@@ -1,0 +1,132 @@
+"""What happens in a container: its counters now and then, and each time its memory runs out.
+
+Source: contract §1.14; runc(8), runc-events.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ocirun.cgroups.oom import watch
+from ocirun.container.stats import read_stats, refuse_stopped
+from ocirun.errors import UsageError, WrongStatus, doing
+from ocirun.kernel.lookup import start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final
+
+    from ocirun.cgroups.oom import OomWatch
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+
+    # {"type": "stats" or "oom", "id": …, and for "stats" the document as "data"}
+    Event = dict[str, Any]
+
+NS_PER_MS: Final = 1_000_000
+LONGEST_WAIT_MS: Final = 2**31 - 1  # what poll(2) takes
+
+
+def events(
+    store: Store, container_id: str, interval_ns: int, *, listener: int = -1
+) -> Iterator[Event]:
+    """Follow a container until it stops: `stats` every `interval_ns`, `oom` when it happens.
+
+    The first `stats` comes after one interval. `listener` is a descriptor (borrowed) whose reader
+    going away ends it, too; -1 for none.
+
+    Raises:
+        ContainerNotFound: no such container.
+        WrongStatus: it has stopped already.
+        UsageError: the interval is not positive.
+        SetupError: the kernel refused; also while it is followed.
+    """
+    record = store.load(container_id)
+    check_interval(interval_ns)
+    refuse_stopped(store, record)
+    return _follow(store, record, interval_ns, listener)
+
+
+def check_interval(interval_ns: int) -> None:
+    """Refuse an interval that is none.
+
+    Raises:
+        UsageError: with runc's words.
+    """
+    if interval_ns <= 0:
+        raise UsageError("duration interval must be greater than 0")
+
+
+def _follow(store: Store, record: Record, interval_ns: int, listener: int) -> Iterator[Event]:
+    init = _open_init(record)
+    if init < 0:
+        return
+    try:
+        memory = watch(record.cgroup_paths)
+        try:
+            yield from _wait(
+                store, record, interval_ns, init=init, listener=listener, memory=memory
+            )
+        finally:
+            if memory is not None:
+                memory.close()
+    finally:
+        os.close(init)
+
+
+def _wait(
+    store: Store,
+    record: Record,
+    interval_ns: int,
+    *,
+    init: int,
+    listener: int,
+    memory: OomWatch | None,
+) -> Iterator[Event]:
+    """Wait for the end of `init` (a pidfd), for want of memory, and for the next moment."""
+    poll = select.poll()
+    poll.register(init, select.POLLIN)
+    if memory is not None:
+        poll.register(memory.fd, select.POLLIN)
+    if listener >= 0:
+        poll.register(listener, 0)  # POLLERR and POLLHUP come unasked
+    due = time.monotonic_ns() + interval_ns
+    while True:
+        wait_ms = max(0, -(-(due - time.monotonic_ns()) // NS_PER_MS))
+        ready = {fd for fd, _ in poll.poll(min(wait_ms, LONGEST_WAIT_MS))}
+        if listener in ready:
+            return
+        # Order: before the end is noticed: what ended it may be that memory ran out.
+        if memory is not None and ready and memory.news():
+            yield {"type": "oom", "id": record.id}
+        if init in ready:
+            return
+        now = time.monotonic_ns()
+        if now >= due:
+            due = max(due + interval_ns, now)
+            try:
+                data = read_stats(store, record)
+            except WrongStatus:
+                continue  # its end is what the next round finds
+            yield {"type": "stats", "id": record.id, "data": data}
+
+
+def _open_init(record: Record) -> int:
+    """Open a pidfd of init, for the caller to close; -1 when it is gone.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    with doing(f"watching process {record.init_process_pid}"):
+        try:
+            pidfd = os.pidfd_open(record.init_process_pid)
+        except ProcessLookupError:
+            return -1
+    # Order: compared while the pidfd holds the pid; before, it could be reused still.
+    if start_time(record.init_process_pid) != record.init_process_start:
+        os.close(pidfd)
+        return -1
+    return pidfd

@@ -1,0 +1,193 @@
+"""Add mounts to a container that runs, and take mounts away.
+
+Bind mounts' sources and most file systems are made out here, where paths are the host's
+(process/mounting.py enters the container with them). Nothing is remembered: the container's
+configuration stays as it was at create, as `exec` needs it.
+
+Source: contract §1.16 (crun's `mounts`); runtime-spec config.md#mounts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.record import read_config
+from ocirun.container.status import CREATING, STOPPED, status_of
+from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
+from ocirun.kernel.lookup import start_time
+from ocirun.process import mounting
+from ocirun.process.idmapped import open_idmapped_sources
+from ocirun.process.joining import flags_of
+from ocirun.process.request import Request
+from ocirun.process.sources import is_idmapped
+from ocirun.rootfs import late
+from ocirun.rootfs.context import Entry
+from ocirun.rootfs.mounts import open_source
+from ocirun.rootfs.places import clean
+from ocirun.security.executable import require_seal
+from ocirun.spec import checks
+from ocirun.spec.load import read_document
+from ocirun.spec.rules import check_rules
+from ocirun.spec.words import read_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+    from ocirun.spec.shapes import Config
+
+MEMBER = "/mounts"  # where the list stands in a config.json, and problems say so
+
+
+def add_mounts(store: Store, container_id: str, path: str) -> None:
+    """Mount in the container what the file `path`, a JSON array like `mounts`, says: all or none.
+
+    Raises:
+        WrongStatus: it is not there to be entered. SpecError: the file breaks a rule, or asks for
+            what a running container cannot be given. SetupError: a step failed.
+    """
+    with _Entered(store, container_id) as entered:
+        config = read_list(path, entered.config)
+        entries = [
+            Entry(mount, read_words(mount.get("options")), entered.record.bundle, index)
+            for index, mount in enumerate(config["mounts"])
+        ]
+        for entry in entries:
+            late.refuse_late(entry)
+        mounting.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
+
+
+def remove_mounts(store: Store, container_id: str, path: str) -> None:
+    """Unmount, lazily, what is mounted at the destinations in the file `path`, the last one first.
+
+    Raises:
+        WrongStatus, SpecError: as add_mounts. SetupError: nothing is mounted at one of them, or
+            what is there hides something from the container; nothing is unmounted then.
+    """
+    with _Entered(store, container_id) as entered:
+        config = read_list(path, entered.config)
+        destinations = [clean(mount["destination"]) for mount in config["mounts"]]
+        linux = entered.config.get("linux", {})
+        covers = [*(linux.get("maskedPaths") or []), *(linux.get("readonlyPaths") or [])]
+        for index, destination in enumerate(destinations):
+            late.refuse_place(destination)
+            if destination in map(clean, covers):
+                message = f'"{destination}" covers what the container must not reach'
+                raise UnsupportedError([Problem(f"/{index}/destination", message)], path)
+        mounting.remove(entered.entering, destinations)
+
+
+def read_list(path: str, config: Config) -> Config:
+    """Read the file, and return `config`, the container's, with that list in place of its own.
+
+    It has to keep the rules that the list of a config.json has to keep.
+
+    Raises:
+        SpecError: it does not.
+    """
+    mounts = read_document(path, path)
+    document: dict[str, Any] = {**config, "mounts": mounts}
+    if not checks.check_config(document):
+        from ocirun.spec.schema import report  # cold: loads jsonschema
+
+        raise _refusal(report(document), path)
+    changed: Config = document  # type: ignore[assignment]  # check_config is what makes it one
+    problems = [one for one in check_rules(changed) if one.pointer.startswith(MEMBER)]
+    if problems:
+        raise _refusal(problems, path)
+    return changed
+
+
+def _refusal(problems: list[Problem], path: str) -> SpecError:
+    own = [
+        Problem(problem.pointer.removeprefix(MEMBER), problem.message, problem.remedy)
+        for problem in problems
+    ]
+    return SpecError(own, path)
+
+
+def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[int, int]:
+    """Make what is made outside the container: index in the list → detached mount."""
+    request = Request(config)
+    # From here the host's files are in sight, whatever mount namespace the container has joined.
+    request.namespaces.paths.pop("mount", None)
+    request.bundle = entered.record.bundle
+    userns = request.namespaces.has("user")
+    fds: dict[int, int] = {}
+    try:
+        for entry in entries:
+            if entry.words.bind and not is_idmapped(entry.mount):
+                fd = open_source(entry.mount, entry.index, request.bundle)
+                assert fd is not None, "refuse_late lets through what has a source only"  # noqa: S101
+                fds[entry.index] = fd
+            elif not entry.words.bind and entry.fs_name not in late.MADE_INSIDE:
+                with doing(f'making "{entry.fs_name}" for "{entry.destination}"'):
+                    fds[entry.index] = late.make_outside(entry)
+        if any(is_idmapped(entry.mount) for entry in entries):
+            if userns:
+                request.namespaces.fds["user"] = entered.open_user_namespace()
+            open_idmapped_sources(config, request, fds)
+        for entry in entries:
+            if entry.words.bind:
+                with doing(f'setting the attributes of "{entry.destination}"'):
+                    late.finish_outside(entry, fds[entry.index], keep=userns)
+    except BaseException:
+        for fd in fds.values():
+            os.close(fd)
+        raise
+    finally:
+        request.namespaces.close()
+    return fds
+
+
+class _Entered:
+    """A container that can be entered, for the length of a block."""
+
+    __slots__ = ("_init_pidfd", "config", "entering", "record")
+
+    def __init__(self, store: Store, container_id: str) -> None:
+        require_seal()
+        self.record: Record = store.load(container_id)
+        status = status_of(store, self.record)
+        if status in (CREATING, STOPPED):
+            raise self._not_running(status)
+        self.config: Config = read_config(store.directory(self.record.id))
+        self._init_pidfd = -1
+        self.entering: mounting.Entering
+
+    def _not_running(self, status: str) -> WrongStatus:
+        return WrongStatus(self.record.id, status, "container not running")
+
+    def __enter__(self) -> _Entered:
+        namespaces = Request(self.config).namespaces
+        if not namespaces.has("mount"):
+            message = "the container has no mount namespace of its own"
+            raise UnsupportedError([Problem("/linux/namespaces", message)])
+        host_pid = self.record.init_process_pid
+        flags = 0
+        try:
+            self._init_pidfd = os.pidfd_open(host_pid)
+            flags = flags_of(namespaces, host_pid)
+            # Order: compared last. The pidfd and the flags are then those of the same process.
+            gone = start_time(host_pid) != self.record.init_process_start
+        except (ProcessLookupError, FileNotFoundError):
+            gone = True
+        if gone:
+            self.__exit__()
+            raise self._not_running(STOPPED)
+        label = self.config.get("linux", {}).get("mountLabel", "")
+        self.entering = mounting.Entering(self._init_pidfd, flags, label)
+        return self
+
+    def open_user_namespace(self) -> int:
+        """Open the user namespace of the container's init. The caller closes it."""
+        with doing("opening the user namespace of the container"):
+            path = f"/proc/{self.record.init_process_pid}/ns/user"
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __exit__(self, *_: object) -> None:
+        if self._init_pidfd >= 0:
+            os.close(self._init_pidfd)
+            self._init_pidfd = -1

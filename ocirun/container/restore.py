@@ -1,0 +1,226 @@
+"""Restore a container from its images: CRIU makes its processes again, as they were.
+
+    claim ─► cgroup ─► mountpoints ─► criu RESTORE ─────────────────────────► running
+                                       │ setup-namespaces   prestart, createRuntime hooks
+                                       │ orphan-pts-master  the terminal goes to its socket
+                                       └ post-restore       limits, and the record has init's pid
+
+There is no gate: what is restored runs at once. Whatever fails, nothing of it is left.
+
+Source: contract §8.3; criu.org/Checkpoint/Restore.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.create import Making
+from ocirun.container.criu_options import Folders, require_root
+from ocirun.container.delete import destroy
+from ocirun.container.kill import kill_and_wait
+from ocirun.container.undo import Undo
+from ocirun.errors import SetupError
+from ocirun.kernel.lookup import start_time
+from ocirun.kernel.prctl import set_child_subreaper
+from ocirun.process.conversation import write_pid_file
+from ocirun.process.criu.externals import (
+    inherited_namespaces,
+    joined_namespaces,
+    restored_mounts,
+)
+from ocirun.process.criu.messages import RESTORE
+from ocirun.process.criu.network import bring_up_loopback_of
+from ocirun.process.criu.scratch import ScratchRoot, make_mountpoints
+from ocirun.process.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
+from ocirun.process.criu.settings import config_file
+from ocirun.process.criu.stdio import load_names, pipes_among
+from ocirun.process.foreground import Foreground
+from ocirun.process.sockets import send_fd
+from ocirun.process.spawn import reap
+from ocirun.process.wait import block_signals, wait_for
+from ocirun.security.executable import require_seal
+from ocirun.spec.devices import implied_rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.container.criu_options import CriuOptions
+    from ocirun.container.options import CreateOptions
+    from ocirun.container.record import Record
+    from ocirun.container.store import Store
+    from ocirun.errors import HookError
+
+LOG: Final = "restore.log"
+
+
+def restore(
+    store: Store,
+    container_id: str,
+    options: CreateOptions,
+    criu_options: CriuOptions,
+    *,
+    detach: bool,
+    subreaper: bool,
+) -> tuple[int, list[HookError]]:
+    """Restore a container from `criu_options.image_path` with the bundle that `options` name.
+
+    Returns:
+        What `run` returns: the exit status (0 when detached), and what failed of poststop hooks.
+
+    Raises:
+        OcirunError: it could not be restored; nothing is left of it.
+    """
+    require_root("restore")
+    criu_options.check()
+    if detach:
+        _restore(store, container_id, options, criu_options)
+        return 0, []
+    if subreaper:
+        set_child_subreaper()
+    block_signals()
+    foreground = Foreground()
+    record = _restore(store, container_id, options, criu_options, foreground)
+    pidfd = os.pidfd_open(record.init_process_pid)
+    try:
+        foreground.connect()
+        status = wait_for(record.init_process_pid, pidfd, foreground)
+        foreground.finish()
+    except BaseException:
+        kill_and_wait(record)
+        destroy(store, record)
+        raise
+    finally:
+        os.close(pidfd)
+        foreground.restore()
+    return status, destroy(store, record)
+
+
+def _restore(
+    store: Store,
+    container_id: str,
+    options: CreateOptions,
+    criu_options: CriuOptions,
+    foreground: Foreground | None = None,
+) -> Record:
+    require_seal()
+    store.directory(container_id)
+    with Undo() as undo, Folders(criu_options, LOG, make=False) as folders:
+        criu_options.check_version(ask_version())
+        require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)
+        making = Restoring(store, container_id, options, undo)
+        making.check(foreground)
+        making.claim()
+        making.bring_back(criu_options, folders)
+        making.publish()
+        undo.forget()
+    making.close()
+    return making.record
+
+
+class Restoring(Making):
+    """One restore in progress."""
+
+    def bring_back(self, options: CriuOptions, folders: Folders) -> None:
+        """Let CRIU make the processes, in the new cgroup and on the root of the bundle."""
+        self.empty_network = bool(options.empty_ns)
+        make_mountpoints(self.config, self.request)
+        inherited = self._inherited(folders)
+        with (
+            ScratchRoot(self.directory, self.request.rootfs) as scratch,
+            Criu(folders.work, [fd for _, fd in inherited]) as criu,
+        ):
+            self.undo.add("killing what was restored", self._kill_restored)
+            # CRIU's children are born where it is, and it finds out there what is theirs.
+            self.cgroup.join(criu.pid)
+            if self.resctrl:
+                self.resctrl.apply()
+                self.resctrl.join(criu.pid)
+            fields = {
+                **options.common(),
+                "images_dir_fd": folders.image_fd,
+                "work_dir_fd": folders.work.fd,
+                "log_file": LOG,
+                "root": scratch.path,
+                "rst_sibling": True,
+                "tcp_close": options.tcp_close,
+                "ext_mnt": self._external_mounts(),
+                "join_ns": joined_namespaces(self.request.namespaces),
+                "inherit_fd": [
+                    {"key": key, "fd": number}
+                    for number, (key, _) in enumerate(inherited, FIRST_INHERITED_FD)
+                ],
+            }
+            if options.lsm_profile:
+                fields["lsm_profile"] = options.lsm_profile
+            if options.lsm_mount_context:
+                fields["lsm_mount_context"] = options.lsm_mount_context
+            if file := config_file(self.record.annotations):
+                fields["config_file"] = file
+            if self.record.cgroup_paths:
+                fields["cg_root"] = _own_cgroups(criu.pid)
+            response = criu.converse(RESTORE, self._hear, opts=fields)
+        if not self.has_run or response.restore.pid != self.record.init_process_pid:
+            raise SetupError("criu has restored a process of which it did not tell before")
+
+    def _inherited(self, folders: Folders) -> list[tuple[str, int]]:
+        """Give (key, descriptor) of what CRIU takes in the place of what was the host's."""
+        found = inherited_namespaces(self.request.namespaces)
+        for name, number in pipes_among(load_names(folders.image_fd)):
+            fd = self.stdio_fds[number] if len(self.stdio_fds) == 3 else number
+            found.append((name, fd))
+        return found
+
+    def _external_mounts(self) -> list[dict[str, str]]:
+        hierarchies = self.request.hierarchies
+        return restored_mounts(self.config, self.request.bundle, hierarchies)
+
+    def _hear(self, name: str, pid: int, fds: list[int]) -> None:
+        """Do our part where CRIU stops for it."""
+        if self.options.tell:
+            self.options.tell(f"criu: {name}")
+        if name == "setup-namespaces":
+            self._remember_init(pid)
+            if "network" in self.request.namespaces.new and not self.empty_network:
+                bring_up_loopback_of(pid)
+            self.run_hooks("prestart")
+            self.run_hooks("createRuntime")
+        elif name == "post-restore":
+            self._remember_init(pid)
+            # Order: here, where all are made and none runs yet: CRIU in the cgroup itself needs
+            # memory, processes and devices that the container may not have.
+            self.cgroup.apply(
+                self.config.get("linux", {}).get("resources") or {},
+                userns=self.request.namespaces.has("user"),
+                implied=implied_rules(self.config),
+            )
+            self.record.write(self.directory)
+        elif name == "orphan-pts-master" and fds and len(self.stdio_fds) == 1:
+            send_fd(self.stdio_fds[0], fds[0], "/dev/ptmx")
+
+    def _remember_init(self, pid: int) -> None:
+        self.has_run = True
+        self.record.init_process_pid = pid
+        self.record.init_process_start = start_time(pid) or 0
+
+    def _kill_restored(self) -> None:
+        """Kill what CRIU has made and has not undone itself."""
+        self.cgroup.kill_all()
+        kill_and_wait(self.record)
+        if self.record.init_process_pid:
+            reap(self.record.init_process_pid)
+
+    def publish(self) -> None:
+        """Write the pid file; last, because callers take it for success."""
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, self.record.init_process_pid)
+
+
+def _own_cgroups(pid: int) -> list[dict[str, str]]:
+    """Tell CRIU, which is in the container's new cgroups, what takes the place of the old ones."""
+    found = []
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            found += [{"ctrl": name, "path": path} for name in controllers.split(",")]
+    return found

@@ -1,0 +1,1 @@
+"""What this host offers containers and what it lacks: each answer is a call that was made."""

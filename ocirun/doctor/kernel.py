@@ -1,0 +1,138 @@
+"""The kernel: its version, and the calls that everything else stands on.
+
+Source: openat2(2), open_tree(2), mount_setattr(2), clone3(2), pidfd_open(2), close_range(2).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.doctor.probe import DEGRADED, Lacks, Probe, in_child
+from ocirun.kernel.mount import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    OPEN_TREE_CLONE,
+    fsconfig_create,
+    fsmount,
+    fsopen,
+    mount_setattr,
+    open_tree,
+)
+from ocirun.kernel.paths import RESOLVE_IN_ROOT, openat2
+from ocirun.kernel.process import (
+    CLONE_NEWNS,
+    CLONE_NEWUTS,
+    CLOSE_RANGE_CLOEXEC,
+    MAX_FD,
+    close_range,
+    pidfd_getfd,
+    setns,
+)
+from ocirun.process.idmap import make_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+OLDEST: Final = (5, 12)
+NEWER_KERNEL: Final = "Run Linux 5.12 or newer."
+NOT_FILTERED: Final = (
+    "Run Linux 5.12 or newer, and outside of a sandbox whose seccomp filter hides the call."
+)
+
+
+def version() -> str:
+    """Read the kernel's version.
+
+    Raises:
+        Lacks: it is too old.
+    """
+    release = os.uname().release
+    numbers = [int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2]]
+    if tuple(numbers) < OLDEST:
+        raise Lacks(release)
+    return f"{release} on {os.uname().machine}"
+
+
+def open_in_root() -> str:
+    """Open a directory as if it were "/"."""
+    os.close(openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY, 0, RESOLVE_IN_ROOT))
+    return "openat2 with RESOLVE_IN_ROOT"
+
+
+def detached_mounts() -> str:
+    """Make a file system and a copy of a mount that nobody sees, and change their attributes."""
+    in_child(_detached_mounts, CLONE_NEWNS)
+    return "fsopen, fsmount, open_tree, mount_setattr"
+
+
+def _detached_mounts() -> None:
+    mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, propagation=MS_PRIVATE)
+    fs_fd = fsopen("tmpfs")
+    fsconfig_create(fs_fd)
+    mount_setattr(fsmount(fs_fd, 0), "", 0, MOUNT_ATTR_RDONLY)
+    open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE)
+
+
+def pidfds() -> str:
+    """Clone with a pidfd, and join a namespace and fetch a descriptor through one."""
+    in_child(_pidfds, CLONE_NEWUTS)
+    return "clone3, pidfd_open, pidfd_getfd, setns with a pidfd"
+
+
+def _pidfds() -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    setns(pidfd, CLONE_NEWUTS)
+    pidfd_getfd(pidfd, pidfd)
+
+
+def ranges_of_descriptors() -> str:
+    """Mark descriptors that are not there."""
+    close_range(MAX_FD - 1, MAX_FD, CLOSE_RANGE_CLOEXEC)
+    return "close_range with CLOSE_RANGE_CLOEXEC"
+
+
+def idmapped_mounts() -> str:
+    """Map the ids of a copy of the mount that holds the working directory.
+
+    Raises:
+        Lacks: this user may not.
+    """
+    if os.geteuid() != 0:
+        raise Lacks("only root may map the ids of the host's file systems")
+    in_child(_idmapped_mounts, CLONE_NEWNS)
+    return "on the file system of /"
+
+
+def _idmapped_mounts() -> None:
+    mapping = {"containerID": 0, "hostID": 100000, "size": 65536}
+    userns_fd = make_user_namespace([mapping], [mapping])  # type: ignore[list-item]  # it is one
+    tree_fd = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE)
+    mount_setattr(tree_fd, "", 0, MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+
+
+PROBES: Final = (
+    Probe("version", version, "No container can be made.", NEWER_KERNEL, needed=True),
+    Probe("openat2", open_in_root, "No container can be made.", NOT_FILTERED, needed=True),
+    Probe(
+        "mount API",
+        detached_mounts,
+        "No container can be made.",
+        "Run Linux 5.12 or newer; in a container, give it CAP_SYS_ADMIN or user namespaces.",
+        needed=True,
+    ),
+    Probe("pidfd", pidfds, "No container can be made or entered.", NOT_FILTERED, needed=True),
+    Probe("close_range", ranges_of_descriptors, "No container can be made.", NOT_FILTERED,
+          needed=True),
+    Probe(
+        "id-mapped mounts",
+        idmapped_mounts,
+        "A mount with idmap, ridmap or mappings of its own is refused on such a file system.",
+        "Use a file system that can (ext4, xfs, btrfs; tmpfs from 6.3, overlay from 6.6 on), as "
+        "root.",
+        without=DEGRADED,
+    ),
+)  # fmt: skip

@@ -1,0 +1,180 @@
+"""Namespaces: each one made, in a child; and what an ordinary user needs for one of its own.
+
+Source: namespaces(7), user_namespaces(7), newuidmap(1), subuid(5).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.doctor.probe import DEGRADED, LACKING, Lacks, Probe, in_child, read
+from ocirun.kernel.process import unshare
+from ocirun.process.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+SYSCTL: Final = "/proc/sys"
+HELPERS: Final = ("newuidmap", "newgidmap")
+S_ISUID: Final = 0o4000
+# Beside the namespaces themselves: what forbids an ordinary user to have a user namespace.
+SWITCHES: Final = (
+    ("kernel/unprivileged_userns_clone", "0", "1"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+)
+
+
+def making(kind: str) -> Callable[[], str]:
+    """Give what makes a `kind` namespace."""
+
+    def make() -> str:
+        if kind == "user":
+            in_child(int, FLAGS[kind])
+        else:
+            in_child(lambda: unshare(FLAGS[kind]))
+        return "can be made"
+
+    return make
+
+
+def limits() -> str:
+    """Read how many namespaces a user may have.
+
+    Raises:
+        Lacks: none, of some kind.
+    """
+    folder = f"{SYSCTL}/user"
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("max_") and name.endswith("_namespaces"):
+            found[name.removeprefix("max_").removesuffix("_namespaces")] = read(f"{folder}/{name}")
+    none = [kind for kind, count in found.items() if count == "0"]
+    if none:
+        raise Lacks(f"no {', '.join(none)} namespaces are allowed")
+    return f"{min(map(int, found.values()))} or more of each kind"
+
+
+def switches() -> str:
+    """Look for switches that keep user namespaces from ordinary users.
+
+    Raises:
+        Lacks: one is set.
+    """
+    for name, bad, good in SWITCHES:
+        try:
+            value = read(f"{SYSCTL}/{name}")
+        except FileNotFoundError:
+            continue
+        if value == bad:
+            key = name.replace("/", ".")
+            raise Lacks(f"{key} = {value}", remedy=f"sysctl {key}={good}, or a profile for ocirun.")
+    return "no switch forbids them"
+
+
+def helpers() -> str:
+    """Look for the helpers that write maps for an ordinary user.
+
+    Raises:
+        Lacks: one is missing, or has no right to.
+    """
+    for name in HELPERS:
+        path = _find(name)
+        if path is None:
+            raise Lacks(f"no {name} in PATH")
+        if not os.stat(path).st_mode & S_ISUID and not _has_file_capabilities(path):
+            raise Lacks(f"{path} is neither setuid root nor has it file capabilities")
+    return "newuidmap and newgidmap"
+
+
+def _find(name: str) -> str | None:
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = f"{folder}/{name}"
+        if folder and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _has_file_capabilities(path: str) -> bool:
+    try:
+        return bool(os.getxattr(path, "security.capability"))
+    except OSError:  # none, or a file system without
+        return False
+
+
+def subordinate_ids() -> str:
+    """Find the ids that this user may map beside its own.
+
+    Raises:
+        Lacks: there are none.
+    """
+    uid = os.getuid()
+    if uid == 0:
+        return "root may map any"
+    names = {str(uid), *_names_of(uid)}
+    counts = []
+    for file in ("/etc/subuid", "/etc/subgid"):
+        rows = [line.split(":") for line in read(file).splitlines()]
+        count = sum(int(row[2]) for row in rows if len(row) == 3 and row[0] in names)
+        if not count:
+            raise Lacks(f"{file} has no line for uid {uid}")
+        counts.append(count)
+    return f"{counts[0]} uids and {counts[1]} gids"
+
+
+def _names_of(uid: int) -> list[str]:
+    """Read the names of `uid` from /etc/passwd; users of a directory are not found there."""
+    rows = [line.split(":") for line in read("/etc/passwd").splitlines()]
+    return [row[0] for row in rows if len(row) > 2 and row[2] == str(uid)]
+
+
+def _probe(kind: str) -> Probe:
+    rootless = os.geteuid() != 0
+    if kind == "user":
+        consequence = (
+            "As this user no container can be made."
+            if rootless
+            else "A container with a user namespace is refused, and ordinary users can have none."
+        )
+        remedy = "Raise user.max_user_namespaces, and see the switches below."
+        return Probe("user", making("user"), consequence, remedy, needed=rootless)
+    consequence = f"A container that asks for a new {kind} namespace is refused."
+    remedy = "Use a kernel with it (and, inside a container, CAP_SYS_ADMIN or user namespaces)."
+    needed = kind == "mount"
+    return Probe(kind, making(kind), consequence, remedy, needed=needed)
+
+
+def probes() -> tuple[Probe, ...]:
+    """Give the questions, which depend on who asks."""
+    rootless = os.geteuid() != 0
+    return (
+        *(_probe(kind) for kind in sorted(FLAGS)),
+        Probe(
+            "namespace limits",
+            limits,
+            "Containers that ask for such a namespace are refused.",
+            "Raise the sysctl user.max_KIND_namespaces.",
+        ),
+        Probe(
+            "user namespaces for all",
+            switches,
+            "Ordinary users can run no containers.",
+            "Turn the switch.",
+            without=LACKING if rootless else DEGRADED,
+        ),
+        Probe(
+            "id-map helpers",
+            helpers,
+            "An ordinary user's container can have no more than the user's own id.",
+            "Install the package uidmap (shadow-utils).",
+            without=DEGRADED,
+        ),
+        Probe(
+            "subordinate ids",
+            subordinate_ids,
+            "This user's containers can have no more than the user's own id.",
+            "Add a range with usermod --add-subuids and --add-subgids.",
+            without=DEGRADED,
+        ),
+    )

@@ -1,0 +1,23 @@
+"""Which configuration file CRIU reads beside its own defaults.
+
+Source: criu.org/Configuration_files; contract §8.1 (`org.criu.config`).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
+
+ANNOTATION: Final = "org.criu.config"
+FILES: Final = ("/etc/criu/ocirun.conf", "/etc/criu/runc.conf")
+
+
+def config_file(annotations: Mapping[str, str]) -> str:
+    """Give its path, "" for none: what the annotation names, else the first that is there."""
+    if ANNOTATION in annotations:
+        return annotations[ANNOTATION]
+    return next((path for path in FILES if os.path.exists(path)), "")
