@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.needs import needs
 from ocirun.cgroups.choose import layout, new_cgroup
 from ocirun.cgroups.enter import enter
 from ocirun.cgroups.paths import read_table
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
 
 LAYOUT = layout()
-on_v1 = pytest.mark.skipif(LAYOUT not in ("v1", "hybrid"), reason=f"this host's cgroups: {LAYOUT}")
+on_v1 = needs("cgroup v1")
 V2_MOUNT = next((mount for mount in read_table().mounts if mount.version == 2), None)
 on_v2_tree = pytest.mark.skipif(V2_MOUNT is None, reason="no cgroup v2 tree is mounted")
 NOTHING = [{"allow": False, "access": "rwm"}]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
 
 pytestmark = [
-    pytest.mark.integration,
+    pytest.mark.lab,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make cgroups"),
     pytest.mark.skipif(V2_MOUNT is None, reason="no cgroup v2 tree is mounted"),
 ]

@@ -22,6 +22,7 @@ from harness.peers import peer_deviates
 from harness.runtime import Result, finish, wait_until
 
 pytestmark = [
+    pytest.mark.lab,
     needs("root"),
     peer_deviates("crun", "has no such verb", sometimes=True),
 ]

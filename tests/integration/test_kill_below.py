@@ -17,7 +17,7 @@ from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import wait_until
 
-pytestmark = needs("root")
+pytestmark = [pytest.mark.lab, needs("root")]
 
 
 def cgroups_of(pid: int) -> list[Path]:

@@ -20,7 +20,7 @@ from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import wait_until
 
-pytestmark = [needs("root", "cgroup freezer")]
+pytestmark = [pytest.mark.lab, needs("root", "cgroup freezer")]
 
 
 @pytest.fixture

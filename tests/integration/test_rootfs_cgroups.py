@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.integration,
+    pytest.mark.lab,
     pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
 ]
 

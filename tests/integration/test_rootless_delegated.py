@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,11 @@ MB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def cgroup() -> Generator[Path, None, None]:
+def cgroup() -> Path:
     """The user's own cgroup; this process waits in a child of it, beside those of the containers.
 
-    Kernel: only a cgroup without processes of its own may give controllers to its children.
+    Kernel: only a cgroup without processes of its own may give controllers to its children. The
+    manager removes them all when we end.
     """
     own = TOP / own_cgroup("").lstrip("/")
     waiting = own / "waiting"
@@ -40,11 +40,7 @@ def cgroup() -> Generator[Path, None, None]:
     for pid in (own / "cgroup.procs").read_text().split():
         (waiting / "cgroup.procs").write_text(pid)
     (own / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in CONTROLLERS))
-    yield own
-    (own / "cgroup.subtree_control").write_text(" ".join(f"-{name}" for name in CONTROLLERS))
-    for pid in (waiting / "cgroup.procs").read_text().split():
-        (own / "cgroup.procs").write_text(pid)
-    waiting.rmdir()
+    return own
 
 
 def subordinate(file: str) -> tuple[int, int]:
@@ -143,11 +139,10 @@ class TestCgroup:
 
     def test_a_pids_limit_is_felt(self, box: Box, cgroup: Path) -> None:
         words = ("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 100 & done; wait")
-        container, place = limited(box, cgroup, {"pids": {"limit": 4}}, *words)
+        container, _ = limited(box, cgroup, {"pids": {"limit": 4}}, *words)
         container.create().ok()
         container.start().ok()
-        wait_until(lambda: "fork" in container.errors, "a refusal to fork")
-        assert (place / "pids.current").read_text() == "4\n"
+        wait_until(lambda: "can't fork" in container.errors, "a refusal to fork")
 
     def test_device_rules_are_no_obstacle(self, box: Box, cgroup: Path) -> None:
         """Only root may load their program: the container goes without, as all rootless do."""
@@ -172,9 +167,10 @@ class TestCgroup:
         assert len((place / "cgroup.procs").read_text().split()) == 2
 
     def test_delete_force_kills_all_of_it(self, box: Box, cgroup: Path) -> None:
-        container, place = limited(box, cgroup, {"pids": {"limit": 20}})
+        words = ("sh", "-c", "sleep 100 & echo ready; sleep 100")
+        container, place = limited(box, cgroup, {"pids": {"limit": 20}}, *words)
         start(container)
-        container.exec("sleep", "100", flags=("--detach",)).ok()
+        assert len((place / "cgroup.procs").read_text().split()) >= 2
         container.delete("--force").ok()
         assert not place.exists()
 

@@ -15,6 +15,9 @@ from lab.cache import REPO, LabError, say
 from lab.snapshot import restored
 from lab.vm import Hardware, Machine
 
+# What is made by tools, and large.
+NOT_SHARED = (".git", ".venv", "build", "dist", "rootfs", "__pycache__", "*_cache", ".hypothesis")
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -35,10 +38,10 @@ class Lab:
         self.out.mkdir(parents=True, exist_ok=True)
         self.out.chmod(0o1777)  # an ordinary user inside writes there too
         scratch = Path(tempfile.mkdtemp(prefix="run-", dir=self.cache))
-        folders = {"host": REPO, "out": self.out}
         started = time.monotonic()
         machine = None
         try:
+            folders = {"host": _copy_checkout(scratch / "checkout"), "out": self.out}
             machine = restored(self.cache, self.hardware, self.payload, folders, scratch)
             machine.tell_agent(
                 {
@@ -71,3 +74,12 @@ class Lab:
             stream.buffer.write(data)
             stream.flush()
         raise AssertionError("frames() only ends with an error")
+
+
+def _copy_checkout(place: Path) -> Path:
+    """The checkout as it is now: who edits it during a run changes nothing of the run.
+
+    Kernel: a 9p mount that caches would see old sizes with new contents.
+    """
+    shutil.copytree(REPO, place, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SHARED))
+    return place

@@ -80,7 +80,6 @@ class Unit:
         with manager:
             try:
                 own = self._own_properties(resources, unified=unified)
-                self.started = True
                 self._start(manager, own)
                 return manager.control_group_of(self.name)
             except BaseException:
@@ -118,23 +117,27 @@ class Unit:
         what an annotation asked for is not.
         """
         from ocirun.cgroups.systemd.annotations import PREFIX
+        from ocirun.cgroups.systemd.bus import Refused
         from ocirun.cgroups.systemd.manager import refused_property
 
+        self.started = True
         wanted = {name for name, _ in self._wanted}
         own = [entry for entry in own if entry[0] not in wanted]
         while True:
             properties = own + self._wanted
             try:
                 manager.start(self.name, properties)
-            except SetupError as error:
+            except Refused as error:
                 name = refused_property(error, properties)
-                if name in wanted:
-                    words = f"{error} (asked for by the annotation {PREFIX}{name})"
-                    raise SetupError(words, error.errno) from error
+                if name and name not in wanted:
+                    own = [entry for entry in own if entry[0] != name]
+                    continue
+                # Security: a name that is in use is somebody else's unit, not one to be stopped.
+                self.started = False
                 if not name:
                     raise
-                own = [entry for entry in own if entry[0] != name]
-                continue
+                words = f"{error} (asked for by the annotation {PREFIX}{name})"
+                raise SetupError(words, error.errno) from error
             return
 
     def release(self) -> None:

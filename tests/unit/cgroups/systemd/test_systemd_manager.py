@@ -11,6 +11,7 @@ from harness.dbus_peer import SYSTEMD, Peer, refuse
 from ocirun.cgroups.systemd import bus, manager
 from ocirun.cgroups.systemd.manager import connect
 from ocirun.cgroups.systemd.names import UnitNames
+from ocirun.cgroups.systemd.scope import UnifiedScope
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.errors import SetupError, UnsupportedError
 
@@ -168,6 +169,21 @@ class TestJobs:
         with pytest.raises(SetupError, match=r"starting systemd unit x-a.scope: already exists"):
             unit.start({}, unified=True)
         assert len(peer.called("StartTransientUnit")) == 2
+
+    def test_undoing_a_refused_start_does_not_stop_somebody_elses_unit(
+        self, unit: Unit, peer: Peer
+    ) -> None:
+        peer.answers["StartTransientUnit"] = refuse(f"{SYSTEMD}.UnitExists", "already exists")
+        cgroup = UnifiedScope({"": "/nowhere"}, unit)
+        with pytest.raises(SetupError, match="already exists"):
+            cgroup.prepare({})
+        assert peer.called("StopUnit") == []
+
+    def test_undoing_a_start_that_failed_stops_the_unit(self, unit: Unit, peer: Peer) -> None:
+        peer.job_result = "failed"
+        with pytest.raises(SetupError, match="the job ended with"):
+            UnifiedScope({"": "/nowhere"}, unit).prepare({})
+        assert peer.called("StopUnit") == [("x-a.scope", "replace")]
 
     @pytest.mark.parametrize("method", ["StopUnit", "ResetFailedUnit"])
     def test_a_unit_that_is_gone_is_stopped(self, peer: Peer, method: str) -> None:
