@@ -84,7 +84,6 @@ def test_bind_mounts_are_the_hosts_again(box: Box) -> None:
         assert not (first / "numbers").exists()
 
 
-@peer_deviates("runc", "1.1 looks for the mount where the link is", sometimes=True)
 def test_a_destination_behind_a_link_of_the_image(box: Box) -> None:
     bundle = box.bundle("/probe", "count")
     (bundle.rootfs / "real").mkdir()
@@ -167,7 +166,6 @@ def test_hooks_of_a_restored_container(box: Box) -> None:
         assert told.read_text().split() == ["prestart", "createRuntime"]
 
 
-@peer_deviates("runc", "loses the hooks between its dump and its deletion", sometimes=True)
 def test_poststop_hooks_run_when_a_dump_ends_it(box: Box) -> None:
     bundle = box.bundle("/probe", "count")
     told = box.folder / "told"
