@@ -40,6 +40,9 @@ def read_text(path: str) -> str:
         while data := os.read(fd, READ_SIZE):
             parts.append(data)
         return os.fsdecode(b"".join(parts))
+    except OSError as error:
+        error.filename = error.filename or path  # read(2) knows only a number
+        raise
     finally:
         os.close(fd)
 

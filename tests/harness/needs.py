@@ -47,6 +47,8 @@ KNOWN_SKIPS = {
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
     "no ../shared": "the reference schemas are not part of the repository",
+    "no working criu on this machine": "kernels and outer containers that it cannot work with",
+    "no tool buildx": "a docker command newer than Debian's builds with a plugin",
     "no podman here": "its own profile is read where it is installed",
     "this kernel runs no 32-bit programs": "CONFIG_IA32_EMULATION may be off",
     "criu does not work here: ": "3.17 finds no vDSO on kernels from 6.13 on; the lab has it",

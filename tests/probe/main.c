@@ -5,6 +5,7 @@
  *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
+ *   probe bomb                       forks for ever; half of what it forks ends, half does the same
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
  *   probe count [connected | locked FILE]   prints numbers for ever (see count.c)
  *   probe stalk                      prints "ready" and every process it could look into but should not
@@ -102,6 +103,8 @@ int main(int argc, char **argv)
 		return act_trap();
 	if (!strcmp(verb, "count"))
 		return act_count(argc, argv);
+	if (!strcmp(verb, "bomb"))
+		return act_bomb();
 	if (!strcmp(verb, "stalk"))
 		return act_stalk();
 	if (!strcmp(verb, "crash"))

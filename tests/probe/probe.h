@@ -30,6 +30,7 @@ int notify(int argc, char **argv);
 /* act.c: the ways to stay, to end and to be signalled */
 int act_wait(int argc, char **argv);
 int act_trap(void);
+int act_bomb(void);
 int act_crash(void);
 int act_spy(int argc, char **argv);
 int act_stalk(void);
