@@ -37,8 +37,8 @@ def run(
     """Run a container.
 
     Detached, it returns once the program runs, and, where a service manager waits, is ready (or
-    has ended). Otherwise it forwards signals, waits for the
-    program's end and deletes the container, unless `keep`.
+    has ended). Otherwise it forwards signals, waits for the program's end and deletes the
+    container, unless `keep`.
 
     Returns:
         The exit status (128 plus the signal that killed the program; 0 when detached), and what

@@ -56,7 +56,7 @@ def default_root() -> str:
 
 
 def _is_mapped_root() -> bool:
-    if os.environ.get("USER", "root") == "root":
+    if os.environ.get("USER") == "root":
         return False
     with doing("reading /proc/self/uid_map"):
         fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 
+OVERFLOW_ID = (
+    65534  # Kernel: what stat shows of an owner without an id (/proc/sys/kernel/overflowuid)
+)
+
 LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -126,7 +130,13 @@ def _make_node(root_fd: int, parent_fd: int, path: str, device: Device) -> None:
     _verify(found, kind, number, path)
     owner = device.get("uid") or 0, device.get("gid") or 0
     if (found.st_uid, found.st_gid) != owner or found.st_mode & 0o7777 != mode:
-        _correct(name, parent_fd, path, device)
+        try:
+            _correct(name, parent_fd, path, device)
+        except OSError as error:
+            # The host's node, which a mount has brought into our user namespace (rootless podman's
+            # --privileged): it is the right device, and its owner has no id here.
+            if error.errno != EPERM or found.st_uid != OVERFLOW_ID:
+                raise
 
 
 def _correct(name: str, parent_fd: int, path: str, device: Device) -> None:

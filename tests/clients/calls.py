@@ -35,15 +35,21 @@ def call(
     env: dict[str, str] | None = None,
     folder: Path | None = None,
     patience: float = TIMEOUT_S,
+    become: Callable[[], None] | None = None,
 ) -> Outcome:
     """Run a program to its end, in `folder` when given, without standard input.
+
+    With `become`, which makes the child somebody else, `env` is all of its environment and the
+    session is its own.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `patience` seconds.
     """
     done = subprocess.run(
         words,
-        env={**os.environ, **(env or {})},
+        env={**({} if become else os.environ), **(env or {})},
+        preexec_fn=become,
+        start_new_session=become is not None,
         check=False,
         capture_output=True,
         timeout=patience,
@@ -57,7 +63,12 @@ def call(
     )
 
 
-def call_on_terminal(*words: str | Path, given: bytes = b"", folder: Path | None = None) -> Outcome:
+def call_on_terminal(
+    *words: str | Path,
+    given: bytes = b"",
+    folder: Path | None = None,
+    become: Callable[[], None] | None = None,
+) -> Outcome:
     """Run a program with a terminal as its stdio, made by script(1); \\r\\n becomes \\n.
 
     `given` is typed after a moment, and the terminal is kept open until the program ends.
@@ -69,6 +80,7 @@ def call_on_terminal(*words: str | Path, given: bytes = b"", folder: Path | None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=folder,
+        preexec_fn=become,  # noqa: PLW1509  # as above
     ) as terminal:
         assert terminal.stdin is not None
         assert terminal.stdout is not None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from harness import leaks, machine, peers
+from harness.user import User
 
 from clients import images, outcomes
 from clients.calls import Outcome
@@ -19,7 +20,7 @@ from clients.containerd import Containerd, Ctr
 from clients.cri import Kubelet, Pod
 from clients.docker import Docker, Engine
 from clients.images import PAUSE_IMAGE
-from clients.podman import Podman
+from clients.podman import Podman, RootlessPodman
 
 RUNTIMES = ("runc", "ours")
 NewPod = Callable[..., Pod]
@@ -147,6 +148,33 @@ def podman_storage(folder: Path, archive: Path, pause: Path) -> Generator[Path, 
 @pytest.fixture
 def podman(podman_storage: Path, runtime: str) -> Generator[Podman, None, None]:
     podman = Podman(podman_storage, runtime, f"t{time.monotonic_ns():x}")
+    yield podman
+    podman("rm", "-fa", "-t", "0").expect()
+
+
+@pytest.fixture(scope="session")
+def rootless_user(folder: Path, archive: Path, pause: Path) -> Generator[User, None, None]:
+    """A user with images, whom every rootless podman of this session belongs to."""
+    if not machine.has_tool("podman"):
+        pytest.skip("no tool podman")
+    # A short name: of paths that are longer than a socket's may be, conmon 2.1.6 makes no good use,
+    # and podman then waits 20 s for each container's end.
+    place = folder / "r"
+    place.mkdir()
+    user = User(place)
+    podman = RootlessPodman(folder / "rootless-conf", peers.find_runtime("runc")[1], user)
+    podman("load", "-i", archive).expect()
+    podman("load", "-i", pause).expect()
+    yield user
+    podman.stop()
+
+
+@pytest.fixture
+def rootless(
+    folder: Path, rootless_user: User, runtime: str
+) -> Generator[RootlessPodman, None, None]:
+    prefix = f"t{time.monotonic_ns():x}"
+    podman = RootlessPodman(folder / "rootless-conf", runtime, rootless_user, prefix)
     yield podman
     podman("rm", "-fa", "-t", "0").expect()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.machine import MARK, cgroup_hierarchies
@@ -56,9 +57,11 @@ class Containerd:
     def load(self, archive: Path) -> None:
         self.ctr("image", "import", archive).expect(0)
 
-    def restart(self) -> None:
-        """Stop the daemon, leave its shims alone, start it again."""
+    def restart(self, between: Callable[[], None] | None = None) -> None:
+        """Stop the daemon, leave its shims alone, start it again; call `between` in between."""
         self._stop_daemon()
+        if between is not None:
+            between()
         self._start()
 
     def _stop_daemon(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.machine import MARK, cgroup_hierarchies
+from harness.user import User
 
 from clients.calls import Outcome, call, call_on_terminal
 from clients.images import IMAGE, PAUSE_IMAGE
@@ -89,3 +90,44 @@ class Podman:
                 path.rmdir()
         for root in roots - {*cgroup_hierarchies().values()}:
             root.rmdir()
+
+
+class RootlessPodman(Podman):
+    """podman as an ordinary user; see harness/user.py for how that is one.
+
+    The machine may keep /dev/net/tun and /dev/fuse for root, which distributions do not.
+    """
+
+    def __init__(self, folder: Path, runtime: str, user: User, prefix: str = "") -> None:
+        super().__init__(folder, runtime, prefix)
+        self._user = user
+        user.open_devices = tuple(
+            name for name in ("net/tun", "fuse") if Path("/dev", name).exists()
+        )
+        self._env = {**self._env, **user.environment}
+
+    def _words(self, *words: str | Path) -> list[str | Path]:
+        return ["podman", "--runtime", self.runtime, "--cgroup-manager", "cgroupfs",
+                "--storage-driver", "overlay", "--events-backend", "file", *words]  # fmt: skip
+
+    def __call__(self, *words: str | Path) -> Outcome:
+        return call(
+            *self._words(*words), env=self._env, folder=self._user.folder, become=self._user.become
+        )
+
+    def on_terminal(self, *words: str | Path, given: bytes = b"") -> Outcome:
+        settings = (f"{name}={value}" for name, value in self._env.items())
+        command = ("env", "-i", *settings, *self._words(*words))
+        return call_on_terminal(
+            *command, given=given, folder=self._user.folder, become=self._user.become
+        )
+
+    def _run(self, *options: str | Path) -> tuple[str | Path, ...]:
+        network = () if "--network" in options else ("--network", "none")
+        return ("run", *network, *options)
+
+    def stop(self) -> None:
+        """Remove every container, and end the process that keeps the user's namespaces."""
+        self("pod", "rm", "-fa", "-t", "0")
+        self("rm", "-fa", "-t", "0")
+        self("system", "migrate").expect()

@@ -1,4 +1,4 @@
-"""containerd's shim, driven by ctr."""
+"""containerd's shim, driven by ctr; what ctr cannot ask for, update, test_cri.py does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import signal
 from pathlib import Path
 
-from harness.machine import cgroup_hierarchies
+import pytest
+from harness.machine import cgroup_hierarchies, has_tool
 
 from clients.calls import call, call_on_terminal, wait_until
 from clients.containerd import Ctr
+from clients.needs import skip_without
 
 
 def test_exit_code(ctr: Ctr) -> None:
@@ -218,28 +220,41 @@ def test_root_folder(ctr: Ctr, tree: Path) -> None:
     assert call(*words, ctr.name(), "/bin/echo", "hi").expect().out == "hi\n"
 
 
-def test_sequence_of_20(ctr: Ctr) -> None:
-    for number in range(20):
+def test_checkpoint_and_restore(ctr: Ctr) -> None:
+    skip_without("checkpoint", ctr.runtime)
+    if not has_tool("criu") or call("criu", "check").code:
+        pytest.skip("no working criu on this machine")
+    name = ctr.start()
+    image = f"localhost/{name}:checkpoint"
+    ctr.daemon.ctr("container", "checkpoint", "--task", name, image).expect()
+    ctr.daemon.forget(name)
+    ctr.daemon.ctr("container", "restore", "--live", "--detach", name, image).expect()
+    assert ctr.status(name) == "RUNNING"
+    ctr.daemon.ctr("image", "rm", image).expect()
+
+
+def test_sequence_of_50(ctr: Ctr) -> None:
+    for number in range(50):
         ctr.run("sh", "-c", f"exit {number}").expect(number)
 
 
-def test_10_at_once(ctr: Ctr) -> None:
+def test_20_at_once(ctr: Ctr) -> None:
     def one(number: int) -> int:
         return ctr.run("sh", "-c", f"exit {number}", name=f"p{number}").code
 
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        assert list(pool.map(one, range(10))) == list(range(10))
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(one, range(20))) == list(range(20))
 
 
-def test_10_execs_at_once(ctr: Ctr) -> None:
+def test_20_execs_at_once(ctr: Ctr) -> None:
     name = ctr.start()
 
     def one(number: int) -> int:
         words = ("task", "exec", "--exec-id", f"e{number}", name, "sh", "-c", f"exit {number}")
         return ctr.daemon.ctr(*words).code
 
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        assert list(pool.map(one, range(10))) == list(range(10))
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(one, range(20))) == list(range(20))
 
 
 def test_restarted_daemon_finds_the_task(ctr: Ctr) -> None:
@@ -258,6 +273,18 @@ def test_killed_shim(ctr: Ctr, tmp_path: Path) -> None:
     wait_until(lambda: ctr.status(name) in ("", "STOPPED"), "the task's end")
     gone = ctr.daemon.runtime_root / name
     wait_until(lambda: not gone.exists(), "the end of the runtime's record")
+    ctr.daemon.forget(name)
+    ctr.run("sh", "-c", "exit 5").expect(5)  # the name is free, and a new shim starts
+
+
+def test_shim_killed_while_the_daemon_is_away(ctr: Ctr, tmp_path: Path) -> None:
+    """The daemon finds a dead shim when it starts, and cleans up after it."""
+    name = ctr.start(options=("--pid-file", tmp_path / "pid"))
+    pid = int((tmp_path / "pid").read_text())
+    ctr.daemon.restart(lambda: os.kill(_parent(pid), signal.SIGKILL))
+    wait_until(lambda: not Path(f"/proc/{pid}/cwd").exists(), "the container's end")
+    wait_until(lambda: ctr.status(name) == "", "the task's end")
+    assert not (ctr.daemon.runtime_root / name).exists()
 
 
 def test_nothing_left(ctr: Ctr) -> None:

@@ -7,6 +7,7 @@ The machine is not changed: in a mount namespace of its own the child sees other
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ class User:
         self, parent: Path, uid: int = 43210, subordinate: tuple[int, int] = (700000, 65536)
     ) -> None:
         self.uid = uid
+        self.open_devices: tuple[str, ...] = ()  # of /dev, which everybody may use then
+        self._devices = parent / "devices"
         self.subordinate = subordinate
         self.folder = parent / "home"
         self.folder.mkdir(mode=0o700)
@@ -68,9 +71,19 @@ class User:
                 _bind(self._etc / name, place)
         for place in (Path(sys.base_prefix), REPO):
             _make_reachable(place)
+        for name in self.open_devices:
+            _bind(self._open_device(name), Path("/dev", name))
         os.setgroups([])
         os.setgid(self.uid)
         os.setuid(self.uid)
+
+    def _open_device(self, name: str) -> Path:
+        copy = self._devices / name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            os.mknod(copy, stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
+            copy.chmod(0o666)
+        return copy
 
 
 class ManagedUser(User):

@@ -293,6 +293,10 @@ class TestDefaults:
         assert "/run/ocirun" in done.stdout
 
 
+UNSHARE = ("unshare", "-Ur")
+NAMELESS = ("env", "-u", "USER", *UNSHARE)
+
+
 @needs("tool unshare")
 class TestRootOfAUserNamespace:
     """The way of podman: the caller is root already, of a namespace made by an ordinary user."""
@@ -322,13 +326,23 @@ class TestRootOfAUserNamespace:
         report = self.run(home, bundle)
         assert report["uids"] == [0, 0, 0]
 
+    def test_with_the_hosts_node_mounted(self, home: Home) -> None:
+        """podman --privileged brings the host's nodes as mounts; their owner is nobody here."""
+        bundle = home.bundle()
+        bundle.drop_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+        bundle.add_mount("/dev/null", "bind", "/dev/null", "rbind", "nosuid", "noexec")
+        null = self.run(home, bundle)["dev"]["/dev/null"]
+        assert (null["major"], null["minor"]) == (1, 3)
+
     @needs("ours")
-    def test_it_has_a_state_root_of_its_own(self, home: Home) -> None:
+    @pytest.mark.parametrize("through", [UNSHARE, NAMELESS])
+    def test_it_has_a_state_root_of_its_own(self, home: Home, through: tuple[str, ...]) -> None:
+        """With or without a name: conmon, as podman starts it, is told none."""
         bundle = home.bundle("true")
         bundle.linux["uidMappings"][0]["hostID"] = bundle.linux["gidMappings"][0]["hostID"] = 0
         bundle.save()
         name = home.box.container().id
-        through = ("unshare", "-Ur")
         done = home.command("create", "--bundle", str(bundle.path), name, through=through)
         assert done.returncode == 0, done.stdout
         assert (home.user.folder / "ocirun" / name).is_dir()

@@ -37,6 +37,9 @@ int act_stalk(void);
 int act_orphan(int argc, char **argv);
 int act_measure(const char *file, char **command);
 
+/* count.c: what must outlive a checkpoint */
+int act_count(int argc, char **argv);
+
 /* Reads a small file whole; NULL when it cannot be read. The result is valid until the next call. */
 const char *slurp(const char *path);
 
