@@ -29,7 +29,8 @@ def read_text(path: str) -> str:
     """Read a whole small file.
 
     Raises:
-        OSError: as open(2) and read(2) say.
+        OSError: as open(2) and read(2) say; FileNotFoundError also where the cgroup was removed
+            after the open, which the kernel calls ENODEV.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -40,6 +41,10 @@ def read_text(path: str) -> str:
         while data := os.read(fd, READ_SIZE):
             parts.append(data)
         return os.fsdecode(b"".join(parts))
+    except OSError as error:
+        if error.errno == ENODEV:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path) from error
+        raise
     finally:
         os.close(fd)
 
