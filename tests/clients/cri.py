@@ -12,7 +12,7 @@ import grpc
 import websocket
 from harness.machine import MARK, cgroup_hierarchies
 
-from clients.calls import TIMEOUT_S, Outcome, call, wait_until
+from clients.calls import TIMEOUT_S, Outcome, call, wait_for_daemon, wait_until
 from clients.cri_messages import CLASSES, PACKAGE
 from clients.images import IMAGE, PAUSE_IMAGE
 
@@ -96,7 +96,7 @@ class Kubelet:
             )
         self.socket = f"unix://{folder}/c.sock"
         self._channel = grpc.insecure_channel(self.socket)
-        wait_until(self._answers, "the CRI plugin", 30)
+        wait_for_daemon(self._process, self._answers, folder / "log", "containerd's CRI plugin")
 
     def _answers(self) -> bool:
         try:
