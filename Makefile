@@ -1,8 +1,9 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test unit fuzz integration bench conformance clients lab clean
+.PHONY: demo build test unit fuzz integration bars bench soak conformance clients lab clean
 
 ROUNDS ?= 30
+MINUTES ?= 30
 
 demo: build
 	@tools/demo
@@ -25,10 +26,21 @@ integration:
 	@tools/prepare test
 	tools/as-root .venv/bin/pytest -m integration tests/integration
 
+# What integration does with samples and small numbers, whole: every system call that can fail, every
+# place to die at, a thousand containers in a row. Half an hour; see docs/robustness.md.
+bars:
+	@tools/prepare test
+	OCIRUN_BARS=full tools/as-root .venv/bin/pytest -m integration $(BARS)
+
 # Each verb beside runc and crun: medians of alternating runs.
 bench:
 	@tools/prepare test
 	tools/as-root .venv/bin/python -m tests.bench --rounds $(ROUNDS)
+
+# Containers come and go in one process; nothing may stay or grow.
+soak:
+	@tools/prepare test
+	tools/as-root .venv/bin/python tests/soak --minutes $(MINUTES)
 
 # RUNTIME_TOOLS=folder: a built checkout of opencontainers/runtime-tools.
 conformance:

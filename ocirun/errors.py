@@ -167,6 +167,15 @@ class doing:  # noqa: N801  # reads as a sentence: with doing("mounting /proc"):
             raise SetupError(f"{self.what}: {kernel_words(error)}", error.errno or 0) from error
 
 
+def what_failed(error: OSError) -> str:
+    """Say what an OSError is about that no `doing` stands around: its call or file, and why."""
+    parts = [*getattr(error, "__notes__", ())[:1], kernel_words(error)]
+    if error.filename is not None and len(parts) == 1:
+        name = error.filename
+        parts.insert(0, name.decode(errors="replace") if isinstance(name, bytes) else str(name))
+    return ": ".join(parts)
+
+
 def kernel_words(error: OSError) -> str:
     """Say what the kernel said the way runc's callers match it: its words in lower case.
 

@@ -245,6 +245,9 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
     set_string(config, &config->base_prefix, layout->prefix);
     set_string(config, &config->base_exec_prefix, layout->prefix);
     set_string(config, &config->stdlib_dir, layout->stdlib);
+    /* With a home, getpath does not look for pyvenv.cfg and pybuilddir.txt, of which we have no
+       use. Where it cannot open them (EMFILE), it prints a traceback. */
+    set_string(config, &config->home, layout->prefix);
 
     config->module_search_paths_set = 1;
     /* Extensions first: the hot modules of the library are frozen, its extensions are not, and the
@@ -314,6 +317,6 @@ void run_python(const struct origin *origin, int argc, char **argv)
     if (!function)
         fail("loading ocirun from %s: %s", layout.package, exception_text());
     if (!py.PyObject_CallNoArgs(function))
-        fail("stopping because of a failure that is a bug of ocirun: %s", exception_text());
+        fail("stopping, not even able to report it properly: %s", exception_text());
     fail("stopping because ocirun.cli.launcher came back, which is a bug of ocirun");
 }

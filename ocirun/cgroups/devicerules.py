@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ANY: Final = -1
 READ, WRITE, MKNOD = 1, 2, 4
 EVERYTHING: Final = READ | WRITE | MKNOD
+OPENING: Final = READ | WRITE  # what may be asked for at once
 LETTERS: Final = (("r", READ), ("w", WRITE), ("m", MKNOD))
 
 
@@ -75,6 +76,27 @@ class Verdicts:
         self.allows = allow
         self.exceptions.clear()
 
+    def join_overlapping(self) -> None:
+        """Let one permission say all that may be done with a device, where several say parts.
+
+        Kernel: v1 looks for a single exception that permits all that is asked for. Where one rule
+        permits reading and another writing, opening for both needs one that has both.
+        """
+        if self.allows:
+            return
+        wide = {key: bits & OPENING for key, bits in self.exceptions.items() if ANY in key}
+        places = {*self.exceptions}
+        places |= {place for one in wide for other in wide if (place := _common(one, other))}
+        for place in places:
+            own = self.exceptions.get(place, 0)
+            covering = [bits for key, bits in wide.items() if bits and _covers(key, place)]
+            joint = own
+            for bits in covering:
+                joint |= bits
+            # Said already by one of them, or by nobody: then it needs no words of its own.
+            if joint & OPENING and joint & OPENING not in covering:
+                self.exceptions[place] = joint
+
 
 def verdicts_of(rules: Iterable[Mapping[str, object]]) -> Verdicts:
     """Boil down rules of the form of linux.resources.devices, starting from "nothing is allowed".
@@ -91,6 +113,7 @@ def verdicts_of(rules: Iterable[Mapping[str, object]]) -> Verdicts:
             verdicts.decide_all(allow)
         else:
             verdicts.decide(allow, key, bits)
+    verdicts.join_overlapping()
     return verdicts
 
 
@@ -182,6 +205,13 @@ def _overlap(one: Key, other: Key) -> bool:
         mine == theirs or ANY in (mine, theirs)
         for mine, theirs in zip(one[1:], other[1:], strict=True)
     )
+
+
+def _common(one: Key, other: Key) -> Key | None:
+    """Name the devices that two rules are both about."""
+    if not _overlap(one, other):
+        return None
+    return one[0], max(one[1], other[1]), max(one[2], other[2])  # ANY is the least
 
 
 def _covers(wide: Key, narrow: Key) -> bool:

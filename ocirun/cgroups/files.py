@@ -44,6 +44,7 @@ def read_text(path: str) -> str:
     except OSError as error:
         if error.errno == ENODEV:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path) from error
+        error.filename = error.filename or path  # read(2) knows only a number
         raise
     finally:
         os.close(fd)

@@ -16,7 +16,7 @@ import time
 from ocirun.cli.launcher import LOG_FLAGS, log_path
 from ocirun.cli.parse import read_options
 from ocirun.cli.verbs import GLOBALS
-from ocirun.errors import OcirunError, kernel_words
+from ocirun.errors import OcirunError, what_failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,13 +101,11 @@ def explain(error: BaseException, verb: str) -> str:
         return f"{prefix}interrupted"
     if isinstance(error, MemoryError):
         return f"{prefix}out of memory"
+    if isinstance(error, ImportError):
+        # No memory, no descriptor, or not all of an installation: nothing that we could mend.
+        return f"{prefix}loading the Python module {error.name}: {error}"
     if isinstance(error, OSError):
-        parts = [*getattr(error, "__notes__", ())[:1], kernel_words(error)]
-        if error.filename is not None and len(parts) == 1:
-            parts.insert(
-                0, os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
-            )
-        return prefix + ": ".join(part for part in parts if part)
+        return prefix + what_failed(error)
     return f"{prefix}internal error: {type(error).__name__}: {error}, please report it"
 
 

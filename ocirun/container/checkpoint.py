@@ -150,7 +150,8 @@ def _fields(store: Store, record: Record, options: CriuOptions, folders: Folders
         "link_remap": options.link_remap,
         "track_mem": options.pre_dump or bool(options.parent_path),
     }
-    freezer = record.cgroup_paths.get("") or record.cgroup_paths.get("freezer")
+    # A hybrid host has both; what pauses a container there is that of v1.
+    freezer = record.cgroup_paths.get("freezer") or record.cgroup_paths.get("")
     if freezer:
         fields["freeze_cgroup"] = freezer
     if options.parent_path:

@@ -85,6 +85,7 @@ class Making:
         self.undo = undo
         self.directory = store.directory(container_id)
         self.record = Record(container_id)
+        self.lock_fd = -1
         self.fds: list[int] = []
         self.stdio_fds: list[int] = []
         self.has_run = False
@@ -136,8 +137,7 @@ class Making:
 
     def claim(self) -> None:
         """Take the id and the cgroup, and remember them before anything runs."""
-        lock_fd = self.store.claim(self.id)
-        self.fds.append(lock_fd)
+        self.lock_fd = self.store.claim(self.id)
         self.undo.add("running poststop hooks", self._poststop)
         self.undo.add("removing the state", lambda: self.store.remove(self.id))
         self.undo.add("releasing the lock", self.close)
@@ -298,6 +298,9 @@ class Making:
 
     def close(self) -> None:
         """Let go of the lock and of what init has its own copies of."""
+        lock_fd, self.lock_fd = self.lock_fd, -1
+        if lock_fd >= 0:
+            self.store.release(lock_fd)
         while self.fds:
             os.close(self.fds.pop())
 

@@ -6,17 +6,23 @@ Source: contract §1.6 and §3.4.
 from __future__ import annotations
 
 import os
-import time
 
 from ocirun.container.inherit import config_with
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
-from ocirun.container.status import CREATING, PAUSED, RUNNING, STOPPED, status_of
+from ocirun.container.status import (
+    CREATING,
+    PAUSED,
+    RUNNING,
+    STOPPED,
+    goes_away,
+    is_there,
+    status_of,
+)
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing, kernel_words
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.joining import Joining
 from ocirun.process.plan import plan_join
@@ -151,7 +157,7 @@ def begin(
             # nothing can be cloned into its pid namespace any more.
             joining.abandon()
             told_why = isinstance(error, SetupError) and not isinstance(error, InitDied)
-            if not _is_there(record) or (not told_why and _goes_away(record)):
+            if not is_there(record) or (not told_why and goes_away(record)):
                 raise _stopped(record) from error
             raise
         _publish(joining, options)
@@ -176,23 +182,6 @@ def _check_status(store: Store, record: Record, options: ExecOptions) -> None:
 
 def _stopped(record: Record) -> WrongStatus:
     return WrongStatus(record.id, STOPPED, "cannot exec in a stopped container")
-
-
-def _is_there(record: Record) -> bool:
-    return start_time(record.init_process_pid) == record.init_process_start
-
-
-def _goes_away(record: Record) -> bool:
-    """Wait a second for an init that is on its way out.
-
-    Kernel: it is not seen to be dead before every other process of its pid namespace is reaped, the
-    one that we were bringing there included.
-    """
-    for _ in range(100):
-        if not _is_there(record):
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def _make_request(config: Config, record: Record, options: ExecOptions) -> Request:
@@ -304,8 +293,11 @@ def _open_init(record: Record) -> int:
         pidfd = os.pidfd_open(record.init_process_pid)
     except ProcessLookupError:
         raise _stopped(record) from None
+    except OSError as error:
+        words = f"opening the container's init: {kernel_words(error)}"
+        raise SetupError(words, error.errno or 0) from error
     # Order: compared while the pidfd holds the pid; before, it could be reused still.
-    if not _is_there(record):
+    if not is_there(record):
         os.close(pidfd)
         raise _stopped(record)
     return pidfd

@@ -92,21 +92,29 @@ class Notify:
         self._failures: list[OcirunError] = []
         self._over: _thread.LockType | None = None
         self._host = _connect(notify_socket)
+        self._inside = _datagram_socket()
+        self._folder_fd = -1
         try:
             # Security: by descriptor. A container with root's rights may have written there.
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             with doing(f"opening {directory}/{FOLDER}"):
                 self._folder_fd = os.open(f"{directory}/{FOLDER}", flags)
-        except BaseException:
-            self._host.close()
-            raise
-        self._inside = _datagram_socket()
-        try:
+            self._lock()
             with doing(f"binding {directory}/{FOLDER}/{NAME}"):
+                self._unlink()
                 self._bind()
         except BaseException:
-            self.close()
+            self._hang_up()
             raise
+
+    def _lock(self) -> None:
+        """Be the only one to listen; what lies there by then is what a killed `start` has left."""
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        try:
+            flock(self._folder_fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError as error:
+            raise SetupError("another start waits for the container to be ready") from error
 
     def _bind(self) -> None:
         self._inside.bind(f"/proc/self/fd/{self._folder_fd}/{NAME}")
@@ -204,16 +212,21 @@ class Notify:
 
     def close(self) -> None:
         """Hang up: whatever the container says later is refused, and does not wait to be read."""
+        self._unlink()
+        self._hang_up()
+
+    def _unlink(self) -> None:
+        try:
+            os.unlink(NAME, dir_fd=self._folder_fd)
+        except (FileNotFoundError, IsADirectoryError):
+            return  # nothing there, or the container's own doing
+
+    def _hang_up(self) -> None:
         self._inside.close()
         self._host.close()
         if self._folder_fd >= 0:
-            try:
-                os.unlink(NAME, dir_fd=self._folder_fd)
-            except FileNotFoundError:
-                pass  # never bound, or the container's own doing
-            finally:
-                os.close(self._folder_fd)
-                self._folder_fd = -1
+            os.close(self._folder_fd)
+            self._folder_fd = -1
 
 
 def is_ready(message: bytes) -> bool:

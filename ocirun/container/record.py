@@ -149,6 +149,9 @@ def _read(path: str) -> bytes | None:
         while piece := os.read(fd, 1 << 20):
             data += piece
         return bytes(data)
+    except OSError as error:
+        error.filename = path  # read(2) knows only a number
+        raise
     finally:
         os.close(fd)
 

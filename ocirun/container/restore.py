@@ -126,9 +126,11 @@ class Restoring(Making):
         self.empty_network = bool(options.empty_ns)
         make_mountpoints(self.config, self.request)
         inherited = self._inherited(folders)
+        # Security: what is restored must not gain rights that it had given up for good.
+        no_new_privs = self.config["process"].get("noNewPrivileges", False)
         with (
             ScratchRoot(self.directory, self.request.rootfs) as scratch,
-            Criu(folders.work, [fd for _, fd in inherited]) as criu,
+            Criu(folders.work, [fd for _, fd in inherited], no_new_privs=no_new_privs) as criu,
         ):
             self.undo.add("killing what was restored", self._kill_restored)
             # CRIU's children are born where it is, and it finds out there what is theirs.

@@ -11,7 +11,7 @@ from ocirun.container.create import create
 from ocirun.container.delete import destroy
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.start import pass_gate
-from ocirun.errors import SetupError
+from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.process.foreground import Foreground
 from ocirun.process.wait import block_signals, wait_for
@@ -37,8 +37,8 @@ def run(
     """Run a container.
 
     Detached, it returns once the program runs, and, where a service manager waits, is ready (or
-    has ended). Otherwise it forwards signals, waits for the
-    program's end and deletes the container, unless `keep`.
+    has ended). Otherwise it forwards signals, waits for the program's end and deletes the
+    container, unless `keep`.
 
     Returns:
         The exit status (128 plus the signal that killed the program; 0 when detached), and what
@@ -56,7 +56,7 @@ def run(
     block_signals()
     foreground = Foreground()
     record = create(store, container_id, options, foreground)
-    pidfd = os.pidfd_open(record.init_process_pid)
+    pidfd = _open_init(store, record)
     try:
         notify = _start(store, record, options, foreground)
         if notify:
@@ -69,6 +69,17 @@ def run(
         os.close(pidfd)
         foreground.restore()
     return status, failures if keep else [*failures, *destroy(store, record)]
+
+
+def _open_init(store: Store, record: Record) -> int:
+    """Open the pidfd of the container's init; where that fails the container goes again."""
+    try:
+        with doing("opening the container's init"):
+            return os.pidfd_open(record.init_process_pid)
+    except BaseException:
+        kill_and_wait(record)
+        destroy(store, record)
+        raise
 
 
 def _start(

@@ -9,8 +9,16 @@ import os
 
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
-from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
-from ocirun.errors import HookError, SetupError, WrongStatus, doing
+from ocirun.container.status import (
+    CREATED,
+    CREATING,
+    PAUSED,
+    RUNNING,
+    STOPPED,
+    goes_away,
+    status_of,
+)
+from ocirun.errors import HookError, SetupError, WrongStatus, doing, kernel_words
 from ocirun.process.gate import open_gate, remove_gate
 
 TYPE_CHECKING = False
@@ -72,12 +80,19 @@ def pass_gate(store: Store, record: Record) -> None:
     directory = store.directory(record.id)
     try:
         failure = open_gate(directory)
+    except ConnectionResetError as error:
+        if not goes_away(record):
+            raise WrongStatus(record.id, RUNNING, _REFUSALS[RUNNING]) from None
+        raise SetupError(f"unable to start container process: {error}") from error
     except (FileNotFoundError, ConnectionError):
         status = status_of(store, record)
         if status == CREATED:  # a start that died in between has left the file
             remove_gate(directory)
             status = RUNNING
         raise WrongStatus(record.id, status, _REFUSALS[status]) from None
+    except OSError as error:
+        words = f"opening the start gate: {kernel_words(error)}"
+        raise SetupError(words, error.errno or 0) from error
     if failure:
         # Kernel: a dying init lets go of its descriptors before it counts as dead. A client that
         # heard of the failure in between would find a container it may not delete (containerd).

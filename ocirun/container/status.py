@@ -11,6 +11,8 @@ Source: runtime-spec runtime.md#state; contract §2.3.
 
 from __future__ import annotations
 
+import time
+
 from ocirun.kernel.lookup import start_time
 from ocirun.process.gate import is_closed
 
@@ -36,13 +38,31 @@ def status_of(store: Store, record: Record) -> str:
         return CREATING if store.is_being_made(record.id) else STOPPED
     # Two processes never have the same pid and start time: neither a reused pid nor a reboot
     # makes a stopped container look alive.
-    if start_time(record.init_process_pid) != record.init_process_start:
+    if not is_there(record):
         return STOPPED
     if is_frozen(record):
         return PAUSED
     if not is_closed(directory):
         return RUNNING
     return CREATING if store.is_being_made(record.id) else CREATED
+
+
+def is_there(record: Record) -> bool:
+    """Tell whether the container's init, and no other process with its pid, is alive."""
+    return start_time(record.init_process_pid) == record.init_process_start
+
+
+def goes_away(record: Record) -> bool:
+    """Wait a second for an init that is on its way out.
+
+    Kernel: it is not seen to be dead before every other process of its pid namespace is reaped, one
+    that we were bringing there included.
+    """
+    for _ in range(100):
+        if not is_there(record):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def is_frozen(record: Record) -> bool:

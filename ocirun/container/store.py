@@ -101,13 +101,11 @@ class Store:
         """Make the folder of a new container, and lock it for as long as it is being made.
 
         Returns:
-            The descriptor that holds the lock; the caller closes it.
+            The descriptor that holds the lock; for `release`.
 
         Raises:
             ContainerExists: somebody else was first.
         """
-        from fcntl import LOCK_EX, flock
-
         directory = self.directory(container_id)
         with doing(f"making the root directory {self.root}"):
             self._make_root()
@@ -119,9 +117,25 @@ class Store:
             raise ContainerError(
                 container_id, f"making {directory}: {kernel_words(error)}"
             ) from error
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        flock(fd, LOCK_EX)
-        return fd
+        with doing(f"locking {directory}"):
+            try:
+                return _lock(directory)
+            except OSError:
+                os.rmdir(directory)
+                raise
+
+    def release(self, lock_fd: int) -> None:
+        """Say that the container is made, or given up; close the descriptor that `claim` gave.
+
+        Unlocked by word and not by closing alone: where another thread of our program is just
+        starting a process, that one has a copy of the descriptor until its execve.
+        """
+        from fcntl import LOCK_UN, flock
+
+        try:
+            flock(lock_fd, LOCK_UN)
+        finally:
+            os.close(lock_fd)
 
     def _make_root(self) -> None:
         if os.path.isdir(self.root):
@@ -191,6 +205,19 @@ class Store:
                         raise
                 else:
                     return
+
+
+def _lock(directory: str) -> int:
+    """Open and lock the folder of a container; the descriptor holds the lock."""
+    from fcntl import LOCK_EX, flock
+
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flock(fd, LOCK_EX)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _unlink(path: str) -> None:

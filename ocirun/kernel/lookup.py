@@ -26,6 +26,9 @@ def start_time(pid: int) -> int | None:
         text = os.read(fd, 4096)
     except ProcessLookupError:  # it went away between open and read
         return None
+    except OSError as error:
+        error.filename = f"/proc/{pid}/stat"  # read(2) knows only a number
+        raise
     finally:
         os.close(fd)
     # Security: comm may hold spaces and parentheses; the last one ends it.

@@ -12,7 +12,7 @@ import _socket
 import os
 import sys
 
-from ocirun.errors import InitError, ProtocolError
+from ocirun.errors import InitError, ProtocolError, SetupError, doing, kernel_words
 from ocirun.process.messages import PROC_ERROR
 from ocirun.spec.jsontext import compact, parse
 
@@ -83,12 +83,19 @@ class Channel:
             self._write(header + data)
             return
         try:
-            self._send_with(header, fds[:MAX_FDS])
-            for first in range(MAX_FDS, len(fds), MAX_FDS):
-                self._send_with(b"\0", fds[first : first + MAX_FDS])
-            self._socket.sendall(data, _socket.MSG_NOSIGNAL)
+            if len(fds) > MAX_FDS:
+                self._send_with(header, fds[:MAX_FDS])
+                for first in range(MAX_FDS, len(fds), MAX_FDS):
+                    self._send_with(b"\0", fds[first : first + MAX_FDS])
+                self._socket.sendall(data, _socket.MSG_NOSIGNAL)
+            else:
+                # One call: one that fails has said nothing, and procError can follow.
+                self._send_with(header + data, fds)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise PeerGone from error
+        except OSError as error:
+            words = f"sending {name}: {kernel_words(error)}"
+            raise SetupError(words, error.errno or 0) from error
 
     def receive(self, *expected: str) -> tuple[str, Any, list[int]]:
         """Wait for one of the `expected` messages.
@@ -105,6 +112,9 @@ class Channel:
             data, fds = self._receive_frame()
         except ConnectionResetError as error:  # it died, and had not read all that we sent
             raise PeerGone from error
+        except OSError as error:
+            words = f"waiting for {' or '.join(expected)}: {kernel_words(error)}"
+            raise SetupError(words, error.errno or 0) from error
         frame = parse(data, "message", "surrogateescape")
         if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
             raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
@@ -127,7 +137,9 @@ class Channel:
     def _send_with(self, data: bytes, fds: Sequence[int]) -> None:
         rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
-        self._socket.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+        sent = self._socket.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+        if sent < len(data):
+            self._socket.sendall(data[sent:], _socket.MSG_NOSIGNAL)
 
     def _receive_frame(self) -> tuple[bytes, list[int]]:
         fds: list[int] = []
@@ -180,7 +192,9 @@ class Channel:
 
 def channel_pair(tell: Tell | None = None) -> tuple[Channel, Channel]:
     """Make both ends, close-on-exec; the first one, the parent's, tells."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
+    with doing("making the channel to init"):
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
     return Channel(ours.detach(), tell), Channel(theirs.detach())
 
 

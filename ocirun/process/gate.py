@@ -20,6 +20,7 @@ Source: runtime-spec runtime.md#lifecycle steps 7 to 9; fifo(7), flock(2).
 from __future__ import annotations
 
 import os
+from errno import ENXIO
 
 from ocirun.errors import doing
 
@@ -56,10 +57,20 @@ def _make_fifo(path: str) -> int:
 
 
 def is_closed(directory: str) -> bool:
-    """Tell whether the container has not been started yet."""
+    """Tell whether the container has not been started yet.
+
+    Its files may outlive the gate, where a `start` was killed before it took them away; then
+    nobody holds the answer any more, for init has become its program.
+    """
     try:
         os.lstat(f"{directory}/{NAME}")
+        # Kernel: opening a FIFO for writing needs a reader (ENXIO); init is one while it waits.
+        os.close(os.open(f"{directory}/{ANSWER_NAME}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != ENXIO:
+            raise
         return False
     return True
 

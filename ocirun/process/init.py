@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import OcirunError, doing
+from ocirun.errors import OcirunError, SetupError, doing, what_failed
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import reset_affinity
 from ocirun.process import identity
@@ -182,7 +182,7 @@ def tell_error(channel: Channel, error: BaseException) -> None:
     }
     try:
         channel.send(PROC_ERROR, body)
-    except (PeerGone, OSError):  # then nobody is left to hear it
+    except (PeerGone, SetupError):  # then nobody is left to hear it
         return
 
 
@@ -205,4 +205,8 @@ def _sentence(error: BaseException) -> str:
     """Say what happened, also for what nobody foresaw. No traceback: it would read files."""
     if isinstance(error, OcirunError):
         return str(error)
+    if isinstance(error, OSError):
+        return what_failed(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
     return f"internal error: {type(error).__name__}: {error}"

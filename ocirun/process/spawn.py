@@ -14,7 +14,7 @@ Source: clone3(2).
 from __future__ import annotations
 
 import os
-from errno import E2BIG, EACCES, EBUSY, EINVAL, EOPNOTSUPP
+from errno import E2BIG, EACCES, EAGAIN, EBUSY, EINVAL, EOPNOTSUPP
 
 from ocirun.errors import ProtocolError, SetupError, doing
 from ocirun.kernel.process import clone3
@@ -65,8 +65,9 @@ def clone_init(flags: int, cgroup_fd: int | None) -> Cloned:
             try:
                 return *clone3(flags, cgroup_fd), True
             except OSError as error:
-                # Kernel: 5.7 knows the flag; a threaded or a strange cgroup refuses it.
-                if error.errno not in (E2BIG, EINVAL, EOPNOTSUPP, EBUSY, EACCES):
+                # Kernel: 5.7 knows the flag; a threaded or a strange cgroup refuses it, and one
+                # at its pids.max (EAGAIN): it lets nobody be born, but may be moved into.
+                if error.errno not in (E2BIG, EINVAL, EOPNOTSUPP, EBUSY, EACCES, EAGAIN):
                     raise
         return *clone3(flags), False
 
@@ -153,5 +154,8 @@ class _WorkingDirectory:
             os.chdir(self.path)
 
     def __exit__(self, *_: object) -> None:
-        os.fchdir(self.back_fd)
-        os.close(self.back_fd)
+        try:
+            with doing("changing back to the working directory"):
+                os.fchdir(self.back_fd)
+        finally:
+            os.close(self.back_fd)

@@ -18,6 +18,7 @@ from ocirun.kernel.mount import (
     MOUNT_ATTR_RDONLY,
     PROC_SUPER_MAGIC,
     fstatfs,
+    mount_id,
     umount2,
 )
 from ocirun.rootfs.filesystems import (
@@ -165,15 +166,33 @@ def open_mounted(root_fd: int, destination: str) -> int:
     Security: through no link. The container could lead us to a mount that hides something from it.
 
     Raises:
-        SetupError: a link is on the way.
+        SetupError: a link is on the way, or nothing is mounted there.
     """
     with doing(f'opening "{destination}"'):
         try:
-            return open_straight(root_fd, destination, os.O_PATH | os.O_NOFOLLOW)
+            fd = open_straight(root_fd, destination, os.O_PATH | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno != ELOOP:
                 raise
-    raise SetupError(f'"{destination}": a symbolic link is on the way, name the place itself')
+            message = f'"{destination}": a symbolic link is on the way, name the place itself'
+            raise SetupError(message) from error
+    if not _is_mounted(root_fd, destination, fd):
+        os.close(fd)
+        raise SetupError(f'nothing is mounted at "{destination}"', EINVAL)
+    return fd
+
+
+def _is_mounted(root_fd: int, destination: str, fd: int) -> bool:
+    """Tell whether `fd`, found at a clean `destination`, lies on another mount than its parent."""
+    parent = destination.rpartition("/")[0]
+    if not parent:
+        return mount_id(fd) != mount_id(root_fd)
+    with doing(f'opening "{parent}"'):
+        parent_fd = open_straight(root_fd, parent, os.O_PATH)
+    try:
+        return mount_id(fd) != mount_id(parent_fd)
+    finally:
+        os.close(parent_fd)
 
 
 def detach(own_fds: int, mount_fd: int) -> None:
@@ -187,9 +206,5 @@ def detach(own_fds: int, mount_fd: int) -> None:
     os.fchdir(own_fds)
     try:
         umount2(str(mount_fd), MNT_DETACH)
-    except OSError as error:
-        if error.errno == EINVAL:
-            error.strerror = f"{error.strerror} (is nothing mounted there?)"
-        raise
     finally:
         os.chdir("/")

@@ -8,6 +8,7 @@ Source: runtime-spec features.md, features-linux.md.
 
 from __future__ import annotations
 
+from ocirun.kernel.search import find_in_path
 from ocirun.spec import memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
@@ -28,15 +29,14 @@ NAMESPACES: Final = ("cgroup", "ipc", "mount", "network", "pid", "time", "user",
 # Words that only ask for an id-mapped mount, which mountExtensions.idmap is about.
 IDMAP_WORDS: Final = frozenset(("idmap", "ridmap"))
 
-# Docker and podman ask this one, by runc's name, before they offer checkpoints.
-ANNOTATIONS: Final = {"org.opencontainers.runc.checkpoint.enabled": "false"}
+# Callers ask this one, by runc's name, before they offer checkpoints.
+CHECKPOINT: Final = "org.opencontainers.runc.checkpoint.enabled"
 
 # Kernel: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is only taken with NEW_LISTENER.
 NEW_LISTENER: Final = 1 << 3
 WAIT_KILLABLE_RECV: Final = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
-# Annotations that change what a runtime does. None does here yet; callers that keep these away
-# from untrusted users today will not have to learn about them later.
+# Annotations that change what a runtime does; callers keep them away from untrusted users.
 UNSAFE_ANNOTATIONS: Final = ("org.systemd.property.", "org.criu.config")
 
 
@@ -48,7 +48,7 @@ def features() -> Features:
         "hooks": list(HOOK_NAMES),
         "mountOptions": sorted(MOUNT_WORDS.keys() - IDMAP_WORDS),
         "linux": _linux(),
-        "annotations": dict(ANNOTATIONS),
+        "annotations": {CHECKPOINT: "true" if find_in_path("criu") else "false"},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
 

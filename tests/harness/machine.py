@@ -7,6 +7,7 @@ left behind can be told from what others make on the same machine at the same ti
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import struct
@@ -159,6 +160,17 @@ def has_delegated_cgroup() -> bool:
 
 def has_tool(name: str) -> bool:
     return shutil.which(name) is not None
+
+
+@functools.cache
+def lack_of_criu() -> str | None:
+    """Say why containers cannot be saved on this machine, None when they can."""
+    if not has_tool("criu"):
+        return "no tool criu"
+    check = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
+    if check.returncode == 0:
+        return None
+    return f"criu does not work here: {(check.stdout + check.stderr).strip().splitlines()[0]}"
 
 
 def has_systemd() -> bool:

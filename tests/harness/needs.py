@@ -52,6 +52,8 @@ KNOWN_SKIPS = {
     "no tool buildx": "a docker command newer than Debian's builds with a plugin",
     "no podman here": "its own profile is read where it is installed",
     "this kernel runs no 32-bit programs": "CONFIG_IA32_EMULATION may be off",
+    "criu does not work here: ": "3.17 finds no vDSO on kernels from 6.13 on; the lab has it",
+    "no tool criu": "not packaged for every distribution",
     "systemd is not": "the machine's own init; the tests of its cgroups run in the lab",
     "no user's systemd": "an ordinary user whose own manager runs; the lab has one",
     "this is not about ": "a test of one runtime while another one is under test",
@@ -62,8 +64,9 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
     """Skip the test unless the machine has each of `words` and at least this kernel.
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
-    `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `delegated` (we are an ordinary
-    user with a cgroup of its own), `ours` (the runtime under test is ocirun).
+    `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `criu` (one that works on this
+    kernel), `delegated` (we are an ordinary user with a cgroup of its own), `ours` (the runtime
+    under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -78,6 +81,8 @@ def missing(word: str) -> str | None:  # a table in the form of code
     if word in PLAIN:
         is_there, reason = PLAIN[word]
         return None if is_there() else reason
+    if word == "criu":
+        return machine.lack_of_criu()
     if kind == "tool":
         return None if machine.has_tool(name) else f"no tool {name}"
     if kind in CAPABILITIES:

@@ -36,7 +36,7 @@ class Units:
     def property(self, unit: str, name: str) -> str:
         return self.call("show", "--value", "-p", name, unit)
 
-    def listed(self, pattern: str = f"{MARK}*") -> list[str]:
+    def listed(self, pattern: str = f"*{MARK}*.scope") -> list[str]:
         """Every unit that systemd knows, running, failed or on its way out."""
         lines = self.call("list-units", "--all", "--no-legend", "--plain", pattern).splitlines()
         return [line.split()[0] for line in lines if line]
@@ -47,7 +47,7 @@ class Units:
         assert group, f"{unit} has no cgroup"
         return TOP / group.strip("/")
 
-    def wait_until_none(self, pattern: str = f"{MARK}*") -> None:
+    def wait_until_none(self, pattern: str = f"*{MARK}*.scope") -> None:
         wait_until(lambda: not self.listed(pattern), f"no unit {pattern}", 20)
 
 

@@ -169,10 +169,12 @@ class TestRemove:
         container = box.running()
         add(container, bind(shared, "/data")).ok()
         remove(container, "/nowhere", "/data").failed("no such file or directory")
-        assert "/data" in mounted(container)
+        remove(container, "/etc", "/data").failed('nothing is mounted at "/etc"')
+        remove(container, "/data", "/data").failed()  # the second time it is gone
+        assert "/data" not in mounted(container)
 
     def test_a_place_without_a_mount(self, box: Box) -> None:
-        remove(box.running(), "/etc").failed("/etc", "is nothing mounted there?")
+        remove(box.running(), "/etc").failed('nothing is mounted at "/etc"')
 
 
 class TestRefusals:

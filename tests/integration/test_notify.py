@@ -239,6 +239,31 @@ class TestNotReady:
         assert container.status == "created"
 
     @needs("ours")
+    def test_a_start_that_was_killed_is_no_obstacle(self, box: Box, manager: Manager) -> None:
+        container = speaker(box, "READY=1", "stay")
+        with manager:
+            container.create(env=manager.environment).ok()
+            with Manager(box.runtime.root / container.id / "notify/notify.sock", deaf=True):
+                pass  # which leaves its file behind
+            container.start(env=manager.environment).ok()
+            assert manager.texts[-1] == "BARRIER=1"
+
+    @needs("ours")
+    def test_one_start_listens_and_another_does_not_disturb_it(
+        self, box: Box, manager: Manager
+    ) -> None:
+        container = speaker(box, "sleep:1000", "READY=1", "stay")
+        with manager:
+            container.create(env=manager.environment).ok()
+            process, result = box.runtime.spawn("start", container.id, env=manager.environment)
+            folder = box.runtime.root / container.id / "notify"
+            wait_until((folder / "notify.sock").exists, "a socket")
+            container.start(env=manager.environment).failed()
+            assert (folder / "notify.sock").exists()
+            finish(process, result).ok()
+            assert manager.texts[-1] == "BARRIER=1"
+
+    @needs("ours")
     def test_run_leaves_nothing_when_the_manager_is_not_there(self, box: Box) -> None:
         environment = {**os.environ, "NOTIFY_SOCKET": "/no/such/socket"}
         container = speaker(box, "READY=1", "stay")

@@ -146,7 +146,7 @@ NEEDS = {
     "hugepageLimits": ("hugetlb/hugetlb.2MB.limit_in_bytes", "/hugetlb.2MB.max"),
     "network.classID": ("net_cls/net_cls.classid", "net_cls"),
     "network.priorities": ("net_prio/net_prio.ifpriomap", "net_prio"),
-    "cpu.realtime": ("cpu/cpu.rt_runtime_us", "/cpu.max"),
+    "cpu.realtime": ("cpu/cpu.rt_runtime_us", "/cpu.rt_runtime_us"),
     "unified": ("memory.high", "/memory.high"),
 }
 OTHERWISE_ON_V2 = {

@@ -99,7 +99,8 @@ def test_idle_and_back(box: Box) -> None:
     container = box.running(limited(box, BEFORE))
     held(container, "cpu cpu.idle", "cpu.idle")
     by_flags(container, "--cpu-idle=1").ok()
-    assert held(container, *SHARES) == ("0" if ON_V2 else "3")
+    # Kernel: v2 tells such a weight as 1 up to 6.12, later as 0.
+    assert held(container, *SHARES) in ("01" if ON_V2 else "3")
     by_flags(container, "--memory=32m").ok()
     by_flags(container, "--cpu-idle=0", "--cpu-share=1024").ok()
     assert held(container, *SHARES) == ("100" if ON_V2 else "1024")

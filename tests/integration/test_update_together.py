@@ -99,14 +99,18 @@ def test_clamped_shares_are_told(box: Box) -> None:
 
 @peer_deviates("crun", "takes no -1")
 def test_fewer_processes_are_felt(box: Box) -> None:
-    container = box.running(limited(box, {"pids": {"limit": 100}}, "sleep", "60"))
-    fork = "for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo all; kill %1 %2 %3 %4 %5 %6 %7 %8"
+    reaper = "while :; do sleep 1; done"
+    container = box.running(limited(box, {"pids": {"limit": 100}}, "sh", "-c", reaper))
+    loop = "for i in 1 2 3 4 5 6 7 8; do sleep 60 >&- 2>&- & done"
+    fork = f"{loop}; echo all; kill %1 %2 %3 %4 %5 %6 %7 %8"
     assert container.exec("sh", "-c", fork).ok().stdout == "all\n"
-    by_flags(container, "--pids-limit=4").ok()
+    count = ("pids pids.current", "pids.current")
+    wait_until(lambda: int(held(container, *count)) <= 2, "the end of the others", 30)
+    by_flags(container, "--pids-limit=6").ok()
     refused = container.exec("sh", "-c", fork)
     assert "can't fork: Resource temporarily unavailable" in refused.stderr
     by_flags(container, "--pids-limit=-1").ok()
-    wait_until(lambda: container.exec("sh", "-c", fork).status == 0, "room for more processes")
+    wait_until(lambda: container.exec("sh", "-c", fork).status == 0, "room for more processes", 30)
 
 
 def test_less_memory_kills(box: Box) -> None:
@@ -122,11 +126,13 @@ def test_less_memory_kills(box: Box) -> None:
 
 def test_a_quota_is_felt(box: Box) -> None:
     container = box.running(limited(box, {}, "sh", "-c", "while :; do :; done"))
-    for quota, share in ((20000, 0.2), (10000, 0.1)):
+    for quota, share in ((10000, 0.1), (5000, 0.05)):
         by_flags(container, "--cpu-period=100000", f"--cpu-quota={quota}").ok()
-        # Less than the quota is what a busy machine gives; more would be the limit's fault.
-        shares = [share_of_cpu(container, 1.0) for _ in range(3)]
-        assert max(shares) == pytest.approx(share, rel=0.15), shares
+        # A busy machine gives less than the quota at times; never does anybody get more.
+        most, tries = 0.0, 0
+        while most < share * 0.85 and tries < 20:
+            most, tries = max(most, share_of_cpu(container, 1.0)), tries + 1
+        assert most == pytest.approx(share, rel=0.15)
 
 
 def share_of_cpu(container: Container, seconds: float) -> float:

@@ -63,6 +63,22 @@ int act_trap(void)
 	return 33;
 }
 
+int act_bomb(void)
+{
+	for (;;) {
+		pid_t pid = fork();
+
+		if (pid == 0 && getpid() % 2) {
+			usleep(500);
+			_exit(0);
+		}
+		if (pid < 0) /* the limit is reached; it may not be a moment later */
+			usleep(1000);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	}
+}
+
 int act_crash(void)
 {
 	signal(SIGSEGV, SIG_DFL);

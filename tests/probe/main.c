@@ -5,7 +5,9 @@
  *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
+ *   probe bomb                       forks for ever; half of what it forks ends, half does the same
  *   probe orphan SECONDS             leaves a grandchild behind that lives so long, exits 0
+ *   probe count [connected | locked FILE]   prints numbers for ever (see count.c)
  *   probe stalk                      prints "ready" and every process it could look into but should not
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe spy [TEXT]                 tells what it can reach of the runtime's processes (see spy.c)
@@ -99,6 +101,10 @@ int main(int argc, char **argv)
 		return act_wait(argc, argv);
 	if (!strcmp(verb, "trap"))
 		return act_trap();
+	if (!strcmp(verb, "count"))
+		return act_count(argc, argv);
+	if (!strcmp(verb, "bomb"))
+		return act_bomb();
 	if (!strcmp(verb, "stalk"))
 		return act_stalk();
 	if (!strcmp(verb, "crash"))

@@ -30,11 +30,15 @@ int notify(int argc, char **argv);
 /* act.c: the ways to stay, to end and to be signalled */
 int act_wait(int argc, char **argv);
 int act_trap(void);
+int act_bomb(void);
 int act_crash(void);
 int act_spy(int argc, char **argv);
 int act_stalk(void);
 int act_orphan(int argc, char **argv);
 int act_measure(const char *file, char **command);
+
+/* count.c: what must outlive a checkpoint */
+int act_count(int argc, char **argv);
 
 /* Reads a small file whole; NULL when it cannot be read. The result is valid until the next call. */
 const char *slurp(const char *path);

@@ -23,6 +23,7 @@ NEVER = {
     *("typing", "re", "json", "enum", "contextlib", "dataclasses", "functools", "pathlib"),
     *("subprocess", "logging", "signal", "socket", "shutil", "tempfile", "traceback", "inspect"),
     *("collections", "importlib.util", "typer", "click", "rich", "jsonschema", "pyroute2", "cffi"),
+    "google",
 }
 
 

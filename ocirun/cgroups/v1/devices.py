@@ -8,6 +8,8 @@ Source: runtime-spec config-linux.md#allowed-device-list; kernel admin-guide/cgr
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from ocirun.cgroups.devicerules import ANY, Verdicts, bits_of, text, verdicts_of
 from ocirun.cgroups.files import read_text, set_lines
 from ocirun.errors import SetupError, kernel_words
@@ -37,7 +39,9 @@ def apply(directory: str, resources: Resources) -> None:
     """
     target = verdicts_of(resources.get("devices") or ())
     current = read_verdicts(directory)
-    if current == target:
+    if current.allows and target.allows:
+        _forget_exceptions(directory)
+    elif current == target:
         return
     for file, lines in transition(current, target):
         set_lines(directory, file, lines)
@@ -46,6 +50,18 @@ def apply(directory: str, resources: Resources) -> None:
     # kernel does not show the exceptions, so only the default can be compared.
     if result.allows != target.allows or not (target.allows or result == target):
         raise SetupError(f"setting the device rules of {directory}: the kernel kept other ones")
+
+
+def _forget_exceptions(directory: str) -> None:
+    """Empty the hidden exceptions of a cgroup that allows the rest, which was there before us.
+
+    Kernel: EINVAL where cgroups are below. Then they stay: less is allowed, and never more.
+    """
+    try:
+        set_lines(directory, ALLOW, ["a"])
+    except SetupError as error:
+        if error.errno != EINVAL:
+            raise
 
 
 def read_verdicts(directory: str) -> Verdicts:

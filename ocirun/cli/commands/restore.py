@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ocirun.cli.commands.checkpoint import criu_options
 from ocirun.cli.commands.create import absolute
 from ocirun.container.options import CreateOptions
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     """Restore the container named by the call; return its exit status, 0 when detached."""
     options = CreateOptions(
-        bundle=absolute(call, "bundle") or ".",
+        bundle=os.path.abspath(call.text("bundle")),
         console_socket=absolute(call, "console-socket"),
         pid_file=absolute(call, "pid-file"),
         no_pivot=call.flag("no-pivot"),

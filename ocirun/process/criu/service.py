@@ -17,12 +17,15 @@ Source: criu.org/RPC, criu.org/RPC#swrk; unix(7), SO_PEERCRED.
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
 import sys
 from errno import ENOENT
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from ocirun.errors import SetupError, doing
+from ocirun.kernel.prctl import set_no_new_privs
+from ocirun.kernel.search import find_in_path
 from ocirun.process.criu.log import error_lines, errors_in
 from ocirun.process.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.process.hooks import ALL_SIGNALS
@@ -60,11 +63,18 @@ class Criu:
     """One running CRIU; owns its end of the socket pair and the process.
 
     `inherited` (borrowed) are descriptors it has from FIRST_INHERITED_FD on, in this order.
+    `no_new_privs` is for what it makes: CRIU before 3.19 does not restore that itself.
     """
 
     __slots__ = ("_connection", "_words_fd", "_work", "pid")
 
-    def __init__(self, work: WorkFolder | None = None, inherited: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        work: WorkFolder | None = None,
+        inherited: Sequence[int] = (),
+        *,
+        no_new_privs: bool = False,
+    ) -> None:
         program = find_criu()
         self._work = work
         self._connection, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -78,15 +88,9 @@ class Criu:
             actions += [
                 (os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(moved, CHANNEL_FD)
             ]
+            spawn = _spawn_bound if no_new_privs else _spawn
             with doing(f"starting {program}"):
-                self.pid = os.posix_spawn(
-                    program,
-                    ["criu", "swrk", str(CHANNEL_FD)],
-                    {name: text for name, text in os.environ.items() if name not in NOT_FOR_CRIU},
-                    file_actions=actions,
-                    setsigmask=(),
-                    setsigdef=ALL_SIGNALS,
-                )
+                self.pid = spawn(program, actions)
         except BaseException:
             self._connection.close()
             os.close(self._words_fd)
@@ -206,17 +210,53 @@ class Criu:
         return errors_in(os.pread(self._words_fd, MOST_WORDS, 0))
 
 
+def _spawn(program: str, actions: list[Any]) -> int:
+    return os.posix_spawn(
+        program,
+        ["criu", "swrk", str(CHANNEL_FD)],
+        {name: text for name, text in os.environ.items() if name not in NOT_FOR_CRIU},
+        file_actions=actions,
+        setsigmask=(),
+        setsigdef=ALL_SIGNALS,
+    )
+
+
+def _spawn_bound(program: str, actions: list[Any]) -> int:
+    """Spawn it with no_new_privs set, from a thread that ends: we and our hooks stay free.
+
+    Kernel: the bit belongs to a thread, cannot be taken back, and is inherited.
+    """
+    result: list[int | OSError] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def act() -> None:
+        try:
+            set_no_new_privs()
+            result.append(_spawn(program, actions))
+        except OSError as error:
+            result.append(error)
+        finally:
+            done.release()
+
+    _thread.start_new_thread(act, ())
+    done.acquire()
+    [pid] = result
+    if isinstance(pid, OSError):
+        raise pid
+    return pid
+
+
 def find_criu() -> str:
-    """Find criu in $PATH; folders that are relative to where we happen to be do not count.
+    """Give the path of criu.
 
     Raises:
         SetupError: it is not there.
     """
-    for folder in os.environ.get("PATH", "").split(":"):
-        program = f"{folder}/criu"
-        if folder.startswith("/") and os.path.isfile(program) and os.access(program, os.X_OK):
-            return program
-    raise SetupError('exec: "criu": executable file not found in $PATH', ENOENT)
+    program = find_in_path("criu")
+    if program is None:
+        raise SetupError('exec: "criu": executable file not found in $PATH', ENOENT)
+    return program
 
 
 def ask_version() -> tuple[int, int, int]:

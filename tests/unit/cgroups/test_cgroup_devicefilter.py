@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from harness.devicerules import RULES, last_match_wins, permits
 from hypothesis import example, given
 
 from ocirun.cgroups.devicerules import ANY, table_of, verdicts_of
 from ocirun.cgroups.v2.devicefilter import assemble, instructions_of, program_of
 from ocirun.errors import SetupError
-from tests.unit.cgroups.test_cgroup_devicerules import RULES, last_match_wins, permits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,63 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.devicerules import QUESTIONS, RULES, last_match_wins, permits
 from hypothesis import example, given
-from hypothesis import strategies as st
 
-from ocirun.cgroups.devicerules import Verdicts, bits_of, text, verdicts_of
+from ocirun.cgroups.devicerules import Verdicts, text, verdicts_of
 from ocirun.cgroups.v1.devices import parse_list, transition
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-NUMBERS = st.sampled_from([None, -1, 1, 2])
-ACCESS = st.sampled_from(["r", "w", "m", "rw", "rwm", "wm"])
-RULES = st.lists(
-    st.fixed_dictionaries(
-        {"allow": st.booleans(), "access": ACCESS},
-        optional={
-            "type": st.sampled_from(["a", "b", "c", "c", "c"]),
-            "major": NUMBERS,
-            "minor": NUMBERS,
-        },
-    ),
-    max_size=8,
-)
-QUESTIONS = [
-    (kind, major, minor, letter)
-    for kind in "bc"
-    for major in (1, 2, 3)
-    for minor in (1, 2, 3)
-    for letter in "rwm"
-]
-
-
-def last_match_wins(rules: list[dict[str, object]], question: tuple[str, int, int, str]) -> bool:
-    """Read the specification aloud."""
-    kind, major, minor, letter = question
-    verdict = False
-    for entry in rules:
-        if entry.get("type", "a") == "a" or (
-            entry["type"] == kind
-            and entry.get("major") in (None, -1, major)
-            and entry.get("minor") in (None, -1, minor)
-            and letter in str(entry["access"])
-        ):
-            verdict = bool(entry["allow"])
-    return verdict
-
-
-def permits(verdicts: Verdicts, question: tuple[str, int, int, str]) -> bool:
-    kind, major, minor, letter = question
-    hit = any(
-        key[0] == kind
-        and key[1] in (-1, major)
-        and key[2] in (-1, minor)
-        and bits_of(letter) & bits
-        for key, bits in verdicts.exceptions.items()
-    )
-    return verdicts.allows != hit
 
 
 @given(RULES)
@@ -125,6 +77,18 @@ def test_a_hole_in_a_wider_rule_is_refused_with_both_named() -> None:
         message = ""
     assert "'c 1:5 w'" in message
     assert "'c 1:* rw'" in message
+
+
+def test_what_several_rules_permit_is_permitted_at_once() -> None:
+    """Kernel: v1 looks for one exception that has all that is asked for."""
+    rules = [
+        {"allow": True, "type": "c", "major": 1, "access": "w"},
+        {"allow": True, "type": "c", "minor": 3, "access": "r"},
+        {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "m"},
+    ]
+    held = {text(key, bits) for key, bits in verdicts_of(rules).exceptions.items()}
+    assert held == {"c 1:* w", "c *:3 r", "c 1:3 rw", "c 1:5 rwm", "c 1:7 m"}
 
 
 def test_missing_access_denies_all_and_allows_nothing() -> None:

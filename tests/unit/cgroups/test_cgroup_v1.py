@@ -203,10 +203,11 @@ def test_the_implied_rules_can_be_fewer(kernel: FakeKernel) -> None:
     assert (kernel.texts("devices.deny"), kernel.texts("devices.allow")) == (["a"], [])
 
 
-def test_all_devices_allowed_needs_no_write(kernel: FakeKernel) -> None:
+def test_all_devices_allowed_forgets_what_was_denied(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     cgroup.apply({"devices": [{"allow": True, "access": "rwm"}]})
-    assert kernel.writes == []
+    assert kernel.texts("devices.allow") == ["a"]
+    assert kernel.texts("devices.deny") == []
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -41,6 +41,14 @@ class World:
         self.note("run", *call, how)
         return self.status, self.poststop
 
+    def checkpoint(self, *call: object) -> list[HookError]:
+        self.note("checkpoint", *call)
+        return self.poststop
+
+    def restore(self, *call: object, **how: object) -> tuple[int, list[HookError]]:
+        self.note("restore", *call, how)
+        return self.status, self.poststop
+
     def delete(self, store: Store, name: str, force: bool) -> list[HookError]:
         self.note("delete", store.root, name, force)
         return self.poststop
@@ -78,6 +86,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "create": {"create": lambda *call: result.note("create", *call)},
         "options": {"CreateOptions": SimpleNamespace},
         "run": {"run": result.run},
+        "checkpoint": {"checkpoint": result.checkpoint},
+        "restore": {"restore": result.restore},
         "start": {"start": lambda store, *call: result.note("start", store.root, *call)},
         "kill": {
             "kill": lambda store, *call: result.note("kill", store.root, *call),

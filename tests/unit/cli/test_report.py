@@ -71,6 +71,11 @@ def refused() -> SetupError:
         (MemoryError(), "state", "out of memory"),
         (OSError(errno.ENOENT, "No such file", "/a"), "state", "/a: no such file"),
         (oserror(errno.EPERM, "setns(3)"), "start", "setns(3): operation not permitted"),
+        (
+            ImportError("too many open files", name="_json"),
+            "state",
+            "loading the Python module _json: too many open files",
+        ),
         (KeyError("x"), "state", "internal error: KeyError: 'x', please report it"),
     ],
 )

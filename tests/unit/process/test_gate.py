@@ -28,3 +28,15 @@ def test_removing_it_twice_at_once_is_fine(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert failures == []
+
+
+def test_a_gate_that_nobody_waits_at_is_open(tmp_path: Path) -> None:
+    """A start that was killed has left the files; init has become its program meanwhile."""
+    directory = os.fspath(tmp_path)
+    assert not gate.is_closed(directory)
+    fds = gate.make_gate(directory)
+    assert gate.is_closed(directory)
+    for fd in fds:
+        os.close(fd)
+    assert (tmp_path / gate.NAME).exists()
+    assert not gate.is_closed(directory)

@@ -91,11 +91,13 @@ def test_cgroup_managers_and_trees() -> None:
     assert told["rdma"] == all(both)
 
 
-def test_checkpoints_are_offered_when_there_is_the_verb() -> None:
-    from ocirun.cli.verbs import VERBS
-
-    word = features()["annotations"]["org.opencontainers.runc.checkpoint.enabled"]
-    assert word == ("true" if "checkpoint" in VERBS else "false")
+@pytest.mark.parametrize(("mode", "word"), [(0o755, "true"), (0o644, "false")])
+def test_checkpoints_are_offered_where_there_is_criu(
+    mode: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "criu").touch(mode)
+    monkeypatch.setenv("PATH", f"relative:{tmp_path}")
+    assert features()["annotations"]["org.opencontainers.runc.checkpoint.enabled"] == word
 
 
 def test_versions_are_those_of_the_schemas() -> None:
