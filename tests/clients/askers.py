@@ -60,7 +60,12 @@ class AskPodman(Asker):
         self._podman = podman
 
     def run(self, *command: str, settings: Any = ()) -> Outcome:
-        return self._podman.run(*command, options=settings)
+        """What a program that ends at once has said may be in the log only, now and then."""
+        name = f"{self._podman.prefix}-asked"
+        done = self._podman.run(*command, options=settings, kept=name)
+        said = done.err or self._podman("logs", name).err
+        self._podman("rm", "-f", "-t", "0", "-i", name).expect()
+        return done._replace(err=said)
 
     def exec(self, *command: str) -> Outcome:
         return self._podman("exec", self._podman.start(), *command)

@@ -51,18 +51,34 @@ def tell(runtime: str, asked: str, case: str, done: Outcome) -> None:
 
 
 def write(path: str | None) -> None:
-    """Put the table between the marks of the page at `path` (None: nowhere)."""
+    """Put the tables between the marks of the page at `path` (None: nowhere).
+
+    Those of clients that this session was not about stay as they are.
+    """
     if path is None or not _found:
         return
     page = Path(path).read_text()
     before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    Path(path).write_text(before + BEGIN + "\n" + _tables() + "\n" + END + after)
+    old, _, after = rest.partition(END)
+    sections = dict(_section(text) for text in old.split("\n### ")[1:])
+    sections |= dict(_section(text) for text in ("\n" + _tables()).split("\n### ")[1:])
+    tables = "\n\n".join(f"### {name}\n\n{lines}" for name, lines in sorted(sections.items()))
+    Path(path).write_text(f"{before}{BEGIN}\n{tables}\n\n{END}{after}")
+
+
+def _section(text: str) -> tuple[str, str]:
+    name, _, lines = text.partition("\n")
+    return name, lines.strip()
 
 
 def _errors() -> list[str]:
     """The table of messages; where both say the same but for the runtime's name, once."""
-    lines = ["### errors", "", "| asked | status | runc says | ocirun says |", "|---|---|---|---|"]
+    lines = [
+        "### messages",
+        "",
+        "| asked | status | runc says | ocirun says |",
+        "|---|---|---|---|",
+    ]
     for (asked, case), row in _said.items():
         status, theirs = row.get("runc", ("", ""))
         own_status, ours = row.get("ocirun", ("", ""))

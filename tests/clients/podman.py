@@ -61,8 +61,16 @@ class Podman:
         network = () if "--network" in options else ("--network", "none")
         return ("run", *network, "--cgroup-parent", PARENT, *options)
 
-    def run(self, *words: str, options: tuple[str | Path, ...] = (), image: str = IMAGE) -> Outcome:
-        return self(*self._run("--rm", *options, image), *words)
+    def run(
+        self,
+        *words: str,
+        options: tuple[str | Path, ...] = (),
+        image: str = IMAGE,
+        kept: str = "",
+    ) -> Outcome:
+        """Run a container to its end; it stays when it is given a name to be `kept` by."""
+        keeping = ("--name", kept) if kept else ("--rm",)
+        return self(*self._run(*keeping, *options, image), *words)
 
     def run_on_terminal(self, *words: str, given: bytes = b"") -> Outcome:
         return self.on_terminal(*self._run("--rm", "-it", IMAGE), *words, given=given)
