@@ -30,7 +30,8 @@ def read_text(path: str) -> str:
     """Read a whole small file.
 
     Raises:
-        OSError: as open(2) and read(2) say.
+        OSError: as open(2) and read(2) say; FileNotFoundError also where the cgroup was removed
+            after the open, which the kernel calls ENODEV.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -42,6 +43,8 @@ def read_text(path: str) -> str:
             parts.append(data)
         return os.fsdecode(b"".join(parts))
     except OSError as error:
+        if error.errno == ENODEV:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path) from error
         error.filename = error.filename or path  # read(2) knows only a number
         raise
     finally:

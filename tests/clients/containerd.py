@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.machine import MARK, cgroup_hierarchies
 
-from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_until
+from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_for_daemon
 from clients.images import IMAGE
 
 CONFIG = """\
@@ -46,7 +46,10 @@ class Containerd:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(lambda: self.ctr("version").code == 0, "containerd")
+        log_file = self.folder / "log"
+        wait_for_daemon(
+            self._process, lambda: self.ctr("version").code == 0, log_file, "containerd"
+        )
 
     def words(self, *words: str | Path) -> list[str | Path]:
         return ["ctr", "-a", self.folder / "c.sock", "-n", self.namespace, *words]

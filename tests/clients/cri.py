@@ -12,12 +12,13 @@ import grpc
 import websocket
 from harness.machine import MARK, cgroup_hierarchies
 
-from clients.calls import TIMEOUT_S, Outcome, call, wait_until
+from clients.calls import TIMEOUT_S, Outcome, call, wait_for_daemon, wait_until
 from clients.cri_messages import CLASSES, PACKAGE
 from clients.images import IMAGE, PAUSE_IMAGE
 
 PARENT = f"/{MARK}-cri"
-CONTAINER_RUNNING, CONTAINER_EXITED = 1, 2
+CONTAINER_EXITED = 2  # of a status' `state`
+DEFAULT = "ocirun"  # of an empty handler
 
 # Two runtimes in one containerd. The rest is what a development machine lacks.
 CONFIG = """\
@@ -43,7 +44,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "ocirun"
+    default_runtime_name = "{default}"
 """
 RUNTIME = """\
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
@@ -82,7 +83,7 @@ class Kubelet:
         self.runtimes = runtimes
         (folder / "cni").mkdir(parents=True)
         (folder / "cni/10-test.conflist").write_text(json.dumps(_network(folder)))
-        config = CONFIG.format(folder=folder, pause=PAUSE_IMAGE)
+        config = CONFIG.format(folder=folder, pause=PAUSE_IMAGE, default=DEFAULT)
         for name, path in runtimes.items():
             config += RUNTIME.format(name=name, path=path)
         (folder / "config.toml").write_text(config)
@@ -96,7 +97,7 @@ class Kubelet:
             )
         self.socket = f"unix://{folder}/c.sock"
         self._channel = grpc.insecure_channel(self.socket)
-        wait_until(self._answers, "the CRI plugin", 30)
+        wait_for_daemon(self._process, self._answers, folder / "log", "containerd's CRI plugin")
 
     def _answers(self) -> bool:
         try:
@@ -151,7 +152,7 @@ class Pod:
 
     def __init__(self, kubelet: Kubelet, handler: str, name: str, **settings: Any) -> None:
         self.kubelet = kubelet
-        self.runtime = kubelet.runtimes[handler]
+        self.runtime = kubelet.runtimes[handler or DEFAULT]
         self.logs = kubelet.folder / "logs" / name
         self.logs.mkdir(parents=True)
         self.config = {

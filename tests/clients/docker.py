@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.machine import MARK, cgroup_hierarchies
 
-from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_until
+from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_for_daemon
 
 IMAGE = "busybox"
 # Debian's command has the engine's age and builds with BuildKit by itself; a newer one, which may
@@ -57,7 +57,10 @@ class Engine:
                 start_new_session=True,
                 env=self._env,
             )
-        wait_until(lambda: self.docker("version").code == 0, "dockerd", 30)
+        log_file = self.folder / "log"
+        wait_for_daemon(
+            self._process, lambda: self.docker("version").code == 0, log_file, "dockerd"
+        )
 
     def restart(self) -> None:
         """Stop the daemon, and containerd with it; leave the containers alone; start it again."""

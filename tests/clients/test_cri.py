@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from harness import machine
 
 from clients.calls import wait_until
 from clients.conftest import NewPod
@@ -28,6 +29,17 @@ def test_two_runtimes(kubelet: Kubelet, pod: Pod) -> None:
     assert kubelet.call("Version").runtime_name == "containerd"
     assert kubelet.runtimes[pod.status().runtime_handler] == pod.runtime
     assert pod.status().state == 0  # SANDBOX_READY
+
+
+def test_default_runtime(kubelet: Kubelet) -> None:
+    """A pod without a RuntimeClass: its handler has no name."""
+    pod = Pod(kubelet, "", f"default-{machine.MARK}")
+    container = pod.start("sh", "-c", "exit 7")
+    assert container.wait() == 7
+    with pytest.raises(grpc.RpcError) as failed:
+        pod.start("nosuch", name="d")
+    assert "ocirun create failed" in failed.value.details()
+    kubelet.forget(pod.id)
 
 
 def test_exit_code_and_log(pod: Pod) -> None:

@@ -37,6 +37,7 @@ KNOWN_SKIPS = {
     "no cgroup ": "a controller that is not there, or not of that version",
     "no overlay of the install": "overlays may be stacked too deep already",
     "no /dev/fuse on this machine": "a device for a test to look at",
+    "this machine does not start ": "a client's daemon, before any runtime is called",
     "this machine has no block device": "throttling needs one",
     "this host has ": "what is missing elsewhere is there, and another test is about that",
     "one cpu only": "nothing to choose from",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import ENODEV, ENOENT
 
 from ocirun.cgroups.files import directories_below, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
@@ -58,7 +59,7 @@ def thaw(directory: str) -> None:
     try:
         set_value(directory, STATE, "THAWED")
     except SetupError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        if error.errno not in (ENOENT, ENODEV):
             raise
 
 

@@ -6,6 +6,7 @@ Source: kernel admin-guide/cgroup-v2.rst, cgroup.freeze and cgroup.events.
 from __future__ import annotations
 
 import time
+from errno import ENODEV, ENOENT
 
 from ocirun.cgroups.files import read_counter, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
@@ -52,7 +53,7 @@ def thaw(directory: str) -> None:
     try:
         set_value(directory, "cgroup.freeze", 0)
     except SetupError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        if error.errno not in (ENOENT, ENODEV):
             raise
 
 
