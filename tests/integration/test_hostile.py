@@ -85,7 +85,6 @@ def no_process(tasks: list[Path]) -> bool:
 
 
 @needs("cgroup freezer")
-@peer_deviates("runc", "1.1 leaves what exec had just brought in", sometimes=True)
 @peer_deviates("crun", "gives up on a cgroup that is frozen meanwhile", sometimes=True)
 def test_verbs_that_meet_leave_nothing_frozen(box: Box) -> None:
     """Pause, resume, exec and kill at once, again and again, and delete among them."""
