@@ -4,6 +4,7 @@
 
 ROUNDS ?= 30
 MINUTES ?= 30
+BARS ?= $(addprefix tests/integration/test_,faults.py many.py hostile.py devices_agree.py)
 
 demo: build
 	@tools/demo
@@ -27,7 +28,7 @@ integration:
 	tools/as-root .venv/bin/pytest -m integration tests/integration
 
 # What integration does with samples and small numbers, whole: every system call that can fail, every
-# place to die at, a thousand containers in a row. Half an hour; see docs/robustness.md.
+# place to die at, a thousand containers in a row. Hours; see docs/robustness.md.
 bars:
 	@tools/prepare test
 	OCIRUN_BARS=full tools/as-root .venv/bin/pytest -m integration $(BARS)

@@ -16,11 +16,12 @@ from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 READ_SIZE = 65536
 JOIN_TRIES = 5
 JOIN_PAUSE_S = 0.03
+LONGEST_PATH = 3072  # PATH_MAX, without room for a name and a file in it
 REMOVE_TRIES = 12
 REMOVE_PAUSE_S = 0.000_25  # doubled each time: about a second in all
 
@@ -189,22 +190,50 @@ def make_directories(directory: str, top: str, made: list[str]) -> bool:
     return True
 
 
-def directories_below(directory: str) -> list[str]:
-    """List the cgroups below `directory`, parents first; gone ones are left out."""
-    found: list[str] = []
-    waiting = [directory]
-    while waiting:
-        current = waiting.pop()
-        try:
-            with os.scandir(current) as entries:
-                children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError as error:
-            if error.errno in (ENOENT, ENODEV):
+def directories_below(directory: str, *, deepest_first: bool = False) -> Iterator[str]:
+    """Give the cgroups below `directory`, parents first or last; gone ones are left out.
+
+    A path is good until the next one is asked for. Security: a container with cgroups of its own
+    may nest them deeper than a path can say; from there on paths begin at a descriptor.
+
+    Raises:
+        OSError: as open(2) and getdents64(2) say.
+    """
+    # What is still to be done, the next thing last: a cgroup to look into (True), one that has
+    # been (False), a descriptor to close.
+    waiting: list[tuple[str, bool] | int] = [(directory, True)]
+    try:
+        while waiting:
+            entry = waiting.pop()
+            if isinstance(entry, int):
+                os.close(entry)
                 continue
+            path, is_new = entry
+            if path != directory and is_new is not deepest_first:
+                yield path
+            if is_new:
+                waiting.append((path, False))
+                _look_into(path, waiting)
+    finally:
+        for entry in waiting:
+            if isinstance(entry, int):
+                os.close(entry)
+
+
+def _look_into(path: str, waiting: list[tuple[str, bool] | int]) -> None:
+    """Add the cgroups right below `path` to those of `directories_below` that wait."""
+    try:
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            waiting.append(fd)
+            path = f"/proc/self/fd/{fd}"
+        with os.scandir(path) as entries:
+            waiting += [
+                (entry.path, True) for entry in entries if entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError as error:
+        if error.errno not in (ENOENT, ENODEV):
             raise
-        found += children
-        waiting += children
-    return found
 
 
 def processes_in(directory: str) -> list[int]:
@@ -217,11 +246,20 @@ def processes_in(directory: str) -> list[int]:
         text = read_text(f"{directory}/cgroup.procs")
     except OSError as error:
         if error.errno == EOPNOTSUPP:
-            text = read_text(f"{directory}/cgroup.threads")
-        elif error.errno in (ENOENT, ENODEV):
+            return _threads_in(directory)
+        if error.errno in (ENOENT, ENODEV):
             return []
-        else:
-            raise
+        raise
+    return [int(word) for word in text.split()]
+
+
+def _threads_in(directory: str) -> list[int]:
+    try:
+        text = read_text(f"{directory}/cgroup.threads")
+    except OSError as error:
+        if error.errno in (ENOENT, ENODEV):
+            return []
+        raise
     return [int(word) for word in text.split()]
 
 
@@ -281,14 +319,12 @@ def _remove(directory: str) -> bool:
     """Remove one cgroup and those below it; False when something is busy."""
     if _rmdir(directory):
         return True
-    # Order: children after parents in the list, so backwards is depth first.
-    below = directories_below(directory)
-    if not below:
-        return False
-    for child in reversed(below):
+    removed = False
+    for child in directories_below(directory, deepest_first=True):
         if not _rmdir(child):
             return False
-    return _rmdir(directory)
+        removed = True
+    return removed and _rmdir(directory)
 
 
 def _rmdir(directory: str) -> bool:

@@ -134,6 +134,8 @@ class Store:
 
         try:
             flock(lock_fd, LOCK_UN)
+        except OSError:
+            return  # closing it lets go as well
         finally:
             os.close(lock_fd)
 

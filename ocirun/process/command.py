@@ -15,15 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# Where it was found: a program that lives long should not read the package's files for each
+# container, of which importlib.metadata keeps something every time.
+_known: list[str] = []
+
+
 def find_command() -> str:
     """Give the path of the installed `ocirun` command that belongs to this package.
 
     Raises:
         SetupError: it is not where it was recorded, nor where it usually is.
     """
+    for path in _known:
+        if os.access(path, os.X_OK):
+            return path
     looked_at = list(_candidates())
     for path in looked_at:
         if os.access(path, os.X_OK):
+            _known[:] = [path]
             return path
     raise SetupError(f"the ocirun command is not installed: looked for {', '.join(looked_at)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _signal import SIG_IGN, SIGPIPE, signal
 
 from ocirun.errors import kernel_words
 from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range, reset_signals
@@ -59,6 +60,8 @@ def exec_program(inside: Inside) -> NoReturn:
 def _say(words: str) -> None:
     """Write to the program's stderr, which nobody may be reading."""
     try:
+        # Order: after reset_signals, which made it deadly again, for the program.
+        signal(SIGPIPE, SIG_IGN)
         os.write(2, os.fsencode(words))
-    except OSError:  # closed or full: the status is all that can be told
+    except OSError:  # closed: the status is all that can be told
         return

@@ -16,6 +16,7 @@ import pytest
 from harness.needs import needs
 from ocirun.cgroups.choose import layout, new_cgroup
 from ocirun.cgroups.enter import enter
+from ocirun.cgroups.files import remove_directories
 from ocirun.cgroups.paths import read_table
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
     for directory in sorted(left, reverse=True):
         for pid in (directory / "cgroup.procs").read_text().split():
             os.kill(int(pid), signal.SIGKILL)
-        time.sleep(0.05)
-        directory.rmdir()
+        remove_directories([str(directory)])
     assert left == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class Peer:
 
     `answers` maps a method to (signature, body) or to a function of the arguments that gives that
     or raises `Error`. `login` is what it says to the client's greeting. `job_result` is how jobs
-    end; None never ends them.
+    end; None never ends them. `noise` is how many other jobs end before each one is answered, and
+    `noise_after` for how many seconds others end all the time once it was.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,6 +44,7 @@ class Peer:
         self.login = b"DATA\r\nOK 1234\r\n"
         self.job_result: str | None = "done"
         self.noise = 0
+        self.noise_after = 0.0
         self.jobs = 0
         self.greeting = b""
         self._connection: socket.socket | None = None
@@ -105,6 +108,9 @@ class Peer:
         ends = [removed(path, call.body[0], self.job_result)] if self.job_result else []
         answer = new_method_return(call, "o", (path,))
         yield from [*ends, answer] if self.jobs % 2 else [answer, *ends]
+        end = time.monotonic() + self.noise_after
+        while time.monotonic() < end:
+            yield removed("/org/freedesktop/systemd1/job/90", "other.service", "failed")
 
     def _usual(self, *body: Any) -> tuple[str, tuple[Any, ...]]:  # noqa: ANN401
         if len(body) == 2 and body[1] == "Version":

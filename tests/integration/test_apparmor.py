@@ -17,6 +17,7 @@ import pytest
 from harness.box import Box, Container
 from harness.machine import MARK
 from harness.needs import needs
+from harness.peers import peer_deviates
 from harness.user import Home
 
 pytestmark = needs("root", "apparmor", "tool apparmor_parser")
@@ -197,6 +198,7 @@ class TestExec:
         call = box.running().exec(*CURRENT, flags=("--apparmor", OTHER))
         assert call.ok().stdout == enforced(OTHER) + "\n"
 
+    @peer_deviates("runc", "1.1 takes what the file says, which is nothing", sometimes=True)
     def test_a_process_file_inherits_it(self, confined: Container) -> None:
         process = {"args": [*CURRENT], "cwd": "/", "env": confined.bundle.process["env"]}
         process["user"] = {"uid": 0, "gid": 0}

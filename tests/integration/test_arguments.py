@@ -5,6 +5,8 @@ Source: runtime-spec config.md#process; contract 1.3, 3.3 (step 31), 3.7.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from harness.box import Box
 from harness.peers import peer_deviates
@@ -107,3 +109,16 @@ class TestArguments:
         call = container.exec("/file")
         assert call.status == 1
         assert words in call.said.lower()
+
+    @peer_deviates("crun", "dies of SIGPIPE itself")
+    def test_what_the_kernel_refuses_in_exec_with_nobody_at_stderr(self, box: Box) -> None:
+        """Its status is 1 all the same: the words that nobody reads do not kill it (SIGPIPE)."""
+        container = box.running()
+        (container.bundle.rootfs / "file").write_bytes(b"#!/no/such/interpreter\n")
+        (container.bundle.rootfs / "file").chmod(0o755)
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            assert container.exec("/file", stderr=writing).status == 1
+        finally:
+            os.close(writing)

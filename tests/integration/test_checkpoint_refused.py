@@ -100,10 +100,11 @@ def test_criu_killed_in_the_middle_of_a_dump(box: Box, fake: FakeCriu) -> None:
 
 @needs("ours")
 def test_a_paused_container_stays_paused(box: Box, fake: FakeCriu) -> None:
-    fake.plan(DUMP=[["fail", 0, "no"]])
+    fake.plan(DUMP=[["fail", 0, "no,\n\x1b[2Jnever"]])
     with Saved(box).run() as saved:
         box.runtime.call("pause", saved.container.id).ok()
-        saved.checkpoint().failed("criu failed: type DUMP errno 0; no")
+        # One line, and nothing that a terminal obeys.
+        saved.checkpoint().failed("criu failed: type DUMP errno 0; no, [2Jnever")
         assert saved.container.status == "paused"
 
 

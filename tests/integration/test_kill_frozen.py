@@ -9,6 +9,7 @@ Source: kernel admin-guide/cgroup-v1/freezer-subsystem.rst; contract 1.7, 1.8, 5
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from harness.machine import cgroup_hierarchies
 from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import wait_until
+
+LEVELS, NAME = 20, "n" * 250
 
 pytestmark = [pytest.mark.lab, needs("root", "cgroup freezer")]
 
@@ -78,6 +81,42 @@ def test_a_shared_pid_namespace(box: Box, freed: list[Path]) -> None:
     freeze_below(container, freed)
     container.stop()
     container.delete().ok()
+
+
+@pytest.fixture
+def deep() -> Generator[list[int], None, None]:
+    """Directories, each made in the one before; what a runtime has left of them goes in the end."""
+    fds: list[int] = []
+    yield fds
+    for fd in reversed(fds):
+        with contextlib.suppress(OSError):
+            write_in(fd, "freezer.state", "THAWED")
+        with contextlib.suppress(OSError):
+            os.rmdir(NAME, dir_fd=fd)
+        os.close(fd)
+
+
+def write_in(directory: int, name: str, text: str) -> None:
+    fd = os.open(name, os.O_WRONLY, dir_fd=directory)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+@needs("ours")  # peers leave it alive, with cgroups that no path reaches
+def test_cgroups_that_are_deeper_than_a_path_is_long(box: Box, deep: list[int]) -> None:
+    container = box.running()
+    pid = container.pid
+    top = freezer_of(pid)
+    deep.append(os.open(top, os.O_RDONLY))
+    for _ in range(LEVELS):
+        os.mkdir(NAME, dir_fd=deep[-1])
+        deep.append(os.open(NAME, os.O_RDONLY, dir_fd=deep[-1]))
+    write_in(deep[-1], "cgroup.procs", str(pid))
+    write_in(deep[-1], "freezer.state", "FROZEN")
+    container.delete("--force").ok()
+    assert not top.exists()
 
 
 @needs("ours")  # a peer leaves it running, and the test could not clean up

@@ -73,7 +73,7 @@ def make_bundles(folder: Path) -> dict[str, Path]:
         "forks": ["/bin/sh", "-c", FORKING],
         "ends": ["/bin/sh", "-c", "exit 7"],
         "broken": ["/bin/true"],
-        "no-program": ["/bin/no-program"],
+        "bad-hook": ["/bin/true"],
     }.items():
         (folder / name).mkdir()
         bundle = Bundle(folder / name, programs)
@@ -81,8 +81,8 @@ def make_bundles(folder: Path) -> dict[str, Path]:
         bundle.linux["resources"] = {"pids": {"limit": 20}}
         if name == "broken":
             bundle.add_mount("/data", "bind", str(folder / "not-there"), "bind")
-        (bundle.rootfs / "bin/no-program").write_text("#!/not/there\n")
-        (bundle.rootfs / "bin/no-program").chmod(0o755)
+        if name == "bad-hook":
+            bundle.config["hooks"] = {"startContainer": [{"path": "/bin/false"}]}
         bundle.save()
         found[name] = bundle.path
     return found

@@ -93,9 +93,9 @@ class Worker:
         self.done["refused"] += 1
 
     def _never_started(self, container_id: str) -> None:
-        container = self._create(container_id, "no-program")
+        container = self._create(container_id, "bad-hook")
         pid = container.state()["pid"]
-        with _refused("exec"):
+        with _refused("startContainer"):
             container.start()
         container.delete(force=True)
         with contextlib.suppress(ChildProcessError):

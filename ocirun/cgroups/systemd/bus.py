@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket
 import os
 import time
+from errno import ETIMEDOUT
 
 from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
 from jeepney.bus import get_connectable_addresses
@@ -95,7 +96,10 @@ class Bus:
         Raises:
             OSError: the time is over, or the other side hung up.
         """
-        self._socket.settimeout(max(end - time.monotonic(), 0.001))
+        left_s = end - time.monotonic()
+        if left_s <= 0:  # also where something comes all the time, and never what we wait for
+            raise TimeoutError(ETIMEDOUT, os.strerror(ETIMEDOUT))
+        self._socket.settimeout(left_s)
         data = self._socket.recv(READ_SIZE)
         if not data:
             raise ConnectionResetError(104, "connection closed by the other side")

@@ -5,6 +5,7 @@ Source: kernel admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import os
 from errno import EACCES, ENOENT, EPERM
 
 from ocirun.cgroups.cgroup import Cgroup
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 # counts it here, and so do we).
 DOMAIN_CONTROLLERS: Final = ("memory", "io", "cpu", "hugetlb")
 
+# With less, init is not born in the cgroup but enters it, for which the kernel makes it wait.
+TIGHT_BYTES: Final = 8 << 20
+
 
 class UnifiedTree(Cgroup):
     """A container's directory in the v2 hierarchy.
@@ -49,7 +53,7 @@ class UnifiedTree(Cgroup):
     `table` is what the host has mounted; a container that exists already needs none.
     """
 
-    __slots__ = ("table", "top")
+    __slots__ = ("table", "tight", "top")
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class UnifiedTree(Cgroup):
         super().__init__(paths, rootless=rootless, explicit=explicit)
         mount = table.v2_mount() if table else None
         self.table = table
+        self.tight = False
         self.top = mount.point if mount else ""
 
     @property
@@ -71,6 +76,7 @@ class UnifiedTree(Cgroup):
 
     def _prepare(self, resources: Resources) -> None:
         directory = self.directory
+        self.tight = 0 < ((resources.get("memory") or {}).get("limit") or 0) < TIGHT_BYTES
         try:
             is_new = self._make(directory, resources)
         except OSError as error:
@@ -111,6 +117,25 @@ class UnifiedTree(Cgroup):
         """Move the process in, as `Cgroup.join` says; a cloned one is there already."""
         if self.directory and not cloned:
             join_directory(self.directory, "cgroup.procs", host_pid)
+
+    def cgroup_fd(self) -> int | None:
+        """Open the directory to be born in, as `Cgroup.cgroup_fd` says, unless memory is tight."""
+        return None if self.tight else super().cgroup_fd()
+
+    def open_doors(self) -> list[int]:
+        """Open the door by which init enters later, where memory is tight.
+
+        Kernel: memory counts where it was first used. What init needs to understand its config it
+        uses before it enters; with 1 MiB it would be killed for that otherwise.
+        """
+        if not (self.tight and self.directory):
+            return []
+        path = f"{self.directory}/cgroup.procs"
+        try:
+            return [os.open(path, os.O_WRONLY | os.O_CLOEXEC)]
+        except OSError as error:
+            what = f"opening cgroup {path}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
 
     def hierarchies(self) -> list[tuple[list[str], str, str]]:
         """Name the one hierarchy, as `Cgroup.hierarchies` says."""

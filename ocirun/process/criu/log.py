@@ -19,7 +19,8 @@ MOST_LINES: Final = 10
 def error_lines(directory_fd: int, name: str) -> list[str]:
     """Give the last lines of the log `name` in `directory_fd` (borrowed) that tell of an error.
 
-    None when there is no log. Security: a link or a device in its place is not followed or read.
+    None of them when there is no log. Security: a link or a device in its place is not followed or
+    read.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,12 +38,20 @@ def errors_in(data: bytes) -> list[str]:
     found = []
     for line in data.decode("utf-8", "replace").splitlines():
         text = line.partition(") ")[2] if line.startswith("(") else line
-        # Control characters are for no terminal of whoever reads our message.
-        text = "".join(letter for letter in text.strip() if letter.isprintable())
+        text = plain(text)
         at = text.find("Error")
         if at >= 0:
             found.append(text[at:])
     return found[-MOST_LINES:]
+
+
+def plain(text: str) -> str:
+    """Give `text` as one line without control characters.
+
+    Security: the container's names are in it, and a terminal may be where it is read.
+    """
+    words = " ".join(text.split())
+    return "".join(letter for letter in words if letter.isprintable())
 
 
 def _last_part(fd: int) -> bytes:

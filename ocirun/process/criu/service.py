@@ -26,7 +26,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_no_new_privs
 from ocirun.kernel.search import find_in_path
-from ocirun.process.criu.log import error_lines, errors_in
+from ocirun.process.criu.log import error_lines, errors_in, plain
 from ocirun.process.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.process.hooks import ALL_SIGNALS
 
@@ -191,7 +191,7 @@ class Criu:
         if errno > 0:
             words.append(os.strerror(errno).lower())
         if response.cr_errmsg:
-            words.append(os.fsdecode(response.cr_errmsg).strip())
+            words.append(plain(os.fsdecode(response.cr_errmsg)))
         return SetupError("; ".join(words + self._reasons()), errno)
 
     def _death(self, kind: int) -> SetupError:

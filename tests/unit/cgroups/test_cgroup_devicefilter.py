@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness.devicerules import RULES, last_match_wins, permits
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from ocirun.cgroups.devicerules import ANY, table_of, verdicts_of
 from ocirun.cgroups.v2.devicefilter import assemble, instructions_of, program_of
@@ -85,6 +85,7 @@ class Filter:
         return bool(answers.pop())
 
 
+@settings(deadline=None)
 @given(RULES)
 @example([ALL, {**NOTHING, "type": "c", "major": 1}, {**ALL, "type": "c", "major": 1, "minor": 1}])
 @example([ALL, {"allow": False, "type": "c", "access": "w"}])

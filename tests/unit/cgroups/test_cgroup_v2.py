@@ -100,6 +100,15 @@ def test_joining_and_being_cloned_into_it(kernel: FakeKernel) -> None:
     os.close(descriptor)
 
 
+def test_where_memory_is_tight_nobody_is_born(kernel: FakeKernel) -> None:
+    cgroup = choose.new_cgroup("/a", "id", "cgroupfs", table=kernel.table("v2", own="/"))
+    cgroup.prepare({"memory": {"limit": 1 << 20}})
+    assert cgroup.cgroup_fd() is None
+    (door,) = cgroup.open_doors()
+    assert os.readlink(f"/proc/self/fd/{door}") == f"{cgroup.paths['']}/cgroup.procs"
+    os.close(door)
+
+
 @pytest.mark.parametrize(
     ("resources", "writes"),
     [

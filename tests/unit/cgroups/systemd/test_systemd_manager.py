@@ -157,6 +157,17 @@ class TestJobs:
             unit.start({}, unified=True)
         assert time.monotonic() - started < 5
 
+    def test_a_peer_that_talks_of_other_jobs_for_ever(
+        self, unit: Unit, peer: Peer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(manager, "LIMIT_S", 0.5)
+        peer.job_result = None
+        peer.noise_after = 20
+        started = time.monotonic()
+        with pytest.raises(SetupError, match=r"starting systemd unit x-a.scope: no answer within"):
+            unit.start({}, unified=True)
+        assert time.monotonic() - started < 10
+
     def test_a_unit_left_failed_is_reset_once(self, unit: Unit, peer: Peer) -> None:
         answers = [refuse(f"{SYSTEMD}.UnitExists", "Unit x-a.scope already exists.")]
         peer.answers["StartTransientUnit"] = lambda *_: answers.pop()() if answers else ("", ())
