@@ -14,6 +14,7 @@ END = "<!-- end of outcomes -->\n"
 
 # What differs from call to call, and what stands for it in the table.
 _VARYING = ((r"[0-9a-f]{64}", "ID"), (r"usage: \d+", "usage: N"), (r"/self/fd/\d+", "/self/fd/N"),
+            (r"\.? time=\"[^\"]*\" level=error msg=\"error waiting for container: [^\"]*\"", "."),
             (r"runctop\d+/runctmpdir\d+", "runctopN/runctmpdirN"))  # fmt: skip
 
 _said: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # asked, case → runtime → words
