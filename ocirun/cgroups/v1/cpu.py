@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from ocirun.cgroups.counters import numbers
 from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
@@ -111,6 +110,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import numbers
+
     found = numbers(directory, "cpu.stat")
     return {
         "periods": found.get("nr_periods", 0),

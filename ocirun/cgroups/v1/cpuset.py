@@ -5,7 +5,6 @@ Source: runtime-spec config-linux.md#cpu; kernel admin-guide/cgroup-v1/cpusets.r
 
 from __future__ import annotations
 
-from ocirun.cgroups.counters import as_number, number, text
 from ocirun.cgroups.files import make_directories, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
@@ -104,6 +103,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import as_number, number, text
+
     level = (text(directory, f"cpuset.{LEVEL}") or "0").strip()
     found: Part = {"cpus": _numbers_of(directory, "cpuset.cpus")}
     for name in SWITCHES:
@@ -117,6 +118,8 @@ def stat(directory: str) -> Part:
 
 def _numbers_of(directory: str, name: str) -> list[int]:
     """Read a list like `0-2,7` as numbers."""
+    from ocirun.cgroups.counters import as_number, text
+
     found: list[int] = []
     for word in (text(directory, name) or "").strip().split(","):
         if word:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from errno import EBUSY
 
-from ocirun.cgroups.counters import number, numbers
 from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
@@ -106,6 +105,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import numbers
+
     raw = numbers(directory, "memory.stat")
     return {
         "cache": raw.get("cache", 0),
@@ -119,6 +120,8 @@ def stat(directory: str) -> Part:
 
 
 def _entry(directory: str, prefix: str) -> Part:
+    from ocirun.cgroups.counters import number
+
     return {
         "limit": number(directory, f"{prefix}.limit_in_bytes"),
         "usage": number(directory, f"{prefix}.usage_in_bytes"),

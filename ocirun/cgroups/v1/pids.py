@@ -5,7 +5,6 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v1/pids.rst
 
 from __future__ import annotations
 
-from ocirun.cgroups.counters import UNLIMITED, number
 from ocirun.cgroups.files import set_value
 
 TYPE_CHECKING = False
@@ -41,6 +40,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import UNLIMITED, number
+
     limit = number(directory, "pids.max")
     return {
         "current": number(directory, "pids.current"),

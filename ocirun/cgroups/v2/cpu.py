@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from ocirun.cgroups.counters import NS_PER_US, numbers, pressure
 from ocirun.cgroups.files import has_file, set_value
 from ocirun.errors import SetupError
 
@@ -99,6 +98,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import NS_PER_US, numbers, pressure
+
     found = numbers(directory, "cpu.stat")
     return {
         "usage": {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from errno import ENOENT
 
-from ocirun.cgroups.counters import UNLIMITED, number, numbers, pressure
 from ocirun.cgroups.files import has_file, read_value, set_value
 from ocirun.errors import SetupError
 
@@ -107,6 +106,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import UNLIMITED, numbers, pressure
+
     raw = numbers(directory, "memory.stat")
     usage, swap = _entry(directory, "memory"), _entry(directory, "memory.swap")
     if has_file(directory, "memory.swap.current"):
@@ -126,6 +127,8 @@ def stat(directory: str) -> Part:
 
 
 def _entry(directory: str, prefix: str) -> Part:
+    from ocirun.cgroups.counters import number, numbers
+
     return {
         "limit": number(directory, f"{prefix}.max"),
         "usage": number(directory, f"{prefix}.current"),

@@ -5,7 +5,6 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v2.rst, pid
 
 from __future__ import annotations
 
-from ocirun.cgroups.counters import UNLIMITED, number, text
 from ocirun.cgroups.files import processes_in, set_value
 
 TYPE_CHECKING = False
@@ -39,6 +38,8 @@ def stat(directory: str) -> Part:
     Raises:
         SetupError: a file cannot be read.
     """
+    from ocirun.cgroups.counters import UNLIMITED, number, text
+
     if directory and text(directory, "pids.current") is None:
         return {"current": len(processes_in(directory)), "limit": 0}
     limit = number(directory, "pids.max")
