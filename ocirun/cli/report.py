@@ -53,7 +53,7 @@ def failure(error: BaseException, verb: str, settings: dict[str, object]) -> int
             log.write("debug", line)
     sentence = explain(error, verb)
     if log.write("error", sentence):
-        _stderr(sentence + "\n")
+        _stderr((visible(sentence) if os.isatty(2) else sentence) + "\n")
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     if verb == "exec":
@@ -161,7 +161,7 @@ class Log:
                 return True
         if self.format != "json" and os.isatty(2):
             message = message if message.startswith("ocirun ") else f"ocirun: {message}"
-            line = message + "\n"
+            line = visible(message) + "\n"
         _stderr(line)
         return False
 
@@ -209,6 +209,17 @@ def _quoted(char: str) -> str:
         else f"\\u{code:04x}"
         if code < 0x10000
         else f"\\U{code:08x}"
+    )
+
+
+def visible(message: str) -> str:
+    """Return `message` for a terminal, with nothing in it that a terminal obeys.
+
+    Security: names that a container or an image has chosen may stand in it.
+    """
+    kept = "\n\t"
+    return "".join(
+        char if char in kept or char.isprintable() else _quoted(char) for char in message
     )
 
 

@@ -188,6 +188,21 @@ def test_a_person_at_a_terminal_gets_a_plain_sentence(
     assert capfd.readouterr().err == "ocirun create failed: no\n"
 
 
+def test_a_terminal_gets_nothing_that_it_obeys(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A container may have chosen the names that a sentence is about."""
+    world.failure = OcirunError('opening "\x1b[2J\r\x9bä\udcff\t": \x07no\nand no')
+    plain = 'opening "\\x1b[2J\\r\\u009bä\\xff\t": \\x07no\nand no\n'
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    for words in ([], ["--log", str(tmp_path / "log")]):
+        assert act([*words, "state", "web"]) == 1
+        assert capfd.readouterr().err.removeprefix("ocirun: ") == plain
+    monkeypatch.setattr(os, "isatty", lambda _: False)
+    assert act(["--log", str(tmp_path / "log"), "state", "web"]) == 1
+    assert capfd.readouterr().err.startswith('opening "\x1b[2J')  # callers match bytes
+
+
 def test_a_log_that_stops_being_writable_does_not_swallow_the_error(
     world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
