@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness.cgroups import (
-    MB,
-    NOTHING,
-    on_v1,
-)
+from harness.cgroups import MB, NOTHING, leftovers, on_v1
 from harness.limits import settings
 
 from ocirun.cgroups.choose import new_cgroup
+from ocirun.cgroups.files import remove_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +61,8 @@ def runc(tmp_path: Path, name: str) -> Iterator[Callable[[str, dict[str, Any]], 
 
     yield create
     subprocess.run([*root, "delete", "--force", name], check=True)
+    # runc says that it could not, and gives up, where its init takes a while to die.
+    remove_directories(map(str, leftovers(name)))
 
 
 @on_v1
