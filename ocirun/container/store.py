@@ -4,6 +4,7 @@
     ROOT/ID/config.json   the configuration as it was at create
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
+    ROOT/ID/criu-root/    while it is restored (process/criu/scratch.py)
     ROOT/ID/notify/       mounted in the container, where a service manager waits (notify.py)
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
@@ -241,6 +242,22 @@ def _remove_folder(path: str) -> None:
     if path.endswith(f"/{FOLDER}"):
         remove_scratch(path)
         return
-    from shutil import rmtree  # cold: notify/, which a container with root's rights can fill
+    _empty(path)  # notify/, which a container with root's rights can fill
+    os.rmdir(path)
 
-    rmtree(path)
+
+def _empty(folder: str) -> None:
+    """Remove all that is in `folder`, by bringing up what is deeper.
+
+    Security: it may be deeper than any recursion or path, and a mount that has come here from a
+    container is somebody's data: nothing can be brought up out of it (EXDEV).
+    """
+    while names := os.listdir(folder):
+        for name in names:
+            path = f"{folder}/{name}"
+            try:
+                os.unlink(path)
+            except IsADirectoryError:
+                for inner in os.listdir(path):
+                    os.rename(f"{path}/{inner}", f"{folder}/{os.urandom(16).hex()}")
+                os.rmdir(path)

@@ -25,3 +25,26 @@ def test_the_kernels_words_are_in_lower_case(
     words = os.strerror(number)
     with pytest.raises(OcirunError, match=f"web: {words[:1].lower()}{words[1:]}$"):
         store.claim("web")
+
+
+def test_a_folder_that_a_container_has_filled_is_removed(tmp_path: Path) -> None:
+    """Deeper than any path and any recursion, and nothing goes that a link leads to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("")
+    store = Store(os.fspath(tmp_path / "root"))
+    os.close(store.claim("web"))
+    notify = tmp_path / "root/web/notify"
+    notify.mkdir()
+    (notify / "link").symlink_to(outside)
+    fd = os.open(notify, os.O_RDONLY)
+    for level in range(1500):
+        os.close(os.open(f"file{level}", os.O_CREAT, dir_fd=fd))
+        os.mkdir("d" * 200, dir_fd=fd)
+        inner = os.open("d" * 200, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    store.remove("web")
+    assert not (tmp_path / "root/web").exists()
+    assert (outside / "kept").exists()
