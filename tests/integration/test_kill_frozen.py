@@ -23,7 +23,7 @@ from harness.runtime import wait_until
 
 LEVELS, NAME = 20, "n" * 250
 
-pytestmark = [pytest.mark.lab, needs("root", "cgroup freezer")]
+pytestmark = needs("root", "cgroup v1", "cgroup freezer")
 
 
 @pytest.fixture
