@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness.box import Box
 from harness.cgroups import on_v1
-from harness.limits import block_device, directories_of
+from harness.limits import directories_of
 from harness.machine import MARK
 from harness.needs import needs
 from harness.runtime import wait_until
@@ -110,14 +110,15 @@ def test_handles_of_an_rdma_device(box: Box, rdma_device: str) -> None:
 @pytest.fixture
 def bfq_disk() -> Generator[tuple[int, int]]:
     """A disk under the BFQ scheduler."""
-    numbers = block_device()
-    chosen = Path("/sys/dev/block/{}:{}/queue/scheduler".format(*numbers))
     subprocess.run(["modprobe", "bfq"], check=False, capture_output=True)
-    before = chosen.read_text()
-    if "bfq" not in before:
+    schedulers = Path("/sys/dev/block").glob("*/queue/scheduler")
+    chosen = next((path for path in schedulers if "bfq" in path.read_text()), None)
+    if chosen is None:
         pytest.skip("this kernel has no BFQ")
+    before = chosen.read_text()
     chosen.write_text("bfq")
-    yield numbers
+    major, _, minor = chosen.parent.parent.name.partition(":")
+    yield int(major), int(minor)
     chosen.write_text(before.partition("[")[2].partition("]")[0])
 
 
