@@ -144,11 +144,16 @@ def test_init(docker: Docker) -> None:
 
 
 def test_out_of_memory(docker: Docker) -> None:
-    name = docker.start(
-        "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1", options=("--memory", "20m")
-    )
-    assert docker("wait", name).expect().out == "137\n"
-    assert docker.state(name, "OOMKilled") == "true"
+    # containerd tells of the kill and of the end apart, and Docker may hear of the end first: seen
+    # with runc on a busy machine, once. Three that are not told of are a fault.
+    told = []
+    while not told or (told[-1] != "true" and len(told) < 3):
+        name = docker.start(
+            "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1", options=("--memory", "20m")
+        )
+        assert docker("wait", name).expect().out == "137\n"
+        told.append(docker.state(name, "OOMKilled"))
+    assert told[-1] == "true"
 
 
 def test_limits(docker: Docker) -> None:
