@@ -163,7 +163,7 @@ def test_a_failure_is_told_with_the_errors_of_the_log(fake: FakeCriu, tmp_path: 
     log = "(00.1) all well\n(00.2) Error (criu/mem.c:1): first\n(00.3) \x1b[31mError second\n"
     fake.plan(DUMP=[["log", log], ["fail", 22, "because"]])
     work_fd = os.open(tmp_path, os.O_RDONLY)
-    work = WorkFolder(work_fd, "/work", "dump.log")
+    work = WorkFolder(work_fd, "/w", "dump.log")
     try:
         with pytest.raises(SetupError) as caught:
             dump(work, work_dir_fd=work_fd, log_file="dump.log")
@@ -171,7 +171,7 @@ def test_a_failure_is_told_with_the_errors_of_the_log(fake: FakeCriu, tmp_path: 
         os.close(work_fd)
     assert str(caught.value) == (
         "criu failed: type DUMP errno 22; invalid argument; because; "
-        "Error (criu/mem.c:1): first; Error second; log file: /work/dump.log"
+        "Error (criu/mem.c:1): first; Error second; log file: /w/dump.log"
     )
     assert caught.value.errno == 22
 
@@ -182,7 +182,7 @@ def test_before_there_is_a_log_its_stderr_tells(fake: FakeCriu, tmp_path: Path) 
     work_fd = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(SetupError, match=r"errno 0; Error \(criu\): no kernel for me$"):
-            dump(WorkFolder(work_fd, "/work", "dump.log"))
+            dump(WorkFolder(work_fd, "/w", "dump.log"))
     finally:
         os.close(work_fd)
 
