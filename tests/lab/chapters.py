@@ -13,6 +13,7 @@ import re
 import pytest
 from harness import machine, needs
 
+FOLDERS = ("integration", "security")
 # For root, and for an ordinary user below its own systemd.
 CURED = {
     "root": ("cgroup v2", "systemd", "apparmor", "criu", "CAP_SYS_RESOURCE"),
@@ -28,7 +29,8 @@ def files(kind: str) -> list[str]:
     words = [f'"{word}"' for word in CURED[kind]]
     words += [r"mark\.lab\b"] if kind == "root" else []
     mention = re.compile("|".join(words))
-    found = sorted((machine.REPO / "tests/integration").glob("test_*.py"))
+    folders = (machine.REPO / "tests" / name for name in FOLDERS)
+    found = sorted(path for folder in folders for path in folder.glob("test_*.py"))
     return [
         str(path.relative_to(machine.REPO)) for path in found if mention.search(path.read_text())
     ]
