@@ -2,7 +2,7 @@
 
     pytest                                    tests/unit and tests/lint: seconds, no root
     pytest -m integration tests/integration   containers on the real kernel, as root
-    pytest -m integration tests/security      the same, attacked
+    pytest -m integration tests/security      the same, under attack
     … --runtime=runc                          the same tests on a peer, which proves them
 
 Where CI=true or OCIRUN_TEST_IMAGE is set, a skip whose reason is not in harness/needs.py fails.
@@ -16,20 +16,7 @@ from pathlib import Path
 
 import pytest
 from harness import needs, peers
-from harness.fixtures import (  # noqa: F401  # fixtures, for every folder
-    box,
-    each_way,
-    own_dev,
-    programs,
-    runtime_under_test,
-    session_folder,
-    shared,
-    unchanged_dev,
-)
 from lab import chapters
-
-# Folders whose tests run containers: marked `integration`, and each has a /dev of its own.
-WITH_CONTAINERS = ("integration", "security")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,9 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    folders = {Path(__file__).parent / name for name in WITH_CONTAINERS}
+    tests = Path(__file__).parent
     for item in items:
-        if not folders.isdisjoint(item.path.parents):
+        if not {tests / "integration", tests / "security"}.isdisjoint(item.path.parents):
             item.add_marker("integration")
             peers.apply_deviations(item, runtime_name(config))
     if config.getoption("lab_only"):
@@ -88,9 +75,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the runtime calls of a failed test; forbid unknown skips where CI says so."""
     report = yield
-    workbench = getattr(item, "funcargs", {}).get("box")
-    if report.failed and workbench is not None:
-        report.sections.append(("what the runtime did", workbench.story()))
+    box = getattr(item, "funcargs", {}).get("box")
+    if report.failed and box is not None:
+        report.sections.append(("what the runtime did", box.story()))
     strict = os.environ.get("CI") == "true" or os.environ.get("OCIRUN_TEST_IMAGE")
     if report.skipped and strict and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run containers; tests/conftest.py hands them to every folder."""
+"""Fixtures of the tests that run containers: tests/integration and tests/security import them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,30 @@ import pytest
 
 from harness import library, machine, needs, peers
 from harness.box import Box
+from harness.cgroups import cgroup, name  # noqa: F401  # fixtures
+from harness.host_dev import HostDev
 from harness.leaks import Leaks
-from harness.own_dev import OwnDev
 from harness.runtime import Runtime
 
 
 @pytest.fixture(scope="session")
-def own_dev() -> Generator[OwnDev | None, None, None]:
-    """Our /dev; after the session the host's nodes must be what they were. None: not root."""
-    if os.geteuid() != 0:
-        yield None
-        return
-    dev = OwnDev()
-    yield dev
-    dev.check_host()
+def host_dev() -> HostDev:
+    """A private /dev for the session; the machine's own is only looked at."""
+    return HostDev()
 
 
-@pytest.fixture
-def unchanged_dev(own_dev: OwnDev | None) -> Generator[None, None, None]:
-    """Fail the test that has changed a node of our /dev."""
+@pytest.fixture(autouse=True)
+def unchanged_dev(host_dev: HostDev) -> Generator[None, None, None]:
+    """Fail the test that has changed a device node, with the box or without."""
     yield
-    if own_dev is not None:
-        own_dev.check()
+    host_dev.check()
 
 
 @pytest.fixture(scope="session")
 def runtime_under_test(
     pytestconfig: pytest.Config,
     session_folder: Path,
-    own_dev: OwnDev | None,  # noqa: ARG001  # order: its mount namespace is entered first
+    host_dev: HostDev,  # noqa: ARG001  # before anything is run
 ) -> tuple[str, str]:
     """Name and path of the runtime; the session becomes the reaper of its orphans."""
     try:

@@ -1,10 +1,16 @@
-"""Attacks: every test is checked for what it did to /dev."""
+"""Fixtures of the attacks: those of the integration tests."""
 
 from __future__ import annotations
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def _dev(unchanged_dev: None) -> None:
-    """Each test here has a /dev of its own."""
+from harness.fixtures import (  # noqa: F401
+    box,
+    cgroup,
+    each_way,
+    host_dev,
+    name,
+    programs,
+    runtime_under_test,
+    session_folder,
+    shared,
+    unchanged_dev,
+)

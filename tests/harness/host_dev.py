@@ -1,7 +1,8 @@
-"""A /dev of our own: what a wrong runtime does to device nodes stays in this process's namespace.
+"""A /dev of the tests' own, and a look at the machine's after each of them.
 
-The nodes are copies on a tmpfs. The host's are looked at through a descriptor that was opened
-before anything was mounted over them; no runtime inherits it.
+A runtime that is wrong, or made wrong to see a test fail, has chowned and replaced device nodes of
+a real machine. So the session gets a mount namespace with copies of the nodes on a tmpfs. The
+host's are looked at through a descriptor that was opened before; no runtime inherits it.
 """
 
 from __future__ import annotations
@@ -32,32 +33,36 @@ class Node(NamedTuple):
         return f"{stat.filemode(self.mode)} {self.uid}:{self.gid}{device}"
 
 
-class OwnDev:
-    """Our /dev, in a mount namespace that this process has entered for good."""
+class HostDev:
+    """The machine's /dev, kept by a descriptor, and the private one that covers it for root.
+
+    This process enters a mount namespace of its own for good.
+    """
 
     def __init__(self) -> None:
         self.host_fd = os.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
         self._host = nodes(self.host_fd)
-        libc_call("unshare", CLONE_NEWNS)
-        # Ours does not reach the host; what the host mounts meanwhile still reaches us.
-        libc_call("mount", None, b"/", None, MS_REC_SLAVE, None)
-        cover(self.host_fd, self._host)
-        self._fd = os.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
-        self._own = nodes(self._fd)
+        self._fd = -1
+        self._own: dict[str, Node] = {}
+        if os.geteuid() == 0:
+            libc_call("unshare", CLONE_NEWNS)
+            # Ours does not reach the host; what the host mounts meanwhile still reaches us.
+            libc_call("mount", None, b"/", None, MS_REC_SLAVE, None)
+            cover(self.host_fd, self._host)
+            self._fd = os.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
+            self._own = nodes(self._fd)
 
     def check(self) -> None:
-        """Fail when a node of our /dev is not what it was; it is made anew for the next test."""
-        changes = differences(self._own, nodes(self._fd))
-        for path in changes:
-            mend(Path("/dev", path), self._own.get(path))
-        assert not changes, f"changed in /dev: {'; '.join(changes.values())}"
-
-    def check_host(self) -> None:
-        """Fail when a node of the host is not what it was before the session."""
+        """Fail when a node is not what it was; one of ours is made anew for the next test."""
         changes = differences(self._host, nodes(self.host_fd))
-        os.close(self.host_fd)
-        os.close(self._fd)
-        assert not changes, f"changed in the host's /dev: {'; '.join(changes.values())}"
+        self._host = nodes(self.host_fd) if changes else self._host
+        words = [f"the host's /dev/{change}" for change in changes.values()]
+        if self._fd >= 0:
+            changes = differences(self._own, nodes(self._fd))
+            for path in changes:
+                mend(Path("/dev", path), self._own.get(path))
+            words += [f"/dev/{change}" for change in changes.values()]
+        assert not words, f"changed: {'; '.join(words)}"
 
 
 def nodes(dev_fd: int) -> dict[str, Node]:
