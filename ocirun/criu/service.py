@@ -23,11 +23,11 @@ import sys
 from errno import ENOENT
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from ocirun.criu.log import error_lines, errors_in, plain
+from ocirun.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_no_new_privs
 from ocirun.kernel.search import find_in_path
-from ocirun.process.criu.log import error_lines, errors_in, plain
-from ocirun.process.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.process.hooks import ALL_SIGNALS
 
 TYPE_CHECKING = False

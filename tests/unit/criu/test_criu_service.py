@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from harness.fake_criu import FakeCriu
 
-from ocirun.errors import SetupError
-from ocirun.process.criu.messages import DUMP, RESTORE, message, parse
-from ocirun.process.criu.service import (
+from ocirun.criu.messages import DUMP, RESTORE, message, parse
+from ocirun.criu.service import (
     FIRST_INHERITED_FD,
     Criu,
     WorkFolder,
     ask_version,
     require_features,
 )
+from ocirun.errors import SetupError
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_the_installed_criu() -> None:
     file = Path("/usr/include/criu/rpc.proto")
     if not file.exists():
         pytest.skip("no tool criu: its header files are not here")
-    from ocirun.process.criu.messages import _FIELDS
+    from ocirun.criu.messages import _FIELDS
 
     theirs: dict[str, dict[str, int]] = {}
     for line in file.read_text().splitlines():

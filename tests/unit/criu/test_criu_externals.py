@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from ocirun.container.criu_options import CriuOptions, Folders, require_root
-from ocirun.errors import SetupError, SpecError, UsageError
-from ocirun.kernel.process import CLONE_NEWNET
-from ocirun.process.criu.externals import (
+from ocirun.criu.externals import (
     inherited_namespaces,
     joined_namespaces,
     restored_mounts,
     saved_mounts,
     saved_namespaces,
 )
-from ocirun.process.criu.log import error_lines, errors_in
-from ocirun.process.criu.settings import FILES, config_file
-from ocirun.process.criu.stdio import load_names, pipes_among, save_names
+from ocirun.criu.log import error_lines, errors_in
+from ocirun.criu.settings import FILES, config_file
+from ocirun.criu.stdio import load_names, pipes_among, save_names
+from ocirun.errors import SetupError, SpecError, UsageError
+from ocirun.kernel.process import CLONE_NEWNET
 from ocirun.process.namespaces import Namespaces
 
 V1 = [(["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/web")]
@@ -147,7 +147,7 @@ def test_configuration_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert config_file({"org.criu.config": ""}) == ""
     assert [Path(path).name for path in FILES] == ["ocirun.conf", "runc.conf"]
     first, second = tmp_path / "a", tmp_path / "b"
-    monkeypatch.setattr("ocirun.process.criu.settings.FILES", (str(first), str(second)))
+    monkeypatch.setattr("ocirun.criu.settings.FILES", (str(first), str(second)))
     assert config_file({}) == ""
     second.touch()
     assert config_file({}) == str(second)
