@@ -32,13 +32,13 @@ from ocirun.spec.load import load_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
-    from ocirun.cgroups.resctrl import ResctrlGroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
+    from ocirun.resctrl.group import ResctrlGroup
     from ocirun.spec.shapes import Config
 
 
@@ -115,7 +115,7 @@ class Making:
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
         if "intelRdt" in self.config.get("linux", {}):
-            from ocirun.cgroups.resctrl import ResctrlGroup
+            from ocirun.resctrl.group import ResctrlGroup
 
             self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
         if "user" in self.request.namespaces.paths:

@@ -65,7 +65,7 @@ def destroy(store: Store, record: Record) -> list[HookError]:
             cgroup.kill_all()
         cgroup.remove()
     if record.intel_rdt_made:
-        from ocirun.cgroups.resctrl import remove_groups
+        from ocirun.resctrl.group import remove_groups
 
         remove_groups(record.intel_rdt_made)
     if "poststop" not in record.hooks:

@@ -239,7 +239,7 @@ def _join(
         if cgroup_fd is not None and not joining.born_in_cgroup:
             _move(joining.pid, cgroup, record, options)
         if record.intel_rdt_path:
-            from ocirun.cgroups.resctrl import join_groups
+            from ocirun.resctrl.group import join_groups
 
             join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
         joining.send_config([*stdio, *doors])

@@ -174,7 +174,7 @@ def _restore(cgroup: Cgroup, resources: Resources, error: BaseException) -> None
 
 
 def _apply_schemas(record: Record, rdt: IntelRdt, schemas: IntelRdt) -> None:
-    from ocirun.cgroups.resctrl import ResctrlGroup
+    from ocirun.resctrl.group import ResctrlGroup
 
     place: IntelRdt = {"closID": rdt["closID"]} if "closID" in rdt else {}
     ResctrlGroup(record.id, {**place, **schemas}).apply()

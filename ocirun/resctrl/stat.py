@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.counters import number, text
-from ocirun.cgroups.resctrl import find_resctrl
 from ocirun.errors import SetupError, kernel_words
+from ocirun.resctrl.group import find_resctrl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

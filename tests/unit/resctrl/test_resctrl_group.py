@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from ocirun.cgroups import resctrl
-from ocirun.cgroups.resctrl import ResctrlGroup, join_groups, remove_groups
 from ocirun.errors import SetupError, UnsupportedError
+from ocirun.resctrl import group
+from ocirun.resctrl.group import ResctrlGroup, join_groups, remove_groups
 
 FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -245,7 +245,7 @@ class TestFinding:
             "21 20 0:6 / /sys/fs/res\\040ctrl rw,relatime shared:8 - resctrl none rw,cdp\n"
         )
         monkeypatch.setattr(resctrl, "MOUNTINFO", str(mountinfo))
-        assert resctrl.find_resctrl() == "/sys/fs/res ctrl"
+        assert group.find_resctrl() == "/sys/fs/res ctrl"
         assert ResctrlGroup("box", {}).path == "/sys/fs/res ctrl/box"
 
     def test_nothing_is_unsupported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.cgroups import resctrlstat
-from ocirun.cgroups.resctrlstat import stat
 from ocirun.container.stats import for_json
 from ocirun.errors import SetupError
+from ocirun.resctrl import stat
+from ocirun.resctrl.stat import stat
 
 FILES = {
     "schemata": "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n",
