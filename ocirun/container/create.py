@@ -19,8 +19,8 @@ from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, doing
 from ocirun.kernel.lookup import start_time
 from ocirun.process.conversation import write_pid_file
+from ocirun.process.create_parent import Parent
 from ocirun.process.gate import make_gate
-from ocirun.process.parent import Parent
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
