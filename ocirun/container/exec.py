@@ -24,7 +24,7 @@ from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing, kernel_words
 from ocirun.process.conversation import write_pid_file
-from ocirun.process.joining import Joining
+from ocirun.process.exec_parent import Joining
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
 from ocirun.process.sockets import connect_unix, send_fd
