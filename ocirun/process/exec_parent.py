@@ -1,4 +1,4 @@
-"""The parent's half of exec. joiner.py draws the conversation."""
+"""The parent's half of exec. exec_child.py draws the conversation."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 
 It never becomes a program of the container, and is not in its pid namespace or cgroup. Like the
 joiner it has nothing left to import, can be traced by nobody, and holds no descriptor but those it
-needs (joiner.py).
+needs (exec_child.py).
 
 Source: setns(2) with a pidfd; contract §1.16; CVE-2016-9962, CVE-2019-14271.
 """

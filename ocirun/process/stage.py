@@ -47,7 +47,7 @@ def run_stage(channel: Channel) -> NoReturn:
         if bootstrap["kept_sent"]:
             fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
         if bootstrap["request"]["joins"]:
-            from ocirun.process.joiner import join_and_clone  # exec, not create
+            from ocirun.process.exec_child import join_and_clone  # exec, not create
 
             join_and_clone(channel, bootstrap, fds)
         else:
