@@ -1,7 +1,7 @@
 """Add mounts to a container that runs, and take mounts away.
 
 Bind mounts' sources and most file systems are made out here, where paths are the host's
-(process/mounting.py enters the container with them). Nothing is remembered: the container's
+(process/mounts_parent.py enters the container with them). Nothing is remembered: the container's
 configuration stays as it was at create, as `exec` needs it.
 
 Source: contract §1.16 (crun's `mounts`); runtime-spec config.md#mounts.
@@ -15,7 +15,7 @@ from ocirun.container.record import read_config
 from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
 from ocirun.kernel.lookup import start_time
-from ocirun.process import mounting
+from ocirun.process import mounts_parent
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped import open_idmapped_sources
 from ocirun.process.request import Request
@@ -56,7 +56,7 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
         ]
         for entry in entries:
             late.refuse_late(entry)
-        mounting.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
+        mounts_parent.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
 
 
 def remove_mounts(store: Store, container_id: str, path: str) -> None:
@@ -76,7 +76,7 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
             if destination in map(clean, covers):
                 message = f'"{destination}" covers what the container must not reach'
                 raise UnsupportedError([Problem(f"/{index}/destination", message)], path)
-        mounting.remove(entered.entering, destinations)
+        mounts_parent.remove(entered.entering, destinations)
 
 
 def read_list(path: str, config: Config) -> Config:
@@ -155,7 +155,7 @@ class _Entered:
             raise self._not_running(status)
         self.config: Config = read_config(store.directory(self.record.id))
         self._init_pidfd = -1
-        self.entering: mounting.Entering
+        self.entering: mounts_parent.Entering
 
     def _not_running(self, status: str) -> WrongStatus:
         return WrongStatus(self.record.id, status, "container not running")
@@ -178,7 +178,7 @@ class _Entered:
             self.__exit__()
             raise self._not_running(STOPPED)
         label = self.config.get("linux", {}).get("mountLabel", "")
-        self.entering = mounting.Entering(self._init_pidfd, flags, label)
+        self.entering = mounts_parent.Entering(self._init_pidfd, flags, label)
         return self
 
     def open_user_namespace(self) -> int:
