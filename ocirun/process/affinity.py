@@ -15,7 +15,7 @@ from ocirun.spec.lists import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.process.inside import Inside
+    from ocirun.process.steps.enter import Inside
 
 
 def set_initial(inside: Inside) -> None:

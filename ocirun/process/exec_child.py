@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ocirun.process.channel import Channel
-    from ocirun.process.inside import Inside
     from ocirun.process.plan import Plan
+    from ocirun.process.steps.enter import Inside
 
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:

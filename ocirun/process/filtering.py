@@ -13,7 +13,7 @@ from ocirun.security.seccomp.load import load_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.process.inside import Inside
+    from ocirun.process.steps.enter import Inside
 
 
 def load_seccomp(inside: Inside) -> None:

@@ -17,7 +17,6 @@ from ocirun.kernel.process import reset_affinity
 from ocirun.process import identity
 from ocirun.process.channel import PeerGone
 from ocirun.process.gate import wait_at_gate
-from ocirun.process.inside import Inside
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
     PROC_ERROR,
@@ -32,6 +31,7 @@ from ocirun.process.namespaces import join_namespaces
 from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
 from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.steps.enter import Inside
 from ocirun.security.executable import own_executable
 
 TYPE_CHECKING = False

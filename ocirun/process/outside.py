@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocirun.process.inside import Inside
+    from ocirun.process.steps.enter import Inside
 
 
 def join_keyring(inside: Inside) -> None:

@@ -12,7 +12,8 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside, outside, starting
+from ocirun.process import outside, starting
+from ocirun.process.steps import enter
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ocirun.process.inside import Inside
     from ocirun.process.request import Request
+    from ocirun.process.steps.enter import Inside
     from ocirun.spec.shapes import Config
 
     Act = Callable[[Inside], None]
@@ -95,7 +96,7 @@ def plan_join(config: Config, request: Request) -> Plan:
         (
             request.terminal,
             "open the terminal",
-            inside.open_terminal,
+            enter.open_terminal,
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
@@ -161,33 +162,33 @@ def _enter(config: Config, request: Request) -> Rows:
         (
             hooks.get("createContainer"),
             "run createContainer hooks",
-            inside.create_container_hooks,
+            enter.create_container_hooks,
             "ocirun.process.hooks",
         ),
-        (True, "enter the root", inside.enter_root),
+        (True, "enter the root", enter.enter_root),
         # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
-        (mounts, "set the propagation of the new /", inside.repropagate),
-        (request.make_devices, "reopen /dev/null", inside.reopen_null),
+        (mounts, "set the propagation of the new /", enter.repropagate),
+        (request.make_devices, "reopen /dev/null", enter.reopen_null),
         # Order: before the root may become read-only.
-        (True, f"make the working directory {process['cwd']}", inside.make_cwd),
+        (True, f"make the working directory {process['cwd']}", enter.make_cwd),
         (
             request.terminal,
             "open the terminal",
-            inside.open_terminal,
+            enter.open_terminal,
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
         (
             mounts,
             "remount read-only what asked for it",
-            inside.remount_readonly,
+            enter.remount_readonly,
             "ocirun.rootfs.finalize",
         ),
-        (config.get("hostname"), "set the hostname", inside.set_hostname),
-        (config.get("domainname"), "set the domain name", inside.set_domainname),
+        (config.get("hostname"), "set the hostname", enter.set_hostname),
+        (config.get("domainname"), "set the domain name", enter.set_domainname),
         *_profile_and_sysctls(config, request),
-        (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
-        (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
+        (linux.get("readonlyPaths"), "cover read-only paths", enter.cover_readonly_paths),
+        (linux.get("maskedPaths"), "cover masked paths", enter.cover_masked_paths),
         *_rights(config, request),
     ]
 
@@ -196,26 +197,26 @@ def _rights(config: Config, request: Request) -> Rows:
     """Give up rights and settle what is left: the same for init and for who joins it."""
     process = config["process"]
     return [
-        (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        (process.get("noNewPrivileges"), "set no_new_privs", enter.set_no_new_privs),
         # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
         *_settings(config),
         (
             process.get("rlimits"),
             "have hard limits raised",
-            inside.have_limits_raised,
+            enter.have_limits_raised,
             "ocirun.process.limits",
         ),
         *_selinux_label(config, request),
-        (True, "set the umask", inside.set_umask),
-        (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
-        (True, "settle the environment", inside.settle_environment),
+        (True, "set the umask", enter.set_umask),
+        (True, f"enter the working directory {process['cwd']}", enter.enter_cwd),
+        (True, "settle the environment", enter.settle_environment),
         (True, "mark the descriptors to be closed", starting.leave_descriptors),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
         # ours is one that the profile has to allow: what can be done before, is.
         *_seccomp(request, wanted=not process.get("noNewPrivileges")),
-        (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
-        (True, f"find the program {process['args'][0]}", inside.find_program),
-        (True, "outlive the parent", inside.outlive_parent),
+        (True, "become the user", enter.become_user, "ocirun.security.capabilities"),
+        (True, f"find the program {process['args'][0]}", enter.find_program),
+        (True, "outlive the parent", enter.outlive_parent),
         # Order: last, so that the profile has to allow as little as possible of our own calls.
         *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
     ]

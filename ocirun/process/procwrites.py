@@ -19,9 +19,9 @@ from ocirun.kernel.procfs import open_private_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.process.inside import Inside
     from ocirun.process.plan import Rows
     from ocirun.process.request import Request
+    from ocirun.process.steps.enter import Inside
     from ocirun.spec.shapes import Config
 
 

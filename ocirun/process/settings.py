@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.process.inside import Inside
     from ocirun.process.plan import Rows
+    from ocirun.process.steps.enter import Inside
     from ocirun.spec.shapes import Config, IoPriority, MemoryPolicy, Personality, Scheduler
 
 POLICIES: Final = {

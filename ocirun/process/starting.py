@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, NoReturn
 
-    from ocirun.process.inside import Inside
+    from ocirun.process.steps.enter import Inside
 
 NOT_RUN: Final = 1  # runc's status of a container whose program the kernel refuses
 
