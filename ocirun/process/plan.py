@@ -12,8 +12,8 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import outside, starting
-from ocirun.process.steps import enter
+from ocirun.process import starting
+from ocirun.process.steps import assemble, enter
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -126,29 +126,29 @@ def _assemble(config: Config, request: Request) -> Rows:
     rows: Rows = [
         *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", outside.unshare_cgroup),
-        ("network" in new, "bring up lo", outside.bring_up_loopback, "ocirun.network.loopback"),
+        ("cgroup" in new, "unshare the cgroup namespace", assemble.unshare_cgroup),
+        ("network" in new, "bring up lo", assemble.bring_up_loopback, "ocirun.network.loopback"),
     ]
     if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", outside.open_root)]
+        return [*rows, (True, "open the root", assemble.open_root)]
     rows += [
-        (True, "set the propagation of /", outside.set_propagation),
-        (True, f"bind the root {request.rootfs}", outside.attach_root),
+        (True, "set the propagation of /", assemble.set_propagation),
+        (True, f"bind the root {request.rootfs}", assemble.attach_root),
     ]
     mounts = config.get("mounts") or []
     load_for(mounts)
     for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, outside.mounting(index)))
+        rows.append((True, name, assemble.mounting(index)))
     rows += [
         (
             request.make_devices,
             "make devices",
-            outside.make_devices,
+            assemble.make_devices,
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", outside.link_devices, "ocirun.rootfs.devices"),
+        (request.make_devices, "link devices", assemble.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
 
@@ -247,7 +247,7 @@ def _keyring(config: Config, request: Request) -> Rows:
         (
             not request.no_new_keyring,
             "join the session keyring" if request.joins else "join a new session keyring",
-            outside.join_keyring,
+            assemble.join_keyring,
             "ocirun.security.keyring",
         )
     ]
