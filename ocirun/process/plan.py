@@ -12,8 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import starting
-from ocirun.process.steps import assemble, enter
+from ocirun.process.steps import assemble, enter, start
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -210,7 +209,7 @@ def _rights(config: Config, request: Request) -> Rows:
         (True, "set the umask", enter.set_umask),
         (True, f"enter the working directory {process['cwd']}", enter.enter_cwd),
         (True, "settle the environment", enter.settle_environment),
-        (True, "mark the descriptors to be closed", starting.leave_descriptors),
+        (True, "mark the descriptors to be closed", start.leave_descriptors),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
         # ours is one that the profile has to allow: what can be done before, is.
         *_seccomp(request, wanted=not process.get("noNewPrivileges")),
@@ -290,7 +289,7 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            starting.start_container_hooks,
+            start.start_container_hooks,
             "ocirun.process.hooks",
         ),
         *_become(config),
@@ -303,8 +302,8 @@ def _become(config: Config) -> Rows:
         (
             config["process"].get("rlimits"),
             "set resource limits",
-            starting.set_limits,
+            start.set_limits,
             "ocirun.process.limits",
         ),
-        (True, "exec the program", starting.exec_program),
+        (True, "exec the program", start.exec_program),
     ]
