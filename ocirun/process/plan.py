@@ -79,10 +79,10 @@ def plan_join(config: Config, request: Request) -> Plan:
     """
     outside_of_it: Rows = []
     if _writes_through_procfs(config, request):
-        from ocirun.process import procwrites
+        from ocirun.process.steps import labels
 
         # Order: before the namespaces are joined, in which no procfs is to be trusted.
-        outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
+        outside_of_it = [(True, "open a private procfs", labels.open_procfs)]
     final: Rows = []
     if "execCPUAffinity" in config["process"]:
         from ocirun.process import affinity
@@ -235,7 +235,7 @@ def _sysctls(config: Config, request: Request) -> bool:
 
 
 def _writes_through_procfs(config: Config, request: Request) -> bool:
-    """Tell whether process/procwrites.py is needed; it is loaded for those only."""
+    """Tell whether process/steps/labels.py is needed; it is loaded for those only."""
     process = config["process"]
     labels = process.get("apparmorProfile") or process.get("selinuxLabel")
     return bool(labels) or _sysctls(config, request)
@@ -252,25 +252,25 @@ def _keyring(config: Config, request: Request) -> Rows:
     ]
     if not _writes_through_procfs(config, request):
         return rows
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.around_keyring(rows, config, request)
+    return labels.around_keyring(rows, config, request)
 
 
 def _profile_and_sysctls(config: Config, request: Request) -> Rows:
     if not _writes_through_procfs(config, request):
         return []
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.profile_and_sysctls(config, _sysctls(config, request))
+    return labels.profile_and_sysctls(config, _sysctls(config, request))
 
 
 def _selinux_label(config: Config, request: Request) -> Rows:
     if not _writes_through_procfs(config, request):
         return []
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.selinux_label(config)
+    return labels.selinux_label(config)
 
 
 def _settings(config: Config) -> Rows:

@@ -138,7 +138,7 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
     assert "ocirun.process.plan" in loaded
     assert not {
         "ocirun.process.settings",
-        "ocirun.process.procwrites",
+        "ocirun.process.steps.labels",
         "ocirun.kernel.procfs",
         "ocirun.security.apparmor",
         "ocirun.security.selinux",
