@@ -278,9 +278,9 @@ def _settings(config: Config) -> Rows:
     linux, process = config.get("linux", {}), config["process"]
     if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
         return []
-    from ocirun.process import settings
+    from ocirun.process.steps import scheduling
 
-    return settings.rows(config)
+    return scheduling.rows(config)
 
 
 def _start(config: Config) -> Rows:

@@ -137,7 +137,7 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
     ).stdout.split()
     assert "ocirun.process.plan" in loaded
     assert not {
-        "ocirun.process.settings",
+        "ocirun.process.steps.scheduling",
         "ocirun.process.steps.labels",
         "ocirun.kernel.procfs",
         "ocirun.security.apparmor",

@@ -43,13 +43,13 @@ def test_every_refusal_is_about_a_feature() -> None:
 
 
 def test_memory_policies_are_those_the_kernel_is_told() -> None:
-    from ocirun.process import settings
+    from ocirun.process.steps import scheduling
     from ocirun.spec import memory_policy
 
     told = features()["linux"]["memoryPolicy"]
     assert acted_on("linux", "memoryPolicy")
     assert told == {"modes": list(memory_policy.MODES), "flags": list(memory_policy.FLAGS)}
-    assert settings.set_memory_policy
+    assert scheduling.set_memory_policy
 
 
 def test_namespaces_are_those_that_can_be_made() -> None:

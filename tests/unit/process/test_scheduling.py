@@ -11,7 +11,7 @@ import pytest
 from ocirun.errors import SetupError
 from ocirun.kernel import ioprio_set, personality, sched_setattr
 from ocirun.kernel import set_mempolicy as mempolicy
-from ocirun.process import settings
+from ocirun.process.steps import scheduling
 
 Calls = list[tuple[Any, ...]]
 
@@ -79,7 +79,7 @@ def lib(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     ],
 )
 def test_scheduler(lib: Recorder, scheduler: Any, arguments: tuple[int, ...]) -> None:
-    settings.apply_scheduler(scheduler)
+    scheduling.apply_scheduler(scheduler)
     assert lib.calls == [("sys_sched_setattr", *arguments)]
 
 
@@ -98,9 +98,9 @@ def test_a_refused_scheduler_has_the_kernels_words_and_a_hint(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(number, {1: "Operation not permitted", 22: "Invalid argument"}[number])
 
-    monkeypatch.setattr(settings.sched, "sched_setattr", refuse)
+    monkeypatch.setattr(scheduling.sched, "sched_setattr", refuse)
     with pytest.raises(SetupError) as caught:
-        settings.apply_scheduler({"policy": policy})
+        scheduling.apply_scheduler({"policy": policy})
     assert str(caught.value).startswith(f"setting the scheduling policy {policy}: ")
     assert hint in str(caught.value)
     assert caught.value.errno == number
@@ -115,18 +115,18 @@ def test_a_refused_scheduler_has_the_kernels_words_and_a_hint(
     ],
 )
 def test_io_priority(lib: Recorder, priority: Any, number: int) -> None:
-    settings.apply_io_priority(priority)
+    scheduling.apply_io_priority(priority)
     assert lib.calls == [("sys_ioprio_set", 2, 0, number)]
 
 
 @pytest.mark.parametrize(("domain", "number"), [("LINUX", 0), ("LINUX32", 8)])
 def test_personality(lib: Recorder, domain: str, number: int) -> None:
-    settings.apply_personality({"domain": domain})
+    scheduling.apply_personality({"domain": domain})
     assert lib.calls == [("personality", number)]
 
 
 def test_a_memory_policy_has_as_many_words_as_its_nodes_need(lib: Recorder) -> None:
-    settings.apply_memory_policy(
+    scheduling.apply_memory_policy(
         {"mode": "MPOL_BIND", "nodes": "0-1,1500", "flags": ["MPOL_F_STATIC_NODES"]}
     )
     ((name, mode, nodes, maxnode),) = lib.calls
@@ -138,7 +138,7 @@ def test_a_memory_policy_has_as_many_words_as_its_nodes_need(lib: Recorder) -> N
 
 @pytest.mark.parametrize("mode", ["MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"])
 def test_a_memory_policy_without_nodes_has_no_mask(lib: Recorder, mode: str) -> None:
-    settings.apply_memory_policy({"mode": mode, "nodes": ""})
+    scheduling.apply_memory_policy({"mode": mode, "nodes": ""})
     ((_, number, nodes, maxnode),) = lib.calls
     assert number == {"MPOL_DEFAULT": 0, "MPOL_LOCAL": 4, "MPOL_PREFERRED": 1}[mode]
     assert not nodes
