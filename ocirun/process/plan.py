@@ -224,9 +224,9 @@ def _rights(config: Config, request: Request) -> Rows:
 def _seccomp(request: Request, *, wanted: bool) -> Rows:
     if not request.seccomp:
         return []
-    from ocirun.process import filtering
+    from ocirun.process.steps import seccomp
 
-    return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
+    return [(wanted, "load the seccomp filter", seccomp.load_seccomp)]
 
 
 def _sysctls(config: Config, request: Request) -> bool:
