@@ -85,7 +85,7 @@ def plan_join(config: Config, request: Request) -> Plan:
         outside_of_it = [(True, "open a private procfs", labels.open_procfs)]
     final: Rows = []
     if "execCPUAffinity" in config["process"]:
-        from ocirun.process import affinity
+        from ocirun.process.steps import affinity
 
         outside_of_it.append((True, "set the initial CPU affinity", affinity.set_initial))
         final = [(True, "set the final CPU affinity", affinity.set_final)]

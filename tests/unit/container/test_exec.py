@@ -10,7 +10,7 @@ from ocirun.container.inherit import config_with
 from ocirun.container.record import Record
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError
-from ocirun.process.affinity import cpus_of
+from ocirun.process.steps.affinity import cpus_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
