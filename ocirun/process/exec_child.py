@@ -26,7 +26,7 @@ from ocirun.cgroups.enter import enter as enter_cgroups
 from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_PARENT, reset_affinity, setns
-from ocirun.process import identity
+from ocirun.process import user
 from ocirun.process.channel import PeerGone
 from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
@@ -87,7 +87,7 @@ def _become(inside: Inside, plan: Plan, cgroupns_fd: int) -> NoReturn:
                 reset_affinity()
         os.setsid()
         if inside.request.namespaces.has("user"):
-            identity.become_root_of_namespace()
+            user.become_root_of_namespace()
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
         with doing("opening the container's root"):
             inside.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -14,7 +14,7 @@ from ocirun.cgroups.enter import enter as enter_cgroups
 from ocirun.errors import OcirunError, SetupError, doing, what_failed
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import reset_affinity
-from ocirun.process import identity
+from ocirun.process import user
 from ocirun.process.channel import PeerGone
 from ocirun.process.gate import wait_at_gate
 from ocirun.process.messages import (
@@ -115,7 +115,7 @@ def _prepare(
     inside, plan = understood or understand(channel, body)
     request = inside.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
-    os.umask(identity.DEFAULT_UMASK)
+    os.umask(user.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
     gate_fds = fds.pop(0), fds.pop(0)
@@ -154,7 +154,7 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     if join:
         join_namespaces(join)
     if request.namespaces.has("user"):
-        identity.become_root_of_namespace()
+        user.become_root_of_namespace()
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 

@@ -20,7 +20,7 @@ from errno import EINVAL
 from ocirun.errors import OcirunError, SetupError, doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, clone3, setns, unshare
-from ocirun.process import identity
+from ocirun.process import user
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.init import SIGKILL
 from ocirun.process.seal import keep_only, seal_imports
@@ -72,9 +72,9 @@ class _Inside:
         with doing("joining the namespaces of the container"):
             setns(self.entering.init_pidfd, self.entering.flags)
         if self.entering.flags & CLONE_NEWUSER:
-            identity.become_root_of_namespace()
+            user.become_root_of_namespace()
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
-        os.umask(identity.DEFAULT_UMASK)
+        os.umask(user.DEFAULT_UMASK)
         with doing("opening the container's root"):
             self.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -82,7 +82,7 @@ class _Inside:
         """Get the rights to copy mounts of the host: those of the user namespace that we own."""
         with doing("joining the user namespace of the container"):
             setns(self.entering.init_pidfd, CLONE_NEWUSER)
-            identity.become_root_of_namespace()
+            user.become_root_of_namespace()
             unshare(CLONE_NEWNS)
         set_pdeathsig(SIGKILL)
         self.entering.flags &= ~CLONE_NEWUSER

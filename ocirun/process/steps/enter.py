@@ -11,7 +11,7 @@ from ocirun.kernel.process import (
     setdomainname,
     sethostname,
 )
-from ocirun.process import identity
+from ocirun.process import user
 from ocirun.process.environment import environment
 from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
@@ -129,14 +129,14 @@ def reopen_null(inside: Inside) -> None:
 
     Security: a descriptor of the host's /dev leads into the host's file system.
     """
-    wanted = [fd for fd in range(3) if identity.is_null(fd)]
+    wanted = [fd for fd in range(3) if user.is_null(fd)]
     if not wanted:
         return
     with doing("reopening /dev/null"):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         null_fd = open_in_root(inside.root_fd, "/dev/null", flags)
         try:
-            if not identity.is_null(null_fd):
+            if not user.is_null(null_fd):
                 raise SetupError("/dev/null of the container is not the null device")
             for fd in wanted:
                 os.dup2(null_fd, fd, inheritable=True)
@@ -148,9 +148,9 @@ def make_cwd(inside: Inside) -> None:
     """Make the working directory and its parents where they are missing, mode 0755."""
     cwd = inside.config["process"]["cwd"]
     try:
-        identity.make_cwd(inside.root_fd, cwd)
+        user.make_cwd(inside.root_fd, cwd)
     except OSError as error:
-        raise identity.cwd_error(cwd, error) from error
+        raise user.cwd_error(cwd, error) from error
 
 
 def open_terminal(inside: Inside) -> None:
@@ -223,18 +223,18 @@ def have_limits_raised(inside: Inside) -> None:
 
 def set_umask(inside: Inside) -> None:
     """Set the program's umask."""
-    os.umask(inside.user.get("umask", identity.DEFAULT_UMASK))
+    os.umask(inside.user.get("umask", user.DEFAULT_UMASK))
 
 
 def enter_cwd(inside: Inside) -> None:
     """Enter the working directory, still as root."""
     try:
-        identity.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
+        user.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
     except PermissionError:
         # A root-squashed network file system: the user may enter what root may not.
         inside.cwd_entered = False
     except OSError as error:
-        raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
+        raise user.cwd_error(inside.config["process"]["cwd"], error) from error
     else:
         inside.cwd_entered = True
 
@@ -256,13 +256,13 @@ def become_user(inside: Inside) -> None:
     # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
     drop_bounding_set(sets)
     set_keepcaps(True)
-    identity.own_stdio(inside.user["uid"])
-    identity.become_user(inside.user)
+    user.own_stdio(inside.user["uid"])
+    user.become_user(inside.user)
     if not inside.cwd_entered:
         try:
-            identity.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
+            user.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
         except OSError as error:
-            raise identity.cwd_error(inside.config["process"]["cwd"], error) from error
+            raise user.cwd_error(inside.config["process"]["cwd"], error) from error
     set_keepcaps(False)
     apply_sets(sets)
 
