@@ -64,7 +64,7 @@ class Conversation:
             if name == PROC_GATE:
                 return
             if name == PROC_LIMITS:
-                from ocirun.process.limits import raise_hard_limits
+                from ocirun.process.rlimits import raise_hard_limits
 
                 raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
                 self._say(LIMITS_RAISED)

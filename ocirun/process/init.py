@@ -96,7 +96,7 @@ def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
     inside = Inside(channel, config, request)
     inside.own_executable = own_executable()
     if "oomScoreAdj" in config["process"]:
-        from ocirun.process.limits import set_oom_score_adj
+        from ocirun.process.rlimits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
     plan = (plan_join if request.joins else plan_create)(config, request)

@@ -203,7 +203,7 @@ def _rights(config: Config, request: Request) -> Rows:
             process.get("rlimits"),
             "have hard limits raised",
             enter.have_limits_raised,
-            "ocirun.process.limits",
+            "ocirun.process.rlimits",
         ),
         *_selinux_label(config, request),
         (True, "set the umask", enter.set_umask),
@@ -303,7 +303,7 @@ def _become(config: Config) -> Rows:
             config["process"].get("rlimits"),
             "set resource limits",
             start.set_limits,
-            "ocirun.process.limits",
+            "ocirun.process.rlimits",
         ),
         (True, "exec the program", start.exec_program),
     ]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.process.channel import Channel
-    from ocirun.process.limits import Limit
     from ocirun.process.request import Request
+    from ocirun.process.rlimits import Limit
     from ocirun.spec.shapes import Config, User
 
 OCI_VERSION = "1.3.0"
@@ -212,7 +212,7 @@ def set_no_new_privs(_: Inside) -> None:
 
 def have_limits_raised(inside: Inside) -> None:
     """Ask the parent to raise hard limits that are below what the program shall have."""
-    from ocirun.process.limits import hard_limits_to_raise, limits_of
+    from ocirun.process.rlimits import hard_limits_to_raise, limits_of
 
     inside.limits = limits_of(inside.config["process"]["rlimits"])
     raised = hard_limits_to_raise(inside.limits)

@@ -37,7 +37,7 @@ def start_container_hooks(inside: Inside) -> None:
 
 def set_limits(inside: Inside) -> None:
     """Set the program's resource limits, which could have been in our own way until now."""
-    from ocirun.process.limits import set_own_limits
+    from ocirun.process.rlimits import set_own_limits
 
     set_own_limits(inside.limits)
 
