@@ -119,7 +119,7 @@ class Making:
 
             self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
         if "user" in self.request.namespaces.paths:
-            from ocirun.process.idmap import check_joined_maps  # cold
+            from ocirun.process.userns_maps import check_joined_maps  # cold
 
             check_joined_maps(self.config, self.request.namespaces.fds["user"])
         _check_terminal(self.request.terminal, options, foreground)

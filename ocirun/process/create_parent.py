@@ -6,7 +6,6 @@ Source: architecture of this project; messages.py draws the conversation.
 from __future__ import annotations
 
 from ocirun.process.conversation import Conversation
-from ocirun.process.idmap import write_id_maps
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
     PROC_HOOKS,
@@ -16,6 +15,7 @@ from ocirun.process.messages import (
     SEND_CONFIG,
 )
 from ocirun.process.spawn import fork_init
+from ocirun.process.userns_maps import write_id_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError
-from ocirun.process.idmap import maps_only
+from ocirun.process.userns_maps import maps_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
