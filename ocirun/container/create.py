@@ -18,13 +18,13 @@ from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, doing
 from ocirun.kernel.lookup import start_time
+from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.create_parent import Parent
 from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
-from ocirun.process.sources import open_bind_sources
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config

@@ -16,10 +16,10 @@ from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
 from ocirun.kernel.lookup import start_time
 from ocirun.process import mounts_parent
+from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped import open_idmapped_sources
 from ocirun.process.request import Request
-from ocirun.process.sources import is_idmapped
 from ocirun.rootfs import late
 from ocirun.rootfs.context import Entry
 from ocirun.rootfs.mounts import open_source

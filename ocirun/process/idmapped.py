@@ -23,7 +23,7 @@ from ocirun.kernel.mount import (
     MOUNT_ATTR_IDMAP,
     mount_setattr,
 )
-from ocirun.process.sources import is_idmapped
+from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.userns_maps import make_user_namespace
 from ocirun.rootfs.mounts import open_source
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ocirun.process import idmapped
-from ocirun.process.sources import is_idmapped
+from ocirun.process.bind_sources import is_idmapped
 
 
 def maps(host: int) -> Any:  # noqa: ANN401
