@@ -18,7 +18,7 @@ from ocirun.kernel.lookup import start_time
 from ocirun.process import mounts_parent
 from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.exec_parent import flags_of
-from ocirun.process.idmapped import open_idmapped_sources
+from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
 from ocirun.rootfs import late
 from ocirun.rootfs.context import Entry

@@ -2,7 +2,7 @@
 
 Root of a user namespace is an ordinary user to the host's files: a folder of mode 0700 on the way
 to the source would stop it, while the mount itself is the bundle author's wish. And only who has
-rights over the source's file system may map the ids of a mount of it (idmapped.py).
+rights over the source's file system may map the ids of a mount of it (idmapped_mounts.py).
 
 Source: contract §4.2 (bind), §4.4; open_tree(2).
 """
@@ -40,7 +40,7 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
                 if fd is not None:
                     fds[index] = fd
         if any(map(is_idmapped, mounts)):
-            from ocirun.process.idmapped import open_idmapped_sources  # cold
+            from ocirun.process.idmapped_mounts import open_idmapped_sources  # cold
 
             open_idmapped_sources(config, request, fds)
     except BaseException:

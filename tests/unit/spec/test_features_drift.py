@@ -74,7 +74,7 @@ def test_each_mount_option_is_understood_and_not_left_to_the_file_system() -> No
 
 
 def test_idmapped_mounts_are_a_feature_while_there_is_code_for_them() -> None:
-    here = find_spec("ocirun.process.idmapped") is not None
+    here = find_spec("ocirun.process.idmapped_mounts") is not None
     assert features()["linux"]["mountExtensions"] == {"idmap": {"enabled": here}}
     assert MOUNT_WORDS.keys() > IDMAP_WORDS
 

@@ -1,4 +1,4 @@
-"""One user namespace for each distinct mapping. Source: ocirun/process/idmapped.py."""
+"""One user namespace for each distinct mapping. Source: ocirun/process/idmapped_mounts.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocirun.process import idmapped
+from ocirun.process import idmapped_mounts
 from ocirun.process.bind_sources import is_idmapped
 
 
@@ -23,7 +23,7 @@ def test_equal_mappings_share_a_namespace(monkeypatch: pytest.MonkeyPatch) -> No
         return os.open("/dev/null", os.O_RDONLY)
 
     monkeypatch.setattr(idmapped, "make_user_namespace", make)
-    with idmapped._MapNamespaces() as namespaces:
+    with idmapped_mounts._MapNamespaces() as namespaces:
         first = namespaces.get(maps(1), maps(2))
         assert namespaces.get(maps(1), maps(2)) == first
         assert namespaces.get(maps(2), maps(1)) != first
