@@ -68,7 +68,7 @@ def new_cgroup(
         path = v2_path(table, cgroups_path or "", container_id)
         return UnifiedTree({"": path}, table=table, rootless=rootless, explicit=explicit)
     from ocirun.cgroups.paths import v1_paths
-    from ocirun.cgroups.v1.tree import SplitTree
+    from ocirun.cgroups.v1.cgroup import SplitTree
 
     paths = v1_paths(table, cgroups_path or "", container_id)
     return SplitTree(paths, table=table, rootless=rootless, explicit=explicit)
@@ -91,6 +91,6 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
         from ocirun.cgroups.v2.tree import UnifiedTree
 
         return UnifiedTree(dict(paths))
-    from ocirun.cgroups.v1.tree import SplitTree
+    from ocirun.cgroups.v1.cgroup import SplitTree
 
     return SplitTree(dict(paths))

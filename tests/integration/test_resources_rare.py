@@ -20,7 +20,7 @@ from harness.needs import needs
 from harness.runtime import wait_until
 from harness.updating import by_flags, held, limited, update
 
-from ocirun.cgroups.v1.tree import SplitTree
+from ocirun.cgroups.v1.cgroup import SplitTree
 from ocirun.kernel import mount
 
 pytestmark = [pytest.mark.integration, needs("root")]
