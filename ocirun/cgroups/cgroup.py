@@ -3,7 +3,7 @@
     prepare ─► (clone) ─► join or enter ─► apply ─► … freeze, thaw, kill_all … ─► remove
        └────── undo, when create fails: removes only what prepare made ──────┘
 
-`v1/cgroup.py` and `v2/tree.py` fill in the layouts; `choose.py` picks one.
+`v1/cgroup.py` and `v2/cgroup.py` fill in the layouts; `choose.py` picks one.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def new_cgroup(
     explicit = bool(cgroups_path)
     if unified:
         from ocirun.cgroups.paths import v2_path
-        from ocirun.cgroups.v2.tree import UnifiedTree
+        from ocirun.cgroups.v2.cgroup import UnifiedTree
 
         path = v2_path(table, cgroups_path or "", container_id)
         return UnifiedTree({"": path}, table=table, rootless=rootless, explicit=explicit)
@@ -88,7 +88,7 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
 
         return known_unit(paths, unit)
     if list(paths) == [""]:
-        from ocirun.cgroups.v2.tree import UnifiedTree
+        from ocirun.cgroups.v2.cgroup import UnifiedTree
 
         return UnifiedTree(dict(paths))
     from ocirun.cgroups.v1.cgroup import SplitTree

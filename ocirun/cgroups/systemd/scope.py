@@ -14,7 +14,7 @@ from errno import EACCES, ENOENT, EPERM
 from ocirun.cgroups.files import read_text, set_lines, set_value
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.cgroups.v1.cgroup import SplitTree
-from ocirun.cgroups.v2.tree import UnifiedTree
+from ocirun.cgroups.v2.cgroup import UnifiedTree
 from ocirun.errors import OcirunError, SetupError, kernel_words
 
 TYPE_CHECKING = False

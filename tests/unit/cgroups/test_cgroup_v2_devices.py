@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocirun.cgroups import cgroup as cgroup_module
+from ocirun.cgroups.v2.cgroup import UnifiedTree
 from ocirun.cgroups.v2.devices import apply
-from ocirun.cgroups.v2.tree import UnifiedTree
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:

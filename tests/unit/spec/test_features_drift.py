@@ -86,7 +86,7 @@ def test_cgroup_managers_and_trees() -> None:
     systemd = choose.known_cgroup({}, "systemd", "x.scope").manager == "systemd"
     assert told["systemd"] == told["systemdUser"] == systemd
     assert told["v1"] == (find_spec("ocirun.cgroups.v1.cgroup") is not None)
-    assert told["v2"] == (find_spec("ocirun.cgroups.v2.tree") is not None)
+    assert told["v2"] == (find_spec("ocirun.cgroups.v2.cgroup") is not None)
     both = [find_spec(f"ocirun.cgroups.{tree}.rdma") is not None for tree in ("v1", "v2")]
     assert told["rdma"] == all(both)
 
