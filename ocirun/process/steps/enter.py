@@ -15,7 +15,7 @@ from ocirun.process import user
 from ocirun.process.environment import environment
 from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
-from ocirun.rootfs import hidden, prepare
+from ocirun.rootfs import masks, prepare
 from ocirun.rootfs import pivot as pivoting
 from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
 from ocirun.rootfs.resolve import open_in_root
@@ -193,14 +193,14 @@ def set_domainname(inside: Inside) -> None:
 
 def cover_readonly_paths(inside: Inside) -> None:
     """Make linux.readonlyPaths read-only."""
-    hidden.readonly_paths(inside.root_fd, inside.config["linux"]["readonlyPaths"])
+    masks.readonly_paths(inside.root_fd, inside.config["linux"]["readonlyPaths"])
 
 
 def cover_masked_paths(inside: Inside) -> None:
     """Hide linux.maskedPaths."""
-    null_fd = hidden.open_null(inside.root_fd)
+    null_fd = masks.open_null(inside.root_fd)
     paths = inside.config["linux"]["maskedPaths"]
-    hidden.mask_paths(inside.root_fd, paths, null_fd, inside.context.mount_label)
+    masks.mask_paths(inside.root_fd, paths, null_fd, inside.context.mount_label)
     os.close(null_fd)
 
 

@@ -18,7 +18,7 @@ from harness.inside import (
     mounts,
 )
 
-from ocirun.rootfs import devices, hidden, pivot
+from ocirun.rootfs import devices, masks, pivot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +58,9 @@ def hide(root: Path, masked: list[str], readonly: list[str], after_pivot: bool) 
             pivot.pivot(root_fd)
             root_fd = os.open("/", os.O_PATH)
             prefix = ""
-        hidden.readonly_paths(root_fd, readonly)
-        null_fd = hidden.open_null(root_fd)
-        hidden.mask_paths(root_fd, masked, null_fd, "")
+        masks.readonly_paths(root_fd, readonly)
+        null_fd = masks.open_null(root_fd)
+        masks.mask_paths(root_fd, masked, null_fd, "")
         found = mounts(prefix)
         with open(f"{prefix}/secret/file", "rb") as file:
             content = file.read().decode()
@@ -108,5 +108,5 @@ def test_a_false_null_is_refused(root: Path) -> None:
     ):
         make()
         with pytest.raises(Refused, match='"/dev/null" in the root is not the null device'):
-            inside(lambda: hidden.open_null(do(root)[0]))
+            inside(lambda: masks.open_null(do(root)[0]))
         (root / "dev" / "null").unlink()
