@@ -65,7 +65,7 @@ def load_for(mounts: list[Mount]) -> None:
         if "tmpcopyup" in options:
             import ocirun.rootfs.copyup
         if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
-            import ocirun.rootfs.unusual  # noqa: F401
+            import ocirun.rootfs.legacy_mount  # noqa: F401
 
 
 def open_source(mount: Mount, index: int, bundle: str) -> int | None:
@@ -113,7 +113,7 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
 def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
     extra = entry.words.extra
     if extra & REMOUNT or (extra & COPY_SYMLINK and entry.words.bind):
-        from ocirun.rootfs.unusual import remount_or_copy
+        from ocirun.rootfs.legacy_mount import remount_or_copy
 
         if remount_or_copy(root_fd, entry):
             return
@@ -182,7 +182,7 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
         if fits_fsconfig(data):
             _attach_filesystem(target_fd, entry, data, context)
         else:
-            from ocirun.rootfs.unusual import mount_long
+            from ocirun.rootfs.legacy_mount import mount_long
 
             mount_long(root_fd, target_fd, entry, data)
     finally:
