@@ -20,7 +20,7 @@ from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
-from ocirun.rootfs import late
+from ocirun.rootfs import hot_mounts
 from ocirun.rootfs.context import Entry
 from ocirun.rootfs.mounts import open_source
 from ocirun.rootfs.places import clean
@@ -55,7 +55,7 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
             for index, mount in enumerate(config["mounts"])
         ]
         for entry in entries:
-            late.refuse_late(entry)
+            hot_mounts.refuse_late(entry)
         mounts_parent.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
 
 
@@ -72,7 +72,7 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
         linux = entered.config.get("linux", {})
         covers = [*(linux.get("maskedPaths") or []), *(linux.get("readonlyPaths") or [])]
         for index, destination in enumerate(destinations):
-            late.refuse_place(destination)
+            hot_mounts.refuse_place(destination)
             if destination in map(clean, covers):
                 message = f'"{destination}" covers what the container must not reach'
                 raise UnsupportedError([Problem(f"/{index}/destination", message)], path)
@@ -122,9 +122,9 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
                 fd = open_source(entry.mount, entry.index, request.bundle)
                 assert fd is not None, "refuse_late lets through what has a source only"  # noqa: S101
                 fds[entry.index] = fd
-            elif not entry.words.bind and entry.fs_name not in late.MADE_INSIDE:
+            elif not entry.words.bind and entry.fs_name not in hot_mounts.MADE_INSIDE:
                 with doing(f'making "{entry.fs_name}" for "{entry.destination}"'):
-                    fds[entry.index] = late.make_outside(entry)
+                    fds[entry.index] = hot_mounts.make_outside(entry)
         if any(is_idmapped(entry.mount) for entry in entries):
             if userns:
                 request.namespaces.fds["user"] = entered.open_user_namespace()
@@ -132,7 +132,7 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
         for entry in entries:
             if entry.words.bind:
                 with doing(f'setting the attributes of "{entry.destination}"'):
-                    late.finish_outside(entry, fds[entry.index], keep=userns)
+                    hot_mounts.finish_outside(entry, fds[entry.index], keep=userns)
     except BaseException:
         for fd in fds.values():
             os.close(fd)

@@ -25,7 +25,7 @@ from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.init import SIGKILL
 from ocirun.process.seal import keep_only, seal_imports
 from ocirun.process.spawn import reap
-from ocirun.rootfs import late
+from ocirun.rootfs import hot_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ def remove(entering: Entering, destinations: list[str]) -> None:
     def act(inside: _Inside) -> None:
         inside.enter()
         found = [
-            (destination, late.open_mounted(inside.root_fd, destination))
+            (destination, hot_mounts.open_mounted(inside.root_fd, destination))
             for destination in reversed(destinations)
         ]
         for destination, fd in found:
             with doing(f'unmounting "{destination}"'):
-                late.detach(inside.own_fds, fd)
+                hot_mounts.detach(inside.own_fds, fd)
 
     _in_child(entering, [], act)
 
@@ -141,11 +141,11 @@ def _attach_all(inside: _Inside, entries: list[Entry], sources: dict[int, int]) 
         for entry in entries:
             with doing(f'mounting "{entry.source or entry.fs_name}" at "{entry.destination}"'):
                 if entry.index in sources:
-                    late.place(inside.root_fd, entry, sources[entry.index])
+                    hot_mounts.place(inside.root_fd, entry, sources[entry.index])
                     attached.append(sources[entry.index])
                 else:
                     label = inside.entering.label
-                    attached.append(late.place_new(inside.root_fd, entry, label))
+                    attached.append(hot_mounts.place_new(inside.root_fd, entry, label))
     except BaseException:
         for fd in reversed(attached):
             _take_back(inside, fd)
@@ -154,7 +154,7 @@ def _attach_all(inside: _Inside, entries: list[Entry], sources: dict[int, int]) 
 
 def _take_back(inside: _Inside, mount_fd: int) -> None:
     try:
-        late.detach(inside.own_fds, mount_fd)
+        hot_mounts.detach(inside.own_fds, mount_fd)
     except OSError as error:
         if error.errno != EINVAL:  # the container has unmounted it already
             raise

@@ -11,7 +11,7 @@ import pytest
 
 from ocirun.errors import SetupError, UnsupportedError
 from ocirun.rootfs.context import Entry
-from ocirun.rootfs.late import refuse_late, refuse_place
+from ocirun.rootfs.hot_mounts import refuse_late, refuse_place
 from ocirun.spec.words import read_words
 
 
