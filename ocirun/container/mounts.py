@@ -22,8 +22,8 @@ from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
 from ocirun.rootfs import hot_mounts
 from ocirun.rootfs.context import Entry
+from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.mounts import open_source
-from ocirun.rootfs.places import clean
 from ocirun.security.executable import require_seal
 from ocirun.spec import checks
 from ocirun.spec.load import read_document

@@ -17,7 +17,7 @@ import os
 from posixpath import basename
 
 from ocirun.rootfs.context import Entry
-from ocirun.rootfs.places import is_directory
+from ocirun.rootfs.mountpoints import is_directory
 from ocirun.rootfs.resolve import open_in_root
 from ocirun.spec.devices import devices_of
 from ocirun.spec.words import COPY_SYMLINK, REMOUNT, read_words

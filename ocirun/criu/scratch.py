@@ -27,8 +27,8 @@ from ocirun.kernel.mount import (
 from ocirun.kernel.process import CLONE_NEWNS, clone3
 from ocirun.rootfs import prepare
 from ocirun.rootfs.context import Entry, MountContext
+from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.mounts import load_for, mount_entry
-from ocirun.rootfs.places import open_directory, refuse_proc
 from ocirun.spec.words import read_words
 
 TYPE_CHECKING = False

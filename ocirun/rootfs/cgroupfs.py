@@ -33,7 +33,7 @@ from ocirun.rootfs.filesystems import (
     make_filesystem,
     set_attributes,
 )
-from ocirun.rootfs.places import open_directory, refuse_proc
+from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.resolve import DIRECTORY
 from ocirun.spec.words import ATTRIBUTE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirun.rootfs.places import clean
+from ocirun.rootfs.mountpoints import clean
 from ocirun.spec.words import IDMAP, RIDMAP
 
 TYPE_CHECKING = False

@@ -21,7 +21,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.rootfs.places import clean
+from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.resolve import components, make_dir_in_root, make_file_in_root, open_parent
 
 TYPE_CHECKING = False

@@ -29,7 +29,7 @@ from ocirun.kernel.mount import (
     move_mount,
 )
 from ocirun.kernel.oserror import oserror
-from ocirun.rootfs.places import is_directory
+from ocirun.rootfs.mountpoints import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,13 +29,13 @@ from ocirun.rootfs.filesystems import (
     make_filesystem,
     set_attributes,
 )
-from ocirun.rootfs.mounts import ORDINARY, UNLABELLED, with_mode
-from ocirun.rootfs.places import (
+from ocirun.rootfs.mountpoints import (
     LXCFS,
     open_bind_target,
     open_directory,
     open_ordinary_directory,
 )
+from ocirun.rootfs.mounts import ORDINARY, UNLABELLED, with_mode
 from ocirun.rootfs.resolve import open_straight
 from ocirun.spec.words import COPY_SYMLINK, DEST_NOFOLLOW, REMOUNT, TMPCOPYUP
 

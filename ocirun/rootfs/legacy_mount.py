@@ -32,7 +32,7 @@ from ocirun.kernel.mount import (
     mount_setattr,
 )
 from ocirun.rootfs.filesystems import finish
-from ocirun.rootfs.places import open_existing
+from ocirun.rootfs.mountpoints import open_existing
 from ocirun.rootfs.resolve import DIRECTORY, components, open_parent
 from ocirun.spec.words import REMOUNT
 

@@ -20,7 +20,7 @@ from ocirun.kernel.mount import (
     open_tree,
 )
 from ocirun.rootfs.filesystems import label_option, make_filesystem
-from ocirun.rootfs.places import is_directory
+from ocirun.rootfs.mountpoints import is_directory
 from ocirun.rootfs.resolve import open_in_root
 
 NULL = os.makedev(1, 3)

@@ -1,7 +1,7 @@
 """One entry of `mounts`: from its words to an attached mount.
 
 Each entry is read (spec/words.py), made detached (filesystems.py), and attached on its
-destination's descriptor (places.py). Source: runtime-spec config.md#mounts.
+destination's descriptor (mountpoints.py). Source: runtime-spec config.md#mounts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ocirun.rootfs.filesystems import (
     make_filesystem,
     set_attributes,
 )
-from ocirun.rootfs.places import (
+from ocirun.rootfs.mountpoints import (
     open_bind_target,
     open_directory,
     open_ordinary_directory,

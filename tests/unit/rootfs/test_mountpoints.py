@@ -7,8 +7,8 @@ import pytest
 from ocirun.errors import SetupError
 from ocirun.rootfs.devices import is_host_dev
 from ocirun.rootfs.filesystems import fits_fsconfig
+from ocirun.rootfs.mountpoints import clean, refuse_proc
 from ocirun.rootfs.pivot import full_views, unescape
-from ocirun.rootfs.places import clean, refuse_proc
 
 
 @pytest.mark.parametrize(
