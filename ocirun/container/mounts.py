@@ -27,8 +27,8 @@ from ocirun.rootfs.mounts import open_source
 from ocirun.security.executable import require_seal
 from ocirun.spec import checks
 from ocirun.spec.load import read_document
+from ocirun.spec.mount_options import read_words
 from ocirun.spec.rules import check_rules
-from ocirun.spec.words import read_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

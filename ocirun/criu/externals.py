@@ -20,7 +20,7 @@ from ocirun.rootfs.context import Entry
 from ocirun.rootfs.mountpoints import is_directory
 from ocirun.rootfs.resolve import open_in_root
 from ocirun.spec.devices import devices_of
-from ocirun.spec.words import COPY_SYMLINK, REMOUNT, read_words
+from ocirun.spec.mount_options import COPY_SYMLINK, REMOUNT, read_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ocirun.rootfs import prepare
 from ocirun.rootfs.context import Entry, MountContext
 from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.mounts import load_for, mount_entry
-from ocirun.spec.words import read_words
+from ocirun.spec.mount_options import read_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

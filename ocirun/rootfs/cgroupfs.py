@@ -35,12 +35,12 @@ from ocirun.rootfs.filesystems import (
 )
 from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.resolve import DIRECTORY
-from ocirun.spec.words import ATTRIBUTE
+from ocirun.spec.mount_options import ATTRIBUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import CgroupView, Entry, Hierarchy, MountContext
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountWords
 
 QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 

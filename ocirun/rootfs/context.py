@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ocirun.rootfs.mountpoints import clean
-from ocirun.spec.words import IDMAP, RIDMAP
+from ocirun.spec.mount_options import IDMAP, RIDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.spec.mount_options import MountWords
     from ocirun.spec.shapes import Mount
-    from ocirun.spec.words import MountWords
 
 
 class Entry:

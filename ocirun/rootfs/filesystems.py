@@ -33,7 +33,7 @@ from ocirun.rootfs.mountpoints import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountWords
 
 SUPERBLOCK_WORDS = (
     (MS_RDONLY, "ro"),

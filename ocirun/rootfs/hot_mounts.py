@@ -37,7 +37,7 @@ from ocirun.rootfs.mountpoints import (
 )
 from ocirun.rootfs.mounts import ORDINARY, UNLABELLED, with_mode
 from ocirun.rootfs.resolve import open_straight
-from ocirun.spec.words import COPY_SYMLINK, DEST_NOFOLLOW, REMOUNT, TMPCOPYUP
+from ocirun.spec.mount_options import COPY_SYMLINK, DEST_NOFOLLOW, REMOUNT, TMPCOPYUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,14 +34,14 @@ from ocirun.kernel.mount import (
 from ocirun.rootfs.filesystems import finish
 from ocirun.rootfs.mountpoints import open_existing
 from ocirun.rootfs.resolve import DIRECTORY, components, open_parent
-from ocirun.spec.words import REMOUNT
+from ocirun.spec.mount_options import REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ocirun.rootfs.context import Entry
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountWords
 
 OLD_FLAGS = (
     (MOUNT_ATTR_RDONLY, MS_RDONLY),

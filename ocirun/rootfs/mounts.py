@@ -1,6 +1,6 @@
 """One entry of `mounts`: from its words to an attached mount.
 
-Each entry is read (spec/words.py), made detached (filesystems.py), and attached on its
+Each entry is read (spec/mount_options.py), made detached (filesystems.py), and attached on its
 destination's descriptor (mountpoints.py). Source: runtime-spec config.md#mounts.
 """
 
@@ -37,7 +37,7 @@ from ocirun.rootfs.mountpoints import (
     open_ordinary_directory,
     refuse_proc,
 )
-from ocirun.spec.words import (
+from ocirun.spec.mount_options import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
     REMOUNT,
@@ -49,8 +49,8 @@ from ocirun.spec.words import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
+    from ocirun.spec.mount_options import MountWords
     from ocirun.spec.shapes import Mount
-    from ocirun.spec.words import MountWords
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
 UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=

@@ -12,9 +12,9 @@ from ocirun.kernel.search import find_in_path
 from ocirun.spec import memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
+from ocirun.spec.mount_options import MOUNT_WORDS
 from ocirun.spec.rules import HOOK_NAMES
 from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, library_arch
-from ocirun.spec.words import MOUNT_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from ocirun.errors import SetupError, UnsupportedError
 from ocirun.rootfs.context import Entry
 from ocirun.rootfs.hot_mounts import refuse_late, refuse_place
-from ocirun.spec.words import read_words
+from ocirun.spec.mount_options import read_words
 
 
 def entry(destination: str = "/data", kind: str = "bind", *options: str, **more: Any) -> Entry:  # noqa: ANN401

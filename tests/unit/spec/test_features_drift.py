@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ocirun.spec.mount_options import MOUNT_WORDS, read_words
 from ocirun.spec.supported import IDMAP_WORDS, OCI_VERSION_MIN, features
-from ocirun.spec.words import MOUNT_WORDS, read_words
 
 
 def acted_on(section: str, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocirun.kernel import mount as kernel
-from ocirun.spec.words import (
+from ocirun.spec.mount_options import (
     ATTRIBUTE,
     COPY_SYMLINK,
     DEST_NOFOLLOW,
