@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import doing
-from ocirun.spec.lists import bits_of
+from ocirun.spec.cpulist import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

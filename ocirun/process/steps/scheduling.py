@@ -14,7 +14,7 @@ from ocirun.kernel import ioprio_set as ioprio
 from ocirun.kernel import personality as persona
 from ocirun.kernel import sched_setattr as sched
 from ocirun.kernel.set_mempolicy import set_mempolicy
-from ocirun.spec.lists import bits_of
+from ocirun.spec.cpulist import bits_of
 from ocirun.spec.memory_policy import FLAGS, MODES
 
 TYPE_CHECKING = False

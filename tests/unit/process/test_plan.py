@@ -143,5 +143,5 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
         "ocirun.security.apparmor",
         "ocirun.security.selinux",
         "ocirun.security.sysctl",
-        "ocirun.spec.lists",
+        "ocirun.spec.cpulist",
     } & {*loaded}
