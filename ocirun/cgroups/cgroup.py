@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import DeviceRule, Resources
+    from ocirun.spec.types import DeviceRule, Resources
 
 SIGKILL: Final = 9
 KILL_ROUNDS = 10

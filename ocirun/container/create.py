@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.resctrl.group import ResctrlGroup
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def create(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
-    from ocirun.spec.shapes import Config, Process
+    from ocirun.spec.types import Config, Process
 
 
 class ExecOptions:

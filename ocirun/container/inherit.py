@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Process
+    from ocirun.spec.types import Config, Process
 
 # What a process.json may leave out and then has from the container's own process.
 INHERITED: Final = (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 MEMBER = "/mounts"  # where the list stands in a config.json, and problems say so
 

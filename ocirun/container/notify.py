@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.errors import OcirunError
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 FOLDER: Final = "notify"
 NAME: Final = "notify.sock"

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def run_poststop(config: Config, state: dict[str, Any]) -> list[HookError]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def compile_filter(config: Config, store: Store, tell: Tell | None) -> dict[str, Any] | None:

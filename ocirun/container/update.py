@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.spec.shapes import IntelRdt, Linux, Resources
+    from ocirun.spec.types import IntelRdt, Linux, Resources
 
 
 def update(store: Store, container_id: str, resources: Resources, schemas: IntelRdt) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.process.namespaces import Namespaces
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
     Hierarchies = list[tuple[list[str], str, str]]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 FOLDER: Final = "criu-root"  # runc's name; in the folder of the container's state
 

@@ -16,7 +16,7 @@ from ocirun.rootfs.mounts import load_for, open_source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config, Mount
+    from ocirun.spec.types import Config, Mount
 
 
 def open_bind_sources(config: Config, request: Request) -> dict[int, int]:

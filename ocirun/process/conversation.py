@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ocirun.process.channel import Tell
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 SIGKILL: Final = 9
 

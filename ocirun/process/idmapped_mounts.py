@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config, IDMapping, Mount
+    from ocirun.spec.types import Config, IDMapping, Mount
 
 
 def open_idmapped_sources(config: Config, request: Request, fds: dict[int, int]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ocirun.process.request import Request
     from ocirun.process.steps.enter import Inside
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
     Act = Callable[[Inside], None]
     # Wanted, name, what to do, and the module it needs beyond those init always has.

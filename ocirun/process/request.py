@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 class Request:

@@ -17,7 +17,7 @@ from ocirun.kernel.process import prlimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Rlimit
+    from ocirun.spec.types import Rlimit
 
     Limit = tuple[int, int, int]  # resource, soft, hard
 

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocirun.spec.shapes import Config, IDMapping
+    from ocirun.spec.types import Config, IDMapping
 
     Found = Iterator[Problem]
 

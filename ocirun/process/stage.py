@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
     from ocirun.process.channel import Channel
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 

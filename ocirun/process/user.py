@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import User
+    from ocirun.spec.types import User
 
 DEFAULT_UMASK: Final = 0o022
 DEV_NULL: Final = os.makedev(1, 3)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, Literal
 
-    from ocirun.spec.shapes import Config, IDMapping
+    from ocirun.spec.types import Config, IDMapping
 
 _HELPERS: Final = {"uid": "newuidmap", "gid": "newgidmap"}
 

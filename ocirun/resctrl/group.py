@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import IntelRdt
+    from ocirun.spec.types import IntelRdt
 
 MOUNTINFO: Final = "/proc/self/mountinfo"
 ROOT_CLASS: Final = "/"

@@ -8,7 +8,7 @@ from ocirun.spec.mount_options import IDMAP, RIDMAP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.spec.mount_options import MountWords
-    from ocirun.spec.shapes import Mount
+    from ocirun.spec.types import Mount
 
 
 class Entry:

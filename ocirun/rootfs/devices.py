@@ -26,7 +26,7 @@ from ocirun.rootfs.resolve import components, make_dir_in_root, make_file_in_roo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Config, Device
+    from ocirun.spec.types import Config, Device
 
 KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 

@@ -50,7 +50,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
     from ocirun.spec.mount_options import MountWords
-    from ocirun.spec.shapes import Mount
+    from ocirun.spec.types import Mount
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
 UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
     Found = Iterator[Problem]
 

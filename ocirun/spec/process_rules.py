@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Process, Scheduler
+    from ocirun.spec.types import Process, Scheduler
 
     Found = Iterator[Problem]
 

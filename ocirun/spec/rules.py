@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Mount, Process, Resources
+    from ocirun.spec.types import Config, Mount, Process, Resources
 
     Found = Iterator[Problem]
 

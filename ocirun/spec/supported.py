@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Features, LinuxFeatures, SeccompFeatures
+    from ocirun.spec.types import Features, LinuxFeatures, SeccompFeatures
 
 OCI_VERSION_MIN: Final = "1.0.0"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.cgroups.paths import Table
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 DELEGATED: Final = "/sys/kernel/cgroup/delegate"
 # What old kernels without that list hand over.

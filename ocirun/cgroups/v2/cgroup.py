@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Final, Protocol
 
     from ocirun.cgroups.paths import Table
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
     class Controller(Protocol):
         """What every file of this folder offers; a module counts as one."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.cli.parse import Call
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 # Flag, and its key in the section.
 MEMORY: Final = (

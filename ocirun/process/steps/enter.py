@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ocirun.process.channel import Channel
     from ocirun.process.request import Request
     from ocirun.process.rlimits import Limit
-    from ocirun.spec.shapes import Config, User
+    from ocirun.spec.types import Config, User
 
 OCI_VERSION = "1.3.0"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ocirun.process.plan import Rows
     from ocirun.process.request import Request
     from ocirun.process.steps.enter import Inside
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def around_keyring(join: Rows, config: Config, request: Request) -> Rows:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ocirun.process.plan import Rows
     from ocirun.process.steps.enter import Inside
-    from ocirun.spec.shapes import Config, IoPriority, MemoryPolicy, Personality, Scheduler
+    from ocirun.spec.types import Config, IoPriority, MemoryPolicy, Personality, Scheduler
 
 POLICIES: Final = {
     "SCHED_OTHER": sched.SCHED_OTHER,

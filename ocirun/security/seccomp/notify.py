@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Seccomp
+    from ocirun.spec.types import Seccomp
 
 FD_NAME: Final = "seccompFd"
 
