@@ -1,6 +1,6 @@
 """`features` says what the code does: each value against the table or the code it is about.
 
-Whoever adds or removes a feature and forgets spec/supported.py finds out here.
+Whoever adds or removes a feature and forgets spec/features.py finds out here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ocirun.spec.features import IDMAP_WORDS, OCI_VERSION_MIN, features
 from ocirun.spec.mount_options import MOUNT_WORDS, read_words
-from ocirun.spec.supported import IDMAP_WORDS, OCI_VERSION_MIN, features
 
 
 def acted_on(section: str, name: str) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.devices import DEFAULT_DEVICES, DEFAULT_RULES, devices_of, implied_rules
+from ocirun.spec.features import features
 from ocirun.spec.schema import report
 from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
-from ocirun.spec.supported import features
 from ocirun.spec.sysctls import dotted, namespace_of, path_of
 
 if TYPE_CHECKING:
