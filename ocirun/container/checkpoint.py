@@ -22,7 +22,7 @@ from ocirun.criu.service import Criu, ask_version, require_features
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import save_names
 from ocirun.errors import ContainerError, UsageError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 from ocirun.process.namespaces import Namespaces
 
 TYPE_CHECKING = False

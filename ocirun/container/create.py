@@ -17,7 +17,7 @@ from ocirun.container.status import CREATING, STOPPED
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.create_parent import Parent

@@ -14,7 +14,7 @@ import os
 from ocirun.container.record import read_config
 from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 from ocirun.process import mounts_parent
 from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.exec_parent import flags_of

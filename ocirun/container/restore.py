@@ -31,8 +31,8 @@ from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_f
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import load_names, pipes_among
 from ocirun.errors import SetupError
-from ocirun.kernel.lookup import start_time
 from ocirun.kernel.prctl import set_child_subreaper
+from ocirun.kernel.procstat import start_time
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
