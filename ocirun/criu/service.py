@@ -27,7 +27,7 @@ from ocirun.criu.log import error_lines, errors_in, plain
 from ocirun.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_no_new_privs
-from ocirun.kernel.search import find_in_path
+from ocirun.kernel.which import find_in_path
 from ocirun.process.hooks import ALL_SIGNALS
 
 TYPE_CHECKING = False

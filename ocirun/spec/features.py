@@ -8,7 +8,7 @@ Source: runtime-spec features.md, features-linux.md.
 
 from __future__ import annotations
 
-from ocirun.kernel.search import find_in_path
+from ocirun.kernel.which import find_in_path
 from ocirun.spec import memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
