@@ -108,7 +108,7 @@ class Making:
 
             check_rootless(self.config)
         if options.notify_socket:
-            from ocirun.container.notify import check_notify  # cold: a service manager waits
+            from ocirun.container.sd_notify import check_notify  # cold: a service manager waits
 
             check_notify(self.config, options.notify_socket)
         self.request = make_request(self.config, self.id, options)
@@ -151,7 +151,7 @@ class Making:
         )
         self._remember()
         if self.options.notify_socket:
-            from ocirun.container.notify import give_notify
+            from ocirun.container.sd_notify import give_notify
 
             # Order: not before the configuration is kept, which exec starts from.
             self.config = give_notify(self.config, self.directory)

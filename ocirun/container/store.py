@@ -5,7 +5,7 @@
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
     ROOT/ID/criu-root/    while it is restored (criu/scratch.py)
-    ROOT/ID/notify/       mounted in the container, where a service manager waits (notify.py)
+    ROOT/ID/notify/       mounted in the container, where a service manager waits (sd_notify.py)
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is

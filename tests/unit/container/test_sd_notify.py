@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ocirun.container.notify import MAX_MESSAGE, check_notify, give_notify, is_ready, open_notify
 from ocirun.container.request import names_of_listen_fds
+from ocirun.container.sd_notify import MAX_MESSAGE, check_notify, give_notify, is_ready, open_notify
 from ocirun.errors import UsageError
 
 CONFIG: Any = {
