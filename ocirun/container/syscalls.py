@@ -38,7 +38,7 @@ def send_listener(config: Config, state: dict[str, Any], host_pid: int, fd: int)
 
     `state` is the container's, `host_pid` the process that the filter holds for.
     """
-    from ocirun.security.seccomp.notify import process_state
+    from ocirun.security.seccomp.agent import process_state
 
     profile = config["linux"]["seccomp"]
     path = profile["listenerPath"]
