@@ -10,7 +10,7 @@ import time
 
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
-from ocirun.container.poststop import run_poststop
+from ocirun.container.hooks import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED

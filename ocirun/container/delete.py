@@ -71,7 +71,7 @@ def destroy(store: Store, record: Record) -> list[HookError]:
     if "poststop" not in record.hooks:
         store.remove(record.id)
         return []
-    from ocirun.container.poststop import run_poststop
+    from ocirun.container.hooks import run_poststop
 
     config = read_config(store.directory(record.id))
     store.remove(record.id)
