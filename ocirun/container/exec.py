@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.inherit import config_with
+from ocirun.container.inherited_fds import config_with
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
 from ocirun.container.status import (
