@@ -1,1 +1,1 @@
-"""The steps of init's plan: what is done before the root is entered, on entering it, and behind the gate."""
+"""The steps of init's plan: before the root is entered, on entering it, behind the gate."""

@@ -22,7 +22,7 @@ def test_equal_mappings_share_a_namespace(monkeypatch: pytest.MonkeyPatch) -> No
         made.append(mappings)
         return os.open("/dev/null", os.O_RDONLY)
 
-    monkeypatch.setattr(idmapped, "make_user_namespace", make)
+    monkeypatch.setattr(idmapped_mounts, "make_user_namespace", make)
     with idmapped_mounts._MapNamespaces() as namespaces:
         first = namespaces.get(maps(1), maps(2))
         assert namespaces.get(maps(1), maps(2)) == first

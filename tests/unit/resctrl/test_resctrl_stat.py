@@ -8,7 +8,7 @@ import pytest
 
 from ocirun.container.stats import for_json
 from ocirun.errors import SetupError
-from ocirun.resctrl import stat
+from ocirun.resctrl import stat as resctrl_stat
 from ocirun.resctrl.stat import stat
 
 FILES = {
@@ -39,7 +39,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(resctrlstat, "find_resctrl", lambda: str(tmp_path))
+    monkeypatch.setattr(resctrl_stat, "find_resctrl", lambda: str(tmp_path))
     return tmp_path
 
 
