@@ -113,7 +113,7 @@ class Cgroup:
             SetupError: the kernel refused.
         """
 
-    def open_doors(self) -> list[int]:
+    def open_join_fds(self) -> list[int]:
         """Open what a forked child writes to, to join the v1 hierarchies by itself.
 
         Returns descriptors that the caller closes, in the child by `enter.enter`; none on v2.

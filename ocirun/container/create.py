@@ -20,7 +20,7 @@ from ocirun.errors import InitDied, SetupError, UsageError, doing
 from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
-from ocirun.process.create_parent import Parent
+from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
@@ -60,7 +60,7 @@ def create(
         require_seal()
     store.directory(container_id)
     with Undo() as undo:
-        making = Making(store, container_id, options, undo)
+        making = Creation(store, container_id, options, undo)
         making.check(foreground)
         making.compile_filter()
         making.claim()
@@ -75,7 +75,7 @@ def create(
     return making.record
 
 
-class Making:
+class Creation:
     """One create in progress: what it holds between its acts. Restore makes its own of it."""
 
     def __init__(self, store: Store, container_id: str, options: CreateOptions, undo: Undo) -> None:
@@ -93,7 +93,7 @@ class Making:
         self.request: Request
         self.cgroup: Cgroup
         self.resctrl: ResctrlGroup | None = None
-        self.parent: Parent
+        self.parent: CreateParent
 
     def check(self, foreground: Foreground | None) -> None:
         """Refuse what can be refused before anything is made."""
@@ -208,7 +208,7 @@ class Making:
         plan = plan_create(self.config, self.request)
         if self.options.tell:
             _tell_plan(self.options.tell, plan, self.config)
-        self.parent = Parent(self.config, self.request, self.options.tell)
+        self.parent = CreateParent(self.config, self.request, self.options.tell)
         self.undo.add("letting go of init", self.parent.close)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
@@ -243,18 +243,18 @@ class Making:
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
 
-        On v2 it is born there; into the hierarchies of v1 it steps by itself, through doors that
-        we open: moving another process makes the kernel wait (cgroups/enter.py).
+        On v2 it is born there; into the hierarchies of v1 it steps by itself, through
+        descriptors that we open: moving another process makes the kernel wait (cgroups/enter.py).
         """
         given: list[int] = []
         try:
             cgroup_fd = self.cgroup.cgroup_fd()
             given += [] if cgroup_fd is None else [cgroup_fd]
-            doors = self.cgroup.open_doors()
-            given += doors
+            join_fds = self.cgroup.open_join_fds()
+            given += join_fds
             sources = open_bind_sources(self.config, self.request)
             given += sources.values()
-            self.request.cgroup_doors = len(doors)
+            self.request.cgroup_join_fds = len(join_fds)
             self.request.bind_sources = list(sources)
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
@@ -263,7 +263,7 @@ class Making:
                 # Order: before init has children, which would stay where they were born.
                 self.resctrl.join(self.parent.pid)
             fds = [*self.gate_fds, *self.stdio_fds]
-            self.parent.send_config([*fds, *doors, *sources.values()])
+            self.parent.send_config([*fds, *join_fds, *sources.values()])
         finally:
             for fd in given:
                 os.close(fd)

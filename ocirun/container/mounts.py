@@ -27,7 +27,7 @@ from ocirun.rootfs.mounts import open_source
 from ocirun.security.executable import require_seal
 from ocirun.spec import checks
 from ocirun.spec.load import read_document
-from ocirun.spec.mount_options import read_words
+from ocirun.spec.mount_options import read_options
 from ocirun.spec.rules import check_rules
 
 TYPE_CHECKING = False
@@ -48,15 +48,15 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
         WrongStatus: it is not there to be entered. SpecError: the file breaks a rule, or asks for
             what a running container cannot be given. SetupError: a step failed.
     """
-    with _Entered(store, container_id) as entered:
+    with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
         entries = [
-            Entry(mount, read_words(mount.get("options")), entered.record.bundle, index)
+            Entry(mount, read_options(mount.get("options")), entered.record.bundle, index)
             for index, mount in enumerate(config["mounts"])
         ]
         for entry in entries:
             hot_mounts.refuse_late(entry)
-        mounts_parent.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
+        mounts_parent.add(entered.target, entries, lambda: _prepare(config, entries, entered))
 
 
 def remove_mounts(store: Store, container_id: str, path: str) -> None:
@@ -66,7 +66,7 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
         WrongStatus, SpecError: as add_mounts. SetupError: nothing is mounted at one of them, or
             what is there hides something from the container; nothing is unmounted then.
     """
-    with _Entered(store, container_id) as entered:
+    with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
         destinations = [clean(mount["destination"]) for mount in config["mounts"]]
         linux = entered.config.get("linux", {})
@@ -76,7 +76,7 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
             if destination in map(clean, covers):
                 message = f'"{destination}" covers what the container must not reach'
                 raise UnsupportedError([Problem(f"/{index}/destination", message)], path)
-        mounts_parent.remove(entered.entering, destinations)
+        mounts_parent.remove(entered.target, destinations)
 
 
 def read_list(path: str, config: Config) -> Config:
@@ -108,7 +108,7 @@ def _refusal(problems: list[Problem], path: str) -> SpecError:
     return SpecError(own, path)
 
 
-def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[int, int]:
+def _prepare(config: Config, entries: list[Entry], entered: _MountedContainer) -> dict[int, int]:
     """Make what is made outside the container: index in the list → detached mount."""
     request = Request(config)
     # From here the host's files are in sight, whatever mount namespace the container has joined.
@@ -142,10 +142,10 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
     return fds
 
 
-class _Entered:
+class _MountedContainer:
     """A container that can be entered, for the length of a block."""
 
-    __slots__ = ("_init_pidfd", "config", "entering", "record")
+    __slots__ = ("_init_pidfd", "config", "record", "target")
 
     def __init__(self, store: Store, container_id: str) -> None:
         require_seal()
@@ -155,12 +155,12 @@ class _Entered:
             raise self._not_running(status)
         self.config: Config = read_config(store.directory(self.record.id))
         self._init_pidfd = -1
-        self.entering: mounts_parent.Entering
+        self.target: mounts_parent.MountTarget
 
     def _not_running(self, status: str) -> WrongStatus:
         return WrongStatus(self.record.id, status, "container not running")
 
-    def __enter__(self) -> _Entered:
+    def __enter__(self) -> _MountedContainer:
         namespaces = Request(self.config).namespaces
         if not namespaces.has("mount"):
             message = "the container has no mount namespace of its own"
@@ -178,7 +178,7 @@ class _Entered:
             self.__exit__()
             raise self._not_running(STOPPED)
         label = self.config.get("linux", {}).get("mountLabel", "")
-        self.entering = mounts_parent.Entering(self._init_pidfd, flags, label)
+        self.target = mounts_parent.MountTarget(self._init_pidfd, flags, label)
         return self
 
     def open_user_namespace(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.create import Making
+from ocirun.container.create import Creation
 from ocirun.container.criu_options import Folders, require_root
 from ocirun.container.delete import destroy
 from ocirun.container.kill import kill_and_wait
@@ -108,7 +108,7 @@ def _restore(
     with Undo() as undo, Folders(criu_options, LOG, make=False) as folders:
         criu_options.check_version(ask_version())
         require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)
-        making = Restoring(store, container_id, options, undo)
+        making = Restoration(store, container_id, options, undo)
         making.check(foreground)
         making.claim()
         making.bring_back(criu_options, folders)
@@ -118,7 +118,7 @@ def _restore(
     return making.record
 
 
-class Restoring(Making):
+class Restoration(Creation):
     """One restore in progress."""
 
     def bring_back(self, options: CriuOptions, folders: Folders) -> None:

@@ -20,7 +20,7 @@ from ocirun.rootfs.context import Entry
 from ocirun.rootfs.mountpoints import is_directory
 from ocirun.rootfs.resolve import open_in_root
 from ocirun.spec.devices import devices_of
-from ocirun.spec.mount_options import COPY_SYMLINK, REMOUNT, read_words
+from ocirun.spec.mount_options import COPY_SYMLINK, REMOUNT, read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def external_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> di
 
 def _entries(config: Config, bundle: str) -> Iterator[Entry]:
     for index, mount in enumerate(config.get("mounts") or ()):
-        entry = Entry(mount, read_words(mount.get("options")), bundle, index)
+        entry = Entry(mount, read_options(mount.get("options")), bundle, index)
         if not entry.words.extra & (REMOUNT | COPY_SYMLINK):
             yield entry
 

@@ -29,7 +29,7 @@ from ocirun.rootfs import prepare
 from ocirun.rootfs.context import Entry, MountContext
 from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.mounts import load_for, mount_entry
-from ocirun.spec.mount_options import read_words
+from ocirun.spec.mount_options import read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _make_all(config: Config, request: Request) -> None:
     context = MountContext(request.bundle)
     covered: list[str] = []
     for index, mount in enumerate(config.get("mounts") or []):
-        entry = Entry(mount, read_words(mount.get("options")), request.bundle, index)
+        entry = Entry(mount, read_options(mount.get("options")), request.bundle, index)
         # CRIU restores what is in new file systems, mountpoints too.
         if any(entry.destination.startswith(f"{place}/") for place in covered):
             continue

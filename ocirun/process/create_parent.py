@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Config
 
 
-class Parent(Conversation):
+class CreateParent(Conversation):
     """The conversation with one init."""
 
     __slots__ = ("_staged",)

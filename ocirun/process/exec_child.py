@@ -5,7 +5,7 @@
       │                                        │  seals itself, joins the namespaces, and clones
       │ ◄────────────────────────── procCloned │  the process that carries on
       │   (cgroup joined, if not born in it)   │
-      │ sendConfig ──────────────────────────► │  stdio and the doors of the cgroups
+      │ sendConfig ──────────────────────────► │  stdio and the descriptors of the cgroups
       │ ◄────────────────────────── procLimits │  (when a hard limit must be raised)
       │ limitsRaised ────────────────────────► │
       │ ◄──────────────────────────── procGate │  nothing left to decide
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ocirun.process.channel import Channel
+    from ocirun.process.context import InitContext
     from ocirun.process.plan import Plan
-    from ocirun.process.steps.enter import Inside
 
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
     """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
-    inside, plan = understand(channel, bootstrap)
+    init, plan = understand(channel, bootstrap)
     seal_imports()
-    kept = range(3, 3 + inside.request.kept_fds)
+    kept = range(3, 3 + init.request.kept_fds)
     keep_only([*kept, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
     cgroupns_fd = fds.pop() if bootstrap["cgroup_namespace"] else -1
@@ -54,50 +54,50 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
     for step in plan.assemble:
-        step.act(inside)
+        step.act(init)
     if bootstrap["flags"]:
         with doing("joining the namespaces of the container"):
             setns(init_pidfd, bootstrap["flags"])
     os.close(init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
-        _become(inside, plan, cgroupns_fd)
+        _become(init, plan, cgroupns_fd)
     channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
 
 
-def _become(inside: Inside, plan: Plan, cgroupns_fd: int) -> NoReturn:
+def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
     """Be the process that joined: the last rights given up, execve.
 
     `cgroupns_fd` is the cgroup namespace still to be joined, -1 for none.
     """
-    channel = inside.channel
+    channel = init.channel
     try:
         set_pdeathsig(SIGKILL)
-        _, _, doors = channel.receive(SEND_CONFIG)
-        take_stdio(inside, doors)
+        _, _, join_fds = channel.receive(SEND_CONFIG)
+        take_stdio(init, join_fds)
         with doing("joining the cgroup of the container"):
-            enter_cgroups(doors)
+            enter_cgroups(join_fds)
         if cgroupns_fd >= 0:
             with doing("joining the cgroup namespace of the container"):
                 setns(cgroupns_fd, CLONE_NEWCGROUP)
             os.close(cgroupns_fd)
-        if "execCPUAffinity" not in inside.config["process"]:  # else it is a step
+        if "execCPUAffinity" not in init.config["process"]:  # else it is a step
             with doing("resetting the CPU affinity"):
                 # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
                 reset_affinity()
         os.setsid()
-        if inside.request.namespaces.has("user"):
+        if init.request.namespaces.has("user"):
             user.become_root_of_namespace()
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
         with doing("opening the container's root"):
-            inside.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            init.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         for step in plan.enter:
-            step.act(inside)
-        inside.close()
+            step.act(init)
+        init.close()
         channel.send(PROC_GATE)
         channel.receive(PROC_RESUME)
         for step in plan.start:
-            step.act(inside)
+            step.act(init)
     except PeerGone:  # the parent died: nobody waits for us
         os._exit(1)
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
 
 
-class Joining(Conversation):
+class ExecParent(Conversation):
     """The conversation with one process on its way into a running container."""
 
     __slots__ = ()
@@ -54,7 +54,7 @@ class Joining(Conversation):
                 os.close(cgroupns_fd)
 
     def send_config(self, fds: list[int]) -> None:
-        """Send stdio and the doors of the cgroups, all borrowed: the process goes on."""
+        """Send stdio and the descriptors that join the cgroups, all borrowed: the process goes on."""
         self._say(SEND_CONFIG, None, fds)
 
     def resume(self) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MOUNTED: Final = "mounted"
 
 
-class Entering:
+class MountTarget:
     """Which container to enter: init's pidfd (borrowed) and the setns flags of its namespaces.
 
     `label` is the container's linux.mountLabel.
@@ -56,13 +56,13 @@ class Entering:
         self.label = label
 
 
-class _Inside:
+class _EnteredTarget:
     """What the child has once it is inside."""
 
-    __slots__ = ("entering", "own_fds", "root_fd")
+    __slots__ = ("own_fds", "root_fd", "target")
 
-    def __init__(self, entering: Entering) -> None:
-        self.entering = entering
+    def __init__(self, target: MountTarget) -> None:
+        self.target = target
         # Order: before anything is entered; inside, /proc is the container's.
         self.own_fds = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_fd = -1
@@ -70,8 +70,8 @@ class _Inside:
     def enter(self) -> None:
         """Join the namespaces; from here on every path is the container's."""
         with doing("joining the namespaces of the container"):
-            setns(self.entering.init_pidfd, self.entering.flags)
-        if self.entering.flags & CLONE_NEWUSER:
+            setns(self.target.init_pidfd, self.target.flags)
+        if self.target.flags & CLONE_NEWUSER:
             user.become_root_of_namespace()
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
         os.umask(user.DEFAULT_UMASK)
@@ -81,14 +81,14 @@ class _Inside:
     def enter_user_namespace(self) -> None:
         """Get the rights to copy mounts of the host: those of the user namespace that we own."""
         with doing("joining the user namespace of the container"):
-            setns(self.entering.init_pidfd, CLONE_NEWUSER)
+            setns(self.target.init_pidfd, CLONE_NEWUSER)
             user.become_root_of_namespace()
             unshare(CLONE_NEWNS)
         set_pdeathsig(SIGKILL)
-        self.entering.flags &= ~CLONE_NEWUSER
+        self.target.flags &= ~CLONE_NEWUSER
 
 
-def add(entering: Entering, entries: list[Entry], prepare: Prepare) -> None:
+def add(target: MountTarget, entries: list[Entry], prepare: Prepare) -> None:
     """Attach the mounts of `entries` in the container: all of them, or none.
 
     `prepare` makes those that are made outside. It runs here where we are root, else in the child,
@@ -100,74 +100,74 @@ def add(entering: Entering, entries: list[Entry], prepare: Prepare) -> None:
     rootless = os.geteuid() != 0
     prepared = {} if rootless else prepare()
 
-    def act(inside: _Inside) -> None:
+    def act(entered: _EnteredTarget) -> None:
         sources = prepared
         if rootless:
-            inside.enter_user_namespace()
+            entered.enter_user_namespace()
             sources = prepare()
-        inside.enter()
-        _attach_all(inside, entries, sources)
+        entered.enter()
+        _attach_all(entered, entries, sources)
 
     try:
-        _in_child(entering, list(prepared.values()), act)
+        _in_child(target, list(prepared.values()), act)
     finally:
         for fd in prepared.values():
             os.close(fd)
 
 
-def remove(entering: Entering, destinations: list[str]) -> None:
+def remove(target: MountTarget, destinations: list[str]) -> None:
     """Detach what is mounted at `destinations`, the last one first: all are found, or none goes.
 
     Raises:
         SetupError: nothing is mounted there, or a link is on the way.
     """
 
-    def act(inside: _Inside) -> None:
-        inside.enter()
+    def act(entered: _EnteredTarget) -> None:
+        entered.enter()
         found = [
-            (destination, hot_mounts.open_mounted(inside.root_fd, destination))
+            (destination, hot_mounts.open_mounted(entered.root_fd, destination))
             for destination in reversed(destinations)
         ]
         for destination, fd in found:
             with doing(f'unmounting "{destination}"'):
-                hot_mounts.detach(inside.own_fds, fd)
+                hot_mounts.detach(entered.own_fds, fd)
 
-    _in_child(entering, [], act)
+    _in_child(target, [], act)
 
 
-def _attach_all(inside: _Inside, entries: list[Entry], sources: dict[int, int]) -> None:
+def _attach_all(entered: _EnteredTarget, entries: list[Entry], sources: dict[int, int]) -> None:
     attached: list[int] = []
     try:
         for entry in entries:
             with doing(f'mounting "{entry.source or entry.fs_name}" at "{entry.destination}"'):
                 if entry.index in sources:
-                    hot_mounts.place(inside.root_fd, entry, sources[entry.index])
+                    hot_mounts.place(entered.root_fd, entry, sources[entry.index])
                     attached.append(sources[entry.index])
                 else:
-                    label = inside.entering.label
-                    attached.append(hot_mounts.place_new(inside.root_fd, entry, label))
+                    label = entered.target.label
+                    attached.append(hot_mounts.place_new(entered.root_fd, entry, label))
     except BaseException:
         for fd in reversed(attached):
-            _take_back(inside, fd)
+            _take_back(entered, fd)
         raise
 
 
-def _take_back(inside: _Inside, mount_fd: int) -> None:
+def _take_back(entered: _EnteredTarget, mount_fd: int) -> None:
     try:
-        hot_mounts.detach(inside.own_fds, mount_fd)
+        hot_mounts.detach(entered.own_fds, mount_fd)
     except OSError as error:
         if error.errno != EINVAL:  # the container has unmounted it already
             raise
 
 
-def _in_child(entering: Entering, fds: list[int], act: Callable[[_Inside], None]) -> None:
+def _in_child(target: MountTarget, fds: list[int], act: Callable[[_EnteredTarget], None]) -> None:
     """Have a child do `act`, and wait for its end. `fds` are those it needs beside its own."""
     ours, theirs = channel_pair()
     with doing("cloning the process that mounts"):
         pid, pidfd = clone3(0)
     if pid == 0:
         ours.close()
-        _be_child(theirs, entering, fds, act)
+        _be_child(theirs, target, fds, act)
     os.close(pidfd)
     theirs.close()
     try:
@@ -183,15 +183,15 @@ def _in_child(entering: Entering, fds: list[int], act: Callable[[_Inside], None]
 
 
 def _be_child(
-    channel: Channel, entering: Entering, fds: list[int], act: Callable[[_Inside], None]
+    channel: Channel, target: MountTarget, fds: list[int], act: Callable[[_EnteredTarget], None]
 ) -> NoReturn:
     try:
         set_pdeathsig(SIGKILL)
         seal_imports()
-        keep_only([channel.fileno(), entering.init_pidfd, *fds])
+        keep_only([channel.fileno(), target.init_pidfd, *fds])
         # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
         set_dumpable(False)
-        act(_Inside(entering))
+        act(_EnteredTarget(target))
         _tell(channel, None)
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         known = isinstance(error, OcirunError)

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ocirun.process.context import InitContext
     from ocirun.process.request import Request
-    from ocirun.process.steps.enter import Inside
     from ocirun.spec.types import Config
 
-    Act = Callable[[Inside], None]
+    Act = Callable[[InitContext], None]
     # Wanted, name, what to do, and the module it needs beyond those init always has.
     Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]

@@ -7,7 +7,7 @@ from ocirun.spec.mount_options import IDMAP, RIDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.mount_options import MountWords
+    from ocirun.spec.mount_options import MountOptions
     from ocirun.spec.types import Mount
 
 
@@ -20,7 +20,7 @@ class Entry:
 
     __slots__ = ("destination", "fs_name", "index", "mount", "source", "words")
 
-    def __init__(self, mount: Mount, words: MountWords, bundle: str, index: int) -> None:
+    def __init__(self, mount: Mount, words: MountOptions, bundle: str, index: int) -> None:
         self.mount = mount
         self.words = words
         self.index = index

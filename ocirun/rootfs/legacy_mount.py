@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ocirun.rootfs.context import Entry
-    from ocirun.spec.mount_options import MountWords
+    from ocirun.spec.mount_options import MountOptions
 
 OLD_FLAGS = (
     (MOUNT_ATTR_RDONLY, MS_RDONLY),
@@ -127,7 +127,7 @@ def old_flags(attributes: int) -> int:
     return flags
 
 
-def _remount(root_fd: int, destination: str, words: MountWords) -> None:
+def _remount(root_fd: int, destination: str, words: MountOptions) -> None:
     """Change what is mounted at `destination`: with "bind" its mount, else its file system too."""
     mount_fd = open_existing(root_fd, destination, os.O_PATH)
     try:

@@ -43,13 +43,13 @@ from ocirun.spec.mount_options import (
     REMOUNT,
     SRC_NOFOLLOW,
     TMPCOPYUP,
-    read_words,
+    read_options,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
-    from ocirun.spec.mount_options import MountWords
+    from ocirun.spec.mount_options import MountOptions
     from ocirun.spec.types import Mount
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
@@ -74,7 +74,7 @@ def open_source(mount: Mount, index: int, bundle: str) -> int | None:
     Returns a descriptor the caller closes, or None for what init does itself: other kinds of
     entries, and links to be copied.
     """
-    entry = Entry(mount, read_words(mount.get("options")), bundle, index)
+    entry = Entry(mount, read_options(mount.get("options")), bundle, index)
     words = entry.words
     if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
         return None
@@ -99,7 +99,7 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
         UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
-    entry = Entry(mount, read_words(mount.get("options")), context.bundle, index)
+    entry = Entry(mount, read_options(mount.get("options")), context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -217,7 +217,7 @@ def _attach_filesystem(
             os.close(mount_fd)
 
 
-def _tree_flags(words: MountWords) -> int:
+def _tree_flags(words: MountOptions) -> int:
     flags = OPEN_TREE_CLONE
     if words.recursive:
         flags |= AT_RECURSIVE

@@ -116,7 +116,7 @@ PROPAGATION_WORDS: dict[str, tuple[int, bool]] = {
 }
 
 
-class MountWords:
+class MountOptions:
     """What a list of mount options asks for; of contradicting words the last one wins.
 
     `attr_set`, `attr_clr`: MOUNT_ATTR_* asked for and asked away. `rec_set`, `rec_clr`: the same
@@ -170,9 +170,9 @@ class MountWords:
             self.extra |= first
 
 
-def read_words(options: Iterable[str] | None) -> MountWords:
+def read_options(options: Iterable[str] | None) -> MountOptions:
     """Read the options of one mount entry; None is an empty list."""
-    words = MountWords()
+    words = MountOptions()
     for option in options or ():
         row = MOUNT_WORDS.get(option)
         if row is not None:

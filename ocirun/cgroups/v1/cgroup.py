@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 REFUSALS: Final = (EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS)
 
 
-class SplitTree(Cgroup):
+class CgroupV1(Cgroup):
     """A container's directories in the v1 hierarchies.
 
     `table` is what the host has mounted; a container that exists already needs none.
@@ -134,7 +134,7 @@ class SplitTree(Cgroup):
                     raise
                 self._leave_out(directory)
 
-    def open_doors(self) -> list[int]:
+    def open_join_fds(self) -> list[int]:
         """Open `tasks` of every v1 hierarchy; the v2 tree beside them is for `cgroup_fd`.
 
         Returns descriptors that the caller closes, in the child by `enter.enter`.
@@ -142,16 +142,16 @@ class SplitTree(Cgroup):
         Raises:
             SetupError: the kernel refused to open one.
         """
-        doors: list[int] = []
+        join_fds: list[int] = []
         try:
             for _, directory in self._joined(cloned=True):
-                doors.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+                join_fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
         except OSError as error:
-            for door in doors:
+            for door in join_fds:
                 os.close(door)
             what = f"opening cgroup {error.filename}: {kernel_words(error)}"
             raise SetupError(what, error.errno or 0) from error
-        return doors
+        return join_fds
 
     def _joined(self, *, cloned: bool) -> list[tuple[str, str]]:
         """List each directory once with the first name it has; `cloned` leaves v2 out."""

@@ -47,7 +47,7 @@ DOMAIN_CONTROLLERS: Final = ("memory", "io", "cpu", "hugetlb")
 TIGHT_BYTES: Final = 8 << 20
 
 
-class UnifiedTree(Cgroup):
+class CgroupV2(Cgroup):
     """A container's directory in the v2 hierarchy.
 
     `table` is what the host has mounted; a container that exists already needs none.
@@ -99,7 +99,7 @@ class UnifiedTree(Cgroup):
             if not part:
                 continue
             # Order: controllers of the parent first: they decide which files the child gets.
-            hand_down(level)
+            enable_controllers(level)
             level = f"{level}/{part}"
             is_new = make_directories(level, self.top, self.made)
             _check_type(level, resources)
@@ -122,7 +122,7 @@ class UnifiedTree(Cgroup):
         """Open the directory to be born in, as `Cgroup.cgroup_fd` says, unless memory is tight."""
         return None if self.tight else super().cgroup_fd()
 
-    def open_doors(self) -> list[int]:
+    def open_join_fds(self) -> list[int]:
         """Open the door by which init enters later, where memory is tight.
 
         Kernel: memory counts where it was first used. What init needs to understand its config it
@@ -192,7 +192,7 @@ class UnifiedTree(Cgroup):
         return sorted(processes_below(self.directory)) if self.directory else []
 
 
-def hand_down(directory: str) -> None:
+def enable_controllers(directory: str) -> None:
     """Enable every controller that `directory` has for its children, as far as allowed.
 
     What cannot be enabled is told when a limit needs it, so nothing is raised for that.

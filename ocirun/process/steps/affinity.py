@@ -15,21 +15,21 @@ from ocirun.spec.cpulist import bits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.process.steps.enter import Inside
+    from ocirun.process.context import InitContext
 
 
-def set_initial(inside: Inside) -> None:
+def set_initial(init: InitContext) -> None:
     """Run where execCPUAffinity.initial says."""
-    _set(inside, "initial")
+    _set(init, "initial")
 
 
-def set_final(inside: Inside) -> None:
+def set_final(init: InitContext) -> None:
     """Run where execCPUAffinity.final says. Order: in the cgroup, whose cpuset counts."""
-    _set(inside, "final")
+    _set(init, "final")
 
 
-def _set(inside: Inside, moment: str) -> None:
-    affinity: dict[str, str] = inside.config["process"]["execCPUAffinity"]  # type: ignore[assignment]  # a TypedDict
+def _set(init: InitContext, moment: str) -> None:
+    affinity: dict[str, str] = init.config["process"]["execCPUAffinity"]  # type: ignore[assignment]  # a TypedDict
     if cpus := affinity.get(moment):
         with doing(f"setting the {moment} CPU affinity {cpus}"):
             os.sched_setaffinity(0, cpus_of(cpus))

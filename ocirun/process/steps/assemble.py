@@ -16,69 +16,69 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocirun.process.steps.enter import Inside
+    from ocirun.process.context import InitContext
 
 
-def join_keyring(inside: Inside) -> None:
+def join_keyring(init: InitContext) -> None:
     """Join a session keyring of the container's own."""
     from ocirun.security.keyring import join_new_keyring
 
-    join_new_keyring(inside.request.container_id, inside.request.namespaces.has("user"))
+    join_new_keyring(init.request.container_id, init.request.namespaces.has("user"))
 
 
-def unshare_cgroup(_: Inside) -> None:
+def unshare_cgroup(_: InitContext) -> None:
     """Make the cgroup we are in the root of a new cgroup namespace."""
     with doing("creating the cgroup namespace"):
         unshare(CLONE_NEWCGROUP)
 
 
-def bring_up_loopback(_: Inside) -> None:
+def bring_up_loopback(_: InitContext) -> None:
     """Bring up lo in the new network namespace."""
     from ocirun.network.loopback import bring_up_loopback as up
 
     up()
 
 
-def open_root(inside: Inside) -> None:
+def open_root(init: InitContext) -> None:
     """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
-    with doing(f"opening the root {inside.request.rootfs}"):
-        inside.root_fd = os.open(inside.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with doing(f"opening the root {init.request.rootfs}"):
+        init.root_fd = os.open(init.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def set_propagation(inside: Inside) -> None:
+def set_propagation(init: InitContext) -> None:
     """Stop our mounts from reaching the host."""
-    prepare.set_propagation(inside.config.get("linux", {}).get("rootfsPropagation"))
+    prepare.set_propagation(init.config.get("linux", {}).get("rootfsPropagation"))
 
 
-def attach_root(inside: Inside) -> None:
+def attach_root(init: InitContext) -> None:
     """Make the root a mount, which pivot_root asks for.
 
     In a mount namespace that is a copy of the parent's, we are in the root since before the clone
     (spawn.py), and need no right to walk the path again. One that was joined has moved us to "/".
     """
-    propagation = inside.config.get("linux", {}).get("rootfsPropagation")
-    inside.root_fd = prepare.attach_root(inside.request.rootfs, propagation)
+    propagation = init.config.get("linux", {}).get("rootfsPropagation")
+    init.root_fd = prepare.attach_root(init.request.rootfs, propagation)
 
 
-def mounting(index: int) -> Callable[[Inside], None]:
+def mounting(index: int) -> Callable[[InitContext], None]:
     """Make the step that mounts entry `index` of config.json's mounts."""
 
-    def mount(inside: Inside) -> None:
-        mount_entry(inside.root_fd, inside.config["mounts"][index], inside.context, index)
+    def mount(init: InitContext) -> None:
+        mount_entry(init.root_fd, init.config["mounts"][index], init.context, index)
 
     return mount
 
 
-def make_devices(inside: Inside) -> None:
+def make_devices(init: InitContext) -> None:
     """Make the device nodes, or bind the host's where we may not make any."""
     from ocirun.rootfs.devices import make_devices as make
     from ocirun.spec.devices import devices_of
 
-    make(inside.root_fd, devices_of(inside.config), bind=inside.context.userns)
+    make(init.root_fd, devices_of(init.config), bind=init.context.userns)
 
 
-def link_devices(inside: Inside) -> None:
+def link_devices(init: InitContext) -> None:
     """Make /dev/ptmx, /dev/fd, /dev/stdin and the like."""
     from ocirun.rootfs.devices import link_devices as link
 
-    link(inside.root_fd)
+    link(init.root_fd)

@@ -17,114 +17,39 @@ from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import masks, prepare
 from ocirun.rootfs import pivot as pivoting
-from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
 from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from ocirun.process.channel import Channel
-    from ocirun.process.request import Request
-    from ocirun.process.rlimits import Limit
-    from ocirun.spec.types import Config, User
-
-OCI_VERSION = "1.3.0"
+    from ocirun.process.context import InitContext
 
 
-class Inside:
-    """What init knows (config, request) and holds (descriptors) on its way in.
-
-    Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
-    outlives execve.
-    """
-
-    __slots__ = (
-        "channel",
-        "config",
-        "console_fd",
-        "context",
-        "cwd_entered",
-        "environment",
-        "limits",
-        "own_executable",
-        "procfs_fd",
-        "program",
-        "request",
-        "root_fd",
-    )
-
-    def __init__(self, channel: Channel, config: Config, request: Request) -> None:
-        self.channel = channel
-        self.config = config
-        self.request = request
-        self.root_fd = self.procfs_fd = self.console_fd = -1
-        self.cwd_entered = False
-        self.environment: dict[bytes, bytes] = {}
-        self.program = b""
-        self.limits: list[Limit] = []
-        self.own_executable = (0, 0)
-        self.context = MountContext(
-            request.bundle,
-            userns=request.namespaces.has("user"),
-            cgroup=CgroupView(
-                [Hierarchy(tuple(names), *places) for names, *places in request.hierarchies],
-                unified=any(not names for names, *_ in request.hierarchies),
-            ),
-            cgroupns="cgroup" in request.namespaces.new,
-            mount_label=config.get("linux", {}).get("mountLabel", ""),
-        )
-
-    @property
-    def user(self) -> User:
-        """`process.user`, uid and gid 0 where it is left out."""
-        return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
-
-    def close(self) -> None:
-        """Let go of the root: we are in it, and nothing is opened through it any more."""
-        os.close(self.root_fd)
-        self.root_fd = -1
-
-    def state(self, status: str) -> dict[str, Any]:
-        """The state that hooks inside the container read: the pid is the one seen in there."""
-        state: dict[str, Any] = {
-            "ociVersion": self.config["ociVersion"],
-            "id": self.request.container_id,
-            "status": status,
-            "pid": os.getpid(),
-            "bundle": self.request.bundle,
-        }
-        if self.config.get("annotations"):
-            state["annotations"] = self.config["annotations"]
-        return state
-
-
-def create_container_hooks(inside: Inside) -> None:
+def create_container_hooks(init: InitContext) -> None:
     """Run createContainer hooks: in the container's namespaces, with the host's files in sight."""
     from ocirun.process.hooks import run_hooks
 
     with doing("changing to the root"):
-        os.fchdir(inside.root_fd)
-    hooks = inside.config["hooks"]["createContainer"]
-    run_hooks("createContainer", hooks, inside.state("creating"), {})
+        os.fchdir(init.root_fd)
+    hooks = init.config["hooks"]["createContainer"]
+    run_hooks("createContainer", hooks, init.state("creating"), {})
 
 
-def enter_root(inside: Inside) -> None:
+def enter_root(init: InitContext) -> None:
     """Make the root "/"."""
-    if not inside.request.namespaces.has("mount"):
-        pivoting.chroot(inside.root_fd)
-    elif inside.request.no_pivot:
-        pivoting.move_root(inside.root_fd)
+    if not init.request.namespaces.has("mount"):
+        pivoting.chroot(init.root_fd)
+    elif init.request.no_pivot:
+        pivoting.move_root(init.root_fd)
     else:
-        pivoting.pivot(inside.root_fd)
+        pivoting.pivot(init.root_fd)
 
 
-def repropagate(inside: Inside) -> None:
+def repropagate(init: InitContext) -> None:
     """Make "/" shared or unbindable where that was asked for."""
-    prepare.repropagate(inside.config.get("linux", {}).get("rootfsPropagation"))
+    prepare.repropagate(init.config.get("linux", {}).get("rootfsPropagation"))
 
 
-def reopen_null(inside: Inside) -> None:
+def reopen_null(init: InitContext) -> None:
     """Swap the host's /dev/null among fds 0 to 2 for the container's.
 
     Security: a descriptor of the host's /dev leads into the host's file system.
@@ -134,7 +59,7 @@ def reopen_null(inside: Inside) -> None:
         return
     with doing("reopening /dev/null"):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        null_fd = open_in_root(inside.root_fd, "/dev/null", flags)
+        null_fd = open_in_root(init.root_fd, "/dev/null", flags)
         try:
             if not user.is_null(null_fd):
                 raise SetupError("/dev/null of the container is not the null device")
@@ -144,102 +69,102 @@ def reopen_null(inside: Inside) -> None:
             os.close(null_fd)
 
 
-def make_cwd(inside: Inside) -> None:
+def make_cwd(init: InitContext) -> None:
     """Make the working directory and its parents where they are missing, mode 0755."""
-    cwd = inside.config["process"]["cwd"]
+    cwd = init.config["process"]["cwd"]
     try:
-        user.make_cwd(inside.root_fd, cwd)
+        user.make_cwd(init.root_fd, cwd)
     except OSError as error:
         raise user.cwd_error(cwd, error) from error
 
 
-def open_terminal(inside: Inside) -> None:
+def open_terminal(init: InitContext) -> None:
     """Make the terminal, send its master out, and sit down at its slave."""
     from ocirun.process import terminal
     from ocirun.process.sockets import send_fd
 
-    master, slave, name = terminal.open_pty(inside.root_fd)
+    master, slave, name = terminal.open_pty(init.root_fd)
     try:
-        if inside.request.namespaces.has("mount") and not inside.request.joins:
-            terminal.bind_console(inside.root_fd, slave)
+        if init.request.namespaces.has("mount") and not init.request.joins:
+            terminal.bind_console(init.root_fd, slave)
         with doing("sending the terminal to the console socket"):
-            send_fd(inside.console_fd, master, name)
-        terminal.take_as_stdio(slave, inside.config["process"].get("consoleSize"))
+            send_fd(init.console_fd, master, name)
+        terminal.take_as_stdio(slave, init.config["process"].get("consoleSize"))
     finally:
         os.close(master)
         os.close(slave)
 
 
-def remount_readonly(inside: Inside) -> None:
+def remount_readonly(init: InitContext) -> None:
     """Make read-only what had to stay writable until everything was in place."""
     from ocirun.rootfs import finalize
 
-    finalize.remount_readonly(inside.context.deferred)
-    if inside.config["root"].get("readonly"):
+    finalize.remount_readonly(init.context.deferred)
+    if init.config["root"].get("readonly"):
         finalize.readonly_root()
 
 
-def set_hostname(inside: Inside) -> None:
+def set_hostname(init: InitContext) -> None:
     """Name the machine."""
     with doing("setting the hostname"):
-        sethostname(inside.config["hostname"])
+        sethostname(init.config["hostname"])
 
 
-def set_domainname(inside: Inside) -> None:
+def set_domainname(init: InitContext) -> None:
     """Set the NIS domain name."""
     with doing("setting the domain name"):
-        setdomainname(inside.config["domainname"])
+        setdomainname(init.config["domainname"])
 
 
-def cover_readonly_paths(inside: Inside) -> None:
+def cover_readonly_paths(init: InitContext) -> None:
     """Make linux.readonlyPaths read-only."""
-    masks.readonly_paths(inside.root_fd, inside.config["linux"]["readonlyPaths"])
+    masks.readonly_paths(init.root_fd, init.config["linux"]["readonlyPaths"])
 
 
-def cover_masked_paths(inside: Inside) -> None:
+def cover_masked_paths(init: InitContext) -> None:
     """Hide linux.maskedPaths."""
-    null_fd = masks.open_null(inside.root_fd)
-    paths = inside.config["linux"]["maskedPaths"]
-    masks.mask_paths(inside.root_fd, paths, null_fd, inside.context.mount_label)
+    null_fd = masks.open_null(init.root_fd)
+    paths = init.config["linux"]["maskedPaths"]
+    masks.mask_paths(init.root_fd, paths, null_fd, init.context.mount_label)
     os.close(null_fd)
 
 
-def set_no_new_privs(_: Inside) -> None:
+def set_no_new_privs(_: InitContext) -> None:
     """Give up gaining rights through execve; early, so that nothing later can be forgotten."""
     with doing("setting no_new_privs"):
         prctl_no_new_privs()
 
 
-def have_limits_raised(inside: Inside) -> None:
+def have_limits_raised(init: InitContext) -> None:
     """Ask the parent to raise hard limits that are below what the program shall have."""
     from ocirun.process.rlimits import hard_limits_to_raise, limits_of
 
-    inside.limits = limits_of(inside.config["process"]["rlimits"])
-    raised = hard_limits_to_raise(inside.limits)
+    init.limits = limits_of(init.config["process"]["rlimits"])
+    raised = hard_limits_to_raise(init.limits)
     if raised:
-        inside.channel.send(PROC_LIMITS, raised)
-        inside.channel.receive(LIMITS_RAISED)
+        init.channel.send(PROC_LIMITS, raised)
+        init.channel.receive(LIMITS_RAISED)
 
 
-def set_umask(inside: Inside) -> None:
+def set_umask(init: InitContext) -> None:
     """Set the program's umask."""
-    os.umask(inside.user.get("umask", user.DEFAULT_UMASK))
+    os.umask(init.user.get("umask", user.DEFAULT_UMASK))
 
 
-def enter_cwd(inside: Inside) -> None:
+def enter_cwd(init: InitContext) -> None:
     """Enter the working directory, still as root."""
     try:
-        user.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
+        user.enter_cwd(init.root_fd, init.config["process"]["cwd"])
     except PermissionError:
         # A root-squashed network file system: the user may enter what root may not.
-        inside.cwd_entered = False
+        init.cwd_entered = False
     except OSError as error:
-        raise user.cwd_error(inside.config["process"]["cwd"], error) from error
+        raise user.cwd_error(init.config["process"]["cwd"], error) from error
     else:
-        inside.cwd_entered = True
+        init.cwd_entered = True
 
 
-def outlive_parent(_: Inside) -> None:
+def outlive_parent(_: InitContext) -> None:
     """Stop dying with the parent: from the gate on, the container outlives its creator.
 
     A parent that is gone before is noticed all the same: procGate finds nobody to hear it.
@@ -247,39 +172,39 @@ def outlive_parent(_: Inside) -> None:
     set_pdeathsig(0)
 
 
-def become_user(inside: Inside) -> None:
+def become_user(init: InitContext) -> None:
     """Give up what the program shall not have: capabilities, groups, uid."""
     from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set
 
     # Security: a configuration that names no capabilities gives none.
-    sets = CapabilitySets(inside.config["process"].get("capabilities") or {})
+    sets = CapabilitySets(init.config["process"].get("capabilities") or {})
     # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
     drop_bounding_set(sets)
     set_keepcaps(True)
-    user.own_stdio(inside.user["uid"])
-    user.become_user(inside.user)
-    if not inside.cwd_entered:
+    user.own_stdio(init.user["uid"])
+    user.become_user(init.user)
+    if not init.cwd_entered:
         try:
-            user.enter_cwd(inside.root_fd, inside.config["process"]["cwd"])
+            user.enter_cwd(init.root_fd, init.config["process"]["cwd"])
         except OSError as error:
-            raise user.cwd_error(inside.config["process"]["cwd"], error) from error
+            raise user.cwd_error(init.config["process"]["cwd"], error) from error
     set_keepcaps(False)
     apply_sets(sets)
 
 
-def settle_environment(inside: Inside) -> None:
+def settle_environment(init: InitContext) -> None:
     """Settle the program's environment, HOME included."""
-    process = inside.config["process"]
-    inside.environment = environment(process.get("env") or [], inside.root_fd, inside.user["uid"])
-    if inside.request.listen_fds:
-        inside.environment[b"LISTEN_FDS"] = str(inside.request.listen_fds).encode()
-        inside.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
-    if inside.request.listen_names:
-        inside.environment[b"LISTEN_FDNAMES"] = inside.request.listen_names.encode()
+    process = init.config["process"]
+    init.environment = environment(process.get("env") or [], init.root_fd, init.user["uid"])
+    if init.request.listen_fds:
+        init.environment[b"LISTEN_FDS"] = str(init.request.listen_fds).encode()
+        init.environment[b"LISTEN_PID"] = str(os.getpid()).encode()
+    if init.request.listen_names:
+        init.environment[b"LISTEN_FDNAMES"] = init.request.listen_names.encode()
 
 
-def find_program(inside: Inside) -> None:
+def find_program(init: InitContext) -> None:
     """Find the file that args[0] means, as the user who is to run it."""
-    inside.program = locate_program(
-        inside.config["process"]["args"][0], inside.environment.get(b"PATH"), inside.own_executable
+    init.program = locate_program(
+        init.config["process"]["args"][0], init.environment.get(b"PATH"), init.own_executable
     )

@@ -19,9 +19,9 @@ from ocirun.kernel.procfs import open_private_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.process.context import InitContext
     from ocirun.process.plan import Rows
     from ocirun.process.request import Request
-    from ocirun.process.steps.enter import Inside
     from ocirun.spec.types import Config
 
 
@@ -61,52 +61,52 @@ def selinux_label(config: Config) -> Rows:
     ]
 
 
-def open_procfs(inside: Inside) -> None:
+def open_procfs(init: InitContext) -> None:
     """Open a procfs that nothing in the container can cover."""
     with doing("opening a private procfs"):
-        inside.procfs_fd = open_private_procfs()
+        init.procfs_fd = open_private_procfs()
 
 
-def label_keys(inside: Inside) -> None:
+def label_keys(init: InitContext) -> None:
     """Have keys and keyrings made with the process's SELinux label."""
     from ocirun.security.selinux import set_key_label
 
-    set_key_label(inside.procfs_fd, inside.config["process"]["selinuxLabel"])
+    set_key_label(init.procfs_fd, init.config["process"]["selinuxLabel"])
 
 
-def label_no_keys(inside: Inside) -> None:
+def label_no_keys(init: InitContext) -> None:
     """Leave further keys to the policy again."""
     from ocirun.security.selinux import set_key_label
 
-    set_key_label(inside.procfs_fd, "")
+    set_key_label(init.procfs_fd, "")
 
 
-def set_apparmor_profile(inside: Inside) -> None:
+def set_apparmor_profile(init: InitContext) -> None:
     """Have execve confine us by process.apparmorProfile."""
     from ocirun.security.apparmor import set_exec_profile
 
-    set_exec_profile(inside.procfs_fd, inside.config["process"]["apparmorProfile"])
+    set_exec_profile(init.procfs_fd, init.config["process"]["apparmorProfile"])
 
 
-def write_sysctls(inside: Inside) -> None:
+def write_sysctls(init: InitContext) -> None:
     """Write linux.sysctl."""
     from ocirun.security.sysctl import write_sysctls as write
 
-    write(inside.procfs_fd, inside.config["linux"]["sysctl"])
+    write(init.procfs_fd, init.config["linux"]["sysctl"])
 
 
-def set_selinux_label(inside: Inside) -> None:
+def set_selinux_label(init: InitContext) -> None:
     """Have execve give us process.selinuxLabel."""
     from ocirun.security.selinux import set_exec_label
 
-    set_exec_label(inside.procfs_fd, inside.config["process"]["selinuxLabel"])
+    set_exec_label(init.procfs_fd, init.config["process"]["selinuxLabel"])
 
 
-def close_procfs(inside: Inside) -> None:
+def close_procfs(init: InitContext) -> None:
     """Let go of the procfs.
 
     Security: it shows what the container's masked paths hide, so it must not be there any more
     when a process of the container's own user can trace us.
     """
-    os.close(inside.procfs_fd)
-    inside.procfs_fd = -1
+    os.close(init.procfs_fd)
+    init.procfs_fd = -1

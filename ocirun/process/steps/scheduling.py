@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.process.context import InitContext
     from ocirun.process.plan import Rows
-    from ocirun.process.steps.enter import Inside
     from ocirun.spec.types import Config, IoPriority, MemoryPolicy, Personality, Scheduler
 
 POLICIES: Final = {
@@ -77,24 +77,24 @@ def rows(config: Config) -> Rows:
     ]
 
 
-def set_scheduler(inside: Inside) -> None:
+def set_scheduler(init: InitContext) -> None:
     """Set process.scheduler."""
-    apply_scheduler(inside.config["process"]["scheduler"])
+    apply_scheduler(init.config["process"]["scheduler"])
 
 
-def set_io_priority(inside: Inside) -> None:
+def set_io_priority(init: InitContext) -> None:
     """Set process.ioPriority."""
-    apply_io_priority(inside.config["process"]["ioPriority"])
+    apply_io_priority(init.config["process"]["ioPriority"])
 
 
-def set_personality(inside: Inside) -> None:
+def set_personality(init: InitContext) -> None:
     """Set linux.personality."""
-    apply_personality(inside.config["linux"]["personality"])
+    apply_personality(init.config["linux"]["personality"])
 
 
-def set_memory_policy(inside: Inside) -> None:
+def set_memory_policy(init: InitContext) -> None:
     """Set linux.memoryPolicy."""
-    apply_memory_policy(inside.config["linux"]["memoryPolicy"])
+    apply_memory_policy(init.config["linux"]["memoryPolicy"])
 
 
 def apply_scheduler(scheduler: Scheduler) -> None:

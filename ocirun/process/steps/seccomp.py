@@ -13,23 +13,23 @@ from ocirun.security.seccomp.load import load_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.process.steps.enter import Inside
+    from ocirun.process.context import InitContext
 
 
-def load_seccomp(inside: Inside) -> None:
+def load_seccomp(init: InitContext) -> None:
     """Load the filter; where an agent is to decide, wait until it can.
 
     From here on the profile holds for our own calls too.
     """
-    new = inside.request.namespaces.new
-    if "user" in new and "pid" in new and not inside.request.joins:
+    new = init.request.namespaces.new
+    if "user" in new and "pid" in new and not init.request.joins:
         # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
         # trace us while we are dumpable.
         # Security: nobody else sees us in a pid namespace that is new and our own (CVE-2016-9962).
         set_dumpable(True)
-    inside.channel.speak_plainly()
-    listener = load_filter(inside.request.seccomp or {})
+    init.channel.speak_plainly()
+    listener = load_filter(init.request.seccomp or {})
     if listener is not None:
-        inside.channel.send(PROC_SECCOMP, listener)
-        inside.channel.receive(LISTENER_TAKEN)
+        init.channel.send(PROC_SECCOMP, listener)
+        init.channel.receive(LISTENER_TAKEN)
         os.close(listener)

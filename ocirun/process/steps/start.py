@@ -12,48 +12,48 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, NoReturn
 
-    from ocirun.process.steps.enter import Inside
+    from ocirun.process.context import InitContext
 
 NOT_RUN: Final = 1  # runc's status of a container whose program the kernel refuses
 
 
-def leave_descriptors(inside: Inside) -> None:
+def leave_descriptors(init: InitContext) -> None:
     """Decide which descriptors the program gets: stdio and those its caller preserved.
 
     Security: whatever a library may have opened behind our back ends at execve.
     """
-    for fd in range(3, 3 + inside.request.kept_fds):
+    for fd in range(3, 3 + init.request.kept_fds):
         os.set_inheritable(fd, True)
-    close_range(3 + inside.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
+    close_range(3 + init.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
 
 
-def start_container_hooks(inside: Inside) -> None:
+def start_container_hooks(init: InitContext) -> None:
     """Run startContainer hooks, inside and with the program's rights and environment."""
     from ocirun.process.hooks import run_hooks
 
-    hooks = inside.config["hooks"]["startContainer"]
-    run_hooks("startContainer", hooks, inside.state("created"), inside.environment)
+    hooks = init.config["hooks"]["startContainer"]
+    run_hooks("startContainer", hooks, init.state("created"), init.environment)
 
 
-def set_limits(inside: Inside) -> None:
+def set_limits(init: InitContext) -> None:
     """Set the program's resource limits, which could have been in our own way until now."""
     from ocirun.process.rlimits import set_own_limits
 
-    set_own_limits(inside.limits)
+    set_own_limits(init.limits)
 
 
-def exec_program(inside: Inside) -> NoReturn:
+def exec_program(init: InitContext) -> NoReturn:
     """Become the program, or end as a program that cannot run: its words on stderr, status 1.
 
     The container has been started by then, as with runc and crun: whoever asks finds the words in
     its log and the status where a program's own would be. `start` has nothing to say.
     """
-    args = inside.config["process"]["args"]
+    args = init.config["process"]["args"]
     reset_signals()
     try:
-        os.execve(inside.program, args, inside.environment)
+        os.execve(init.program, args, init.environment)
     except OSError as error:
-        _say(f"exec {os.fsdecode(inside.program)}: {kernel_words(error)}\n")
+        _say(f"exec {os.fsdecode(init.program)}: {kernel_words(error)}\n")
     os._exit(NOT_RUN)
 
 

@@ -15,14 +15,14 @@ from ocirun.spec.mount_options import (
     SRC_NOFOLLOW,
     SUPERBLOCK,
     TMPCOPYUP,
-    read_words,
+    read_options,
     split_data,
 )
 
 
 def test_no_options_ask_for_nothing() -> None:
     for options in (None, [], ["defaults"], ["loud", "silent", "iversion", ""]):
-        words = read_words(options)
+        words = read_options(options)
         assert (words.attr_set, words.attr_clr, words.rec_set, words.rec_clr) == (0, 0, 0, 0)
         assert (words.superblock, words.extra, words.bind) == (0, 0, False)
         assert words.data == []
@@ -42,10 +42,10 @@ def test_no_options_ask_for_nothing() -> None:
 )
 def test_of_contradicting_words_the_last_one_wins(pair: tuple[str, str], bit: int) -> None:
     setting, clearing = pair
-    assert (read_words(pair).attr_set, read_words(pair).attr_clr) == (0, bit)
-    words = read_words([clearing, setting])
+    assert (read_options(pair).attr_set, read_options(pair).attr_clr) == (0, bit)
+    words = read_options([clearing, setting])
     assert (words.attr_set, words.attr_clr) == (bit, 0)
-    recursive = read_words([f"r{clearing}", f"r{setting}"])
+    recursive = read_options([f"r{clearing}", f"r{setting}"])
     assert (recursive.rec_set, recursive.rec_clr, recursive.attr_set) == (bit, 0, 0)
 
 
@@ -68,26 +68,26 @@ def test_of_contradicting_words_the_last_one_wins(pair: tuple[str, str], bit: in
 def test_the_access_time_is_cleared_whole_or_not_at_all(
     options: list[str], chosen: int, cleared: bool
 ) -> None:
-    words = read_words(options)
+    words = read_options(options)
     assert words.attr_set & kernel.MOUNT_ATTR__ATIME == chosen
     assert words.attr_clr & kernel.MOUNT_ATTR__ATIME == (kernel.MOUNT_ATTR__ATIME if cleared else 0)
-    recursive = read_words([f"r{option}" for option in options])
+    recursive = read_options([f"r{option}" for option in options])
     assert (recursive.rec_set, recursive.rec_clr) == (words.attr_set, words.attr_clr)
 
 
 def test_superblock_words_are_kept_apart() -> None:
-    words = read_words(["sync", "dirsync", "mand", "lazytime", "nomand", "async"])
+    words = read_options(["sync", "dirsync", "mand", "lazytime", "nomand", "async"])
     assert words.superblock == kernel.MS_DIRSYNC | kernel.MS_LAZYTIME
     assert words.attr_set == 0
 
 
 def test_bind_and_rbind() -> None:
-    assert (read_words(["bind"]).bind, read_words(["bind"]).recursive) == (True, False)
-    assert read_words(["rbind", "bind"]).recursive
+    assert (read_options(["bind"]).bind, read_options(["bind"]).recursive) == (True, False)
+    assert read_options(["rbind", "bind"]).recursive
 
 
 def test_propagation_keeps_its_order() -> None:
-    words = read_words(["rslave", "shared"])
+    words = read_options(["rslave", "shared"])
     assert words.propagation == [(kernel.MS_SLAVE, 1), (kernel.MS_SHARED, 0)]
     assert PROPAGATION_WORDS["runbindable"] == (kernel.MS_UNBINDABLE, True)
     assert PROPAGATION_WORDS["private"] == (kernel.MS_PRIVATE, False)
@@ -95,15 +95,15 @@ def test_propagation_keeps_its_order() -> None:
 
 
 def test_extra_words() -> None:
-    words = read_words(["tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"])
+    words = read_options(["tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"])
     assert words.extra == TMPCOPYUP | COPY_SYMLINK | SRC_NOFOLLOW | DEST_NOFOLLOW
 
 
 def test_unknown_words_are_the_file_systems_own() -> None:
-    assert read_words(["mode=755", "ro", "newinstance"]).data == ["mode=755", "newinstance"]
-    assert read_words(["mode=755,size=64k"]).data == ["mode=755", "size=64k"]
+    assert read_options(["mode=755", "ro", "newinstance"]).data == ["mode=755", "newinstance"]
+    assert read_options(["mode=755,size=64k"]).data == ["mode=755", "size=64k"]
     label = 'context="system_u:object_r:x:s0:c1,c2"'
-    assert read_words([label]).data == [label]
+    assert read_options([label]).data == [label]
 
 
 def test_an_escaped_comma_belongs_to_the_value() -> None:

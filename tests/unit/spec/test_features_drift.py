@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocirun.spec.features import IDMAP_WORDS, OCI_VERSION_MIN, features
-from ocirun.spec.mount_options import MOUNT_WORDS, read_words
+from ocirun.spec.mount_options import MOUNT_WORDS, read_options
 
 
 def acted_on(section: str, name: str) -> bool:
@@ -69,8 +69,8 @@ def test_each_mount_option_is_understood_and_not_left_to_the_file_system() -> No
     told = features()["mountOptions"]
     assert set(told) == MOUNT_WORDS.keys() - IDMAP_WORDS
     for word in told:
-        assert read_words([word]).data == []
-    assert read_words(["no-such-word"]).data == ["no-such-word"]
+        assert read_options([word]).data == []
+    assert read_options(["no-such-word"]).data == ["no-such-word"]
 
 
 def test_idmapped_mounts_are_a_feature_while_there_is_code_for_them() -> None:
