@@ -131,7 +131,7 @@ class Screen:
         except OSError:  # it went away
             columns, lines = 80, 25
         # A size of 0 is what a terminal without a window has.
-        self.console.format_size = ConsoleDimensions(columns or 80, lines or 25)
+        self.console.size = ConsoleDimensions(columns or 80, lines or 25)
         self._live.update(table(usages, columns or 80, lines or 25, interval), refresh=True)
 
     def wait(self, until_ns: int) -> bool:

@@ -54,7 +54,7 @@ class ExecParent(Conversation):
                 os.close(cgroupns_fd)
 
     def send_config(self, fds: list[int]) -> None:
-        """Send stdio and the descriptors that join the cgroups, all borrowed: the process goes on."""
+        """Send stdio and the descriptors of the cgroups, all borrowed: the process goes on."""
         self._say(SEND_CONFIG, None, fds)
 
     def resume(self) -> None:

@@ -27,7 +27,7 @@ from ocirun.container.options import CreateOptions
 from ocirun.container.start import start
 from ocirun.container.store import Store
 from ocirun.errors import OcirunError, SetupError
-from ocirun.resctrl import group
+from ocirun.resctrl import group as resctrl
 
 FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -50,10 +50,10 @@ class Recorded:
         self.top = top
         self.writes: list[tuple[str, str]] = []
         top.mkdir()
-        monkeypatch.setattr(group, "find_resctrl", lambda: str(top))
-        monkeypatch.setattr(group, "make_group", self._mkdir)
-        monkeypatch.setattr(group, "remove_group", shutil.rmtree)
-        monkeypatch.setattr(group, "_write", self._write)
+        monkeypatch.setattr(resctrl, "find_resctrl", lambda: str(top))
+        monkeypatch.setattr(resctrl, "make_group", self._mkdir)
+        monkeypatch.setattr(resctrl, "remove_group", shutil.rmtree)
+        monkeypatch.setattr(resctrl, "_write", self._write)
 
     def _mkdir(self, path: str) -> None:
         os.mkdir(path, 0o755)
@@ -155,7 +155,7 @@ def test_recorded_schemas_that_are_refused_leave_everything_as_it_was(
             raise OSError(22, "Invalid argument", path)
         write(path, text)
 
-    monkeypatch.setattr(group, "_write", refuse)
+    monkeypatch.setattr(resctrl, "_write", refuse)
     recorded.writes.clear()
     before = limits_of(store.load(name).init_process_pid)
     with pytest.raises(SetupError, match="invalid argument"):

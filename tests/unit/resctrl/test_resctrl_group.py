@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ocirun.errors import SetupError, UnsupportedError
-from ocirun.resctrl import group
+from ocirun.resctrl import group as resctrl
 from ocirun.resctrl.group import ResctrlGroup, join_groups, remove_groups
 
 FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
@@ -57,10 +57,10 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     top = tmp_path / "resctrl"
     top.mkdir()
     tree = Recorded(top)
-    monkeypatch.setattr(group, "find_resctrl", lambda: str(top))
-    monkeypatch.setattr(group, "make_group", tree.mkdir)
-    monkeypatch.setattr(group, "remove_group", tree.rmdir)
-    monkeypatch.setattr(group, "_write", tree.write)
+    monkeypatch.setattr(resctrl, "find_resctrl", lambda: str(top))
+    monkeypatch.setattr(resctrl, "make_group", tree.mkdir)
+    monkeypatch.setattr(resctrl, "remove_group", tree.rmdir)
+    monkeypatch.setattr(resctrl, "_write", tree.write)
     return tree
 
 
@@ -205,7 +205,7 @@ def test_a_refusal_comes_with_the_kernels_last_words(
     def refuse(*_: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(group, "_write", refuse)
+    monkeypatch.setattr(resctrl, "_write", refuse)
     for act in (group.apply, lambda: group.join(1), lambda: join_groups([group.path, ""], 1)):
         with pytest.raises(SetupError, match=r"invalid argument \(MB value 1000 out of range\)$"):
             act()
@@ -216,7 +216,7 @@ def test_no_class_left(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (recorded.top / "info/last_cmd_status").write_text("Out of CLOSIDs\n")
-    monkeypatch.setattr(group, "make_group", refuse)
+    monkeypatch.setattr(resctrl, "make_group", refuse)
     with pytest.raises(SetupError, match=r"no space left on device \(Out of CLOSIDs\)"):
         prepared({})
 
@@ -229,7 +229,7 @@ def test_a_group_the_kernel_keeps_is_an_error(
     def refuse(_: str) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy")
 
-    monkeypatch.setattr(group, "remove_group", refuse)
+    monkeypatch.setattr(resctrl, "remove_group", refuse)
     with pytest.raises(SetupError, match="box: device or resource busy"):
         group.undo()
     assert recorded.writes == []
@@ -244,13 +244,13 @@ class TestFinding:
             "20 1 0:5 / /sys rw shared:7 - sysfs resctrl rw\n"
             "21 20 0:6 / /sys/fs/res\\040ctrl rw,relatime shared:8 - resctrl none rw,cdp\n"
         )
-        monkeypatch.setattr(group, "MOUNTINFO", str(mountinfo))
-        assert group.find_resctrl() == "/sys/fs/res ctrl"
+        monkeypatch.setattr(resctrl, "MOUNTINFO", str(mountinfo))
+        assert resctrl.find_resctrl() == "/sys/fs/res ctrl"
         assert ResctrlGroup("box", {}).path == "/sys/fs/res ctrl/box"
 
     def test_nothing_is_unsupported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mountinfo = tmp_path / "mountinfo"
         mountinfo.write_text("20 1 0:5 / /sys rw shared:7 - sysfs sysfs rw\n")
-        monkeypatch.setattr(group, "MOUNTINFO", str(mountinfo))
+        monkeypatch.setattr(resctrl, "MOUNTINFO", str(mountinfo))
         with pytest.raises(UnsupportedError, match="no resctrl file system is mounted"):
             ResctrlGroup("box", {})
