@@ -2,6 +2,7 @@
 
     pytest                                    tests/unit and tests/lint: seconds, no root
     pytest -m integration tests/integration   containers on the real kernel, as root
+    pytest -m integration tests/security      the same, under attack
     … --runtime=runc                          the same tests on a peer, which proves them
 
 Where CI=true or OCIRUN_TEST_IMAGE is set, a skip whose reason is not in harness/needs.py fails.
@@ -44,9 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    integration = Path(__file__).parent / "integration"
+    tests = Path(__file__).parent
     for item in items:
-        if integration in item.path.parents:
+        if not {tests / "integration", tests / "security"}.isdisjoint(item.path.parents):
             item.add_marker("integration")
             peers.apply_deviations(item, runtime_name(config))
     if config.getoption("lab_only"):

@@ -28,7 +28,8 @@ def files(kind: str) -> list[str]:
     words = [f'"{word}"' for word in CURED[kind]]
     words += [r"mark\.lab\b"] if kind == "root" else []
     mention = re.compile("|".join(words))
-    found = sorted((machine.REPO / "tests/integration").glob("test_*.py"))
+    found = sorted((machine.REPO / "tests").glob("integration/test_*.py"))
+    found += sorted((machine.REPO / "tests").glob("security/test_*.py"))
     return [
         str(path.relative_to(machine.REPO)) for path in found if mention.search(path.read_text())
     ]
