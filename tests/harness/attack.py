@@ -87,8 +87,9 @@ class Exchanger:
             number += 1
             struct.pack_into("=Q", self._shared, 8, number)
             if number % 2 == 0 and self._said() != RUN:
-                self._say(PAUSED)
-                while self._said() != RUN:
+                while (said := self._said()) != RUN:
+                    if said == PAUSE:  # anew: it may have been RUN while we slept
+                        self._say(PAUSED)
                     time.sleep(0.0001)
             if self._pause_s:
                 time.sleep(self._pause_s)
