@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test lint unit fuzz integration bars bench soak conformance clients lab clean
+.PHONY: demo build reference test lint unit fuzz integration bars bench soak conformance clients lab clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -11,6 +11,10 @@ demo: build
 
 build:
 	@tools/prepare
+
+# runtime-spec's schemas and example documents, with which unit and fuzz compare ours.
+reference:
+	tools/runtime-spec
 
 # Everything this machine can run; what it cannot is named with the reason.
 test: lint unit fuzz integration

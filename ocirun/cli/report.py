@@ -4,7 +4,7 @@ Nothing else prints errors. A log gets exactly one line of level error, because 
 whole file as one JSON object and containerd keeps the last error line; the same sentence goes to
 stderr when the log is a file, because conmon and go-runc read that.
 
-Source: runc main.go and utils.go (fatal, configLogrus); go-runc; conmon.
+Source: runc main.go and utils.go (fatal, configLogrus); docs/runc-compat/cli.md#log-and-stderr.
 """
 
 from __future__ import annotations

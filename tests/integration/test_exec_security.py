@@ -1,6 +1,7 @@
 """`exec`: nothing of the host is lent to the container, not even on the way in.
 
-Source: contract 6.1, 6.4; architecture of this project §3.
+Source: docs/runc-compat/security.md#vulnerabilities, docs/runc-compat/security.md#invariants;
+ARCHITECTURE.md#plan-then-act.
 """
 
 from __future__ import annotations
