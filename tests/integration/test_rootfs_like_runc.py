@@ -88,9 +88,9 @@ def as_ours(bundle: Path, config: dict[str, Any]) -> str:
         if config["root"]["readonly"]:
             finalize.readonly_root()
         slash_fd = os.open("/", os.O_PATH)
-        masks.readonly_paths(slash_fd, linux["readonlyPaths"])
+        masks.readonly_paths(slash_fd, linux["readonlyPaths"], context)
         null_fd = masks.open_null(slash_fd)
-        masks.mask_paths(slash_fd, linux["maskedPaths"], null_fd, "")
+        masks.mask_paths(slash_fd, linux["maskedPaths"], null_fd, context)
         reading, writing = os.pipe()
         if os.fork() == 0:
             os.dup2(writing, 1)
