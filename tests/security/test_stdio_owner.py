@@ -8,7 +8,7 @@ the terminal of the caller changed its owner.
 Outcome on the peers: runc 1.1.5 copies in the foreground, and with --detach gives away everything
 but /dev/null; crun 1.8.1 hands over the caller's own files in both.
 
-Source: runc-run(8) and docs/terminals.md of runc; fchown(2), proc_pid_fd(5).
+Source: runc-run(8); docs/runc-compat/protocols.md#foreground-mode; fchown(2), proc_pid_fd(5).
 """
 
 from __future__ import annotations
