@@ -43,7 +43,7 @@ def checked(*words: str) -> dict[str, object]:
         (["--root", "/a/.."], "Option --root argument should not be set to /"),
         (["--root="], "Option --root argument should not be empty"),
         (["--log", "/nonexistent/log"], "open /nonexistent/log: no such file or directory"),
-        (["--log", "/"], "open /: is a directory"),
+        (["--log", "/"], "open /: not a regular file"),
         (["--log", "journald:x"], "--log journald:x: only files can be logged to"),
     ],
 )
@@ -219,6 +219,7 @@ def test_a_hot_call_loads_the_table_the_reader_and_no_more() -> None:
     assert ours == {
         "ocirun",
         "ocirun.cli",
+        "ocirun.cli.call",
         "ocirun.cli.launcher",
         "ocirun.cli.options",
         "ocirun.cli.parse",
