@@ -156,7 +156,7 @@ class Box:
         return report
 
     def attempts(self, bundle: Bundle, *calls: str) -> list[int]:
-        """Let the probe try "CALL:PATH"s; returns one errno (0: allowed) for each."""
+        """Let the probe try "CALL:PATH"s; returns for each 0 (allowed), an errno, or EMPTY."""
         bundle.process["args"] = ["/probe", "try", *calls]
         return [entry["errno"] for entry in json.loads(self.output(bundle))]
 
