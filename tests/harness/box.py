@@ -12,6 +12,8 @@ from harness.leaks import reap
 from harness.machine import MARK
 from harness.runtime import Result, Runtime, finish, wait_until
 
+EMPTY = -1  # the probe's answer for a file that can be opened and has nothing in it
+
 
 class Container:
     """One container of a test. Each verb returns its `Result`; nothing is checked by itself."""
