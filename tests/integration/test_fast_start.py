@@ -101,7 +101,7 @@ class TestImage:
         assert install.start() == COLD + "it is cut off"
 
     @pytest.mark.parametrize("place", [0, 40, 3000, 5000, -100])
-    def test_is_changed(self, install: FastInstall, place: int) -> None:
+    def test_has_a_byte_changed(self, install: FastInstall, place: int) -> None:
         with install.image.open("r+b") as file:
             file.seek(place, os.SEEK_SET if place >= 0 else os.SEEK_END)
             byte = file.read(1)[0]

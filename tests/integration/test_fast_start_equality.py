@@ -35,7 +35,7 @@ def both(install: FastInstall, *words: str, **keys: Any) -> dict[str, Any]:  # n
     return same
 
 
-def test_in_general(install: FastInstall) -> None:
+def test_with_ordinary_words(install: FastInstall) -> None:
     report = both(install, "state", "x")
     assert report["argv"] == [["state", "x"]] * 2
     assert report["idents"]
