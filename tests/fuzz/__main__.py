@@ -1,10 +1,10 @@
-"""Fuzz the readers for as long as somebody wants: make fuzz MINUTES=30 [TARGETS="config state"].
+"""Fuzz the readers for longer: make fuzz FUZZ_MINUTES=30 [TARGETS="config state"].
 
 Guided by coverage: an input that reaches a new pair of lines is kept in memory and spoiled further.
 An input that shows a bug is written to tests/fuzz/corpus/, shortened, and the run goes on without
 that bug's place; the exit status tells whether there was one.
 """
-# ruff: noqa: S311, T201  # nothing here is a secret; a program that prints what it does
+# ruff: noqa: T201  # nothing here is a secret; a program that prints what it does
 
 from __future__ import annotations
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from fuzz.mutation import mutate
 from fuzz.targets import CORPUS, TARGETS, Target
-from hypothesis import example, given
-from hypothesis import strategies as st
+
+# There are many targets: each of the two tests takes as long as one of the others.
+FEWER = settings(max_examples=max(10, settings.default.max_examples // 5))
 
 
 @pytest.fixture(params=TARGETS)
@@ -26,17 +30,17 @@ def test_what_was_found_before_stays_fixed(target: Target) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
+@FEWER
 @given(st.randoms(use_true_random=False), st.integers(0, 1 << 16))
 @example(Random(0), 0)
 def test_spoiled_inputs_are_read_or_refused(name: str, random: Random, which: int) -> None:
     target = TARGETS[name]
     inputs = target.inputs()
-    target.check(
-        mutate(random, inputs[which % len(inputs)], target.pieces, is_json=target.is_json)
-    )
+    target.check(mutate(random, inputs[which % len(inputs)], target.pieces, is_json=target.is_json))
 
 
 @pytest.mark.parametrize("name", TARGETS)
+@FEWER
 @given(st.binary(max_size=300))
 @example(b"")
 def test_any_bytes_are_read_or_refused(name: str, data: bytes) -> None:

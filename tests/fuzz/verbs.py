@@ -8,7 +8,7 @@ kills whatever processes it sees. Everything it makes lies in FOLDER and below c
 Security: `tame` keeps a spoiled document from naming anything of the host: what is bound into a
 container, where hooks are looked for, which cgroup and which namespaces are meant.
 """
-# ruff: noqa: ANN401, S311, T201  # documents are JSON; nothing is a secret; it prints its findings
+# ruff: noqa: ANN401, T201  # documents are JSON; nothing is a secret; it prints its findings
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from harness.bundle import MINIMAL, Bundle
+
 from fuzz.mutation import mutate
 from fuzz.targets import DOCUMENTS, STATE, TARGETS
-from harness.bundle import MINIMAL, Bundle
 
 TIMEOUT_S = 60.0
 NOWHERE = "/nonexistent"
@@ -85,9 +86,7 @@ class Worker:
 
     def spoil(self, base: Any, target: str) -> bytes:
         """Return `base` with changes that stay away from the host."""
-        data = mutate(
-            self.random, json.dumps(base).encode(), TARGETS[target].pieces, is_json=True
-        )
+        data = mutate(self.random, json.dumps(base).encode(), TARGETS[target].pieces, is_json=True)
         try:
             document = json.loads(data)
         except (ValueError, RecursionError):
@@ -96,7 +95,7 @@ class Worker:
             self.document = json.dumps(self.tame(document)).encode()
         return self.document
 
-    def tame(self, value: Any, names: tuple[str, ...] = ()) -> Any:
+    def tame(self, value: Any, names: tuple[str, ...] = ()) -> Any:  # noqa: PLR0911  # a table
         """Return `value` without anything that names what is not ours; `names` lead there."""
         if isinstance(value, dict):
             return {

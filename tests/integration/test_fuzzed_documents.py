@@ -25,9 +25,7 @@ UNSHARE = ("unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "
 
 
 @pytest.mark.parametrize("kind", ["config", "exec", "update", "mounts", "records"])
-def test_no_spoiled_document_ends_in_an_internal_error(
-    box: Box, programs: Path, kind: str
-) -> None:
+def test_no_spoiled_document_ends_in_an_internal_error(box: Box, programs: Path, kind: str) -> None:
     if box.runtime.name != "ours":
         pytest.skip(f"this is not about {box.runtime.name}")
     folder = box.folder / f"{box.folder.name}-{os.getpid()}"

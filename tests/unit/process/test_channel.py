@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 from collections.abc import Generator
 
 import pytest
@@ -83,8 +84,8 @@ def test_descriptors_arrive_in_order_and_close_on_exec(
     """Also more than one message of the kernel's can carry (253)."""
     ours, theirs = pair
     sent = pipes(count)
-    theirs.send("m", "body", sent)
-    name, body, received = ours.receive("m")
+    ours.send("m", "body", sent)
+    name, body, received = theirs.receive("m")
     assert (name, body) == ("m", "body")
     assert [os.fstat(fd).st_ino for fd in received] == [os.fstat(fd).st_ino for fd in sent]
     assert not any(os.get_inheritable(fd) for fd in received)
@@ -160,7 +161,9 @@ def test_an_error_of_init_is_raised_with_its_number_and_notes(
 def test_a_program_that_is_not_found_has_runcs_words_alone(pair: tuple[Channel, Channel]) -> None:
     ours, theirs = pair
     theirs.send("procError", {"message": 'exec: "x": not found', "errno": 2})
-    with pytest.raises(InitError, match='^unable to start container process: exec: "x": not found'):
+    with pytest.raises(
+        InitError, match=r'^unable to start container process: exec: "x": not found'
+    ):
         ours.receive("procReady")
 
 
@@ -200,16 +203,17 @@ def test_what_is_no_json_is_an_error_of_ours(
 ) -> None:
     end, other = stranger
     other.sendall(frame(data))
-    with pytest.raises(OcirunError, match="^message: "):
+    with pytest.raises(OcirunError, match=r"^message: "):
         end.receive("m")
 
 
-def test_a_longer_frame_than_any_message_is_refused_before_it_is_read(
+def test_a_longer_frame_than_any_answer_is_refused_before_it_is_read(
     stranger: tuple[Channel, socket.socket],
 ) -> None:
+    """A frame of 6 MiB made the parent use 203 MB."""
     end, other = stranger
-    other.sendall(frame(b"", length=channel.MAX_FRAME_BYTES + 1))
-    with pytest.raises(ProtocolError, match=f"{channel.MAX_FRAME_BYTES + 1} bytes"):
+    other.sendall(frame(b"", length=channel.MAX_ANSWER_BYTES + 1))
+    with pytest.raises(ProtocolError, match=f"{channel.MAX_ANSWER_BYTES + 1} bytes"):
         end.receive("m")
 
 
@@ -217,10 +221,45 @@ def test_a_frame_of_the_longest_length_is_waited_for(
     stranger: tuple[Channel, socket.socket],
 ) -> None:
     end, other = stranger
-    other.sendall(frame(b"[", length=channel.MAX_FRAME_BYTES))
+    other.sendall(frame(b"[", length=channel.MAX_ANSWER_BYTES))
     other.close()
     with pytest.raises(PeerGone):
         end.receive("m")
+
+
+def test_more_descriptors_than_any_answer_has_are_refused_and_closed(
+    stranger: tuple[Channel, socket.socket],
+) -> None:
+    end, other = stranger
+    count = channel.MAX_ANSWER_FDS + 1
+    sent = pipes(count)
+    before = os.listdir("/proc/self/fd")
+    socket.send_fds(other, [frame(b'["m",1]', fds=count)], sent)
+    with pytest.raises(ProtocolError, match=f"and {count} descriptors"):
+        end.receive("m")
+    assert os.listdir("/proc/self/fd") == before
+    close(sent)
+
+
+def test_as_many_descriptors_as_an_answer_may_have_arrive(
+    stranger: tuple[Channel, socket.socket],
+) -> None:
+    end, other = stranger
+    sent = pipes(channel.MAX_ANSWER_FDS)
+    socket.send_fds(other, [frame(b'["m",1]', fds=len(sent))], sent)
+    received = end.receive("m")[2]
+    assert len(received) == len(sent)
+    close(sent + received)
+
+
+def test_the_parent_is_taken_at_its_word(pair: tuple[Channel, Channel]) -> None:
+    """It sends the configuration, which may be large."""
+    ours, theirs = pair
+    body = "x" * (2 * channel.MAX_ANSWER_BYTES)
+    sender = threading.Thread(target=ours.send, args=("m", body))
+    sender.start()
+    assert theirs.receive("m")[1] == body
+    sender.join()
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9])
@@ -259,7 +298,7 @@ def test_a_descriptor_that_cannot_be_sent_names_the_message(pair: tuple[Channel,
     ours, theirs = pair
     [fd] = pipes(1)
     os.close(fd)
-    with pytest.raises(SetupError, match="^sending m: bad file descriptor$") as caught:
+    with pytest.raises(SetupError, match=r"^sending m: bad file descriptor$") as caught:
         theirs.send("m", None, [fd])
     assert caught.value.errno == 9
     theirs.send("n")  # and nothing of it was said
@@ -271,6 +310,6 @@ def test_a_closed_channel_is_an_error_that_names_what_was_waited_for(
 ) -> None:
     ours, _ = pair
     ours.close()
-    with pytest.raises(SetupError, match="^waiting for a or b: bad file descriptor$") as caught:
+    with pytest.raises(SetupError, match=r"^waiting for a or b: bad file descriptor$") as caught:
         ours.receive("a", "b")
     assert caught.value.errno == 9

@@ -6,12 +6,13 @@ The root is a folder of the test; `home_of` opens /etc/passwd in it as it does i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from ocirun.process.environment import environment, home_of
+from ocirun.process.environment import MAX_PASSWD_BYTES, environment, home_of
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -90,9 +91,7 @@ def test_a_name_that_looks_like_the_uid_is_not_the_user(root: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize("field", ["", "-1000", "+1000", "1000 ", "0x3e8", "1_000", "١٠٠٠"])
-def test_a_field_that_is_no_decimal_number_is_nobody(
-    root: int, tmp_path: Path, field: str
-) -> None:
+def test_a_field_that_is_no_decimal_number_is_nobody(root: int, tmp_path: Path, field: str) -> None:
     (tmp_path / "etc/passwd").write_text(f"user:x:{field}:1::/evil:/bin/sh\n")
     assert home_of(root, 1000) == b"/"
 
@@ -115,7 +114,7 @@ def test_a_link_out_of_the_root_is_resolved_inside(root: int, tmp_path: Path) ->
     assert home_of(root, 1000) == b"/home/user"
 
 
-@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "root", "device"])
 def test_what_is_no_regular_file_names_no_home(root: int, tmp_path: Path, kind: str) -> None:
     passwd = tmp_path / "etc/passwd"
     passwd.unlink()
@@ -123,9 +122,54 @@ def test_what_is_no_regular_file_names_no_home(root: int, tmp_path: Path, kind: 
         passwd.mkdir()
     elif kind == "fifo":
         os.mkfifo(passwd)
+    elif kind == "root":
+        passwd.symlink_to("/")
+    elif kind == "device":
+        try:
+            os.mknod(passwd, 0o20600, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("not root")
     else:
         passwd.symlink_to("passwd")
     assert home_of(root, 0) == b"/"
+
+
+@pytest.mark.parametrize(("spare", "home"), [(0, b"/home/user"), (1, b"/")])
+def test_a_passwd_that_is_too_large_names_no_home(
+    root: int, tmp_path: Path, spare: int, home: bytes
+) -> None:
+    text = PASSWD.encode()
+    size = MAX_PASSWD_BYTES + spare - len(text)
+    (tmp_path / "etc/passwd").write_bytes(text + b"\n" * size)
+    assert home_of(root, 1000) == home
+
+
+@pytest.mark.parametrize("filler", [b"\n", b":", b":10000", b":1000:", b"x:x:1000:\n"])
+def test_no_passwd_takes_long(root: int, tmp_path: Path, filler: bytes) -> None:
+    """16 MiB of newlines took 23 s."""
+    text = filler * (MAX_PASSWD_BYTES // len(filler))
+    (tmp_path / "etc/passwd").write_bytes(text)
+    started = time.process_time()
+    assert home_of(root, 1000) == b"/"
+    assert time.process_time() - started < 2
+
+
+def test_a_home_with_nul_is_none(root: int, tmp_path: Path) -> None:
+    """The environment of execve(2) ends at the first NUL."""
+    (tmp_path / "etc/passwd").write_bytes(b"user:x:1000:1000::/h\0me:/bin/sh\n")
+    assert home_of(root, 1000) == b"/"
+
+
+def test_a_line_without_newline_at_the_end_counts(root: int, tmp_path: Path) -> None:
+    (tmp_path / "etc/passwd").write_text("a:x:1000:1::/a:/bin/sh\nb:x:1001:1::/b")
+    assert home_of(root, 1001) == b"/b"
+
+
+def test_a_uid_in_another_field_is_not_the_uid(root: int, tmp_path: Path) -> None:
+    (tmp_path / "etc/passwd").write_text(
+        "a:1000:5:1000:1000:/a:/bin/sh\nb:x:5:1000::/b:/bin/sh\nc:x:1000:1::/c:/bin/sh\n"
+    )
+    assert home_of(root, 1000) == b"/c"
 
 
 def test_no_descriptor_stays_open(root: int, tmp_path: Path) -> None:

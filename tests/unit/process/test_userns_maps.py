@@ -93,7 +93,7 @@ def test_uids_and_gids_are_decided_apart(monkeypatch: pytest.MonkeyPatch, writte
         [{"containerID": 0, "hostID": 1001, "size": 1}],
     ],
 )
-def test_only_one_entry_with_ones_own_id_maps_only_the_caller(mappings: Any) -> None:
+def test_only_one_entry_with_ones_own_id_maps_only_the_caller(mappings: list[Any]) -> None:
     assert not userns_maps.maps_only(mappings, 1000)
 
 
@@ -103,8 +103,8 @@ def test_it_does_not_matter_who_the_caller_is_inside(container_id: int) -> None:
     assert userns_maps.maps_only(mappings, 1000)
 
 
-def test_a_refused_map_names_the_file_and_the_kernels_words(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="^writing /proc/0/uid_map: no such file or directory$"):
+def test_a_refused_map_names_the_file_and_the_kernels_words() -> None:
+    with pytest.raises(SetupError, match=r"^writing /proc/0/uid_map: no such file or directory$"):
         userns_maps._write(0, "uid_map", "0 0 1")
 
 
@@ -148,7 +148,7 @@ def test_a_missing_helper_is_an_error_that_names_the_package(
     program(tmp_path, "newuidmap", f"touch {tmp_path}/ran")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", path)
-    with pytest.raises(SetupError, match="newuidmap.*package uidmap"):
+    with pytest.raises(SetupError, match=r"newuidmap.*package uidmap"):
         userns_maps._run_helper("newuidmap", 42, ["0", "1000", "1"])
     assert not (tmp_path / "ran").exists()
 
@@ -174,11 +174,14 @@ def maps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, ...]]]:
             return None
 
     monkeypatch.setattr("ocirun.kernel.userns.UserNamespaceHolder", Holder)
-    monkeypatch.setattr(userns_maps, "_read_map", lambda pid, kind: there[kind] if pid == 42 else [])
+    monkeypatch.setattr(
+        userns_maps, "_read_map", lambda pid, kind: there[kind] if pid == 42 else []
+    )
     return there
 
 
-def test_equal_maps_may_stand_beside_a_path(maps: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("maps")
+def test_equal_maps_may_stand_beside_a_path() -> None:
     userns_maps.check_joined_maps({"linux": {"uidMappings": ONE, "gidMappings": ONE}}, 7)  # type: ignore[typeddict-item]
 
 
@@ -205,7 +208,8 @@ def test_other_maps_than_those_of_the_namespace_are_refused(
 
 
 @pytest.mark.parametrize("only", ["uidMappings", "gidMappings"])
-def test_one_of_both_maps_is_compared_as_well(maps: dict[str, Any], only: str) -> None:
+@pytest.mark.usefixtures("maps")
+def test_one_of_both_maps_is_compared_as_well(only: str) -> None:
     """The other one is then none, which the namespace has not."""
     with pytest.raises(SpecError):
         userns_maps.check_joined_maps({"linux": {only: ONE}}, 7)  # type: ignore[typeddict-item,misc]
