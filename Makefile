@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test lint unit fuzz integration bars bench soak conformance clients lab clean
+.PHONY: demo build reference test lint unit fuzz integration bars bench soak conformance clients lab clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -11,6 +11,10 @@ demo: build
 
 build:
 	@tools/prepare
+
+# runtime-spec's schemas and example documents, with which unit and fuzz compare ours.
+reference:
+	tools/runtime-spec
 
 # Everything this machine can run; what it cannot is named with the reason.
 test: lint unit fuzz integration
@@ -33,7 +37,7 @@ fuzz:
 
 integration:
 	@tools/prepare test
-	tools/as-root .venv/bin/pytest -m integration tests/integration tests/security
+	tools/as-root .venv/bin/pytest -m integration tests/integration tests/rootfs tests/security
 
 # What integration does with samples and small numbers, whole: every system call that can fail, every
 # place to die at, a thousand containers in a row. Hours; see docs/robustness.md.

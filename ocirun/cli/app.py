@@ -4,7 +4,8 @@ It is built from the same table as the quick reader, so both know the same optio
 reads a command line, `cli.spelling` turns Go's spelling into click's. It never runs a verb: it
 returns the `Call` and the launcher acts on it, as with the quick reader.
 
-Source: contract §1.1; runc utils.go (checkArgs); urfave/cli v1, for the words of a usage error.
+Source: docs/runc-compat/cli.md#parsing; runc utils.go (checkArgs); github.com/urfave/cli (v1), for
+the text of a usage error.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ocirun.cli.call import Call
 from ocirun.cli.options import BOOL, INT, REPEAT
 from ocirun.cli.output import write
-from ocirun.cli.parse import Call, is_wrong_count
+from ocirun.cli.parse import is_wrong_count
 from ocirun.cli.spelling import spell
 from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError, doing

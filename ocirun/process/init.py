@@ -3,7 +3,7 @@
 Whatever fails is told to the parent as procError (what was being done, the errno), or, once the
 gate is open, to `start`; then init is gone. When the parent is gone, so is init.
 
-Source: architecture of this project; messages.py draws the conversation.
+Source: ARCHITECTURE.md#the-story; ocirun/process/messages.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import OcirunError, SetupError, doing, what_failed
+from ocirun.errors import OcirunError, SetupError, doing, send_warnings_to, what_failed
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import reset_affinity
 from ocirun.process import user
@@ -70,6 +70,7 @@ def _set_up(
     """Go through the conversation with the parent, up to the gate."""
     try:
         set_pdeathsig(SIGKILL)
+        send_warnings_to(channel.warn)
         init, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
@@ -80,6 +81,7 @@ def _set_up(
             step.act(init)
         init.close()
         channel.send(PROC_GATE)
+        send_warnings_to(_drop)  # there is nobody to log them any more
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
         os._exit(1)
@@ -87,6 +89,10 @@ def _set_up(
         tell_error(channel, error)
         os._exit(1)
     return init, plan, gate_fds
+
+
+def _drop(_: str) -> None:
+    return
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[InitContext, Plan]:

@@ -1,6 +1,7 @@
 """A terminal for the container: made inside, its master handed to whoever asked for it.
 
-Source: runtime-spec config.md#process; pty(7), ioctl_tty(2); contract: console-socket.
+Source: runtime-spec config.md#process; pty(7), ioctl_tty(2);
+docs/runc-compat/protocols.md#console-socket.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
+from ocirun.rootfs.mountpoints import refuse_procfs
 from ocirun.rootfs.resolve import make_file_in_root, open_in_root
 
 TYPE_CHECKING = False
@@ -79,6 +81,7 @@ def bind_console(root_fd: int, slave: int) -> None:
                 raise SetupError("/dev/console of the container is a symbolic link")
             tree = open_tree(slave, "", OPEN_TREE_CLONE)
             try:
+                refuse_procfs(target, "/dev/console")
                 move_mount(tree, target)
             finally:
                 os.close(tree)

@@ -1,6 +1,6 @@
 """The configurations clients start containers with, as they come.
 
-Source: tests/data/configs/README.md; contract 1.18.
+Source: tests/data/configs/README.md; docs/runc-compat/callers.md#needs-of-each-caller.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def make(box: Box, client: str, *args: str, seccomp: bool = False) -> Bundle:
 
 @pytest.mark.parametrize("seccomp", [False, True], ids=["without-seccomp", "with-seccomp"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_it_runs(box: Box, client: str, *, seccomp: bool) -> None:
+def test_the_default_config_of_each_client_runs(box: Box, client: str, *, seccomp: bool) -> None:
     report = box.report(make(box, client, seccomp=seccomp))
     assert report["pid"] == 1
     assert report["seccomp"] == ("2" if seccomp else "0")
@@ -101,7 +101,7 @@ def test_a_shell_can_work_in_it(box: Box, client: str) -> None:
 
 
 def test_the_specs_default_of_the_runtime_itself_runs(box: Box) -> None:
-    """`spec` writes what `run` takes (contract 1.14)."""
+    """`spec` writes what `run` takes."""
     bundle = box.bundle()
     box.runtime.call("spec", "--bundle", bundle.path).ok()
     bundle.config = json.loads((bundle.path / "config.json").read_text())

@@ -1,7 +1,7 @@
 """Device nodes and links of /dev.
 
 Source: runtime-spec config-linux.md#devices, #default-devices, runtime-linux.md#dev-symbolic-links;
-contract 4.6, 5.5.
+docs/runc-compat/mounts.md#devices, docs/runc-compat/cgroups.md#device-rules.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_there_is_nothing_else(box: Box) -> None:
     assert found - {*DEFAULTS, *LINKS, "/dev/core", "/dev/pts", "/dev/pts/ptmx"} == set()
 
 
-def test_they_work(box: Box) -> None:
+def test_the_default_devices_work(box: Box) -> None:
     bundle = box.bundle(
         "sh", "-c", "echo x > /dev/null; head -c 3 /dev/zero | wc -c; echo $(:</dev/fd/0)ok"
     )
@@ -91,7 +91,7 @@ def test_a_devices_mode_is_666_by_default(box: Box) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reported"), [("c", "c"), ("u", "c"), ("b", "b")])
-def test_types(box: Box, kind: str, reported: str) -> None:
+def test_every_device_type_is_made(box: Box, kind: str, reported: str) -> None:
     bundle = box.bundle()
     bundle.linux["devices"] = [
         {"path": "/dev/x", "type": kind, "major": 7, "minor": 100, "fileMode": 0o600}
@@ -100,7 +100,7 @@ def test_types(box: Box, kind: str, reported: str) -> None:
     assert (entry["type"], entry["major"], entry["minor"]) == (reported, 7, 100)
 
 
-def test_a_fifo(box: Box) -> None:
+def test_a_fifo_is_made(box: Box) -> None:
     bundle = box.bundle()
     bundle.linux["devices"] = [{"path": "/dev/pipe", "type": "p", "fileMode": 0o600}]
     assert box.report(bundle)["dev"]["/dev/pipe"]["type"] == "p"
@@ -136,7 +136,10 @@ def test_an_entry_replaces_the_default_of_the_same_path(box: Box) -> None:
 
 
 def test_a_dev_bound_from_the_host_is_left_alone(box: Box) -> None:
-    """Source: contract 4.6, "skipped entirely"."""
+    """Source.
+
+    Source: docs/runc-compat/mounts.md#devices.
+    """
     dev = box.folder / "dev"
     dev.mkdir()
     os.mknod(dev / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))

@@ -1,6 +1,7 @@
 """`exec --tty`: a terminal in the foreground, and one that is sent to a console socket.
 
-Source: contract 1.6, 1.15; runtime-spec config.md#process.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/protocols.md#console-socket; runtime-spec
+config.md#process.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class TestTerminal:
                 child.expect(pexpect.EOF)
                 child.close()
 
-    def test_console_socket(self, box: Box) -> None:
+    def test_the_console_socket_receives_the_terminal(self, box: Box) -> None:
         container = box.running()
         with ConsoleSocket(box.folder / "console") as console:
             flags = ("--tty", "--detach", "--console-socket", console.path, "--user", "1000")

@@ -1,6 +1,7 @@
 """Programs that do not want to end, and verbs that meet in one container.
 
-Source: contract 1.7, 5.6; runtime-spec runtime.md#kill, #delete.
+Source: docs/runc-compat/cli.md#kill, docs/runc-compat/cgroups.md#freezing-and-killing; runtime-spec
+runtime.md#kill, #delete.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class TestSmallLimits:
         container.exec("/bin/true").ok()
 
     @needs("cgroup pids")
-    def test_one_process(self, box: Box) -> None:
+    def test_a_limit_of_one_process_is_enough(self, box: Box) -> None:
         bundle = box.bundle("/bin/true")
         bundle.linux["resources"] = {"pids": {"limit": 1}}
         box.container(bundle).run().ok()

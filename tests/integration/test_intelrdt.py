@@ -1,8 +1,8 @@
 """linux.intelRdt: refused where resctrl is not mounted; through create, exec and delete where a
 recorded tree stands for it.
 
-Source: runtime-spec config-linux.md#intelrdt; contract 3.7. The tree's own rules are tested in
-unit/resctrl/test_resctrl_group.py.
+Source: runtime-spec config-linux.md#intelrdt; docs/runc-compat/init.md#resctrl. The tree's own
+rules are tested in unit/resctrl/test_resctrl_group.py.
 """
 
 from __future__ import annotations

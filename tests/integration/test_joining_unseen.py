@@ -1,6 +1,6 @@
 """A process on its way into a container is nothing that the container can look into.
 
-Source: contract 6.1 (CVE-2016-9962).
+Source: CVE-2016-9962; docs/runc-compat/security.md#vulnerabilities.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The process of a container: user, groups, umask, working directory, environment, arguments.
 
-Source: runtime-spec config.md#process; contract 1.3, 3.3, 3.7.
+Source: runtime-spec config.md#process; docs/runc-compat/cli.md#matched-texts,
+docs/runc-compat/init.md#order-of-init, docs/runc-compat/init.md#environment-of-the-process.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TestUser:
         run = box.container(bundle).run(extra_groups=[10, 11]).ok()
         assert run.json()["groups"] == []
 
-    def test_umask(self, box: Box) -> None:
+    def test_umask_is_set(self, box: Box) -> None:
         report = box.report(box.bundle(user={"uid": 0, "gid": 0, "umask": 0o27}))
         assert report["umask"] == 0o27
 
@@ -109,7 +110,7 @@ class TestCwd:
 
 
 class TestEnvironment:
-    """process.env, HOME and PATH (contract 3.7)."""
+    """process.env, HOME and PATH."""
 
     def test_it_is_exactly_that_plus_home(self, box: Box) -> None:
         report = box.report(box.bundle(env=[PATH, "A=1", "B=x=y", "EMPTY="]))
@@ -184,7 +185,7 @@ class TestLimits:
             name = str(limit["type"]).removeprefix("RLIMIT_")
             assert found[name] == [limit["soft"], limit["hard"]]
 
-    def test_infinity_survives(self, box: Box) -> None:
+    def test_an_infinite_rlimit_stays_infinite(self, box: Box) -> None:
         infinity = 18446744073709551615
         bundle = box.bundle(rlimits=[{"type": "RLIMIT_AS", "soft": 1 << 40, "hard": infinity}])
         assert box.report(bundle)["rlimits"]["AS"] == [1 << 40, infinity]
@@ -227,7 +228,7 @@ class TestSignals:
         assert int(signals["blocked"], 16) == 0
         assert int(signals["caught"], 16) == 0
 
-    def test_sigpipe_kills(self, box: Box) -> None:
+    def test_sigpipe_has_its_default_action(self, box: Box) -> None:
         bundle = box.bundle("sh", "-c", "yes | head -1; echo end")
         assert box.output(bundle) == "y\nend\n"
 
@@ -314,7 +315,7 @@ class TestProcessOne:
         assert report["pdeathsig"] == 0
 
     def test_all_cpus_are_open_to_it(self, box: Box) -> None:
-        """The runtime may have been pinned by its caller; the cpuset governs (contract 3.2)."""
+        """The runtime may have been pinned by its caller; the cpuset governs."""
         everywhere = os.sched_getaffinity(0)
         if len(everywhere) < 2:
             pytest.skip("one cpu only")

@@ -1,6 +1,7 @@
 """Containers of an ordinary user.
 
-Source: contract 2.1, 5.7, 7; user_namespaces(7), newuidmap(1).
+Source: docs/runc-compat/state.md#root-directory, docs/runc-compat/rootless.md#cgroups,
+docs/runc-compat/rootless.md; user_namespaces(7), newuidmap(1).
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class TestMaps:
 class TestLife:
     """From create to delete."""
 
-    def test_every_verb(self, each_home: Home) -> None:
+    def test_every_verb_works_for_an_ordinary_user(self, each_home: Home) -> None:
         home = each_home
         bundle = home.bundle("/probe", "trap")
         container = home.box.container(bundle)
@@ -144,7 +145,7 @@ class TestLife:
 class TestMounts:
     """What a mapped root may mount."""
 
-    def test_every_kind(self, home: Home) -> None:
+    def test_every_kind_of_mount_works_for_an_ordinary_user(self, home: Home) -> None:
         bundle = home.bundle()
         bundle.add_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
         bundle.add_mount("/dev/shm", "tmpfs", "shm", "mode=1777", "size=65536k")
@@ -194,7 +195,7 @@ class TestRefusals:
     """Said before anything is made, in runc's words."""
 
     @peer_deviates("crun", "1.8 leaves them out", sometimes=True)
-    def test_additional_groups(self, home: Home) -> None:
+    def test_additional_groups_are_refused(self, home: Home) -> None:
         bundle = home.bundle()
         bundle.process["user"] = {"uid": 0, "gid": 0, "additionalGids": [0]}
         result = home.box.container(bundle).create(**home.keys).failed()

@@ -3,7 +3,8 @@
 Run as that user, below its own manager: `make lab USER=u1`. What a user may do without any cgroup
 is in test_rootless.py.
 
-Source: contract 5.7, 7; user_namespaces(7), newuidmap(1), cgroups(7) "Delegation".
+Source: docs/runc-compat/rootless.md#cgroups, docs/runc-compat/rootless.md; user_namespaces(7),
+newuidmap(1), cgroups(7) "Delegation".
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def start(container: Container) -> None:
 class TestIds:
     """Who the container's users are, through the real newuidmap."""
 
-    def test_one_id(self, box: Box) -> None:
+    def test_a_single_id_is_mapped_without_helpers(self, box: Box) -> None:
         report = box.report(rootless(box.bundle()))
         assert [line.split() for line in report["uid_map"]] == [["0", str(os.getuid()), "1"]]
         assert report["setgroups"] == "deny\n"

@@ -3,7 +3,8 @@
 Every test runs in both modes: `overlay`, and `memory`, which is forced as it happens in practice:
 by installing ocirun on overlays so deep that the kernel refuses another.
 
-Source: contract 6.1 (CVE-2019-5736), 12; issue 2, section 2.
+Source: docs/runc-compat/security.md#vulnerabilities,
+docs/runc-compat/security.md#an-interpreter-as-runtime; CVE-2019-5736; ARCHITECTURE.md#the-seals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """process.terminal: through a console socket, and in the foreground.
 
-Source: runtime-spec config.md#process; contract 1.4, 1.15, 3.3 (step 13).
+Source: runtime-spec config.md#process; docs/runc-compat/cli.md#create-and-run,
+docs/runc-compat/protocols.md#console-socket.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def report_of(text: str) -> dict[str, object]:
 
 
 class TestRules:
-    """Which combinations are refused (contract 1.4)."""
+    """Which combinations are refused."""
 
     def test_a_terminal_needs_a_console_socket(self, box: Box) -> None:
         call = with_terminal(box).create()
@@ -73,7 +74,7 @@ class TestConsoleSocket:
             console.receive()
             assert 0 < len(console.payload) <= 4096
 
-    def test_input_arrives(self, box: Box) -> None:
+    def test_input_reaches_the_program(self, box: Box) -> None:
         container = with_terminal(box, "sh", "-c", "read x; echo got-$x; sleep 5")
         with ConsoleSocket(box.folder / "console") as console:
             container.create("--console-socket", console.path).ok()
@@ -123,7 +124,7 @@ class TestConsoleSocket:
         assert (report["sid"], report["pgid"]) == (1, 1)
         assert set(report["fds"] or ()) == {"0", "1", "2"}  # type: ignore[call-overload]
 
-    def test_console_size(self, box: Box) -> None:
+    def test_the_console_size_is_set(self, box: Box) -> None:
         container = with_terminal(box, consoleSize={"height": 31, "width": 97})
         with ConsoleSocket(box.folder / "console") as console:
             container.create("--console-socket", console.path).ok()

@@ -1,6 +1,6 @@
 """A person at the caller's terminal: keys, sizes, jobs, and the terminal they get back.
 
-Source: contract 1.15 (foreground mode); termios(3), pty(7); issue 5.
+Source: docs/runc-compat/protocols.md#foreground-mode; termios(3), pty(7).
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class TestGivenBack:
         assert finish(process, result).status == 1
         assert seat.is_as_it_was()
 
-    def test_after_exec(self, box: Box, seat: Seat) -> None:
+    def test_exec_restores_the_terminal(self, box: Box, seat: Seat) -> None:
         container = box.running()
         for words, status in ((("sh", "-c", "exit 6"), 6), (("/no/such",), 255)):
             process, result = sit_down(container, seat, *words)

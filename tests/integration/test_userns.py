@@ -1,6 +1,7 @@
 """User namespaces with one-entry and multi-entry maps.
 
-Source: runtime-spec config-linux.md#user-namespace-mappings; contract 3.2, 3.6.
+Source: runtime-spec config-linux.md#user-namespace-mappings; docs/runc-compat/init.md#namespaces,
+docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def test_devices_are_bound_from_the_host(box: Box) -> None:
     assert box.attempts(bundle, "write:/dev/null", "read:/dev/urandom") == [0, 0]
 
 
-def test_additional_groups(box: Box) -> None:
+def test_additional_groups_are_set_in_a_user_namespace(box: Box) -> None:
     bundle = with_maps(box, *ONE)
     bundle.process["user"] = {"uid": 1, "gid": 2, "additionalGids": [3, 4]}
     report = box.report(bundle)
@@ -137,7 +138,7 @@ def test_mounts_of_every_kind(box: Box) -> None:
 
 
 def test_a_bind_from_a_folder_the_containers_root_may_not_enter(box: Box) -> None:
-    """The source is opened by the parent, who may (contract 4.2)."""
+    """The source is opened by the parent, who may."""
     closed = box.folder / "closed"
     (closed / "shared").mkdir(parents=True)
     (closed / "shared/file").write_text("reached\n")

@@ -1,4 +1,7 @@
-"""Rules of `linux` that a schema cannot say, and of what its namespaces are for: contract §3.6."""
+"""Rules of `linux` that a schema cannot say, and of what its namespaces are for.
+
+Source: docs/runc-compat/init.md#validation.
+"""
 # ruff: noqa: ANN401  # documents are JSON
 
 from __future__ import annotations
@@ -148,7 +151,9 @@ LINUX_CASES = [
 
 
 @pytest.mark.parametrize(("change", "pointer", "message"), LINUX_CASES)
-def test_linux_rule(config: Any, change: Any, pointer: str, message: str) -> None:
+def test_each_broken_rule_is_named_with_its_pointer(
+    config: Any, change: Any, pointer: str, message: str
+) -> None:
     config["linux"].update(change)
     assert check_rules(config) == [Problem(f"/linux{pointer}", message)]
 

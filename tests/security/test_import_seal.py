@@ -3,7 +3,7 @@
 The root is a trap (harness/trapped.py): every name an interpreter, NSS, the dynamic loader, iconv
 or the locale might open is there, and each open is seen.
 
-Source: architecture of this project §3, first row; CVE-2019-14271.
+Source: ARCHITECTURE.md#plan-then-act; CVE-2019-14271.
 """
 
 from __future__ import annotations
