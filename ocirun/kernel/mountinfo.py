@@ -3,7 +3,7 @@ r"""The fields of /proc/PID/mountinfo.
 A line ends with "\n" and fields are separated by one space; the kernel writes space, tab, newline
 and backslash of a path as octal escapes, and everything else as it is, form feeds included.
 
-Source: proc_pid_mountinfo(5); show_mountinfo() in fs/proc_namespace.c.
+Source: proc_pid_mountinfo(5).
 """
 
 from __future__ import annotations

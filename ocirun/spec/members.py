@@ -7,7 +7,7 @@ in another case; of these the last one counts.
 
 Cold: a document in the right case never comes here, because only a failing check leads here.
 
-Source: pkg.go.dev/encoding/json#Unmarshal; its foldName() folds ASCII, U+017F and U+212A.
+Source: pkg.go.dev/encoding/json#Unmarshal.
 """
 
 from __future__ import annotations
