@@ -119,12 +119,12 @@ def parse_mountinfo(text: str) -> list[CgroupMount]:
 
 
 def _plain(field: str) -> str:
-    """Undo the octal escapes of a mountinfo field."""
-    for escape, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        if "\\" not in field:
-            break
-        field = field.replace(escape, letter)
-    return field
+    """Undo the octal escapes of a mountinfo field, which hardly any has."""
+    if "\\" not in field:
+        return field
+    from ocirun.kernel.mountinfo import unescape  # cold
+
+    return unescape(field)
 
 
 def parse_own(text: str) -> dict[str, str]:

@@ -130,6 +130,8 @@ def _assemble(config: Config, request: Request) -> Rows:
     ]
     if not request.namespaces.has("mount"):
         return [*rows, (True, "open the root", assemble.open_root)]
+    if config.get("linux", {}).get("rootfsPropagation") or request.no_pivot:
+        import ocirun.kernel.mountinfo  # noqa: F401  # for attach_root, enter_root
     rows += [
         (True, "set the propagation of /", assemble.set_propagation),
         (True, f"bind the root {request.rootfs}", assemble.attach_root),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, UnsupportedError, kernel_words
+from ocirun.kernel.mountinfo import read_mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,26 +23,16 @@ if TYPE_CHECKING:
 
     from ocirun.spec.types import IntelRdt
 
-MOUNTINFO: Final = "/proc/self/mountinfo"
 ROOT_CLASS: Final = "/"
 POINTER: Final = "/linux/intelRdt"
 
 
 def find_resctrl() -> str | None:
-    """Find where resctrl is mounted in our mount namespace; None when it is not."""
-    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            before, _, after = line.partition(" - ")
-            if after.startswith("resctrl "):
-                return _unescaped(before.split(" ")[4])
+    """Return where resctrl is mounted in our mount namespace; None when it is not."""
+    for row in read_mountinfo():
+        if row.fs_name == "resctrl":
+            return row.point
     return None
-
-
-def _unescaped(path: str) -> str:
-    """Undo what mountinfo does to white space and backslashes."""
-    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(escape, character)
-    return path
 
 
 class ResctrlGroup:
