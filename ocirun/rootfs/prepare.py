@@ -21,7 +21,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.spec.mount_options import PROPAGATION_WORDS
+from ocirun.spec.mount_options import PROPAGATION_OPTIONS
 
 
 def set_propagation(rootfs_propagation: str | None) -> None:
@@ -76,7 +76,7 @@ def repropagate(rootfs_propagation: str | None) -> None:
 
 
 def _propagation(word: str) -> tuple[int, bool]:
-    found = PROPAGATION_WORDS.get(word)
+    found = PROPAGATION_OPTIONS.get(word)
     if found is None:
         raise SetupError(f"rootfsPropagation={word} is not supported")
     return found
