@@ -4,7 +4,8 @@ The kernel locks the flags of every mount that it copies into a mount namespace 
 namespace. The copies that the parent opens for init are made outside and carry no locks, so the
 parent holds them to the same rule. Loaded only where a source is opened for such a container.
 
-Source: mount_namespaces(7), "Restrictions on mount namespaces"; runc's rule for bind mounts.
+Source: mount_namespaces(7), "Restrictions on mount namespaces";
+docs/runc-compat/mounts.md#bind-mounts.
 """
 
 from __future__ import annotations
