@@ -65,9 +65,10 @@ class InitContext:
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
 
     def close(self) -> None:
-        """Let go of the root: we are in it, and nothing is opened through it any more."""
+        """Close the root and its mounts: we are in it, and nothing is opened through them now."""
         os.close(self.root_fd)
         self.root_fd = -1
+        self.context.kernel_mounts.close()
 
     def state(self, status: str) -> dict[str, Any]:
         """The state that hooks inside the container read: the pid is the one seen in there."""

@@ -118,14 +118,14 @@ def set_domainname(init: InitContext) -> None:
 
 def cover_readonly_paths(init: InitContext) -> None:
     """Make linux.readonlyPaths read-only."""
-    masks.readonly_paths(init.root_fd, init.config["linux"]["readonlyPaths"])
+    masks.readonly_paths(init.root_fd, init.config["linux"]["readonlyPaths"], init.context)
 
 
 def cover_masked_paths(init: InitContext) -> None:
     """Hide linux.maskedPaths."""
     null_fd = masks.open_null(init.root_fd)
     paths = init.config["linux"]["maskedPaths"]
-    masks.mask_paths(init.root_fd, paths, null_fd, init.context.mount_label)
+    masks.mask_paths(init.root_fd, paths, null_fd, init.context)
     os.close(null_fd)
 
 
