@@ -90,7 +90,7 @@ class Container:
             notify_socket=notify_socket,
             command=find_command(),
         )
-        create_container(Store(container.root), container_id, options)
+        create_container(Store(container.root), container_id, options).close()
         return container
 
     @classmethod
