@@ -175,7 +175,8 @@ class _MountedContainer:
         return self
 
     def _open_target(self) -> mounts_parent.MountTarget:
-        namespaces = Request(self.config).namespaces
+        request = Request(self.config)
+        namespaces = request.namespaces
         if not namespaces.has("mount"):
             message = "the container has no mount namespace of its own"
             raise UnsupportedError([Problem("/linux/namespaces", message)])
@@ -187,8 +188,7 @@ class _MountedContainer:
         # Order: looked at last: the flags are then those of the process that the pidfd names.
         if not is_there(self.record):
             raise self._not_running(STOPPED)
-        label = self.config.get("linux", {}).get("mountLabel", "")
-        return mounts_parent.MountTarget(init_pidfd, flags, label)
+        return mounts_parent.MountTarget(init_pidfd, flags, request.mount_label)
 
     def open_user_namespace(self) -> int:
         """Open the user namespace of the container's init. The caller closes it."""
