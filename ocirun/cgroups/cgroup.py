@@ -3,7 +3,7 @@
     prepare ─► (clone) ─► join or enter ─► apply ─► … freeze, thaw, kill_all … ─► remove
        └────── undo, when create fails: removes only what prepare made ──────┘
 
-`v1/tree.py` and `v2/tree.py` fill in the layouts; `choose.py` picks one.
+`v1/cgroup.py` and `v2/cgroup.py` fill in the layouts; `choose.py` picks one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import DeviceRule, Resources
+    from ocirun.spec.types import DeviceRule, Resources
 
 SIGKILL: Final = 9
 KILL_ROUNDS = 10
@@ -113,7 +113,7 @@ class Cgroup:
             SetupError: the kernel refused.
         """
 
-    def open_doors(self) -> list[int]:
+    def open_join_fds(self) -> list[int]:
         """Open what a forked child writes to, to join the v1 hierarchies by itself.
 
         Returns descriptors that the caller closes, in the child by `enter.enter`; none on v2.

@@ -63,15 +63,15 @@ def new_cgroup(
     explicit = bool(cgroups_path)
     if unified:
         from ocirun.cgroups.paths import v2_path
-        from ocirun.cgroups.v2.tree import UnifiedTree
+        from ocirun.cgroups.v2.cgroup import CgroupV2
 
         path = v2_path(table, cgroups_path or "", container_id)
-        return UnifiedTree({"": path}, table=table, rootless=rootless, explicit=explicit)
+        return CgroupV2({"": path}, table=table, rootless=rootless, explicit=explicit)
     from ocirun.cgroups.paths import v1_paths
-    from ocirun.cgroups.v1.tree import SplitTree
+    from ocirun.cgroups.v1.cgroup import CgroupV1
 
     paths = v1_paths(table, cgroups_path or "", container_id)
-    return SplitTree(paths, table=table, rootless=rootless, explicit=explicit)
+    return CgroupV1(paths, table=table, rootless=rootless, explicit=explicit)
 
 
 def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
@@ -88,9 +88,9 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
 
         return known_unit(paths, unit)
     if list(paths) == [""]:
-        from ocirun.cgroups.v2.tree import UnifiedTree
+        from ocirun.cgroups.v2.cgroup import CgroupV2
 
-        return UnifiedTree(dict(paths))
-    from ocirun.cgroups.v1.tree import SplitTree
+        return CgroupV2(dict(paths))
+    from ocirun.cgroups.v1.cgroup import CgroupV1
 
-    return SplitTree(dict(paths))
+    return CgroupV1(dict(paths))

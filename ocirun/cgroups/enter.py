@@ -14,19 +14,19 @@ from __future__ import annotations
 import os
 
 
-def enter(doors: list[int]) -> None:
-    """Move the calling thread into each cgroup, and close the doors.
+def enter(join_fds: list[int]) -> None:
+    """Move the calling thread into each cgroup, and close the descriptors.
 
-    `doors` are the descriptors of `Cgroup.open_doors`, inherited over the fork. The caller has
+    `join_fds` come from `Cgroup.open_join_fds`, inherited over the fork. The caller has
     only one thread, or the others stay behind. The kernel checks the rights of who opened the
-    doors, so this also works after entering a user namespace.
+    descriptors, so this also works after entering a user namespace.
 
     Raises:
-        OSError: as write(2) says; the doors are closed anyway.
+        OSError: as write(2) says; the descriptors are closed anyway.
     """
     try:
-        for door in doors:
+        for door in join_fds:
             os.write(door, b"0")
     finally:
-        for door in doors:
+        for door in join_fds:
             os.close(door)

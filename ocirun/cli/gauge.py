@@ -12,7 +12,7 @@ UNITS: Final = ("B", "K", "M", "G", "T", "P", "E", "Z")
 UNKNOWN: Final = "-"
 
 
-def size(count: int | None) -> str:
+def format_size(count: int | None) -> str:
     """Say bytes in three digits or so: `0B`, `512B`, `1.5K`, `64M`."""
     if count is None:
         return UNKNOWN
@@ -28,7 +28,7 @@ def size(count: int | None) -> str:
 
 def rate(count: int | None) -> str:
     """Say bytes a second."""
-    return UNKNOWN if count is None else f"{size(count)}/s"
+    return UNKNOWN if count is None else f"{format_size(count)}/s"
 
 
 def share(percent: float | None) -> str:

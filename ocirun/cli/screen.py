@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ocirun.cli.gauge import UNKNOWN, graph, rate, share, size
+from ocirun.cli.gauge import UNKNOWN, format_size, graph, rate, share
 from ocirun.container.usage import RESOURCES
 
 TYPE_CHECKING = False
@@ -220,9 +220,9 @@ def _cells(usage: Usage, bars: int) -> dict[str, str]:
         "STATUS": usage.status,
         "CPU": share(usage.cpu_percent),
         "cpu graph": graph(usage.cpu_history, bars, 100),
-        "MEMORY": size(usage.memory),
+        "MEMORY": format_size(usage.memory),
         "memory graph": graph(usage.memory_history, bars, usage.memory_limit or 0),
-        "LIMIT": size(usage.memory_limit),
+        "LIMIT": format_size(usage.memory_limit),
         "PIDS": str(usage.pids) + (f"/{usage.pids_limit}" if usage.pids_limit else ""),
         "READ": rate(usage.read_rate),
         "WRITE": rate(usage.write_rate),

@@ -27,7 +27,7 @@ def whole_number(text: str, name: str) -> int:
     return int(text)
 
 
-def size(text: str, name: str) -> int:
+def parse_size(text: str, name: str) -> int:
     """Read a size in bytes: `512m`, `1.5 GiB`, a plain number, or -1 for no limit.
 
     Units are powers of 1024 and may be followed by b or ib; no size passes through a float.

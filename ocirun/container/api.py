@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.errors import HookError
-    from ocirun.spec.shapes import Process, Resources
+    from ocirun.spec.types import Process, Resources
 
 
 class Container:

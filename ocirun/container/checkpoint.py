@@ -16,13 +16,13 @@ from ocirun.container.delete import destroy
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
 from ocirun.container.status import PAUSED, RUNNING, cgroup_of, is_frozen, status_of
+from ocirun.criu.externals import saved_mounts, saved_namespaces
+from ocirun.criu.messages import DUMP, PRE_DUMP
+from ocirun.criu.service import Criu, ask_version, require_features
+from ocirun.criu.settings import config_file
+from ocirun.criu.stdio import save_names
 from ocirun.errors import ContainerError, UsageError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
-from ocirun.process.criu.externals import saved_mounts, saved_namespaces
-from ocirun.process.criu.messages import DUMP, PRE_DUMP
-from ocirun.process.criu.service import Criu, ask_version, require_features
-from ocirun.process.criu.settings import config_file
-from ocirun.process.criu.stdio import save_names
+from ocirun.kernel.procstat import start_time
 from ocirun.process.namespaces import Namespaces
 
 TYPE_CHECKING = False

@@ -10,21 +10,21 @@ import time
 
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
-from ocirun.container.poststop import run_poststop
+from ocirun.container.hooks import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATING, STOPPED
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
+from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
+from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
-from ocirun.process.parent import Parent
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
-from ocirun.process.sources import open_bind_sources
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config
@@ -32,14 +32,14 @@ from ocirun.spec.load import load_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
-    from ocirun.cgroups.resctrl import ResctrlGroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.resctrl.group import ResctrlGroup
+    from ocirun.spec.types import Config
 
 
 def create(
@@ -60,7 +60,7 @@ def create(
         require_seal()
     store.directory(container_id)
     with Undo() as undo:
-        making = Making(store, container_id, options, undo)
+        making = Creation(store, container_id, options, undo)
         making.check(foreground)
         making.compile_filter()
         making.claim()
@@ -75,7 +75,7 @@ def create(
     return making.record
 
 
-class Making:
+class Creation:
     """One create in progress: what it holds between its acts. Restore makes its own of it."""
 
     def __init__(self, store: Store, container_id: str, options: CreateOptions, undo: Undo) -> None:
@@ -93,7 +93,7 @@ class Making:
         self.request: Request
         self.cgroup: Cgroup
         self.resctrl: ResctrlGroup | None = None
-        self.parent: Parent
+        self.parent: CreateParent
 
     def check(self, foreground: Foreground | None) -> None:
         """Refuse what can be refused before anything is made."""
@@ -108,18 +108,18 @@ class Making:
 
             check_rootless(self.config)
         if options.notify_socket:
-            from ocirun.container.notify import check_notify  # cold: a service manager waits
+            from ocirun.container.sd_notify import check_notify  # cold: a service manager waits
 
             check_notify(self.config, options.notify_socket)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
         if "intelRdt" in self.config.get("linux", {}):
-            from ocirun.cgroups.resctrl import ResctrlGroup
+            from ocirun.resctrl.group import ResctrlGroup
 
             self.resctrl = ResctrlGroup(self.id, self.config["linux"]["intelRdt"])
         if "user" in self.request.namespaces.paths:
-            from ocirun.process.idmap import check_joined_maps  # cold
+            from ocirun.process.userns_maps import check_joined_maps  # cold
 
             check_joined_maps(self.config, self.request.namespaces.fds["user"])
         _check_terminal(self.request.terminal, options, foreground)
@@ -151,7 +151,7 @@ class Making:
         )
         self._remember()
         if self.options.notify_socket:
-            from ocirun.container.notify import give_notify
+            from ocirun.container.sd_notify import give_notify
 
             # Order: not before the configuration is kept, which exec starts from.
             self.config = give_notify(self.config, self.directory)
@@ -208,7 +208,7 @@ class Making:
         plan = plan_create(self.config, self.request)
         if self.options.tell:
             _tell_plan(self.options.tell, plan, self.config)
-        self.parent = Parent(self.config, self.request, self.options.tell)
+        self.parent = CreateParent(self.config, self.request, self.options.tell)
         self.undo.add("letting go of init", self.parent.close)
         self.undo.add("killing init", self.parent.abandon)
         self._spawn()
@@ -243,18 +243,18 @@ class Making:
     def _spawn(self) -> None:
         """Bring init into being inside its cgroup, and tell it all it must know.
 
-        On v2 it is born there; into the hierarchies of v1 it steps by itself, through doors that
-        we open: moving another process makes the kernel wait (cgroups/enter.py).
+        On v2 it is born there; into the hierarchies of v1 it steps by itself, through
+        descriptors that we open: moving another process makes the kernel wait (cgroups/enter.py).
         """
         given: list[int] = []
         try:
             cgroup_fd = self.cgroup.cgroup_fd()
             given += [] if cgroup_fd is None else [cgroup_fd]
-            doors = self.cgroup.open_doors()
-            given += doors
+            join_fds = self.cgroup.open_join_fds()
+            given += join_fds
             sources = open_bind_sources(self.config, self.request)
             given += sources.values()
-            self.request.cgroup_doors = len(doors)
+            self.request.cgroup_join_fds = len(join_fds)
             self.request.bind_sources = list(sources)
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
@@ -263,7 +263,7 @@ class Making:
                 # Order: before init has children, which would stay where they were born.
                 self.resctrl.join(self.parent.pid)
             fds = [*self.gate_fds, *self.stdio_fds]
-            self.parent.send_config([*fds, *doors, *sources.values()])
+            self.parent.send_config([*fds, *join_fds, *sources.values()])
         finally:
             for fd in given:
                 os.close(fd)

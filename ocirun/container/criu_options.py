@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
+from ocirun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
+from ocirun.criu.service import WorkFolder
 from ocirun.errors import SetupError, UsageError, doing
 from ocirun.kernel.process import CLONE_NEWNET
-from ocirun.process.criu.messages import CGROUP_MODES, NETWORK_LOCKS
-from ocirun.process.criu.service import WorkFolder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class CriuOptions:
             "auto_dedup": self.auto_dedup,
             "lazy_pages": self.lazy_pages,
             "manage_cgroups": True,
-            # process/criu/network.py says why; --empty-ns network adds that lo stays down.
+            # criu/network.py says why; --empty-ns network adds that lo stays down.
             "empty_ns": CLONE_NEWNET,
         }
         if self.manage_cgroups_mode:

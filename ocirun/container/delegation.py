@@ -11,7 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def delegate(cgroup: Cgroup, config: Config) -> None:

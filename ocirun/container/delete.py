@@ -65,13 +65,13 @@ def destroy(store: Store, record: Record) -> list[HookError]:
             cgroup.kill_all()
         cgroup.remove()
     if record.intel_rdt_made:
-        from ocirun.cgroups.resctrl import remove_groups
+        from ocirun.resctrl.group import remove_groups
 
         remove_groups(record.intel_rdt_made)
     if "poststop" not in record.hooks:
         store.remove(record.id)
         return []
-    from ocirun.container.poststop import run_poststop
+    from ocirun.container.hooks import run_poststop
 
     config = read_config(store.directory(record.id))
     store.remove(record.id)

@@ -12,7 +12,7 @@ import time
 from ocirun.cgroups.oom import watch
 from ocirun.container.stats import read_stats, refuse_stopped
 from ocirun.errors import UsageError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.inherit import config_with
+from ocirun.container.inherited_fds import config_with
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
 from ocirun.container.status import (
@@ -24,7 +24,7 @@ from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing, kernel_words
 from ocirun.process.conversation import write_pid_file
-from ocirun.process.joining import Joining
+from ocirun.process.exec_parent import ExecParent
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
 from ocirun.process.sockets import connect_unix, send_fd
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
-    from ocirun.spec.shapes import Config, Process
+    from ocirun.spec.types import Config, Process
 
 
 class ExecOptions:
@@ -124,7 +124,7 @@ def begin(
     process: Process,
     options: ExecOptions,
     foreground: Foreground | None = None,
-) -> Joining:
+) -> ExecParent:
     """Bring `process` into the container and let it become its program.
 
     Returns:
@@ -143,7 +143,7 @@ def begin(
     _check_terminal(request.terminal, options, foreground)
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
-        joining = Joining(config, request, options.tell)
+        joining = ExecParent(config, request, options.tell)
         undo.add("closing its pidfd", joining.close)
         undo.add("killing the process", joining.abandon)
         try:
@@ -207,7 +207,7 @@ def _check_terminal(terminal: bool, options: ExecOptions, foreground: Foreground
 
 
 def _join(
-    joining: Joining,
+    joining: ExecParent,
     record: Record,
     request: Request,
     options: ExecOptions,
@@ -229,9 +229,9 @@ def _join(
         stdio = _stdio(config, request, options, foreground, ours)
         init_pidfd = _open_init(record)
         ours.append(init_pidfd)
-        doors = cgroup.open_doors()
-        ours += doors
-        request.cgroup_doors = len(doors)
+        join_fds = cgroup.open_join_fds()
+        ours += join_fds
+        request.cgroup_join_fds = len(join_fds)
         cgroup_fd = cgroup.cgroup_fd()
         if cgroup_fd is not None:
             ours.append(cgroup_fd)
@@ -239,10 +239,10 @@ def _join(
         if cgroup_fd is not None and not joining.born_in_cgroup:
             _move(joining.pid, cgroup, record, options)
         if record.intel_rdt_path:
-            from ocirun.cgroups.resctrl import join_groups
+            from ocirun.resctrl.group import join_groups
 
             join_groups([record.intel_rdt_path, record.intel_rdt_monitoring], joining.pid)
-        joining.send_config([*stdio, *doors])
+        joining.send_config([*stdio, *join_fds])
         state = record.state(RUNNING)
         joining.wait_for_gate(lambda fd: send_listener(config, state, joining.pid, fd))
     finally:
@@ -303,7 +303,7 @@ def _open_init(record: Record) -> int:
     return pidfd
 
 
-def _publish(joining: Joining, options: ExecOptions) -> None:
+def _publish(joining: ExecParent, options: ExecOptions) -> None:
     """Hand out what callers take for success."""
     if options.pidfd_socket:
         socket_fd = connect_unix(options.pidfd_socket)

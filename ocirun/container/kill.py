@@ -10,7 +10,7 @@ import time
 
 from ocirun.container.status import STOPPED, cgroup_of, status_of
 from ocirun.errors import ContainerError, SetupError, UsageError, WrongStatus, kernel_words
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

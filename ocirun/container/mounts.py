@@ -1,7 +1,7 @@
 """Add mounts to a container that runs, and take mounts away.
 
 Bind mounts' sources and most file systems are made out here, where paths are the host's
-(process/mounting.py enters the container with them). Nothing is remembered: the container's
+(process/mounts_parent.py enters the container with them). Nothing is remembered: the container's
 configuration stays as it was at create, as `exec` needs it.
 
 Source: contract §1.16 (crun's `mounts`); runtime-spec config.md#mounts.
@@ -14,21 +14,21 @@ import os
 from ocirun.container.record import read_config
 from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
-from ocirun.kernel.lookup import start_time
-from ocirun.process import mounting
-from ocirun.process.idmapped import open_idmapped_sources
-from ocirun.process.joining import flags_of
+from ocirun.kernel.procstat import start_time
+from ocirun.process import mounts_parent
+from ocirun.process.bind_sources import is_idmapped
+from ocirun.process.exec_parent import flags_of
+from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
-from ocirun.process.sources import is_idmapped
-from ocirun.rootfs import late
+from ocirun.rootfs import hot_mounts
 from ocirun.rootfs.context import Entry
+from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.mounts import open_source
-from ocirun.rootfs.places import clean
 from ocirun.security.executable import require_seal
 from ocirun.spec import checks
 from ocirun.spec.load import read_document
+from ocirun.spec.mount_options import read_options
 from ocirun.spec.rules import check_rules
-from ocirun.spec.words import read_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 MEMBER = "/mounts"  # where the list stands in a config.json, and problems say so
 
@@ -48,15 +48,15 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
         WrongStatus: it is not there to be entered. SpecError: the file breaks a rule, or asks for
             what a running container cannot be given. SetupError: a step failed.
     """
-    with _Entered(store, container_id) as entered:
+    with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
         entries = [
-            Entry(mount, read_words(mount.get("options")), entered.record.bundle, index)
+            Entry(mount, read_options(mount.get("options")), entered.record.bundle, index)
             for index, mount in enumerate(config["mounts"])
         ]
         for entry in entries:
-            late.refuse_late(entry)
-        mounting.add(entered.entering, entries, lambda: _prepare(config, entries, entered))
+            hot_mounts.refuse_late(entry)
+        mounts_parent.add(entered.target, entries, lambda: _prepare(config, entries, entered))
 
 
 def remove_mounts(store: Store, container_id: str, path: str) -> None:
@@ -66,17 +66,17 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
         WrongStatus, SpecError: as add_mounts. SetupError: nothing is mounted at one of them, or
             what is there hides something from the container; nothing is unmounted then.
     """
-    with _Entered(store, container_id) as entered:
+    with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
         destinations = [clean(mount["destination"]) for mount in config["mounts"]]
         linux = entered.config.get("linux", {})
         covers = [*(linux.get("maskedPaths") or []), *(linux.get("readonlyPaths") or [])]
         for index, destination in enumerate(destinations):
-            late.refuse_place(destination)
+            hot_mounts.refuse_place(destination)
             if destination in map(clean, covers):
                 message = f'"{destination}" covers what the container must not reach'
                 raise UnsupportedError([Problem(f"/{index}/destination", message)], path)
-        mounting.remove(entered.entering, destinations)
+        mounts_parent.remove(entered.target, destinations)
 
 
 def read_list(path: str, config: Config) -> Config:
@@ -108,7 +108,7 @@ def _refusal(problems: list[Problem], path: str) -> SpecError:
     return SpecError(own, path)
 
 
-def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[int, int]:
+def _prepare(config: Config, entries: list[Entry], entered: _MountedContainer) -> dict[int, int]:
     """Make what is made outside the container: index in the list → detached mount."""
     request = Request(config)
     # From here the host's files are in sight, whatever mount namespace the container has joined.
@@ -122,9 +122,9 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
                 fd = open_source(entry.mount, entry.index, request.bundle)
                 assert fd is not None, "refuse_late lets through what has a source only"  # noqa: S101
                 fds[entry.index] = fd
-            elif not entry.words.bind and entry.fs_name not in late.MADE_INSIDE:
+            elif not entry.words.bind and entry.fs_name not in hot_mounts.MADE_INSIDE:
                 with doing(f'making "{entry.fs_name}" for "{entry.destination}"'):
-                    fds[entry.index] = late.make_outside(entry)
+                    fds[entry.index] = hot_mounts.make_outside(entry)
         if any(is_idmapped(entry.mount) for entry in entries):
             if userns:
                 request.namespaces.fds["user"] = entered.open_user_namespace()
@@ -132,7 +132,7 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
         for entry in entries:
             if entry.words.bind:
                 with doing(f'setting the attributes of "{entry.destination}"'):
-                    late.finish_outside(entry, fds[entry.index], keep=userns)
+                    hot_mounts.finish_outside(entry, fds[entry.index], keep=userns)
     except BaseException:
         for fd in fds.values():
             os.close(fd)
@@ -142,10 +142,10 @@ def _prepare(config: Config, entries: list[Entry], entered: _Entered) -> dict[in
     return fds
 
 
-class _Entered:
+class _MountedContainer:
     """A container that can be entered, for the length of a block."""
 
-    __slots__ = ("_init_pidfd", "config", "entering", "record")
+    __slots__ = ("_init_pidfd", "config", "record", "target")
 
     def __init__(self, store: Store, container_id: str) -> None:
         require_seal()
@@ -155,12 +155,12 @@ class _Entered:
             raise self._not_running(status)
         self.config: Config = read_config(store.directory(self.record.id))
         self._init_pidfd = -1
-        self.entering: mounting.Entering
+        self.target: mounts_parent.MountTarget
 
     def _not_running(self, status: str) -> WrongStatus:
         return WrongStatus(self.record.id, status, "container not running")
 
-    def __enter__(self) -> _Entered:
+    def __enter__(self) -> _MountedContainer:
         namespaces = Request(self.config).namespaces
         if not namespaces.has("mount"):
             message = "the container has no mount namespace of its own"
@@ -178,7 +178,7 @@ class _Entered:
             self.__exit__()
             raise self._not_running(STOPPED)
         label = self.config.get("linux", {}).get("mountLabel", "")
-        self.entering = mounting.Entering(self._init_pidfd, flags, label)
+        self.target = mounts_parent.MountTarget(self._init_pidfd, flags, label)
         return self
 
     def open_user_namespace(self) -> int:

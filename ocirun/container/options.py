@@ -14,7 +14,7 @@ class CreateOptions:
     the launcher to execute as init where the calling program has threads and may not fork.
     `rootless` ("true", "false", else decided by who we are) tells whether to live with a cgroup
     that may not be made. `notify_socket` is the host's, which shall hear when the container is
-    ready (notify.py).
+    ready (sd_notify.py).
     """
 
     __slots__ = (

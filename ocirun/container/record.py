@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 STATE_FILE: Final = "state.json"
 CONFIG_FILE: Final = "config.json"

@@ -14,7 +14,7 @@ from ocirun.rootfs.devices import is_host_dev
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def make_request(config: Config, container_id: str, options: CreateOptions) -> Request:

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
     Section = dict[str, Any]
 

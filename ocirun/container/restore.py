@@ -14,26 +14,26 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.create import Making
+from ocirun.container.create import Creation
 from ocirun.container.criu_options import Folders, require_root
 from ocirun.container.delete import destroy
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.undo import Undo
-from ocirun.errors import SetupError
-from ocirun.kernel.lookup import start_time
-from ocirun.kernel.prctl import set_child_subreaper
-from ocirun.process.conversation import write_pid_file
-from ocirun.process.criu.externals import (
+from ocirun.criu.externals import (
     inherited_namespaces,
     joined_namespaces,
     restored_mounts,
 )
-from ocirun.process.criu.messages import RESTORE
-from ocirun.process.criu.network import bring_up_loopback_of
-from ocirun.process.criu.scratch import ScratchRoot, make_mountpoints
-from ocirun.process.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
-from ocirun.process.criu.settings import config_file
-from ocirun.process.criu.stdio import load_names, pipes_among
+from ocirun.criu.messages import RESTORE
+from ocirun.criu.network import bring_up_loopback_of
+from ocirun.criu.scratch import ScratchRoot, make_mountpoints
+from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
+from ocirun.criu.settings import config_file
+from ocirun.criu.stdio import load_names, pipes_among
+from ocirun.errors import SetupError
+from ocirun.kernel.prctl import set_child_subreaper
+from ocirun.kernel.procstat import start_time
+from ocirun.process.conversation import write_pid_file
 from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
 from ocirun.process.spawn import reap
@@ -108,7 +108,7 @@ def _restore(
     with Undo() as undo, Folders(criu_options, LOG, make=False) as folders:
         criu_options.check_version(ask_version())
         require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)
-        making = Restoring(store, container_id, options, undo)
+        making = Restoration(store, container_id, options, undo)
         making.check(foreground)
         making.claim()
         making.bring_back(criu_options, folders)
@@ -118,7 +118,7 @@ def _restore(
     return making.record
 
 
-class Restoring(Making):
+class Restoration(Creation):
     """One restore in progress."""
 
     def bring_back(self, options: CriuOptions, folders: Folders) -> None:

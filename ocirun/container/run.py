@@ -18,9 +18,9 @@ from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.container.notify import Notify
     from ocirun.container.options import CreateOptions
     from ocirun.container.record import Record
+    from ocirun.container.sd_notify import Notify
     from ocirun.container.store import Store
     from ocirun.errors import OcirunError
 
@@ -89,7 +89,7 @@ def _start(
     notify = None
     try:
         if options.notify_socket:
-            from ocirun.container.notify import Notify  # cold
+            from ocirun.container.sd_notify import Notify  # cold
 
             notify = Notify(store.directory(record.id), options.notify_socket)
         if foreground:

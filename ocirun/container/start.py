@@ -38,7 +38,7 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
     """Let the container's program run; return once it does.
 
     With `notify_socket`, the host's, return once it is ready or has ended: that socket has been
-    told by then (notify.py).
+    told by then (sd_notify.py).
 
     Raises:
         WrongStatus: the container is not created, or another start was first.
@@ -57,7 +57,7 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
 
 def _start_and_tell(store: Store, record: Record, notify_socket: str) -> None:
     """Start it with its socket open, and relay what it says there."""
-    from ocirun.container.notify import open_notify  # cold: a service manager waits
+    from ocirun.container.sd_notify import open_notify  # cold: a service manager waits
 
     notify = open_notify(store.directory(record.id), notify_socket)
     if notify is None:  # create gave it no socket, so it has nothing to say

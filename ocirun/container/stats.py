@@ -65,9 +65,9 @@ def refuse_stopped(store: Store, record: Record) -> None:
 def _intel_rdt(record: Record) -> Stats:
     if not record.intel_rdt_path:
         return {}
-    from ocirun.cgroups import resctrlstat
+    from ocirun.resctrl import stat
 
-    return resctrlstat.stat(record.intel_rdt_path, record.intel_rdt_monitoring)
+    return stat.stat(record.intel_rdt_path, record.intel_rdt_monitoring)
 
 
 def for_json(stats: Stats) -> Stats:

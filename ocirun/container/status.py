@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 
-from ocirun.kernel.lookup import start_time
+from ocirun.kernel.procstat import start_time
 from ocirun.process.gate import is_closed
 
 TYPE_CHECKING = False

@@ -4,8 +4,8 @@
     ROOT/ID/config.json   the configuration as it was at create
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
-    ROOT/ID/criu-root/    while it is restored (process/criu/scratch.py)
-    ROOT/ID/notify/       mounted in the container, where a service manager waits (notify.py)
+    ROOT/ID/criu-root/    while it is restored (criu/scratch.py)
+    ROOT/ID/notify/       mounted in the container, where a service manager waits (sd_notify.py)
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
@@ -237,7 +237,7 @@ def _remove_folder(path: str) -> None:
 
     Order: what a killed restore has left is unmounted, and never emptied: it shows the root.
     """
-    from ocirun.process.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
+    from ocirun.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
 
     if path.endswith(f"/{FOLDER}"):
         remove_scratch(path)

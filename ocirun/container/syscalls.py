@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def compile_filter(config: Config, store: Store, tell: Tell | None) -> dict[str, Any] | None:
@@ -38,7 +38,7 @@ def send_listener(config: Config, state: dict[str, Any], host_pid: int, fd: int)
 
     `state` is the container's, `host_pid` the process that the filter holds for.
     """
-    from ocirun.security.seccomp.notify import process_state
+    from ocirun.security.seccomp.agent import process_state
 
     profile = config["linux"]["seccomp"]
     path = profile["listenerPath"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.spec.shapes import IntelRdt, Linux, Resources
+    from ocirun.spec.types import IntelRdt, Linux, Resources
 
 
 def update(store: Store, container_id: str, resources: Resources, schemas: IntelRdt) -> None:
@@ -174,7 +174,7 @@ def _restore(cgroup: Cgroup, resources: Resources, error: BaseException) -> None
 
 
 def _apply_schemas(record: Record, rdt: IntelRdt, schemas: IntelRdt) -> None:
-    from ocirun.cgroups.resctrl import ResctrlGroup
+    from ocirun.resctrl.group import ResctrlGroup
 
     place: IntelRdt = {"closID": rdt["closID"]} if "closID" in rdt else {}
     ResctrlGroup(record.id, {**place, **schemas}).apply()

@@ -10,11 +10,11 @@ import os
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import layout
 from ocirun.cgroups.paths import own_directory, read_table, v1_paths, v2_path
-from ocirun.cgroups.resctrl import find_resctrl
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe, read
 from ocirun.errors import kernel_words
 from ocirun.kernel.bpf import BPF_PROG_TYPE_CGROUP_DEVICE, prog_load
 from ocirun.kernel.process import clone3
+from ocirun.resctrl.group import find_resctrl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from ocirun.kernel.process import (
     pidfd_getfd,
     setns,
 )
-from ocirun.process.idmap import make_user_namespace
+from ocirun.process.userns_maps import make_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ocirun.process.channel import Tell
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 SIGKILL: Final = 9
 
@@ -64,7 +64,7 @@ class Conversation:
             if name == PROC_GATE:
                 return
             if name == PROC_LIMITS:
-                from ocirun.process.limits import raise_hard_limits
+                from ocirun.process.rlimits import raise_hard_limits
 
                 raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
                 self._say(LIMITS_RAISED)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 TIOCGWINSZ: Final = 0x5413
 TIOCSWINSZ: Final = 0x5414

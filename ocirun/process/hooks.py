@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Hook
+    from ocirun.spec.types import Hook
 
 MAX_OUTPUT_BYTES: Final = 4096
 READS_AT_ONCE: Final = 16

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 OTHER_PLATFORMS: Final = ("windows", "solaris", "vm", "zos", "freebsd")
 

@@ -14,10 +14,10 @@ from ocirun.cgroups.enter import enter as enter_cgroups
 from ocirun.errors import OcirunError, SetupError, doing, what_failed
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import reset_affinity
-from ocirun.process import identity
+from ocirun.process import user
 from ocirun.process.channel import PeerGone
+from ocirun.process.context import InitContext
 from ocirun.process.gate import wait_at_gate
-from ocirun.process.inside import Inside
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
     PROC_ERROR,
@@ -46,15 +46,15 @@ SIGKILL: Final = 9
 CANNOT_START: Final = 255
 
 
-def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) -> NoReturn:
+def run_init(channel: Channel, understood: tuple[InitContext, Plan] | None = None) -> NoReturn:
     """Be init: from the first message to execve. Never returns, whatever happens.
 
     `understood`: a stage has taken bootstrapData, entered the namespaces there are to join, and
     knows the config.
     """
     try:
-        inside, plan, gate_fds = _set_up(channel, understood)
-        _start(inside, plan, *gate_fds)
+        init, plan, gate_fds = _set_up(channel, understood)
+        _start(init, plan, *gate_fds)
     finally:
         # Security: a forked init must never return into what its parent was about to do: that
         # would take back the container's state, from inside the container.
@@ -62,20 +62,20 @@ def run_init(channel: Channel, understood: tuple[Inside, Plan] | None = None) ->
 
 
 def _set_up(
-    channel: Channel, understood: tuple[Inside, Plan] | None
-) -> tuple[Inside, Plan, tuple[int, int]]:
+    channel: Channel, understood: tuple[InitContext, Plan] | None
+) -> tuple[InitContext, Plan, tuple[int, int]]:
     """Go through the conversation with the parent, up to the gate."""
     try:
         set_pdeathsig(SIGKILL)
-        inside, plan, gate_fds = _prepare(channel, understood)
+        init, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
-            step.act(inside)
+            step.act(init)
         channel.send(PROC_HOOKS)
         channel.receive(PROC_RESUME)
         for step in plan.enter:
-            step.act(inside)
-        inside.close()
+            step.act(init)
+        init.close()
         channel.send(PROC_GATE)
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
@@ -83,62 +83,62 @@ def _set_up(
     except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
         tell_error(channel, error)
         os._exit(1)
-    return inside, plan, gate_fds
+    return init, plan, gate_fds
 
 
-def understand(channel: Channel, body: dict[str, Any]) -> tuple[Inside, Plan]:
+def understand(channel: Channel, body: dict[str, Any]) -> tuple[InitContext, Plan]:
     """Make the plan for what `body` says, load all it needs, and do what needs the host's /proc.
 
     `body` is that of sendConfig, or of the stage's bootstrapData.
     """
     config = body["config"]
     request = Request.from_body(config, body["request"])
-    inside = Inside(channel, config, request)
-    inside.own_executable = own_executable()
+    init = InitContext(channel, config, request)
+    init.own_executable = own_executable()
     if "oomScoreAdj" in config["process"]:
-        from ocirun.process.limits import set_oom_score_adj
+        from ocirun.process.rlimits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
     plan = (plan_join if request.joins else plan_create)(config, request)
-    return inside, plan
+    return init, plan
 
 
 def _prepare(
-    channel: Channel, understood: tuple[Inside, Plan] | None
-) -> tuple[Inside, Plan, tuple[int, int]]:
+    channel: Channel, understood: tuple[InitContext, Plan] | None
+) -> tuple[InitContext, Plan, tuple[int, int]]:
     """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
     join: dict[str, int] = {}
     if understood is None:
         _, bootstrap, join_fds = channel.receive(BOOTSTRAP_DATA)
         join = dict(zip(bootstrap["join"], join_fds, strict=True))
     _, body, fds = channel.receive(SEND_CONFIG)
-    inside, plan = understood or understand(channel, body)
-    request = inside.request
+    init, plan = understood or understand(channel, body)
+    request = init.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
-    os.umask(identity.DEFAULT_UMASK)
+    os.umask(user.DEFAULT_UMASK)
     kept = range(3, 3 + request.kept_fds)
     keep_only([*kept, channel.fileno(), *join.values(), *fds])
     gate_fds = fds.pop(0), fds.pop(0)
-    take_stdio(inside, fds)
-    doors, fds = fds[: request.cgroup_doors], fds[request.cgroup_doors :]
-    inside.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
+    take_stdio(init, fds)
+    join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
+    init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     seal_imports()
     with doing("joining the cgroup"):
-        enter_cgroups(doors)
+        enter_cgroups(join_fds)
     with doing("resetting the CPU affinity"):
         # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
         reset_affinity()
     _enter_namespaces(join, request)
     channel.send(PROC_READY)
-    return inside, plan, gate_fds
+    return init, plan, gate_fds
 
 
-def take_stdio(inside: Inside, fds: list[int]) -> None:
+def take_stdio(init: InitContext, fds: list[int]) -> None:
     """Take what `fds` begins with: the console socket, or new fds 0 to 2, or neither."""
-    if inside.request.terminal:
-        inside.console_fd = fds.pop(0)
+    if init.request.terminal:
+        init.console_fd = fds.pop(0)
         return
-    for fd in range(inside.request.stdio_fds):
+    for fd in range(init.request.stdio_fds):
         given = fds.pop(0)
         os.dup2(given, fd, inheritable=True)
         os.close(given)
@@ -154,11 +154,11 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     if join:
         join_namespaces(join)
     if request.namespaces.has("user"):
-        identity.become_root_of_namespace()
+        user.become_root_of_namespace()
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 
-def _start(inside: Inside, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
+def _start(init: InitContext, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
     """Wait for `start`, then act out the rest and exec."""
     try:
         wait_at_gate(gate_fd, answer_fd)
@@ -166,7 +166,7 @@ def _start(inside: Inside, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn
         os._exit(CANNOT_START)
     try:
         for step in plan.start:
-            step.act(inside)
+            step.act(init)
     except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
         message = os.fsencode(_sentence(error))
         os.write(answer_fd, message)

@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 # Spec's name → the kernel's flag.
 FLAGS: Final = {

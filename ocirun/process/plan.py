@@ -12,7 +12,7 @@ Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each 
 
 from __future__ import annotations
 
-from ocirun.process import inside, outside, starting
+from ocirun.process.steps import assemble, enter, start
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ocirun.process.inside import Inside
+    from ocirun.process.context import InitContext
     from ocirun.process.request import Request
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
-    Act = Callable[[Inside], None]
+    Act = Callable[[InitContext], None]
     # Wanted, name, what to do, and the module it needs beyond those init always has.
     Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
     Rows = list[Row]
@@ -79,13 +79,13 @@ def plan_join(config: Config, request: Request) -> Plan:
     """
     outside_of_it: Rows = []
     if _writes_through_procfs(config, request):
-        from ocirun.process import procwrites
+        from ocirun.process.steps import labels
 
         # Order: before the namespaces are joined, in which no procfs is to be trusted.
-        outside_of_it = [(True, "open a private procfs", procwrites.open_procfs)]
+        outside_of_it = [(True, "open a private procfs", labels.open_procfs)]
     final: Rows = []
     if "execCPUAffinity" in config["process"]:
-        from ocirun.process import affinity
+        from ocirun.process.steps import affinity
 
         outside_of_it.append((True, "set the initial CPU affinity", affinity.set_initial))
         final = [(True, "set the final CPU affinity", affinity.set_final)]
@@ -95,7 +95,7 @@ def plan_join(config: Config, request: Request) -> Plan:
         (
             request.terminal,
             "open the terminal",
-            inside.open_terminal,
+            enter.open_terminal,
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
@@ -125,29 +125,29 @@ def _assemble(config: Config, request: Request) -> Rows:
     rows: Rows = [
         *_keyring(config, request),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", outside.unshare_cgroup),
-        ("network" in new, "bring up lo", outside.bring_up_loopback, "ocirun.network.loopback"),
+        ("cgroup" in new, "unshare the cgroup namespace", assemble.unshare_cgroup),
+        ("network" in new, "bring up lo", assemble.bring_up_loopback, "ocirun.network.loopback"),
     ]
     if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", outside.open_root)]
+        return [*rows, (True, "open the root", assemble.open_root)]
     rows += [
-        (True, "set the propagation of /", outside.set_propagation),
-        (True, f"bind the root {request.rootfs}", outside.attach_root),
+        (True, "set the propagation of /", assemble.set_propagation),
+        (True, f"bind the root {request.rootfs}", assemble.attach_root),
     ]
     mounts = config.get("mounts") or []
     load_for(mounts)
     for index, mount in enumerate(mounts):
         name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, outside.mounting(index)))
+        rows.append((True, name, assemble.mounting(index)))
     rows += [
         (
             request.make_devices,
             "make devices",
-            outside.make_devices,
+            assemble.make_devices,
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", outside.link_devices, "ocirun.rootfs.devices"),
+        (request.make_devices, "link devices", assemble.link_devices, "ocirun.rootfs.devices"),
     ]
     return rows
 
@@ -161,33 +161,33 @@ def _enter(config: Config, request: Request) -> Rows:
         (
             hooks.get("createContainer"),
             "run createContainer hooks",
-            inside.create_container_hooks,
+            enter.create_container_hooks,
             "ocirun.process.hooks",
         ),
-        (True, "enter the root", inside.enter_root),
+        (True, "enter the root", enter.enter_root),
         # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
-        (mounts, "set the propagation of the new /", inside.repropagate),
-        (request.make_devices, "reopen /dev/null", inside.reopen_null),
+        (mounts, "set the propagation of the new /", enter.repropagate),
+        (request.make_devices, "reopen /dev/null", enter.reopen_null),
         # Order: before the root may become read-only.
-        (True, f"make the working directory {process['cwd']}", inside.make_cwd),
+        (True, f"make the working directory {process['cwd']}", enter.make_cwd),
         (
             request.terminal,
             "open the terminal",
-            inside.open_terminal,
+            enter.open_terminal,
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
         (
             mounts,
             "remount read-only what asked for it",
-            inside.remount_readonly,
+            enter.remount_readonly,
             "ocirun.rootfs.finalize",
         ),
-        (config.get("hostname"), "set the hostname", inside.set_hostname),
-        (config.get("domainname"), "set the domain name", inside.set_domainname),
+        (config.get("hostname"), "set the hostname", enter.set_hostname),
+        (config.get("domainname"), "set the domain name", enter.set_domainname),
         *_profile_and_sysctls(config, request),
-        (linux.get("readonlyPaths"), "cover read-only paths", inside.cover_readonly_paths),
-        (linux.get("maskedPaths"), "cover masked paths", inside.cover_masked_paths),
+        (linux.get("readonlyPaths"), "cover read-only paths", enter.cover_readonly_paths),
+        (linux.get("maskedPaths"), "cover masked paths", enter.cover_masked_paths),
         *_rights(config, request),
     ]
 
@@ -196,26 +196,26 @@ def _rights(config: Config, request: Request) -> Rows:
     """Give up rights and settle what is left: the same for init and for who joins it."""
     process = config["process"]
     return [
-        (process.get("noNewPrivileges"), "set no_new_privs", inside.set_no_new_privs),
+        (process.get("noNewPrivileges"), "set no_new_privs", enter.set_no_new_privs),
         # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
         *_settings(config),
         (
             process.get("rlimits"),
             "have hard limits raised",
-            inside.have_limits_raised,
-            "ocirun.process.limits",
+            enter.have_limits_raised,
+            "ocirun.process.rlimits",
         ),
         *_selinux_label(config, request),
-        (True, "set the umask", inside.set_umask),
-        (True, f"enter the working directory {process['cwd']}", inside.enter_cwd),
-        (True, "settle the environment", inside.settle_environment),
-        (True, "mark the descriptors to be closed", starting.leave_descriptors),
+        (True, "set the umask", enter.set_umask),
+        (True, f"enter the working directory {process['cwd']}", enter.enter_cwd),
+        (True, "settle the environment", enter.settle_environment),
+        (True, "mark the descriptors to be closed", start.leave_descriptors),
         # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
         # ours is one that the profile has to allow: what can be done before, is.
         *_seccomp(request, wanted=not process.get("noNewPrivileges")),
-        (True, "become the user", inside.become_user, "ocirun.security.capabilities"),
-        (True, f"find the program {process['args'][0]}", inside.find_program),
-        (True, "outlive the parent", inside.outlive_parent),
+        (True, "become the user", enter.become_user, "ocirun.security.capabilities"),
+        (True, f"find the program {process['args'][0]}", enter.find_program),
+        (True, "outlive the parent", enter.outlive_parent),
         # Order: last, so that the profile has to allow as little as possible of our own calls.
         *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
     ]
@@ -224,9 +224,9 @@ def _rights(config: Config, request: Request) -> Rows:
 def _seccomp(request: Request, *, wanted: bool) -> Rows:
     if not request.seccomp:
         return []
-    from ocirun.process import filtering
+    from ocirun.process.steps import seccomp
 
-    return [(wanted, "load the seccomp filter", filtering.load_seccomp)]
+    return [(wanted, "load the seccomp filter", seccomp.load_seccomp)]
 
 
 def _sysctls(config: Config, request: Request) -> bool:
@@ -235,7 +235,7 @@ def _sysctls(config: Config, request: Request) -> bool:
 
 
 def _writes_through_procfs(config: Config, request: Request) -> bool:
-    """Tell whether process/procwrites.py is needed; it is loaded for those only."""
+    """Tell whether process/steps/labels.py is needed; it is loaded for those only."""
     process = config["process"]
     labels = process.get("apparmorProfile") or process.get("selinuxLabel")
     return bool(labels) or _sysctls(config, request)
@@ -246,31 +246,31 @@ def _keyring(config: Config, request: Request) -> Rows:
         (
             not request.no_new_keyring,
             "join the session keyring" if request.joins else "join a new session keyring",
-            outside.join_keyring,
+            assemble.join_keyring,
             "ocirun.security.keyring",
         )
     ]
     if not _writes_through_procfs(config, request):
         return rows
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.around_keyring(rows, config, request)
+    return labels.around_keyring(rows, config, request)
 
 
 def _profile_and_sysctls(config: Config, request: Request) -> Rows:
     if not _writes_through_procfs(config, request):
         return []
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.profile_and_sysctls(config, _sysctls(config, request))
+    return labels.profile_and_sysctls(config, _sysctls(config, request))
 
 
 def _selinux_label(config: Config, request: Request) -> Rows:
     if not _writes_through_procfs(config, request):
         return []
-    from ocirun.process import procwrites
+    from ocirun.process.steps import labels
 
-    return procwrites.selinux_label(config)
+    return labels.selinux_label(config)
 
 
 def _settings(config: Config) -> Rows:
@@ -278,9 +278,9 @@ def _settings(config: Config) -> Rows:
     linux, process = config.get("linux", {}), config["process"]
     if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
         return []
-    from ocirun.process import settings
+    from ocirun.process.steps import scheduling
 
-    return settings.rows(config)
+    return scheduling.rows(config)
 
 
 def _start(config: Config) -> Rows:
@@ -289,7 +289,7 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            starting.start_container_hooks,
+            start.start_container_hooks,
             "ocirun.process.hooks",
         ),
         *_become(config),
@@ -302,8 +302,8 @@ def _become(config: Config) -> Rows:
         (
             config["process"].get("rlimits"),
             "set resource limits",
-            starting.set_limits,
-            "ocirun.process.limits",
+            start.set_limits,
+            "ocirun.process.rlimits",
         ),
-        (True, "exec the program", starting.exec_program),
+        (True, "exec the program", start.exec_program),
     ]

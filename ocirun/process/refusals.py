@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 NOT_YET: Final = (("linux", "netDevices"),)
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 class Request:
@@ -18,15 +18,15 @@ class Request:
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
     3 on belong to the program, the first `listen_fds` of them for socket activation, named
     `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
-    master, or fds 0 to 2, or none. `cgroup_doors` is how many descriptors init writes itself into
-    cgroups with, and `bind_sources` are the indices of the mounts whose source the parent opened.
+    master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
+    cgroups through, and `bind_sources` are the indices of the mounts whose source the parent opened.
     `seccomp` is the compiled filter as prepare_filter gives it, or None.
     """
 
     __slots__ = (
         "bind_sources",
         "bundle",
-        "cgroup_doors",
+        "cgroup_join_fds",
         "container_id",
         "hierarchies",
         "joins",
@@ -46,7 +46,7 @@ class Request:
     def __init__(self, config: Config) -> None:
         self.namespaces = Namespaces(config)
         self.terminal = bool(config["process"].get("terminal"))
-        self.cgroup_doors = 0
+        self.cgroup_join_fds = 0
         self.container_id = ""
         self.bundle = ""
         self.rootfs = ""

@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError
-from ocirun.process.idmap import maps_only
+from ocirun.process.userns_maps import maps_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocirun.spec.shapes import Config, IDMapping
+    from ocirun.spec.types import Config, IDMapping
 
     Found = Iterator[Problem]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
     from ocirun.process.channel import Channel
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
@@ -47,7 +47,7 @@ def run_stage(channel: Channel) -> NoReturn:
         if bootstrap["kept_sent"]:
             fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
         if bootstrap["request"]["joins"]:
-            from ocirun.process.joiner import join_and_clone  # exec, not create
+            from ocirun.process.exec_child import join_and_clone  # exec, not create
 
             join_and_clone(channel, bootstrap, fds)
         else:

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import ConsoleSize
+    from ocirun.spec.types import ConsoleSize
 
 DEVPTS_SUPER_MAGIC: Final = 0x1CD1
 PTMX_INODE: Final = 2

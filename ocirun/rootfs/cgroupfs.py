@@ -33,14 +33,14 @@ from ocirun.rootfs.filesystems import (
     make_filesystem,
     set_attributes,
 )
-from ocirun.rootfs.places import open_directory, refuse_proc
+from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.resolve import DIRECTORY
-from ocirun.spec.words import ATTRIBUTE
+from ocirun.spec.mount_options import ATTRIBUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import CgroupView, Entry, Hierarchy, MountContext
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountOptions
 
 QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
@@ -69,7 +69,7 @@ def mount_cgroup(root_fd: int, entry: Entry, context: MountContext) -> None:
 
 
 def _mount_hierarchies(
-    target_fd: int, view: CgroupView, words: MountWords, context: MountContext
+    target_fd: int, view: CgroupView, words: MountOptions, context: MountContext
 ) -> None:
     """Show the hierarchies of v1 in a tmpfs, each under the name of its host mount point."""
     data = ["mode=755"]
@@ -95,7 +95,7 @@ def _mount_hierarchies(
 
 
 def _mount_hierarchy(
-    tmpfs_fd: int, name: str, hierarchy: Hierarchy, words: MountWords, cgroupns: bool
+    tmpfs_fd: int, name: str, hierarchy: Hierarchy, words: MountOptions, cgroupns: bool
 ) -> None:
     """Mount one hierarchy of v1 on the directory `name` of the tmpfs."""
     if cgroupns:
@@ -117,7 +117,7 @@ def _mount_hierarchy(
         os.close(mount_fd)
 
 
-def _mount_unified(target_fd: int, source: str, words: MountWords, context: MountContext) -> None:
+def _mount_unified(target_fd: int, source: str, words: MountOptions, context: MountContext) -> None:
     """Show the tree of v2; where it cannot be mounted, bind it; where it is not there, hide it."""
     try:
         # The superblock is the host's own: its flags are not ours to choose.
@@ -133,7 +133,7 @@ def _mount_unified(target_fd: int, source: str, words: MountWords, context: Moun
         os.close(mount_fd)
 
 
-def _bind_unified(words: MountWords, context: MountContext) -> int:
+def _bind_unified(words: MountOptions, context: MountContext) -> int:
     """Copy the host's mount of v2: the container's part with a cgroup namespace, else all of it.
 
     Returns a detached mount the caller closes.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ocirun.rootfs.places import clean
-from ocirun.spec.words import IDMAP, RIDMAP
+from ocirun.rootfs.mountpoints import clean
+from ocirun.spec.mount_options import IDMAP, RIDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Mount
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountOptions
+    from ocirun.spec.types import Mount
 
 
 class Entry:
@@ -20,7 +20,7 @@ class Entry:
 
     __slots__ = ("destination", "fs_name", "index", "mount", "source", "words")
 
-    def __init__(self, mount: Mount, words: MountWords, bundle: str, index: int) -> None:
+    def __init__(self, mount: Mount, words: MountOptions, bundle: str, index: int) -> None:
         self.mount = mount
         self.words = words
         self.index = index

@@ -21,12 +21,12 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.rootfs.places import clean
+from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.resolve import components, make_dir_in_root, make_file_in_root, open_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Config, Device
+    from ocirun.spec.types import Config, Device
 
 KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 

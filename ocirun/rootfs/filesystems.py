@@ -29,11 +29,11 @@ from ocirun.kernel.mount import (
     move_mount,
 )
 from ocirun.kernel.oserror import oserror
-from ocirun.rootfs.places import is_directory
+from ocirun.rootfs.mountpoints import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountOptions
 
 SUPERBLOCK_WORDS = (
     (MS_RDONLY, "ro"),
@@ -102,7 +102,7 @@ def fits_fsconfig(data: list[str]) -> bool:
 
 
 def set_attributes(
-    tree_fd: int, words: MountWords, held_back: int = 0, *, keep: bool = False
+    tree_fd: int, words: MountOptions, held_back: int = 0, *, keep: bool = False
 ) -> None:
     """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
 
@@ -141,7 +141,7 @@ def attach(mount_fd: int, target_fd: int) -> None:
         raise
 
 
-def finish(mount_fd: int, words: MountWords) -> None:
+def finish(mount_fd: int, words: MountOptions) -> None:
     """Apply what reaches below an attached mount: recursive attributes, then propagation."""
     if words.rec_set | words.rec_clr:
         mount_setattr(mount_fd, "", AT_RECURSIVE, words.rec_set, words.rec_clr)

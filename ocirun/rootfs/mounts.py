@@ -1,7 +1,7 @@
 """One entry of `mounts`: from its words to an attached mount.
 
-Each entry is read (spec/words.py), made detached (filesystems.py), and attached on its
-destination's descriptor (places.py). Source: runtime-spec config.md#mounts.
+Each entry is read (spec/mount_options.py), made detached (filesystems.py), and attached on its
+destination's descriptor (mountpoints.py). Source: runtime-spec config.md#mounts.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from ocirun.rootfs.filesystems import (
     make_filesystem,
     set_attributes,
 )
-from ocirun.rootfs.places import (
+from ocirun.rootfs.mountpoints import (
     open_bind_target,
     open_directory,
     open_ordinary_directory,
     refuse_proc,
 )
-from ocirun.spec.words import (
+from ocirun.spec.mount_options import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
     REMOUNT,
     SRC_NOFOLLOW,
     TMPCOPYUP,
-    read_words,
+    read_options,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import MountContext
-    from ocirun.spec.shapes import Mount
-    from ocirun.spec.words import MountWords
+    from ocirun.spec.mount_options import MountOptions
+    from ocirun.spec.types import Mount
 
 ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
 UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
@@ -65,7 +65,7 @@ def load_for(mounts: list[Mount]) -> None:
         if "tmpcopyup" in options:
             import ocirun.rootfs.copyup
         if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
-            import ocirun.rootfs.unusual  # noqa: F401
+            import ocirun.rootfs.legacy_mount  # noqa: F401
 
 
 def open_source(mount: Mount, index: int, bundle: str) -> int | None:
@@ -74,7 +74,7 @@ def open_source(mount: Mount, index: int, bundle: str) -> int | None:
     Returns a descriptor the caller closes, or None for what init does itself: other kinds of
     entries, and links to be copied.
     """
-    entry = Entry(mount, read_words(mount.get("options")), bundle, index)
+    entry = Entry(mount, read_options(mount.get("options")), bundle, index)
     words = entry.words
     if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
         return None
@@ -99,7 +99,7 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
         UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
-    entry = Entry(mount, read_words(mount.get("options")), context.bundle, index)
+    entry = Entry(mount, read_options(mount.get("options")), context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -113,7 +113,7 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
 def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
     extra = entry.words.extra
     if extra & REMOUNT or (extra & COPY_SYMLINK and entry.words.bind):
-        from ocirun.rootfs.unusual import remount_or_copy
+        from ocirun.rootfs.legacy_mount import remount_or_copy
 
         if remount_or_copy(root_fd, entry):
             return
@@ -182,7 +182,7 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
         if fits_fsconfig(data):
             _attach_filesystem(target_fd, entry, data, context)
         else:
-            from ocirun.rootfs.unusual import mount_long
+            from ocirun.rootfs.legacy_mount import mount_long
 
             mount_long(root_fd, target_fd, entry, data)
     finally:
@@ -217,7 +217,7 @@ def _attach_filesystem(
             os.close(mount_fd)
 
 
-def _tree_flags(words: MountWords) -> int:
+def _tree_flags(words: MountOptions) -> int:
     flags = OPEN_TREE_CLONE
     if words.recursive:
         flags |= AT_RECURSIVE

@@ -20,7 +20,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.spec.words import PROPAGATION_WORDS
+from ocirun.spec.mount_options import PROPAGATION_WORDS
 
 
 def set_propagation(rootfs_propagation: str | None) -> None:

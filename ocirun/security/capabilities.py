@@ -22,7 +22,7 @@ from ocirun.spec.capabilities import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Capabilities
+    from ocirun.spec.types import Capabilities
 
 MAX_CAPABILITIES = 64
 

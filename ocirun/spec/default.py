@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Linux, Mount, Namespace, Process
+    from ocirun.spec.types import Config, Linux, Mount, Namespace, Process
 
 OCI_VERSION: Final = "1.3.0"
 

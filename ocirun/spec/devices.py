@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Device, DeviceRule
+    from ocirun.spec.types import Config, Device, DeviceRule
 
 # /dev/ptmx and /dev/console are not here: the one is a link, the other comes with a terminal.
 DEFAULT_DEVICES: Final[list[Device]] = [

@@ -83,9 +83,9 @@ def parse(data: bytes, name: str, errors: str = "strict") -> object:
     # SystemError: the scanner takes its own error class from json.decoder if somebody has loaded
     # that module, and otherwise (CPython 3.11 to 3.13) returns nothing and no error at all.
     except (ValueError, StopIteration, RecursionError, SystemError) as error:
-        from ocirun.spec import broken  # cold: the document is known to be broken
+        from ocirun.spec import json_errors  # cold: the document is known to be broken
 
-        raise SpecError([Problem("", broken.explain(data, error))], name) from error
+        raise SpecError([Problem("", json_errors.explain(data, error))], name) from error
     return document
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
     Found = Iterator[Problem]
 
@@ -179,7 +179,7 @@ def class_of_service_is_a_name(config: Config) -> Found:
 
 def memory_policy_has_its_nodes(config: Config) -> Found:
     """Each mode of set_mempolicy(2) wants nodes, or wants none."""
-    from ocirun.spec.lists import bits_of
+    from ocirun.spec.cpulist import bits_of
 
     policy = config["linux"]["memoryPolicy"]
     mode, nodes = policy["mode"], policy.get("nodes", "").strip()

@@ -18,7 +18,7 @@ from ocirun.spec.rules import check_process_rules, check_resources_rules, check_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Config, Process, Resources
+    from ocirun.spec.types import Config, Process, Resources
 
 
 class SpecMissing(SpecError):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Process, Scheduler
+    from ocirun.spec.types import Process, Scheduler
 
     Found = Iterator[Problem]
 
@@ -97,7 +97,7 @@ def _is_apparmor_enabled() -> bool:
 
 def exec_affinity_is_a_list(process: Process) -> Found:
     """CPU numbers and ranges that mean something; `exec` uses them, create does not."""
-    from ocirun.spec.lists import bits_of
+    from ocirun.spec.cpulist import bits_of
 
     affinity: dict[str, str] = process.get("execCPUAffinity", {})  # type: ignore[assignment]
     for name, text in affinity.items():

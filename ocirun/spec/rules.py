@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from ocirun.spec.shapes import Config, Mount, Process, Resources
+    from ocirun.spec.types import Config, Mount, Process, Resources
 
     Found = Iterator[Problem]
 
@@ -207,9 +207,9 @@ def bind_has_no_data(config: Config) -> Found:
     """
     for index, mount in enumerate(config.get("mounts", ())):
         if is_bind(mount):
-            from ocirun.spec.words import read_words  # rootfs needs it as well
+            from ocirun.spec.mount_options import read_options  # rootfs needs it as well
 
-            if data := [one for one in read_words(mount["options"]).data if "=" not in one]:
+            if data := [one for one in read_options(mount["options"]).data if "=" not in one]:
                 message = "bind mounts cannot have any filesystem-specific options applied"
                 yield Problem(f"/mounts/{index}/options", f"{message}: {printable(','.join(data))}")
 

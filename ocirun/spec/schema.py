@@ -20,7 +20,7 @@ import referencing.jsonschema
 
 from ocirun.errors import Problem
 from ocirun.spec.jsontext import escaped
-from ocirun.spec.sentences import SENTENCES
+from ocirun.spec.schema_messages import SENTENCES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

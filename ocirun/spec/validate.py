@@ -11,7 +11,7 @@ from ocirun.spec.schema import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Config
+    from ocirun.spec.types import Config
 
 
 def validate_bundle(bundle: str, name: str = "config.json") -> list[Problem]:

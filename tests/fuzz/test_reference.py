@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.errors import SpecError
+from ocirun.spec.features import features
 from ocirun.spec.jsontext import parse
 from ocirun.spec.schema import report
-from ocirun.spec.supported import features
 
 # Ours refuses, the reference accepts. Pointers with "*" for a list's index or a map's name.
 NARROWER = {

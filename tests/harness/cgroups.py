@@ -36,7 +36,10 @@ class Child:
     """A forked process that waits, does one thing in its cgroup, and tells the result as JSON."""
 
     def __init__(
-        self, task: Callable[[], Any] | None = None, doors: list[int] | None = None, into: int = -1
+        self,
+        task: Callable[[], Any] | None = None,
+        join_fds: list[int] | None = None,
+        into: int = -1,
     ) -> None:
         go_out, self.go = os.pipe()
         self.told, tell = os.pipe()
@@ -45,7 +48,7 @@ class Child:
             status = 1
             try:
                 os.close(self.go)
-                enter(doors or [])
+                enter(join_fds or [])
                 os.write(tell, b"ready\n")
                 os.read(go_out, 1)
                 if task is not None:

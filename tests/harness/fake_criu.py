@@ -23,7 +23,7 @@ USUAL: dict[str, list[Step]] = {
 
 PROGRAM = """
 import json, os, signal, socket, struct, sys
-from ocirun.process.criu.messages import NOTIFY, TYPE_NAMES, message, parse
+from ocirun.criu.messages import NOTIFY, TYPE_NAMES, message, parse
 
 assert sys.argv[1:] == ["swrk", "3"], sys.argv
 here = os.path.dirname(os.path.abspath(__file__))

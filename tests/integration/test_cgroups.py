@@ -39,9 +39,9 @@ pytestmark = [
 def test_a_process_is_in_every_hierarchy(cgroup: Cgroup, name: str, way: str) -> None:
     cgroup.prepare({})
     if way == "by itself":
-        doors, into = cgroup.open_doors(), cgroup.cgroup_fd()
-        child = Child(lambda: None, doors, -1 if into is None else into)
-        for descriptor in doors if into is None else [*doors, into]:
+        join_fds, into = cgroup.open_join_fds(), cgroup.cgroup_fd()
+        child = Child(lambda: None, join_fds, -1 if into is None else into)
+        for descriptor in join_fds if into is None else [*join_fds, into]:
             os.close(descriptor)
     else:
         child = Child(lambda: None)

@@ -2,7 +2,7 @@
 recorded tree stands for it.
 
 Source: runtime-spec config-linux.md#intelrdt; contract 3.7. The tree's own rules are tested in
-unit/cgroups/test_resctrl.py.
+unit/resctrl/test_resctrl_group.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from harness.needs import needs
 from harness.peers import peer_deviates
 
 from ocirun import Container
-from ocirun.cgroups import resctrl
 from ocirun.container.create import create
 from ocirun.container.delete import delete
 from ocirun.container.exec import ExecOptions, container_process, execute
@@ -28,6 +27,7 @@ from ocirun.container.options import CreateOptions
 from ocirun.container.start import start
 from ocirun.container.store import Store
 from ocirun.errors import OcirunError, SetupError
+from ocirun.resctrl import group as resctrl
 
 FULL = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -115,7 +115,7 @@ def test_recorded_tree_is_as_before_when_create_fails(box: Box, recorded: Record
 
 @needs("ours")
 def test_recorded_class_of_others_stays(box: Box, recorded: Recorded) -> None:
-    resctrl.make_group(str(recorded.top / "gold"))
+    group.make_group(str(recorded.top / "gold"))
     store, name = made(box, {"closID": "gold", "enableMonitoring": True})
     assert (recorded.top / "gold/mon_groups" / name).is_dir()
     delete(store, name, force=True)

@@ -20,7 +20,7 @@ from harness.needs import needs
 from harness.runtime import wait_until
 from harness.updating import by_flags, held, limited, update
 
-from ocirun.cgroups.v1.tree import SplitTree
+from ocirun.cgroups.v1.cgroup import CgroupV1
 from ocirun.kernel import mount
 
 pytestmark = [pytest.mark.integration, needs("root")]
@@ -62,7 +62,7 @@ def cgroups_of(name: str) -> int:
 def test_controllers_that_are_seldom_mounted(hierarchy: tuple[str, Path]) -> None:
     """Kernel: they can be mounted as v1 where nobody has them in the v2 tree, beside that one."""
     name, directory = hierarchy
-    cgroup = SplitTree({name: str(directory)})
+    cgroup = CgroupV1({name: str(directory)})
     for number in (3, 4):
         if name == "net_cls":
             cgroup.update({"network": {"classID": 0x10000 + number}})

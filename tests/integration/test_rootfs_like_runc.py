@@ -18,7 +18,7 @@ from harness.inside import (
     inside,
 )
 
-from ocirun.rootfs import devices, finalize, hidden, pivot, prepare
+from ocirun.rootfs import devices, finalize, masks, pivot, prepare
 from ocirun.rootfs.context import MountContext
 from ocirun.rootfs.mounts import load_for, mount_entry
 
@@ -88,9 +88,9 @@ def as_ours(bundle: Path, config: dict[str, Any]) -> str:
         if config["root"]["readonly"]:
             finalize.readonly_root()
         slash_fd = os.open("/", os.O_PATH)
-        hidden.readonly_paths(slash_fd, linux["readonlyPaths"])
-        null_fd = hidden.open_null(slash_fd)
-        hidden.mask_paths(slash_fd, linux["maskedPaths"], null_fd, "")
+        masks.readonly_paths(slash_fd, linux["readonlyPaths"])
+        null_fd = masks.open_null(slash_fd)
+        masks.mask_paths(slash_fd, linux["maskedPaths"], null_fd, "")
         reading, writing = os.pipe()
         if os.fork() == 0:
             os.dup2(writing, 1)

@@ -81,6 +81,6 @@ def test_the_public_package_is_a_docstring_and_lazy_names() -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_writing_limits_does_not_load_what_reads_counters(version: str) -> None:
-    names = ("tree", "devices", "memory", "cpu", "cpuset", "pids")
+    names = ("cgroup", "devices", "memory", "cpu", "cpuset", "pids")
     added = modules_added_by(*(f"ocirun.cgroups.{version}.{name}" for name in names))
     assert "ocirun.cgroups.counters" not in added

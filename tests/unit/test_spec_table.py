@@ -69,7 +69,7 @@ def test_unknown_words_are_refused(text: str) -> None:
 
 
 def test_holes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = ("process/limits.py",), ("unit/test_spec_table.py::test_patterns",)
+    good = ("process/rlimits.py",), ("unit/test_spec_table.py::test_patterns",)
     entries = [
         Entry("root.path", *good),
         Entry("process.rlimits[].type", ("gone.py",), good[1]),

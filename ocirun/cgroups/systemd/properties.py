@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.systemd.manager import Property
-    from ocirun.spec.shapes import Cpu, Resources
+    from ocirun.spec.types import Cpu, Resources
 
 INFINITY: Final = 2**64 - 1
 SECOND_US: Final = 1_000_000

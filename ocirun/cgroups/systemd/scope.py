@@ -13,8 +13,8 @@ from errno import EACCES, ENOENT, EPERM
 
 from ocirun.cgroups.files import read_text, set_lines, set_value
 from ocirun.cgroups.systemd.unit import Unit
-from ocirun.cgroups.v1.tree import SplitTree
-from ocirun.cgroups.v2.tree import UnifiedTree
+from ocirun.cgroups.v1.cgroup import CgroupV1
+from ocirun.cgroups.v2.cgroup import CgroupV2
 from ocirun.errors import OcirunError, SetupError, kernel_words
 
 TYPE_CHECKING = False
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from ocirun.cgroups.cgroup import Cgroup
     from ocirun.cgroups.paths import Table
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 DELEGATED: Final = "/sys/kernel/cgroup/delegate"
 # What old kernels without that list hand over.
 USUAL_DELEGATED: Final = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
-class UnifiedScope(UnifiedTree):
+class SystemdCgroupV2(CgroupV2):
     """A unit's directory in the v2 hierarchy."""
 
     __slots__ = ("driver",)
@@ -105,7 +105,7 @@ class UnifiedScope(UnifiedTree):
         super().remove()
 
 
-class SplitScope(SplitTree):
+class SystemdCgroupV1(CgroupV1):
     """A unit's directory in systemd's own hierarchy, and its like in each of the others."""
 
     __slots__ = ("driver",)
@@ -177,7 +177,9 @@ class SplitScope(SplitTree):
 
 def known_unit(paths: dict[str, str], name: str) -> Cgroup:
     """Take up the unit of a container that exists; systemd is not asked yet."""
-    kind: type[UnifiedScope | SplitScope] = UnifiedScope if list(paths) == [""] else SplitScope
+    kind: type[SystemdCgroupV2 | SystemdCgroupV1] = (
+        SystemdCgroupV2 if list(paths) == [""] else SystemdCgroupV1
+    )
     return kind(dict(paths), Unit(name))
 
 

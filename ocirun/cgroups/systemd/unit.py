@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups.systemd.manager import Manager, Property
     from ocirun.cgroups.systemd.names import UnitNames
     from ocirun.kernel.holder import Holder
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 IDLE_WEIGHT_SINCE: Final = 252
 OOM_POLICIES: Final = {"0": "continue", "1": "kill"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources, ThrottleDevice
+    from ocirun.spec.types import Resources, ThrottleDevice
 
 THROTTLES: Final = (
     ("throttleReadBpsDevice", "blkio.throttle.read_bps_device"),

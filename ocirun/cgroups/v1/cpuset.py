@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 # file, and its key in linux.resources.cpu
 FILES: Final = (("cpuset.cpus", "cpus"), ("cpuset.mems", "mems"))

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 LIST: Final = "devices.list"
 ALLOW: Final = "devices.allow"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 LIMIT: Final = "memory.limit_in_bytes"
 SUM_LIMIT: Final = "memory.memsw.limit_in_bytes"

@@ -9,7 +9,7 @@ from ocirun.cgroups.files import set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 
 def wants(resources: Resources) -> bool:

@@ -10,7 +10,7 @@ from ocirun.cgroups.files import set_value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 
 def wants(resources: Resources) -> bool:

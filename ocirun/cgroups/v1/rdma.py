@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 KEYS: Final = (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.cgroups.counters import Part
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 KEYS: Final = ("shares", "quota", "period")
 BURST: Final = "cpu.max.burst"

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 NAME: Final = "ocirun_devices"
 LICENSE: Final = "Apache-2.0"

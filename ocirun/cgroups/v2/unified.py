@@ -12,7 +12,7 @@ from ocirun.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 
 def wants(resources: Resources) -> bool:

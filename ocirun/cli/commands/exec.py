@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.cli.parse import Call
-    from ocirun.spec.shapes import Process
+    from ocirun.spec.types import Process
 
 MAX_ID = 2**32 - 2
 

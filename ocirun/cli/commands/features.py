@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
     """Print the features document, four blanks deep as runc does."""
+    from ocirun.spec.features import features
     from ocirun.spec.jsontext import indented
-    from ocirun.spec.supported import features
 
     write(indented(features(), "    ") + "\n")
     return 0

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> NoReturn:  # noqa: ARG001  # the socket tells it all
     """Become the init of a container; refuses to be called by hand."""
-    from ocirun.process.executed import main
+    from ocirun.process.stage_main import main
 
     main()

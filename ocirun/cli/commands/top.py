@@ -6,7 +6,7 @@ import os
 import time
 
 from ocirun.cli.duration import nanoseconds
-from ocirun.cli.gauge import UNKNOWN, aligned, rate, share, size
+from ocirun.cli.gauge import UNKNOWN, aligned, format_size, rate, share
 from ocirun.cli.output import write
 from ocirun.container.events import check_interval
 from ocirun.container.usage import RESOURCES, Monitor
@@ -64,8 +64,8 @@ def plain(usages: Sequence[Usage]) -> str:
                 usage.id,
                 usage.status,
                 share(usage.cpu_percent),
-                size(usage.memory),
-                size(usage.memory_limit),
+                format_size(usage.memory),
+                format_size(usage.memory_limit),
                 pids,
                 rate(usage.read_rate),
                 rate(usage.write_rate),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cli.sizes import size, whole_number
+from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.container.update import schemas_of, update
 from ocirun.errors import doing
 from ocirun.spec.load import check_resources, read_open_document
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.cli.parse import Call
-    from ocirun.spec.shapes import Resources
+    from ocirun.spec.types import Resources
 
 # Flag, and its key in the section.
 MEMORY: Final = (
@@ -64,7 +64,7 @@ def _from_file(call: Call) -> Resources:
 
 def _from_flags(call: Call) -> Resources:
     """Make of the flags the document that would say the same."""
-    memory = {key: size(call.text(flag), flag) for flag, key in MEMORY if call.text(flag)}
+    memory = {key: parse_size(call.text(flag), flag) for flag, key in MEMORY if call.text(flag)}
     cpu: dict[str, Any] = {
         key: whole_number(call.text(flag), flag) for flag, key in CPU if call.text(flag)
     }

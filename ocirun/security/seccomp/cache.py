@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.spec.shapes import Seccomp
+    from ocirun.spec.types import Seccomp
 
 NAME: Final = "@seccomp"
 FORMAT: Final = 1  # to be counted up when the same profile becomes another program

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.kernel.libseccomp import Condition, Filter, Library
-    from ocirun.spec.shapes import Seccomp, Syscall, SyscallArg
+    from ocirun.spec.types import Seccomp, Syscall, SyscallArg
 
 # From so many calls on, looking one up in a tree is faster than in a row; and libseccomp
 # up to 2.5.4 gets a tree without rules wrong.

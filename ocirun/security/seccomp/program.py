@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from ocirun.spec.shapes import Seccomp
+    from ocirun.spec.types import Seccomp
 
 POINTER: Final = "/linux/seccomp"
 NOTIFYING_API: Final = 5  # of seccomp_api_get(3)

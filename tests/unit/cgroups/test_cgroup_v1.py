@@ -138,15 +138,15 @@ def test_join_tries_again_while_the_process_is_being_born(kernel: FakeKernel) ->
 
 def test_doors_lead_into_each_v1_hierarchy(kernel: FakeKernel) -> None:
     cgroup = made(kernel, layout="hybrid")
-    doors = cgroup.open_doors()
-    assert len(doors) == len(cgroup.paths) - 1
-    assert not any(os.get_inheritable(door) for door in doors)
-    enter(doors)
+    join_fds = cgroup.open_join_fds()
+    assert len(join_fds) == len(cgroup.paths) - 1
+    assert not any(os.get_inheritable(door) for door in join_fds)
+    enter(join_fds)
     for name, path in cgroup.paths.items():
         with open(f"{path}/tasks") as stream:
             assert stream.read() == ("" if name == "" else "0")
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(doors[0])
+        os.fstat(join_fds[0])
 
 
 def test_no_limits_write_nothing_but_device_rules(kernel: FakeKernel) -> None:

@@ -93,7 +93,7 @@ def test_joining_and_being_cloned_into_it(kernel: FakeKernel) -> None:
     cgroup.join(42)
     cgroup.join(42, cloned=True)
     assert kernel.writes == [("unified/a/cgroup.procs", "42")]
-    assert cgroup.open_doors() == []
+    assert cgroup.open_join_fds() == []
     descriptor = cgroup.cgroup_fd()
     assert descriptor is not None
     assert os.path.samestat(os.fstat(descriptor), os.stat(cgroup.paths[""]))
@@ -104,7 +104,7 @@ def test_where_memory_is_tight_nobody_is_born(kernel: FakeKernel) -> None:
     cgroup = choose.new_cgroup("/a", "id", "cgroupfs", table=kernel.table("v2", own="/"))
     cgroup.prepare({"memory": {"limit": 1 << 20}})
     assert cgroup.cgroup_fd() is None
-    (door,) = cgroup.open_doors()
+    (door,) = cgroup.open_join_fds()
     assert os.readlink(f"/proc/self/fd/{door}") == f"{cgroup.paths['']}/cgroup.procs"
     os.close(door)
 

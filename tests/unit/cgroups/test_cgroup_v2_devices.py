@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocirun.cgroups import cgroup as cgroup_module
+from ocirun.cgroups.v2.cgroup import CgroupV2
 from ocirun.cgroups.v2.devices import apply
-from ocirun.cgroups.v2.tree import UnifiedTree
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def test_only_who_is_not_root_of_the_machine_is_forgiven(
 ) -> None:
     programs.refusals["prog_load"] = EPERM
     with pytest.raises(SetupError, match="operation not permitted"):
-        UnifiedTree({"": directory}).apply(None, userns=True)
+        CgroupV2({"": directory}).apply(None, userns=True)
     inside_userns[0] = inside
-    cgroup = UnifiedTree({"": directory}, rootless=rootless)
+    cgroup = CgroupV2({"": directory}, rootless=rootless)
     cgroup.apply(None)
     programs.refusals["prog_load"] = EINVAL
     with pytest.raises(SetupError, match="invalid argument"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.cli.gauge import aligned, graph, rate, share, size
+from ocirun.cli.gauge import aligned, format_size, graph, rate, share
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from ocirun.cli.gauge import aligned, graph, rate, share, size
     ],
 )
 def test_sizes(count: int | None, expected: str) -> None:
-    assert size(count) == expected
+    assert format_size(count) == expected
 
 
 def test_rates_and_shares() -> None:

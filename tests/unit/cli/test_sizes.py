@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.cli.sizes import size, whole_number
+from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.errors import UsageError
 
 
@@ -31,7 +31,7 @@ from ocirun.errors import UsageError
     ],
 )
 def test_sizes(text: str, value: int) -> None:
-    assert size(text, "memory") == value
+    assert parse_size(text, "memory") == value
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_sizes(text: str, value: int) -> None:
 )
 def test_what_is_no_size_is_refused_with_its_flag(text: str) -> None:
     with pytest.raises(UsageError, match=r"invalid value for memory-swap: .* is not a size"):
-        size(text, "memory-swap")
+        parse_size(text, "memory-swap")
 
 
 @pytest.mark.parametrize("text", ["9223372036854775808", "8192p", "9" * 40])
 def test_what_is_no_int64_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is too large"):
-        size(text, "memory")
+        parse_size(text, "memory")
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("-7", -7), ("0012", 12)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.container.create import Making
+from ocirun.container.create import Creation
 from ocirun.errors import InitDied
 
 
@@ -20,6 +20,6 @@ class Counted:
     [(0, "died at procGate"), (1, "container init was OOM-killed (memory limit too low?)")],
 )
 def test_the_cgroup_tells_why_init_died(kills: int, words: str) -> None:
-    making = Making.__new__(Making)
+    making = Creation.__new__(Creation)
     making.cgroup = Counted(kills)  # type: ignore[assignment]  # all that is asked of it
     assert words in str(making.cause_of(InitDied("container init died at procGate")))

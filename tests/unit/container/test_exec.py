@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ocirun.container.inherit import config_with
+from ocirun.container.inherited_fds import config_with
 from ocirun.container.record import Record
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError
-from ocirun.process.affinity import cpus_of
+from ocirun.process.steps.affinity import cpus_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -137,11 +137,11 @@ def test_a_plain_configuration_loads_nothing_of_it() -> None:
     ).stdout.split()
     assert "ocirun.process.plan" in loaded
     assert not {
-        "ocirun.process.settings",
-        "ocirun.process.procwrites",
+        "ocirun.process.steps.scheduling",
+        "ocirun.process.steps.labels",
         "ocirun.kernel.procfs",
         "ocirun.security.apparmor",
         "ocirun.security.selinux",
         "ocirun.security.sysctl",
-        "ocirun.spec.lists",
+        "ocirun.spec.cpulist",
     } & {*loaded}

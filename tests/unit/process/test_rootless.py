@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ocirun.errors import SpecError
-from ocirun.process import idmap, rootless
+from ocirun.process import rootless, userns_maps
 from ocirun.process.rootless import check_rootless
 
 OWN = 1000
@@ -86,4 +86,4 @@ def test_roots_ids() -> None:
 )
 def test_a_map_of_the_caller_alone(maps: tuple[tuple[int, int, int], ...], *, alone: bool) -> None:
     entries: Any = [{"containerID": i, "hostID": o, "size": n} for i, o, n in maps]
-    assert idmap.maps_only(entries, OWN) is alone
+    assert userns_maps.maps_only(entries, OWN) is alone

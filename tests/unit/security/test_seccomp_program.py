@@ -11,9 +11,9 @@ import pytest
 from ocirun.errors import UnsupportedError
 from ocirun.kernel import libseccomp, seccomp
 from ocirun.security.seccomp import program
+from ocirun.security.seccomp.agent import process_state
 from ocirun.security.seccomp.cache import MAX_FILES, NAME, Cache
 from ocirun.security.seccomp.newer import refuse_newer
-from ocirun.security.seccomp.notify import process_state
 from ocirun.security.seccomp.program import asks_an_agent, prepare_filter
 
 SPEC_ALLOW, NEW_LISTENER, KILLABLE = 1 << 2, 1 << 3, 1 << 5

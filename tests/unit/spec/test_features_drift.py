@@ -1,6 +1,6 @@
 """`features` says what the code does: each value against the table or the code it is about.
 
-Whoever adds or removes a feature and forgets spec/supported.py finds out here.
+Whoever adds or removes a feature and forgets spec/features.py finds out here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.spec.supported import IDMAP_WORDS, OCI_VERSION_MIN, features
-from ocirun.spec.words import MOUNT_WORDS, read_words
+from ocirun.spec.features import IDMAP_WORDS, OCI_VERSION_MIN, features
+from ocirun.spec.mount_options import MOUNT_WORDS, read_options
 
 
 def acted_on(section: str, name: str) -> bool:
@@ -43,13 +43,13 @@ def test_every_refusal_is_about_a_feature() -> None:
 
 
 def test_memory_policies_are_those_the_kernel_is_told() -> None:
-    from ocirun.process import settings
+    from ocirun.process.steps import scheduling
     from ocirun.spec import memory_policy
 
     told = features()["linux"]["memoryPolicy"]
     assert acted_on("linux", "memoryPolicy")
     assert told == {"modes": list(memory_policy.MODES), "flags": list(memory_policy.FLAGS)}
-    assert settings.set_memory_policy
+    assert scheduling.set_memory_policy
 
 
 def test_namespaces_are_those_that_can_be_made() -> None:
@@ -69,12 +69,12 @@ def test_each_mount_option_is_understood_and_not_left_to_the_file_system() -> No
     told = features()["mountOptions"]
     assert set(told) == MOUNT_WORDS.keys() - IDMAP_WORDS
     for word in told:
-        assert read_words([word]).data == []
-    assert read_words(["no-such-word"]).data == ["no-such-word"]
+        assert read_options([word]).data == []
+    assert read_options(["no-such-word"]).data == ["no-such-word"]
 
 
 def test_idmapped_mounts_are_a_feature_while_there_is_code_for_them() -> None:
-    here = find_spec("ocirun.process.idmapped") is not None
+    here = find_spec("ocirun.process.idmapped_mounts") is not None
     assert features()["linux"]["mountExtensions"] == {"idmap": {"enabled": here}}
     assert MOUNT_WORDS.keys() > IDMAP_WORDS
 
@@ -85,8 +85,8 @@ def test_cgroup_managers_and_trees() -> None:
     told = features()["linux"]["cgroup"]
     systemd = choose.known_cgroup({}, "systemd", "x.scope").manager == "systemd"
     assert told["systemd"] == told["systemdUser"] == systemd
-    assert told["v1"] == (find_spec("ocirun.cgroups.v1.tree") is not None)
-    assert told["v2"] == (find_spec("ocirun.cgroups.v2.tree") is not None)
+    assert told["v1"] == (find_spec("ocirun.cgroups.v1.cgroup") is not None)
+    assert told["v2"] == (find_spec("ocirun.cgroups.v2.cgroup") is not None)
     both = [find_spec(f"ocirun.cgroups.{tree}.rdma") is not None for tree in ("v1", "v2")]
     assert told["rdma"] == all(both)
 

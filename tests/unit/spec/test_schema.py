@@ -14,7 +14,7 @@ import pytest
 
 from ocirun.errors import Problem
 from ocirun.spec.schema import KINDS, MOST, report, schemas_directory, validator
-from ocirun.spec.sentences import SENTENCES
+from ocirun.spec.schema_messages import SENTENCES
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -11,7 +11,7 @@ from harness.dbus_peer import SYSTEMD, Peer, refuse
 from ocirun.cgroups.systemd import bus, manager
 from ocirun.cgroups.systemd.manager import connect
 from ocirun.cgroups.systemd.names import UnitNames
-from ocirun.cgroups.systemd.scope import UnifiedScope
+from ocirun.cgroups.systemd.scope import SystemdCgroupV2
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.errors import SetupError, UnsupportedError
 
@@ -185,7 +185,7 @@ class TestJobs:
         self, unit: Unit, peer: Peer
     ) -> None:
         peer.answers["StartTransientUnit"] = refuse(f"{SYSTEMD}.UnitExists", "already exists")
-        cgroup = UnifiedScope({"": "/nowhere"}, unit)
+        cgroup = SystemdCgroupV2({"": "/nowhere"}, unit)
         with pytest.raises(SetupError, match="already exists"):
             cgroup.prepare({})
         assert peer.called("StopUnit") == []
@@ -193,7 +193,7 @@ class TestJobs:
     def test_undoing_a_start_that_failed_stops_the_unit(self, unit: Unit, peer: Peer) -> None:
         peer.job_result = "failed"
         with pytest.raises(SetupError, match="the job ended with"):
-            UnifiedScope({"": "/nowhere"}, unit).prepare({})
+            SystemdCgroupV2({"": "/nowhere"}, unit).prepare({})
         assert peer.called("StopUnit") == [("x-a.scope", "replace")]
 
     @pytest.mark.parametrize("method", ["StopUnit", "ResetFailedUnit"])

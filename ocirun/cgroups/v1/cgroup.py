@@ -1,0 +1,290 @@
+"""Cgroup v1: one tree for each controller, and the container has a directory in all of them.
+
+A hybrid host's v2 tree is joined like one more of them, so that processes can be found and killed
+there; limits go to v1.
+
+Source: kernel admin-guide/cgroup-v1/cgroups.rst.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
+
+from ocirun.cgroups.cgroup import Cgroup
+from ocirun.cgroups.files import (
+    join_directory,
+    make_directories,
+    processes_below,
+    read_counter,
+)
+from ocirun.cgroups.paths import UNIFIED, hierarchies_of
+from ocirun.cgroups.v1 import freezer
+from ocirun.errors import SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final, Protocol
+
+    from ocirun.cgroups.paths import Table
+    from ocirun.spec.types import Resources
+
+    class Controller(Protocol):
+        """What every file of this folder offers; a module counts as one."""
+
+        def wants(self, resources: Resources) -> bool:
+            """Tell whether the config limits something here."""
+
+        def apply(self, directory: str, resources: Resources) -> None:
+            """Write the limits."""
+
+
+# A tree that limits nothing may refuse us and the container still runs.
+REFUSALS: Final = (EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS)
+
+
+class CgroupV1(Cgroup):
+    """A container's directories in the v1 hierarchies.
+
+    `table` is what the host has mounted; a container that exists already needs none.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        *,
+        table: Table | None = None,
+        rootless: bool = False,
+        explicit: bool = False,
+    ) -> None:
+        super().__init__(paths, rootless=rootless, explicit=explicit)
+        self.table = table
+
+    def _top(self, name: str) -> str:
+        """Find the mount point of a hierarchy, above which nothing may be made."""
+        if self.table is None:
+            return ""
+        mount = self.table.v1_mount(name) if name else self.table.v2_mount()
+        return mount.point if mount else ""
+
+    def _prepare(self, resources: Resources) -> None:
+        found: list[str] = []
+        known: set[str] = set()
+        for name, directory in list(self.paths.items()):
+            if directory in known:
+                continue
+            known.add(directory)
+            try:
+                if name == "cpuset":
+                    from ocirun.cgroups.v1 import cpuset
+
+                    is_new = cpuset.prepare(directory, self._top(name), self.made, resources)
+                else:
+                    is_new = make_directories(directory, self._top(name), self.made)
+            except OSError as error:
+                if not self._is_forgiven(name, error):
+                    what = f"making cgroup {directory}: {kernel_words(error)}"
+                    raise SetupError(what, error.errno or 0) from error
+                self._leave_out(directory)
+                continue
+            if not is_new:
+                found.append(directory)
+        self._refuse_used(found)
+        if "cpu" in self.paths and resources.get("cpu"):
+            from ocirun.cgroups.v1 import cpu
+
+            cpu.set_realtime(self.paths["cpu"], resources)
+
+    def _refuse_used(self, found: list[str]) -> None:
+        """Security: two containers in one cgroup would be limited, paused and killed together.
+
+        Only directories that were there before are looked at; new ones are empty.
+        """
+        if self.paths.get("freezer") in found and self.is_frozen():
+            raise SetupError("container's cgroup unexpectedly frozen")
+        for directory in found:
+            pids = [pid for pid in processes_below(directory) if pid != self.holder]
+            if pids:
+                count = len(pids)
+                raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
+
+    def _is_forgiven(self, name: str, error: OSError) -> bool:
+        if name == UNIFIED or name.startswith("name="):
+            return error.errno in REFUSALS
+        return self.forgives(error)
+
+    def _leave_out(self, directory: str) -> None:
+        for name in [name for name, path in self.paths.items() if path == directory]:
+            del self.paths[name]
+
+    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+        """Move the process into every hierarchy, as `Cgroup.join` says.
+
+        Kernel: slow where the machine is idle, see `ocirun.cgroups.enter` for the better way.
+        """
+        for name, directory in self._joined(cloned=cloned):
+            try:
+                join_directory(directory, "cgroup.procs", host_pid)
+            except SetupError as error:
+                cause = error.__cause__
+                if not isinstance(cause, OSError) or not self._is_forgiven(name, cause):
+                    raise
+                self._leave_out(directory)
+
+    def open_join_fds(self) -> list[int]:
+        """Open `tasks` of every v1 hierarchy; the v2 tree beside them is for `cgroup_fd`.
+
+        Returns descriptors that the caller closes, in the child by `enter.enter`.
+
+        Raises:
+            SetupError: the kernel refused to open one.
+        """
+        join_fds: list[int] = []
+        try:
+            for _, directory in self._joined(cloned=True):
+                join_fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            for door in join_fds:
+                os.close(door)
+            what = f"opening cgroup {error.filename}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+        return join_fds
+
+    def _joined(self, *, cloned: bool) -> list[tuple[str, str]]:
+        """List each directory once with the first name it has; `cloned` leaves v2 out."""
+        names: dict[str, str] = {}
+        for name, directory in self.paths.items():
+            if not (cloned and name == UNIFIED):
+                names.setdefault(directory, name)
+        return [(name, directory) for directory, name in names.items()]
+
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """List the v1 hierarchies, as `Cgroup.hierarchies` says."""
+        return hierarchies_of(self.table, self.paths) if self.table else []
+
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
+        if resources.get("unified"):
+            raise SetupError(
+                "setting linux.resources.unified: cgroup v2 is not in use on this host"
+            )
+        for name, controller in _wanted(resources):
+            if name == "devices" and not devices:
+                continue
+            directory = self.paths.get(name)
+            if directory is None:
+                if name == "devices" and self.rootless:
+                    continue
+                words = "container could not join or create cgroup"
+                raise SetupError(f"cannot set {name} limit: {words}")
+            try:
+                controller.apply(directory, resources)
+            except SetupError as error:
+                if not (name == "devices" and self.forgives_devices(error)):
+                    raise
+
+    def update(self, resources: Resources) -> None:
+        """Write the limits, as `Cgroup.update` says; false gives back an OOM killer too."""
+        self._write(resources, devices=False)
+        if (resources.get("memory") or {}).get("disableOOMKiller") is False:
+            from ocirun.cgroups.v1 import memory
+
+            if directory := self.paths.get("memory"):
+                memory.enable_killer(directory)
+
+    def _freezer(self) -> str:
+        directory = self.paths.get("freezer")
+        if directory is None:
+            raise SetupError("freezing the container: the freezer cgroup is not mounted")
+        return directory
+
+    def is_frozen(self) -> bool:
+        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        directory = self.paths.get("freezer")
+        return directory is not None and freezer.is_frozen(directory)
+
+    def freeze(self) -> None:
+        """Stop every process, as `Cgroup.freeze` says."""
+        freezer.freeze(self._freezer())
+
+    def thaw(self) -> None:
+        """Let them run again, as `Cgroup.thaw` says."""
+        freezer.thaw(self._freezer())
+
+    def thaw_below(self) -> bool:
+        """Thaw the cgroups that the container made below its own, as `Cgroup.thaw_below` says."""
+        directory = self.paths.get("freezer")
+        return directory is not None and freezer.thaw_below(directory)
+
+    def has_freezer(self) -> bool:
+        """Tell whether the freezer hierarchy is mounted."""
+        return "freezer" in self.paths
+
+    def oom_kills(self) -> int:
+        """Count OOM kills, as `Cgroup.oom_kills` says."""
+        directory = self.paths.get("memory")
+        return read_counter(directory, "memory.oom_control", "oom_kill") if directory else 0
+
+    def processes(self) -> list[int]:
+        """List the host pids, sorted.
+
+        Devices comes first, as in runc: it is the hierarchy that a container can least well leave.
+        """
+        for name in ("devices", "freezer", "pids", "memory", *self.paths):
+            if name in self.paths:
+                return sorted(processes_below(self.paths[name]))
+        return []
+
+
+def _wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
+    """Import and name the controllers that the config limits, in the order of writing.
+
+    The section is looked for first, so that a config without limits imports nothing.
+    """
+    controllers: list[tuple[str, Controller]] = []
+    if resources.get("cpu"):
+        from ocirun.cgroups.v1 import cpuset
+
+        controllers.append(("cpuset", cpuset))
+    from ocirun.cgroups.v1 import devices
+
+    controllers.append(("devices", devices))
+    if resources.get("memory"):
+        from ocirun.cgroups.v1 import memory
+
+        controllers.append(("memory", memory))
+    if resources.get("cpu"):
+        from ocirun.cgroups.v1 import cpu
+
+        controllers.append(("cpu", cpu))
+    if resources.get("pids"):
+        from ocirun.cgroups.v1 import pids
+
+        controllers.append(("pids", pids))
+    controllers += _rarely_wanted(resources)
+    for name, controller in controllers:
+        if controller.wants(resources):
+            yield name, controller
+
+
+def _rarely_wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
+    if resources.get("blockIO"):
+        from ocirun.cgroups.v1 import blkio
+
+        yield "blkio", blkio
+    if resources.get("hugepageLimits"):
+        from ocirun.cgroups.v1 import hugetlb
+
+        yield "hugetlb", hugetlb
+    if resources.get("network"):
+        from ocirun.cgroups.v1 import net_cls, net_prio
+
+        yield "net_cls", net_cls
+        yield "net_prio", net_prio
+    if resources.get("rdma"):
+        from ocirun.cgroups.v1 import rdma
+
+        yield "rdma", rdma

@@ -1,0 +1,287 @@
+"""Cgroup v2: one tree, in which controllers are handed down level by level.
+
+Source: kernel admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, ENOENT, EPERM
+
+from ocirun.cgroups.cgroup import Cgroup
+from ocirun.cgroups.files import (
+    join_directory,
+    make_directories,
+    processes_below,
+    read_counter,
+    read_value,
+    write_text,
+)
+from ocirun.cgroups.paths import hierarchies_of
+from ocirun.cgroups.v2 import freezer
+from ocirun.errors import SetupError, kernel_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final, Protocol
+
+    from ocirun.cgroups.paths import Table
+    from ocirun.spec.types import Resources
+
+    class Controller(Protocol):
+        """What every file of this folder offers; a module counts as one."""
+
+        def wants(self, resources: Resources) -> bool:
+            """Tell whether the config limits something here."""
+
+        def apply(self, directory: str, resources: Resources) -> None:
+            """Write the limits."""
+
+
+# Kernel: these count whole processes and cannot work in a threaded cgroup (cpu can, but runc
+# counts it here, and so do we).
+DOMAIN_CONTROLLERS: Final = ("memory", "io", "cpu", "hugetlb")
+
+# With less, init is not born in the cgroup but enters it, for which the kernel makes it wait.
+TIGHT_BYTES: Final = 8 << 20
+
+
+class CgroupV2(Cgroup):
+    """A container's directory in the v2 hierarchy.
+
+    `table` is what the host has mounted; a container that exists already needs none.
+    """
+
+    __slots__ = ("table", "tight", "top")
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        *,
+        table: Table | None = None,
+        rootless: bool = False,
+        explicit: bool = False,
+    ) -> None:
+        super().__init__(paths, rootless=rootless, explicit=explicit)
+        mount = table.v2_mount() if table else None
+        self.table = table
+        self.tight = False
+        self.top = mount.point if mount else ""
+
+    @property
+    def directory(self) -> str:
+        """The cgroup; "" when a rootless container could not have one."""
+        return self.paths.get("", "")
+
+    def _prepare(self, resources: Resources) -> None:
+        directory = self.directory
+        self.tight = 0 < ((resources.get("memory") or {}).get("limit") or 0) < TIGHT_BYTES
+        try:
+            is_new = self._make(directory, resources)
+        except OSError as error:
+            what = f"making cgroup {directory}: {kernel_words(error)}"
+            if not self.forgives(error):
+                raise SetupError(what, error.errno or 0) from error
+            if any(name != "devices" for name, _ in wanted(resources)):
+                rule = "rootless needs no limits + no cgrouppath when no permission is granted"
+                raise SetupError(f"{rule} for cgroups: {what}", error.errno or 0) from error
+            self.paths.clear()  # the record of the container has the same dict
+            return
+        if not is_new:
+            self._refuse_used()
+
+    def _make(self, directory: str, resources: Resources) -> bool:
+        """Make what lacks from the top down, handing down controllers on the way."""
+        is_new = False
+        level = self.top
+        for part in directory[len(self.top) :].strip("/").split("/"):
+            if not part:
+                continue
+            # Order: controllers of the parent first: they decide which files the child gets.
+            enable_controllers(level)
+            level = f"{level}/{part}"
+            is_new = make_directories(level, self.top, self.made)
+            _check_type(level, resources)
+        return is_new
+
+    def _refuse_used(self) -> None:
+        """Security: two containers in one cgroup would be limited, paused and killed together."""
+        if self.is_frozen():
+            raise SetupError("container's cgroup unexpectedly frozen")
+        if pids := [pid for pid in self.processes() if pid != self.holder]:
+            count = len(pids)
+            raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
+
+    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+        """Move the process in, as `Cgroup.join` says; a cloned one is there already."""
+        if self.directory and not cloned:
+            join_directory(self.directory, "cgroup.procs", host_pid)
+
+    def cgroup_fd(self) -> int | None:
+        """Open the directory to be born in, as `Cgroup.cgroup_fd` says, unless memory is tight."""
+        return None if self.tight else super().cgroup_fd()
+
+    def open_join_fds(self) -> list[int]:
+        """Open the door by which init enters later, where memory is tight.
+
+        Kernel: memory counts where it was first used. What init needs to understand its config it
+        uses before it enters; with 1 MiB it would be killed for that otherwise.
+        """
+        if not (self.tight and self.directory):
+            return []
+        path = f"{self.directory}/cgroup.procs"
+        try:
+            return [os.open(path, os.O_WRONLY | os.O_CLOEXEC)]
+        except OSError as error:
+            what = f"opening cgroup {path}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+
+    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+        """Name the one hierarchy, as `Cgroup.hierarchies` says."""
+        return hierarchies_of(self.table, self.paths) if self.table else []
+
+    def _write(self, resources: Resources, *, devices: bool) -> None:
+        """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
+        for name, controller in wanted(resources):
+            if name == "devices" and not (devices and (self.directory or not self.rootless)):
+                continue
+            if not self.directory:
+                words = "container could not join or create cgroup"
+                raise SetupError(f"cannot set {name} limit: {words}")
+            try:
+                controller.apply(self.directory, resources)
+            except SetupError as error:
+                if name == "devices" and self.forgives_devices(error):
+                    continue
+                if error.errno in (ENOENT, EACCES, EPERM) and self._lacks(name):
+                    words = f"cannot set {name} limit: controller {name} not available"
+                    raise SetupError(words, error.errno) from error
+                raise
+
+    def _lacks(self, name: str) -> bool:
+        if name in ("devices", "unified"):
+            return False
+        return name not in read_value(self.directory, "cgroup.controllers").split()
+
+    def is_frozen(self) -> bool:
+        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        return bool(self.directory) and freezer.is_frozen(self.directory)
+
+    def freeze(self) -> None:
+        """Stop every process, as `Cgroup.freeze` says."""
+        if not self.directory:
+            raise SetupError("freezing the container: it has no cgroup")
+        freezer.freeze(self.directory)
+
+    def thaw(self) -> None:
+        """Let them run again, as `Cgroup.thaw` says."""
+        if self.directory:
+            freezer.thaw(self.directory)
+
+    def has_freezer(self) -> bool:
+        """Say yes: every v2 cgroup but the root can be frozen (from 5.2)."""
+        return bool(self.directory)
+
+    def oom_kills(self) -> int:
+        """Count OOM kills, as `Cgroup.oom_kills` says."""
+        return read_counter(self.directory, "memory.events", "oom_kill") if self.directory else 0
+
+    def processes(self) -> list[int]:
+        """List the host pids, sorted."""
+        return sorted(processes_below(self.directory)) if self.directory else []
+
+
+def enable_controllers(directory: str) -> None:
+    """Enable every controller that `directory` has for its children, as far as allowed.
+
+    What cannot be enabled is told when a limit needs it, so nothing is raised for that.
+
+    Raises:
+        OSError: the files are not there: no cgroup v2.
+    """
+    has = read_value(directory, "cgroup.controllers").split()
+    given = read_value(directory, "cgroup.subtree_control").split()
+    lacking = [f"+{name}" for name in has if name not in given]
+    if not lacking or _enable(directory, " ".join(lacking)):
+        return
+    if len(lacking) > 1:
+        for word in lacking:
+            _enable(directory, word)
+
+
+def _enable(directory: str, words: str) -> bool:
+    try:
+        write_text(f"{directory}/cgroup.subtree_control", words)
+    except OSError:
+        # Kernel: EBUSY when the cgroup has processes itself, EACCES or EROFS without the right,
+        # ENOENT for a controller that was taken away meanwhile.
+        return False
+    return True
+
+
+def _check_type(directory: str, resources: Resources) -> None:
+    """Make a cgroup below a threaded one usable, where its limits allow it.
+
+    Kernel: such a cgroup is born `domain invalid` and holds no process until it is made threaded.
+
+    Raises:
+        SetupError: it has limits that a threaded cgroup cannot have.
+    """
+    kind = read_value(directory, "cgroup.type")
+    if kind == "domain":
+        return
+    if any(name in DOMAIN_CONTROLLERS for name, _ in wanted(resources)):
+        state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
+        words = "cannot enter cgroupv2"
+        raise SetupError(f"{words} {directory!r} with domain controllers -- it is in {state}")
+    if kind == "domain invalid":
+        write_text(f"{directory}/cgroup.type", "threaded")
+
+
+def wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
+    """Import and name the controllers that the config limits, in the order of writing."""
+    controllers: list[tuple[str, Controller]] = []
+    if resources.get("pids"):
+        from ocirun.cgroups.v2 import pids
+
+        controllers.append(("pids", pids))
+    if resources.get("memory"):
+        from ocirun.cgroups.v2 import memory
+
+        controllers.append(("memory", memory))
+    if resources.get("blockIO"):
+        from ocirun.cgroups.v2 import io
+
+        controllers.append(("io", io))
+    if resources.get("cpu"):
+        from ocirun.cgroups.v2 import cpu
+
+        controllers.append(("cpu", cpu))
+    from ocirun.cgroups.v2 import devices
+
+    controllers.append(("devices", devices))
+    if resources.get("cpu"):
+        from ocirun.cgroups.v2 import cpuset
+
+        controllers.append(("cpuset", cpuset))
+    controllers += _rarely_wanted(resources)
+    for name, controller in controllers:
+        if controller.wants(resources):
+            yield name, controller
+
+
+def _rarely_wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
+    if resources.get("hugepageLimits"):
+        from ocirun.cgroups.v2 import hugetlb
+
+        yield "hugetlb", hugetlb
+    if resources.get("rdma"):
+        from ocirun.cgroups.v2 import rdma
+
+        yield "rdma", rdma
+    # Order: last, so that what is written raw wins over what was computed.
+    if resources.get("unified"):
+        from ocirun.cgroups.v2 import unified
+
+        yield "unified", unified

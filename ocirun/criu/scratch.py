@@ -1,0 +1,162 @@
+"""The root as CRIU wants it before a restore: a mount of its own, with all mountpoints in it.
+
+What the container's file systems are mounted on may be missing: its root may be a fresh copy.
+The mountpoints are made by a child in a mount namespace of its own, where it may mount what
+create would mount, to make those that lie inside bind mounts, and nothing has to be unmounted.
+
+Source: criu(8), --root; contract §8.3.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL
+
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.mount import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MNT_DETACH,
+    MS_PRIVATE,
+    OPEN_TREE_CLONE,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    umount2,
+)
+from ocirun.kernel.process import CLONE_NEWNS, clone3
+from ocirun.rootfs import prepare
+from ocirun.rootfs.context import Entry, MountContext
+from ocirun.rootfs.mountpoints import open_directory, refuse_proc
+from ocirun.rootfs.mounts import load_for, mount_entry
+from ocirun.spec.mount_options import read_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Final
+
+    from ocirun.process.request import Request
+    from ocirun.spec.types import Config
+
+FOLDER: Final = "criu-root"  # runc's name; in the folder of the container's state
+
+
+class ScratchRoot:
+    """For the length of a block: `path`, a folder in `directory` on which `rootfs` is bound."""
+
+    __slots__ = ("path", "rootfs")
+
+    def __init__(self, directory: str, rootfs: str) -> None:
+        self.path = f"{directory}/{FOLDER}"
+        self.rootfs = rootfs
+
+    def __enter__(self) -> ScratchRoot:
+        with doing(f"binding {self.rootfs} on {self.path}"):
+            os.mkdir(self.path, 0o700)
+            try:
+                tree_fd = open_tree(AT_FDCWD, self.rootfs, OPEN_TREE_CLONE | AT_RECURSIVE)
+                try:
+                    mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_PRIVATE)
+                    _attach(tree_fd, self.path)
+                finally:
+                    os.close(tree_fd)
+            except BaseException:
+                os.rmdir(self.path)
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            remove_scratch(self.path)
+        except SetupError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # the first failure is the one to tell
+
+
+def _attach(tree_fd: int, path: str) -> None:
+    place_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        move_mount(tree_fd, place_fd)
+    finally:
+        os.close(place_fd)
+
+
+def remove_scratch(path: str) -> None:
+    """Let go of the scratch root at `path`, also of one that a killed restore has left."""
+    with doing(f"unmounting {path}"):
+        try:
+            umount2(path, MNT_DETACH)
+        except OSError as error:
+            if error.errno != EINVAL:  # it was killed before it had mounted anything
+                raise
+        os.rmdir(path)
+
+
+def make_mountpoints(config: Config, request: Request) -> None:
+    """Make what is missing of the container's mountpoints in its root.
+
+    Raises:
+        SetupError: a destination is not allowed, or cannot be made.
+    """
+    load_for(config.get("mounts") or [])
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid, pidfd = clone3(CLONE_NEWNS)
+        if pid == 0:
+            _be_child(config, request, write_fd)
+        os.close(pidfd)
+        os.close(write_fd)
+        write_fd = -1
+        words = os.fsdecode(_read_all(read_fd))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        os.close(read_fd)
+        if write_fd >= 0:
+            os.close(write_fd)
+    if code:
+        raise SetupError(words or f"the maker of mountpoints ended with status {code}")
+
+
+def _be_child(config: Config, request: Request, write_fd: int) -> None:
+    """Make them, tell what failed, and be gone; never returns."""
+    code = 1
+    try:
+        _make_all(config, request)
+        code = 0
+    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+        os.write(write_fd, os.fsencode(str(error))[: 1 << 12])
+    finally:
+        os._exit(code)
+
+
+def _read_all(fd: int) -> bytes:
+    data = b""
+    while piece := os.read(fd, 1 << 12):
+        data += piece
+    return data
+
+
+def _make_all(config: Config, request: Request) -> None:
+    prepare.set_propagation("rslave")
+    root_fd = prepare.attach_root(request.rootfs, "rslave")
+    context = MountContext(request.bundle)
+    covered: list[str] = []
+    for index, mount in enumerate(config.get("mounts") or []):
+        entry = Entry(mount, read_options(mount.get("options")), request.bundle, index)
+        # CRIU restores what is in new file systems, mountpoints too.
+        if any(entry.destination.startswith(f"{place}/") for place in covered):
+            continue
+        if entry.words.bind and not entry.is_idmapped:
+            mount_entry(root_fd, mount, context, index)
+        else:
+            refuse_proc(entry.destination, entry.fs_name == "proc")
+            with doing(f'making the mountpoint "{entry.destination}"'):
+                os.close(open_directory(root_fd, entry.destination)[0])
+            covered.append(entry.destination)

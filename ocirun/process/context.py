@@ -1,0 +1,83 @@
+"""What init knows and holds while it carries out its plan."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirun.process.channel import Channel
+    from ocirun.process.request import Request
+    from ocirun.process.rlimits import Limit
+    from ocirun.spec.types import Config, User
+
+
+class InitContext:
+    """What init knows (config, request) and holds (descriptors) on its way in.
+
+    Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
+    outlives execve.
+    """
+
+    __slots__ = (
+        "channel",
+        "config",
+        "console_fd",
+        "context",
+        "cwd_entered",
+        "environment",
+        "limits",
+        "own_executable",
+        "procfs_fd",
+        "program",
+        "request",
+        "root_fd",
+    )
+
+    def __init__(self, channel: Channel, config: Config, request: Request) -> None:
+        self.channel = channel
+        self.config = config
+        self.request = request
+        self.root_fd = self.procfs_fd = self.console_fd = -1
+        self.cwd_entered = False
+        self.environment: dict[bytes, bytes] = {}
+        self.program = b""
+        self.limits: list[Limit] = []
+        self.own_executable = (0, 0)
+        self.context = MountContext(
+            request.bundle,
+            userns=request.namespaces.has("user"),
+            cgroup=CgroupView(
+                [Hierarchy(tuple(names), *places) for names, *places in request.hierarchies],
+                unified=any(not names for names, *_ in request.hierarchies),
+            ),
+            cgroupns="cgroup" in request.namespaces.new,
+            mount_label=config.get("linux", {}).get("mountLabel", ""),
+        )
+
+    @property
+    def user(self) -> User:
+        """`process.user`, uid and gid 0 where it is left out."""
+        return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
+
+    def close(self) -> None:
+        """Let go of the root: we are in it, and nothing is opened through it any more."""
+        os.close(self.root_fd)
+        self.root_fd = -1
+
+    def state(self, status: str) -> dict[str, Any]:
+        """The state that hooks inside the container read: the pid is the one seen in there."""
+        state: dict[str, Any] = {
+            "ociVersion": self.config["ociVersion"],
+            "id": self.request.container_id,
+            "status": status,
+            "pid": os.getpid(),
+            "bundle": self.request.bundle,
+        }
+        if self.config.get("annotations"):
+            state["annotations"] = self.config["annotations"]
+        return state

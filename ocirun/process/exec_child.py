@@ -1,0 +1,105 @@
+"""The child's half of exec: into a running container's namespaces, and become a program there.
+
+    parent                                    joiner
+      │ bootstrapData ───────────────────────► │  the process and init's pidfd; it makes its plan,
+      │                                        │  seals itself, joins the namespaces, and clones
+      │ ◄────────────────────────── procCloned │  the process that carries on
+      │   (cgroup joined, if not born in it)   │
+      │ sendConfig ──────────────────────────► │  stdio and the descriptors of the cgroups
+      │ ◄────────────────────────── procLimits │  (when a hard limit must be raised)
+      │ limitsRaised ────────────────────────► │
+      │ ◄──────────────────────────── procGate │  nothing left to decide
+      │ procResume ──────────────────────────► │
+      │ ◄───────────────── end-of-file         │  execve, or its failure
+
+Everything is understood and loaded before the first namespace is entered, because what is in there
+is hostile: its processes must find nothing in us to trace, to follow or to import.
+
+Source: setns(2) with a pidfd; contract §3.4; CVE-2016-9962, CVE-2019-5736, CVE-2024-21626.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.cgroups.enter import enter as enter_cgroups
+from ocirun.errors import doing
+from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
+from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_PARENT, reset_affinity, setns
+from ocirun.process import user
+from ocirun.process.channel import PeerGone
+from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
+from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
+from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.spawn import clone_init
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from ocirun.process.channel import Channel
+    from ocirun.process.context import InitContext
+    from ocirun.process.plan import Plan
+
+
+def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
+    """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
+    init, plan = understand(channel, bootstrap)
+    seal_imports()
+    kept = range(3, 3 + init.request.kept_fds)
+    keep_only([*kept, channel.fileno(), *fds])
+    cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
+    cgroupns_fd = fds.pop() if bootstrap["cgroup_namespace"] else -1
+    (init_pidfd,) = fds
+    # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
+    set_dumpable(False)
+    for step in plan.assemble:
+        step.act(init)
+    if bootstrap["flags"]:
+        with doing("joining the namespaces of the container"):
+            setns(init_pidfd, bootstrap["flags"])
+    os.close(init_pidfd)
+    pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
+    if pid == 0:
+        _become(init, plan, cgroupns_fd)
+    channel.send(PROC_CLONED, born_in_cgroup, [pidfd])
+
+
+def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
+    """Be the process that joined: the last rights given up, execve.
+
+    `cgroupns_fd` is the cgroup namespace still to be joined, -1 for none.
+    """
+    channel = init.channel
+    try:
+        set_pdeathsig(SIGKILL)
+        _, _, join_fds = channel.receive(SEND_CONFIG)
+        take_stdio(init, join_fds)
+        with doing("joining the cgroup of the container"):
+            enter_cgroups(join_fds)
+        if cgroupns_fd >= 0:
+            with doing("joining the cgroup namespace of the container"):
+                setns(cgroupns_fd, CLONE_NEWCGROUP)
+            os.close(cgroupns_fd)
+        if "execCPUAffinity" not in init.config["process"]:  # else it is a step
+            with doing("resetting the CPU affinity"):
+                # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
+                reset_affinity()
+        os.setsid()
+        if init.request.namespaces.has("user"):
+            user.become_root_of_namespace()
+            set_pdeathsig(SIGKILL)  # a change of uid has cleared it
+        with doing("opening the container's root"):
+            init.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for step in plan.enter:
+            step.act(init)
+        init.close()
+        channel.send(PROC_GATE)
+        channel.receive(PROC_RESUME)
+        for step in plan.start:
+            step.act(init)
+    except PeerGone:  # the parent died: nobody waits for us
+        os._exit(1)
+    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+        tell_error(channel, error)
+    os._exit(CANNOT_START)

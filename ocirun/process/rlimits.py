@@ -1,0 +1,78 @@
+"""Resource limits and the OOM killer's preference.
+
+Init sets its own limits as its very last act, when a small RLIMIT_NOFILE or RLIMIT_AS can no
+longer hinder it. Only raising a hard limit needs a privilege that init may lack in a user
+namespace (prlimit asks for CAP_SYS_RESOURCE in the first one): that the parent does, on request.
+
+Source: runtime-spec config.md#posix-process; prlimit(2), proc(5) oom_score_adj.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from ocirun.errors import doing
+from ocirun.kernel.process import prlimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.spec.types import Rlimit
+
+    Limit = tuple[int, int, int]  # resource, soft, hard
+
+
+def limits_of(rlimits: list[Rlimit]) -> list[Limit]:
+    """Turn `process.rlimits` into (resource number, soft, hard)."""
+    return [(getattr(resource, r["type"]), r["soft"], r["hard"]) for r in rlimits]
+
+
+def hard_limits_to_raise(limits: list[Limit]) -> list[tuple[int, int]]:
+    """Name the (resource, hard limit) pairs that are above what this process has."""
+    raised = []
+    for number, _, hard in limits:
+        ours = resource.getrlimit(number)[1]
+        if ours != resource.RLIM_INFINITY and hard > ours:
+            raised.append((number, hard))
+    return raised
+
+
+def raise_hard_limits(host_pid: int, limits: list[tuple[int, int]]) -> None:
+    """Raise limits of `host_pid`, soft with hard, with the caller's privilege.
+
+    Raises:
+        SetupError: EPERM without CAP_SYS_RESOURCE, or above fs.nr_open.
+    """
+    for number, hard in limits:
+        with doing(f"setting rlimit {_name(number)} to {hard}"):
+            prlimit(host_pid, number, hard, hard)
+
+
+def set_own_limits(limits: list[Limit]) -> None:
+    """Set our limits, none of them above our hard ones any more."""
+    for number, soft, hard in limits:
+        with doing(f"setting rlimit {_name(number)} to {soft}:{hard}"):
+            prlimit(0, number, soft, hard)
+
+
+def _name(number: int) -> str:
+    for name in dir(resource):
+        if name.startswith("RLIMIT_") and getattr(resource, name) == number:
+            return name
+    return str(number)
+
+
+def set_oom_score_adj(score: int) -> None:
+    """Set our oom_score_adj, zero included; children inherit it.
+
+    Order: while /proc is the host's and we are dumpable, else the file belongs to root.
+
+    Raises:
+        SetupError: lowering it needs CAP_SYS_RESOURCE.
+    """
+    with doing(f"setting oom_score_adj to {score}"):
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(score).encode())
+        finally:
+            os.close(fd)

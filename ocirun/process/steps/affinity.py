@@ -1,0 +1,41 @@
+"""On which CPUs a process of exec runs, before and after it is in the container's cgroup.
+
+Loaded only for a process that has execCPUAffinity.
+
+Spec: what is left out changes nothing, and the kernel decides.
+Source: runtime-spec config.md#linux-process; sched_setaffinity(2).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import doing
+from ocirun.spec.cpulist import bits_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.process.context import InitContext
+
+
+def set_initial(init: InitContext) -> None:
+    """Run where execCPUAffinity.initial says."""
+    _set(init, "initial")
+
+
+def set_final(init: InitContext) -> None:
+    """Run where execCPUAffinity.final says. Order: in the cgroup, whose cpuset counts."""
+    _set(init, "final")
+
+
+def _set(init: InitContext, moment: str) -> None:
+    affinity: dict[str, str] = init.config["process"]["execCPUAffinity"]  # type: ignore[assignment]  # a TypedDict
+    if cpus := affinity.get(moment):
+        with doing(f"setting the {moment} CPU affinity {cpus}"):
+            os.sched_setaffinity(0, cpus_of(cpus))
+
+
+def cpus_of(text: str) -> set[int]:
+    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
+    mask = bits_of(text)
+    return {number for number in range(mask.bit_length()) if mask >> number & 1}

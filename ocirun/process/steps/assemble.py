@@ -1,0 +1,84 @@
+"""The steps of init before the root is entered: what it mounts and makes, still from outside.
+
+Source: runtime-spec runtime.md#lifecycle; contract §3.3 for the order, which plan.py holds.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import doing
+from ocirun.kernel.process import CLONE_NEWCGROUP, unshare
+from ocirun.rootfs import prepare
+from ocirun.rootfs.mounts import mount_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocirun.process.context import InitContext
+
+
+def join_keyring(init: InitContext) -> None:
+    """Join a session keyring of the container's own."""
+    from ocirun.security.keyring import join_new_keyring
+
+    join_new_keyring(init.request.container_id, init.request.namespaces.has("user"))
+
+
+def unshare_cgroup(_: InitContext) -> None:
+    """Make the cgroup we are in the root of a new cgroup namespace."""
+    with doing("creating the cgroup namespace"):
+        unshare(CLONE_NEWCGROUP)
+
+
+def bring_up_loopback(_: InitContext) -> None:
+    """Bring up lo in the new network namespace."""
+    from ocirun.network.loopback import bring_up_loopback as up
+
+    up()
+
+
+def open_root(init: InitContext) -> None:
+    """Without a mount namespace: the root is entered as it lies there, nothing is mounted."""
+    with doing(f"opening the root {init.request.rootfs}"):
+        init.root_fd = os.open(init.request.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def set_propagation(init: InitContext) -> None:
+    """Stop our mounts from reaching the host."""
+    prepare.set_propagation(init.config.get("linux", {}).get("rootfsPropagation"))
+
+
+def attach_root(init: InitContext) -> None:
+    """Make the root a mount, which pivot_root asks for.
+
+    In a mount namespace that is a copy of the parent's, we are in the root since before the clone
+    (spawn.py), and need no right to walk the path again. One that was joined has moved us to "/".
+    """
+    propagation = init.config.get("linux", {}).get("rootfsPropagation")
+    init.root_fd = prepare.attach_root(init.request.rootfs, propagation)
+
+
+def mounting(index: int) -> Callable[[InitContext], None]:
+    """Make the step that mounts entry `index` of config.json's mounts."""
+
+    def mount(init: InitContext) -> None:
+        mount_entry(init.root_fd, init.config["mounts"][index], init.context, index)
+
+    return mount
+
+
+def make_devices(init: InitContext) -> None:
+    """Make the device nodes, or bind the host's where we may not make any."""
+    from ocirun.rootfs.devices import make_devices as make
+    from ocirun.spec.devices import devices_of
+
+    make(init.root_fd, devices_of(init.config), bind=init.context.userns)
+
+
+def link_devices(init: InitContext) -> None:
+    """Make /dev/ptmx, /dev/fd, /dev/stdin and the like."""
+    from ocirun.rootfs.devices import link_devices as link
+
+    link(init.root_fd)

@@ -1,0 +1,67 @@
+"""The last steps of init and of who joins it: from what is left open to execve."""
+
+from __future__ import annotations
+
+import os
+from _signal import SIG_IGN, SIGPIPE, signal
+
+from ocirun.errors import kernel_words
+from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range, reset_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
+
+    from ocirun.process.context import InitContext
+
+NOT_RUN: Final = 1  # runc's status of a container whose program the kernel refuses
+
+
+def leave_descriptors(init: InitContext) -> None:
+    """Decide which descriptors the program gets: stdio and those its caller preserved.
+
+    Security: whatever a library may have opened behind our back ends at execve.
+    """
+    for fd in range(3, 3 + init.request.kept_fds):
+        os.set_inheritable(fd, True)
+    close_range(3 + init.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
+
+
+def start_container_hooks(init: InitContext) -> None:
+    """Run startContainer hooks, inside and with the program's rights and environment."""
+    from ocirun.process.hooks import run_hooks
+
+    hooks = init.config["hooks"]["startContainer"]
+    run_hooks("startContainer", hooks, init.state("created"), init.environment)
+
+
+def set_limits(init: InitContext) -> None:
+    """Set the program's resource limits, which could have been in our own way until now."""
+    from ocirun.process.rlimits import set_own_limits
+
+    set_own_limits(init.limits)
+
+
+def exec_program(init: InitContext) -> NoReturn:
+    """Become the program, or end as a program that cannot run: its words on stderr, status 1.
+
+    The container has been started by then, as with runc and crun: whoever asks finds the words in
+    its log and the status where a program's own would be. `start` has nothing to say.
+    """
+    args = init.config["process"]["args"]
+    reset_signals()
+    try:
+        os.execve(init.program, args, init.environment)
+    except OSError as error:
+        _say(f"exec {os.fsdecode(init.program)}: {kernel_words(error)}\n")
+    os._exit(NOT_RUN)
+
+
+def _say(words: str) -> None:
+    """Write to the program's stderr, which nobody may be reading."""
+    try:
+        # Order: after reset_signals, which made it deadly again, for the program.
+        signal(SIGPIPE, SIG_IGN)
+        os.write(2, os.fsencode(words))
+    except OSError:  # closed: the status is all that can be told
+        return

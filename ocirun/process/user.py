@@ -1,0 +1,157 @@
+"""Who the process is: user, groups, umask, working directory.
+
+Source: runtime-spec config.md#posix-platform-user, config.md#process; credentials(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ocirun.errors import SetupError, doing, kernel_words
+from ocirun.kernel.process import setgroups
+from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.spec.types import User
+
+DEFAULT_UMASK: Final = 0o022
+DEV_NULL: Final = os.makedev(1, 3)
+
+
+def become_root_of_namespace() -> None:
+    """Take uid and gid 0 of a new user namespace, once the maps are written.
+
+    The supplementary groups go too: those we came with are unmapped here, and would still count.
+    Where the maps leave out id 0, we stay who we are, with root's rights all the same.
+    """
+    with doing("becoming root in the user namespace"):
+        for become in (os.setresgid, os.setresuid):
+            try:
+                become(0, 0, 0)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+    _drop_groups([])
+
+
+def own_stdio(uid: int) -> None:
+    """Give fds 0 to 2 to the user, so that it may reopen them as /dev/stdout and the like.
+
+    /dev/null is left alone: it is everybody's. What cannot change hands (a read-only file system,
+    a file that is not ours to give) stays as it is.
+    """
+    for fd in range(3):
+        try:
+            found = os.fstat(fd)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            continue  # the caller runs us without it
+        if found.st_uid == uid or _is_null_device(found):
+            continue
+        try:
+            os.fchown(fd, uid, -1)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
+                raise
+
+
+def is_null(fd: int) -> bool:
+    """Tell whether `fd` is open and is the null device."""
+    try:
+        return _is_null_device(os.fstat(fd))
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        return False
+
+
+def _is_null_device(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == DEV_NULL
+
+
+def become_user(user: User) -> None:
+    """Set groups, gid and uid for good, in this order: each needs the right the next one drops.
+
+    Raises:
+        SetupError: an id that the user namespace does not map.
+    """
+    uid, gid = user["uid"], user["gid"]
+    _drop_groups(user.get("additionalGids") or [])
+    try:
+        # Each sets all three ids of a privileged caller; setresuid and setresgid would be two more
+        # calls that a seccomp profile has to allow.
+        os.setgid(gid)
+    except OSError as error:
+        raise _unmapped("gid", gid, error) from error
+    try:
+        os.setuid(uid)
+    except OSError as error:
+        raise _unmapped("uid", uid, error) from error
+
+
+def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
+    if error.errno == errno.EINVAL:
+        return SetupError(
+            f"cannot set{kind} to unmapped {kind} {number} in user namespace", errno.EINVAL
+        )
+    return SetupError(f"set{kind} {number}: {kernel_words(error)}", error.errno or 0)
+
+
+def _drop_groups(gids: list[int]) -> None:
+    """Replace the supplementary groups, where the user namespace lets anybody do so."""
+    try:
+        setgroups(gids)
+    except PermissionError as error:
+        if gids or not _setgroups_denied():
+            raise SetupError(
+                f"setting the additional groups {gids}: {kernel_words(error)}", error.errno or 0
+            ) from error
+
+
+def _setgroups_denied() -> bool:
+    try:
+        fd = os.open("/proc/self/setgroups", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # no procfs in the container: then nothing says that it is allowed
+        return True
+    try:
+        return os.read(fd, 16).startswith(b"deny")
+    finally:
+        os.close(fd)
+
+
+def enter_cwd(root_fd: int, cwd: str) -> None:
+    """Change to `cwd` inside the root.
+
+    Security: CVE-2024-21626. The path is resolved below the root and no magic link of procfs is
+    followed, so that /proc/self/fd/N cannot lead to a directory of the host that leaked.
+
+    Raises:
+        OSError: as the kernel refuses it.
+    """
+    fd = open_unmoved(root_fd, cwd, DIRECTORY, INSIDE)
+    try:
+        os.fchdir(fd)
+    finally:
+        os.close(fd)
+
+
+def make_cwd(root_fd: int, cwd: str) -> None:
+    """Make the working directory and its parents where they are missing, mode 0755."""
+    try:
+        os.close(open_unmoved(root_fd, cwd, DIRECTORY, INSIDE))
+    except FileNotFoundError:
+        os.close(make_dir_in_root(root_fd, cwd))
+
+
+def cwd_error(cwd: str, error: OSError) -> SetupError:
+    """The sentence for a working directory that cannot be entered."""
+    return SetupError(
+        f'chdir to cwd ("{cwd}") set in config.json failed: {kernel_words(error)}',
+        error.errno or 0,
+    )

@@ -1,0 +1,1 @@
+"""Intel RDT: a class of service and its monitoring group in resctrl."""

@@ -1,0 +1,209 @@
+"""The words of `mounts[].options`: one table says what each does, one function reads a list.
+
+A word that is not in the table is an option of the file system itself and is handed on.
+Values are the kernel's (MOUNT_ATTR_*, MS_*); they are repeated here as numbers because spec/ knows
+no system calls. Source: runtime-spec config.md#mounts, config-linux.md#mounts; linux/mount.h.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What a word acts on; the two numbers beside it are explained per act.
+NOTHING = 0  # accepted, no effect
+ATTRIBUTE = 1  # MOUNT_ATTR_* to set, to clear: of this mount
+RECURSIVE = 2  # MOUNT_ATTR_* to set, to clear: of this mount and all below it
+SUPERBLOCK = 3  # MS_* of the file system, shared by all its mounts: to set, to clear
+BIND = 4  # 1 with everything mounted below the source, else 0
+PROPAGATION = 5  # MS_* type, 1 for all mounts below as well
+EXTRA = 6  # one of the bits below
+
+REMOUNT = 1
+TMPCOPYUP = 2  # a tmpfs begins with what it covers
+COPY_SYMLINK = 4  # a source that is a symbolic link is made anew instead of mounted
+SRC_NOFOLLOW = 8  # a source that is a symbolic link is itself mounted
+DEST_NOFOLLOW = 16  # a destination that is a symbolic link is itself mounted over
+IDMAP = 32
+RIDMAP = 64
+
+_RDONLY, _NOSUID, _NODEV, _NOEXEC = 0x1, 0x2, 0x4, 0x8
+_NOATIME, _STRICTATIME, _ATIME, _NODIRATIME, _NOSYMFOLLOW = 0x10, 0x20, 0x70, 0x80, 0x200000
+_SYNCHRONOUS, _MANDLOCK, _DIRSYNC, _LAZYTIME = 0x10, 0x40, 0x80, 1 << 25
+_UNBINDABLE, _PRIVATE, _SLAVE, _SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+
+# Kernel: relatime, noatime and strictatime are one choice, so each word of it clears the whole
+# choice first; "norelatime" has no effect in mount(2) either, relatime being the default.
+# Kernel: MS_SILENT and MS_I_VERSION mean nothing to fsconfig; they are accepted as mount(2) does.
+MOUNT_WORDS: dict[str, tuple[int, int, int]] = {
+    "async": (SUPERBLOCK, 0, _SYNCHRONOUS),
+    "atime": (ATTRIBUTE, 0, _NOATIME),
+    "bind": (BIND, 0, 0),
+    "copy-symlink": (EXTRA, COPY_SYMLINK, 0),
+    "defaults": (NOTHING, 0, 0),
+    "dest-nofollow": (EXTRA, DEST_NOFOLLOW, 0),
+    "dev": (ATTRIBUTE, 0, _NODEV),
+    "diratime": (ATTRIBUTE, 0, _NODIRATIME),
+    "dirsync": (SUPERBLOCK, _DIRSYNC, 0),
+    "exec": (ATTRIBUTE, 0, _NOEXEC),
+    "idmap": (EXTRA, IDMAP, 0),
+    "iversion": (NOTHING, 0, 0),
+    "lazytime": (SUPERBLOCK, _LAZYTIME, 0),
+    "loud": (NOTHING, 0, 0),
+    "mand": (SUPERBLOCK, _MANDLOCK, 0),
+    "noatime": (ATTRIBUTE, _NOATIME, _ATIME),
+    "nodev": (ATTRIBUTE, _NODEV, 0),
+    "nodiratime": (ATTRIBUTE, _NODIRATIME, 0),
+    "noexec": (ATTRIBUTE, _NOEXEC, 0),
+    "noiversion": (NOTHING, 0, 0),
+    "nolazytime": (SUPERBLOCK, 0, _LAZYTIME),
+    "nomand": (SUPERBLOCK, 0, _MANDLOCK),
+    "norelatime": (NOTHING, 0, 0),
+    "nostrictatime": (ATTRIBUTE, 0, _STRICTATIME),
+    "nosuid": (ATTRIBUTE, _NOSUID, 0),
+    "nosymfollow": (ATTRIBUTE, _NOSYMFOLLOW, 0),
+    "private": (PROPAGATION, _PRIVATE, 0),
+    "ratime": (RECURSIVE, 0, _NOATIME),
+    "rasync": (NOTHING, 0, 0),
+    "rbind": (BIND, 1, 0),
+    "rdev": (RECURSIVE, 0, _NODEV),
+    "rdiratime": (RECURSIVE, 0, _NODIRATIME),
+    "rdirsync": (NOTHING, 0, 0),
+    "relatime": (ATTRIBUTE, 0, _ATIME),
+    "remount": (EXTRA, REMOUNT, 0),
+    "rexec": (RECURSIVE, 0, _NOEXEC),
+    "ridmap": (EXTRA, RIDMAP, 0),
+    "rmand": (NOTHING, 0, 0),
+    "rnoatime": (RECURSIVE, _NOATIME, _ATIME),
+    "rnodev": (RECURSIVE, _NODEV, 0),
+    "rnodiratime": (RECURSIVE, _NODIRATIME, 0),
+    "rnoexec": (RECURSIVE, _NOEXEC, 0),
+    "rnomand": (NOTHING, 0, 0),
+    "rnorelatime": (NOTHING, 0, 0),
+    "rnostrictatime": (RECURSIVE, 0, _STRICTATIME),
+    "rnosuid": (RECURSIVE, _NOSUID, 0),
+    "rnosymfollow": (RECURSIVE, _NOSYMFOLLOW, 0),
+    "ro": (ATTRIBUTE, _RDONLY, 0),
+    "rprivate": (PROPAGATION, _PRIVATE, 1),
+    "rrelatime": (RECURSIVE, 0, _ATIME),
+    "rro": (RECURSIVE, _RDONLY, 0),
+    "rrw": (RECURSIVE, 0, _RDONLY),
+    "rshared": (PROPAGATION, _SHARED, 1),
+    "rslave": (PROPAGATION, _SLAVE, 1),
+    "rstrictatime": (RECURSIVE, _STRICTATIME, _ATIME),
+    "rsuid": (RECURSIVE, 0, _NOSUID),
+    "rsymfollow": (RECURSIVE, 0, _NOSYMFOLLOW),
+    "rsync": (NOTHING, 0, 0),
+    "runbindable": (PROPAGATION, _UNBINDABLE, 1),
+    "rw": (ATTRIBUTE, 0, _RDONLY),
+    "shared": (PROPAGATION, _SHARED, 0),
+    "silent": (NOTHING, 0, 0),
+    "slave": (PROPAGATION, _SLAVE, 0),
+    "src-nofollow": (EXTRA, SRC_NOFOLLOW, 0),
+    "strictatime": (ATTRIBUTE, _STRICTATIME, _ATIME),
+    "suid": (ATTRIBUTE, 0, _NOSUID),
+    "symfollow": (ATTRIBUTE, 0, _NOSYMFOLLOW),
+    "sync": (SUPERBLOCK, _SYNCHRONOUS, 0),
+    "tmpcopyup": (EXTRA, TMPCOPYUP, 0),
+    "unbindable": (PROPAGATION, _UNBINDABLE, 0),
+}
+
+PROPAGATION_WORDS: dict[str, tuple[int, bool]] = {
+    word: (first, bool(second))
+    for word, (act, first, second) in MOUNT_WORDS.items()
+    if act == PROPAGATION
+}
+
+
+class MountOptions:
+    """What a list of mount options asks for; of contradicting words the last one wins.
+
+    `attr_set`, `attr_clr`: MOUNT_ATTR_* asked for and asked away. `rec_set`, `rec_clr`: the same
+    for the whole tree. The clear masks hold the access-time choice whole or not at all, as
+    mount_setattr(2) wants it. `superblock`: MS_* of the file system. `bind`: it is a bind mount;
+    `recursive`: with all below. `propagation`: (MS_* type, recursive) in the order given.
+    `extra`: bits such as TMPCOPYUP. `data`: the file system's own options, in order.
+    """
+
+    __slots__ = (
+        "attr_clr",
+        "attr_set",
+        "bind",
+        "data",
+        "extra",
+        "propagation",
+        "rec_clr",
+        "rec_set",
+        "recursive",
+        "superblock",
+    )
+
+    def __init__(self) -> None:
+        self.attr_set = 0
+        self.attr_clr = 0
+        self.rec_set = 0
+        self.rec_clr = 0
+        self.superblock = 0
+        self.bind = False
+        self.recursive = False
+        self.propagation: list[tuple[int, int]] = []
+        self.extra = 0
+        self.data: list[str] = []
+
+    def take(self, act: int, first: int, second: int) -> None:
+        """Note one known word by its row of MOUNT_WORDS."""
+        if act == ATTRIBUTE:
+            self.attr_set = self.attr_set & ~second | first
+            self.attr_clr = self.attr_clr & ~first | second
+        elif act == RECURSIVE:
+            self.rec_set = self.rec_set & ~second | first
+            self.rec_clr = self.rec_clr & ~first | second
+        elif act == SUPERBLOCK:
+            self.superblock = self.superblock & ~second | first
+        elif act == BIND:
+            self.bind = True
+            self.recursive = self.recursive or first == 1
+        elif act == PROPAGATION:
+            self.propagation.append((first, second))
+        elif act == EXTRA:
+            self.extra |= first
+
+
+def read_options(options: Iterable[str] | None) -> MountOptions:
+    """Read the options of one mount entry; None is an empty list."""
+    words = MountOptions()
+    for option in options or ():
+        row = MOUNT_WORDS.get(option)
+        if row is not None:
+            words.take(*row)
+        elif "," in option and "context=" not in option:
+            # Several options in one string work with mount(2), which splits the joined text again.
+            words.data += split_data(option)
+        elif option:
+            words.data.append(option)
+    words.attr_clr = whole_atime(words.attr_set, words.attr_clr)
+    words.rec_clr = whole_atime(words.rec_set, words.rec_clr)
+    return words
+
+
+def whole_atime(attr_set: int, attr_clr: int) -> int:
+    """Return `attr_clr` with the access-time choice in it whole, or not at all.
+
+    Kernel: mount_setattr(2) refuses part of MOUNT_ATTR__ATIME in attr_clr, and a choice in
+    attr_set without the whole of it in attr_clr.
+    """
+    if attr_set & _ATIME or attr_clr & _NOATIME:
+        return attr_clr | _ATIME
+    return attr_clr & ~_ATIME
+
+
+def split_data(option: str) -> list[str]:
+    r"""Split `option` at its commas, but not at "\,", which overlay reads as part of a path."""
+    parts = [""]
+    for piece in option.split(","):
+        if parts[-1].endswith("\\"):
+            parts[-1] += "," + piece
+        else:
+            parts.append(piece)
+    return [part for part in parts if part]
