@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build test unit fuzz integration bars bench soak conformance clients lab clean
+.PHONY: demo build reference test lint unit fuzz integration bars bench soak conformance clients lab clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -12,12 +12,21 @@ demo: build
 build:
 	@tools/prepare
 
+# runtime-spec's schemas and example documents, with which unit and fuzz compare ours.
+reference:
+	tools/runtime-spec
+
 # Everything this machine can run; what it cannot is named with the reason.
-test: unit fuzz integration
+test: lint unit fuzz integration
+
+# ruff, mypy, import-linter, codespell, shellcheck, and the rules of this repository.
+lint:
+	@tools/prepare test
+	.venv/bin/pytest tests/lint
 
 unit:
 	@tools/prepare test
-	.venv/bin/pytest
+	.venv/bin/pytest tests/unit
 
 fuzz:
 	@tools/prepare test

@@ -4,7 +4,7 @@ v1 signals an eventfd that was registered for `memory.oom_control`; v2 changes `
 which inotify watches.
 
 Source: kernel admin-guide/cgroup-v1/memory.rst, 10. OOM Control; admin-guide/cgroup-v2.rst,
-memory.events; contract §1.14.
+memory.events; docs/runc-compat/cli.md#events.
 """
 
 from __future__ import annotations

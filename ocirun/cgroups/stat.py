@@ -4,7 +4,8 @@ Its keys are those of `runc events`, which are those of cgroup v1; v2 is told in
 Every key is always there, with 0 or an empty list for what is not counted.
 `ocirun.container.stats` leaves out for JSON what runc leaves out.
 
-Source: contract §1.14, §5.6; runc types/events.go for the keys.
+Source: docs/runc-compat/cli.md#events, docs/runc-compat/cgroups.md#statistics; runc types/events.go
+for the keys.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ It is built from the same table as the quick reader, so both know the same optio
 reads a command line, `cli.spelling` turns Go's spelling into click's. It never runs a verb: it
 returns the `Call` and the launcher acts on it, as with the quick reader.
 
-Source: contract §1.1; runc utils.go (checkArgs); urfave/cli v1, for the words of a usage error.
+Source: docs/runc-compat/cli.md#parsing; runc utils.go (checkArgs); github.com/urfave/cli (v1), for
+the text of a usage error.
 """
 
 from __future__ import annotations

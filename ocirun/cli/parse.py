@@ -4,7 +4,7 @@ The conventions are those of Go's flag package, as runc's callers use them: one 
 every name, `--flag value` and `--flag=value`, booleans with `=true` or `=false`, global options
 before the verb, the verb's own before the container's id.
 
-Source: golang.org/pkg/flag, "Command line flag syntax"; go-runc's runc.go.
+Source: golang.org/pkg/flag, "Command line flag syntax"; go-runc runc.go.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The only place that prints errors. A log gets exactly one line of level error, b
 the whole file as one JSON object and containerd keeps the last error line; the same sentence goes
 plainly to stderr when the log is a file, because conmon and go-runc read that.
 
-Source: runc main.go and utils.go (fatal, configLogrus); logrus text_formatter.go; go-runc; conmon.
+Source: runc main.go and utils.go (fatal, configLogrus); logrus text_formatter.go;
+docs/runc-compat/cli.md#log-and-stderr.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Two readers share it: `cli.parse` reads well-formed calls, `cli.app` builds the typer application
 that owns help, usage errors and completion. It is the union of runc's and crun's flags.
 
-Source: runc(8) and its pages; crun(1); the argv that go-runc, conmon, podman, CRI-O and BuildKit
-build (contract §1.17).
+Source: runc(8) and its pages; crun(1); docs/runc-compat/callers.md#arguments.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     dump           images of all it was; then the container is deleted, unless left running
     pre-dump       its memory only, while it runs; the next one saves what has changed since
 
-Source: contract §8.2; criu.org/Checkpoint/Restore.
+Source: docs/runc-compat/checkpoint.md#dump; criu.org/Checkpoint/Restore.
 """
 
 from __future__ import annotations

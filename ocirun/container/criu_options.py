@@ -1,6 +1,6 @@
 """How the caller of checkpoint and restore wants it done, and what of it both tell CRIU.
 
-Source: contract §1.16; criu(8).
+Source: docs/runc-compat/cli.md#checkpoint-and-restore; criu(8).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 That is for a container whose root is nobody outside: with a user namespace of its own, a cgroup
 namespace that shows it nothing else, and a cgroup file system it may write to.
 
-Source: kernel admin-guide/cgroup-v2.rst, delegation; contract §5.2.
+Source: kernel admin-guide/cgroup-v2.rst, delegation; docs/runc-compat/cgroups.md#systemd.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Delete a container: what is left of it goes, and also what a failed create left behind.
 
-Source: runtime-spec runtime.md#delete, runtime.md#lifecycle steps 11 to 13; contract §1.8.
+Source: runtime-spec runtime.md#delete, runtime.md#lifecycle steps 11 to 13;
+docs/runc-compat/cli.md#delete.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What happens in a container: its counters now and then, and each time its memory runs out.
 
-Source: contract §1.14; runc(8), runc-events.
+Source: docs/runc-compat/cli.md#events; runc(8), runc-events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Run one more process in a running container.
 
-Source: contract §1.6 and §3.4.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a joining process has from its container when nobody says otherwise.
 
-Source: contract §1.6; runtime-spec config.md#process.
+Source: docs/runc-compat/cli.md#exec; runtime-spec config.md#process.
 """
 
 from __future__ import annotations

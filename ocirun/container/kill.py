@@ -1,6 +1,6 @@
 """Send a signal to a container.
 
-Source: runtime-spec runtime.md#kill; contract §1.7.
+Source: runtime-spec runtime.md#kill; docs/runc-compat/cli.md#kill.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Bind mounts' sources and most file systems are made out here, where paths are th
 (process/mounts_parent.py enters the container with them). Nothing is remembered: the container's
 configuration stays as it was at create, as `exec` needs it.
 
-Source: contract §1.16 (crun's `mounts`); runtime-spec config.md#mounts.
+Source: docs/runc-compat/cli.md#mounts; runtime-spec config.md#mounts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stop a container where it is, and let it go on.
 
-Source: contract §1.12, §5.6.
+Source: docs/runc-compat/cli.md#pause-and-resume, docs/runc-compat/cgroups.md#freezing-and-killing.
 """
 
 from __future__ import annotations

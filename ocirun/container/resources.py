@@ -9,7 +9,8 @@ What the caller leaves out stays as it is, and a 0 that the specification reads 
 left out. Only what is given is written, with its other half where the kernel takes two values
 together: so an update says nothing about files that somebody else has changed meanwhile.
 
-Source: runtime-spec config-linux.md#control-groups; contract §1.13, §5.4.
+Source: runtime-spec config-linux.md#control-groups; docs/runc-compat/cli.md#update,
+docs/runc-compat/cgroups.md#conversion-of-resources.
 """
 
 from __future__ import annotations

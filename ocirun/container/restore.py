@@ -7,7 +7,7 @@
 
 There is no gate: what is restored runs at once. Whatever fails, nothing of it is left.
 
-Source: contract §8.3; criu.org/Checkpoint/Restore.
+Source: docs/runc-compat/checkpoint.md#restore; criu.org/Checkpoint/Restore.
 """
 
 from __future__ import annotations

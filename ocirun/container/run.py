@@ -1,6 +1,6 @@
 """Create and start in one, and stay until the container ends unless told not to.
 
-Source: contract §1.4, §1.15 (foreground and detached mode).
+Source: docs/runc-compat/cli.md#create-and-run, docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

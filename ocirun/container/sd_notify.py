@@ -8,7 +8,8 @@ Security: the container is hostile, and what a service manager believes of it wo
 host: MAINPID= and FDSTORE= name things, STATUS= and ERRNO= are shown to people. So nothing that it
 sends is passed on. One word is understood, and what goes out is written here.
 
-Source: sd_notify(3), systemd.service(5), sd_notify_barrier(3); contract §1.15.
+Source: sd_notify(3), systemd.service(5), sd_notify_barrier(3);
+docs/runc-compat/protocols.md#notify_socket.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What `state` and `list` tell.
 
-Source: runtime-spec runtime.md#query-state; contract §1.9, §1.10 for runc's further keys.
+Source: runtime-spec runtime.md#query-state; docs/runc-compat/cli.md#state,
+docs/runc-compat/cli.md#list.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a container has used, as the library gives it and as `ocirun events` prints it.
 
-Source: contract §1.14; runc types/events.go, whose `omitempty` decides what JSON leaves out.
+Source: docs/runc-compat/cli.md#events; runc types/events.go, whose `omitempty` decides what JSON
+leaves out.
 """
 
 from __future__ import annotations

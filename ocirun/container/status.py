@@ -6,7 +6,7 @@
     paused     the same, with its cgroup frozen
     stopped    init is gone, or only its zombie is left
 
-Source: runtime-spec runtime.md#state; contract §2.3.
+Source: runtime-spec runtime.md#state; docs/runc-compat/state.md#status.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a
 being made its maker holds a lock on the folder, which ends with the maker: a folder without a
 lock and without a process is a leftover.
 
-Source: contract §2.
+Source: docs/runc-compat/state.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def default_root() -> str:
     Real root always gets /run/ocirun. Everybody else, root of a user namespace included unless it
     calls itself root, gets a folder of its own below XDG_RUNTIME_DIR.
 
-    Source: contract §2.1.
+    Source: docs/runc-compat/state.md#root-directory.
     """
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
     if runtime_dir and (os.geteuid() != 0 or _is_mapped_root()):

@@ -1,6 +1,6 @@
 """Into which cgroup a process joins a container: its own one, or one below that.
 
-Source: contract §1.6 (`exec --cgroup`), §3.4.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The configuration in the container's folder always has the limits in force: `exe
 update read them there. Updates of one container happen one after the other. Nobody else waits for
 them: the lock is on the record's file, and the configuration is exchanged in one step.
 
-Source: contract §1.13; runtime-spec config-linux.md#control-groups.
+Source: docs/runc-compat/cli.md#update; runtime-spec config-linux.md#control-groups.
 """
 
 from __future__ import annotations

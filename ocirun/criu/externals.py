@@ -8,7 +8,8 @@
 
 The names are runc's, so that either runtime restores what the other has saved.
 
-Source: criu.org/External_bind_mounts, criu.org/External_namespaces; contract §8.2, §8.3.
+Source: criu.org/External_bind_mounts, criu.org/External_namespaces;
+docs/runc-compat/checkpoint.md#dump, docs/runc-compat/checkpoint.md#restore.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What CRIU has written into its log, as far as it explains a failure.
 
-Source: criu(8), "Logging": each line is a time in brackets, then the text; failures begin with
-Error.
+Source: criu(8), "Logging": each line is a time in brackets, then the text, which begins with Error
+for failures.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Protocol buffers skip what they do not know, so a message is declared here as fa
 enumerations are plain numbers. The classes are made when first asked for: `protobuf` is imported
 by nobody but the verbs that need CRIU.
 
-Source: CRIU's RPC (criu.org/RPC; images/rpc.proto of its sources has the numbers).
+Source: criu.org/RPC; CRIU images/rpc.proto, which has the numbers.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What the container's file systems are mounted on may be missing: its root may be
 The mountpoints are made by a child in a mount namespace of its own, where it may mount what
 create would mount, to make those that lie inside bind mounts, and nothing has to be unmounted.
 
-Source: criu(8), --root; contract §8.3.
+Source: criu(8), --root; docs/runc-compat/checkpoint.md#restore.
 """
 
 from __future__ import annotations

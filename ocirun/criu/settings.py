@@ -1,6 +1,6 @@
 """Which configuration file CRIU reads beside its own defaults.
 
-Source: criu.org/Configuration_files; contract §8.1 (`org.criu.config`).
+Source: criu.org/Configuration_files; docs/runc-compat/checkpoint.md#criu.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A pipe of the container's caller is in no image: at restore another one takes its place, and CRIU
 knows which by the name that the kernel gave the old one.
 
-Source: criu.org/Inheriting_FDs_on_restore; contract §8.2 (descriptors.json).
+Source: criu.org/Inheriting_FDs_on_restore; docs/runc-compat/checkpoint.md#dump.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def reset_affinity() -> None:
 def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
     """Close (or with CLOSE_RANGE_CLOEXEC mark) the descriptors `first` to `last`.
 
-    Source: close_range(2), Linux 5.9; CLOSE_RANGE_CLOEXEC 5.11.
+    Source: close_range(2), Linux 5.9 (CLOSE_RANGE_CLOEXEC: 5.11).
     """
     if first <= last and lib.sys_close_range(first, last, flags) < 0:
         raise oserror(ffi.errno, f"close_range({first}, {last}, {flags})")

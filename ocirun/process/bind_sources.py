@@ -4,7 +4,8 @@ Root of a user namespace is an ordinary user to the host's files: a folder of mo
 to the source would stop it, while the mount itself is the bundle author's wish. And only who has
 rights over the source's file system may map the ids of a mount of it (idmapped_mounts.py).
 
-Source: contract §4.2 (bind), §4.4; open_tree(2).
+Source: docs/runc-compat/mounts.md#bind-mounts, docs/runc-compat/mounts.md#id-mapped-mounts;
+open_tree(2).
 """
 
 from __future__ import annotations

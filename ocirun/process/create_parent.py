@@ -1,6 +1,6 @@
 """The parent's half of create: it brings init into being and answers it, message by message.
 
-Source: architecture of this project; messages.py draws the conversation.
+Source: ARCHITECTURE.md#the-story; ocirun/process/messages.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The environment of the container's process, and what its /etc/passwd says of its home.
 
-Source: runtime-spec config.md#process; contract: runc's rules for duplicates and HOME.
+Source: runtime-spec config.md#process; docs/runc-compat/init.md#environment-of-the-process.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@
 Everything is understood and loaded before the first namespace is entered, because what is in there
 is hostile: its processes must find nothing in us to trace, to follow or to import.
 
-Source: setns(2) with a pidfd; contract §3.4; CVE-2016-9962, CVE-2019-5736, CVE-2024-21626.
+Source: setns(2) with a pidfd; docs/runc-compat/init.md#exec; CVE-2016-9962, CVE-2019-5736,
+CVE-2024-21626.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 Each way is copied by a thread of its own, started after the last clone: input that nobody reads
 must not hold up output.
 
-Source: pty(7), termios(3); contract: foreground mode.
+Source: pty(7), termios(3); docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 Each hook gets the container's state as compact JSON on stdin. They run one after the other, the
 first failure ends the list.
 
-Source: runtime-spec config.md#posix-platform-hooks; contract: environment, timeout, wording.
+Source: runtime-spec config.md#posix-platform-hooks; docs/runc-compat/init.md#hooks.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ container's maps on the mount, files of root on the host are files of root insid
                                equal mappings share one
     `idmap` or `ridmap` alone  the maps of the container's user namespace, new or joined
 
-Source: runtime-spec config.md#mounts (uidMappings, gidMappings, idmap, ridmap); contract §4.4;
-mount_setattr(2), "ID-mapped mounts".
+Source: runtime-spec config.md#mounts (uidMappings, gidMappings, idmap, ridmap);
+docs/runc-compat/mounts.md#id-mapped-mounts; mount_setattr(2), "ID-mapped mounts".
 """
 
 from __future__ import annotations

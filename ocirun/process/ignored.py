@@ -1,7 +1,7 @@
 """What config.json says in vain, and why: told with `--debug` and nowhere else.
 
 A warning in the log would spoil it for podman, which reads the whole file as one JSON object, and
-one on stderr for callers that read both streams together (contract §1.3).
+one on stderr for callers that read both streams together (docs/runc-compat/cli.md#log-and-stderr).
 """
 
 from __future__ import annotations

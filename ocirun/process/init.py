@@ -3,7 +3,7 @@
 Whatever fails is told to the parent as procError (what was being done, the errno), or, once the
 gate is open, to `start`; then init is gone. When the parent is gone, so is init.
 
-Source: architecture of this project; messages.py draws the conversation.
+Source: ARCHITECTURE.md#the-story; ocirun/process/messages.py.
 """
 
 from __future__ import annotations

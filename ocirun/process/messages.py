@@ -28,7 +28,7 @@ follows it.
 
 A message is a name, a JSON body and descriptors; see channel.py for how it travels.
 
-Source: architecture of this project; the names are its public vocabulary (`--debug` prints them).
+Source: ARCHITECTURE.md#the-story, whose names `--debug` prints.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ It never becomes a program of the container, and is not in its pid namespace or 
 joiner it has nothing left to import, can be traced by nobody, and holds no descriptor but those it
 needs (exec_child.py).
 
-Source: setns(2) with a pidfd; contract §1.16; CVE-2016-9962, CVE-2019-14271.
+Source: setns(2) with a pidfd; docs/runc-compat/cli.md#mounts; CVE-2016-9962, CVE-2019-14271.
 """
 
 from __future__ import annotations

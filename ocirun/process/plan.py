@@ -7,7 +7,7 @@
 The parent makes the plan too, before the clone: that imports what the steps need (a forked init
 shares those pages), and `--debug` prints it. Nothing is decided later than here.
 
-Source: runtime-spec runtime.md#lifecycle; the order is contract.md §3.3, each `Order:` says why.
+Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Callers map the words of these errors to exit statuses: "not found" to 127, "permission denied"
 and "is a directory" to 126.
 
-Source: execve(2); contract: texts that callers match.
+Source: execve(2); docs/runc-compat/cli.md#matched-texts.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class Request:
     3 on belong to the program, the first `listen_fds` of them for socket activation, named
     `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
-    cgroups through, and `bind_sources` are the indices of the mounts whose source the parent opened.
-    `seccomp` is the compiled filter as prepare_filter gives it, or None.
+    cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
+    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None.
     """
 
     __slots__ = (

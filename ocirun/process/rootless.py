@@ -6,7 +6,7 @@
 Said before anything is made, and in runc's words where callers know them: the kernel's own refusal
 would come late and name no property.
 
-Source: contract §7; user_namespaces(7).
+Source: docs/runc-compat/rootless.md; user_namespaces(7).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Descriptors handed to sockets of the caller: the terminal's master, a pidfd.
 
-Source: unix(7); contract: console-socket and pidfd-socket (one message, one descriptor).
+Source: unix(7); docs/runc-compat/protocols.md#console-socket,
+docs/runc-compat/protocols.md#pidfd-socket.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A terminal for the container: made inside, its master handed to whoever asked for it.
 
-Source: runtime-spec config.md#process; pty(7), ioctl_tty(2); contract: console-socket.
+Source: runtime-spec config.md#process; pty(7), ioctl_tty(2);
+docs/runc-compat/protocols.md#console-socket.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Signals are blocked and taken one by one with sigwaitinfo, so that none is lost and nothing runs
 in a handler.
 
-Source: sigwaitinfo(2), wait(2); contract: foreground mode.
+Source: sigwaitinfo(2), wait(2); docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ and so does what it starts. A class may hold folders in `mon_groups`, which only
     <resctrl>/<closID, or the container's id>/                 ours, or there before us
     <resctrl>/<closID, or the container's id>/mon_groups/<id>  with enableMonitoring
 
-Source: runtime-spec config-linux.md#intelrdt; kernel filesystems/resctrl.rst; contract §3.7.
+Source: runtime-spec config-linux.md#intelrdt; kernel filesystems/resctrl.rst;
+docs/runc-compat/init.md#resctrl.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ On v1 a small tmpfs with a directory per hierarchy; on v2 the one tree. With a c
 the kernel shows just the container's part of each; without one, its part is bound (v1), or the
 whole tree is shown (v2).
 
-Source: runtime-spec config-linux.md#cgroups-path; cgroup_namespaces(7); runc's behaviour.
+Source: runtime-spec config-linux.md#cgroups-path; cgroup_namespaces(7);
+docs/runc-compat/mounts.md#cgroup-mount.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Device nodes and the links of /dev.
 
 Security: CVE-2026-41579: an image's /dev may be a symbolic link; everything here is relative to
-a directory opened inside the root. Source: runtime-spec config-linux.md#devices, #default-devices,
-#dev-symbolic-links-from-process; mknod(2).
+a directory opened inside the root. Source: runtime-spec config-linux.md#devices, #default-devices;
+runtime-linux.md#dev-symbolic-links; mknod(2).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ By now the root is full of hostile processes. A mount therefore gets every attri
 can see it, and its place is opened once, inside the root; what the open found is judged by
 descriptor, not by its path.
 
-Source: open_tree(2), move_mount(2), umount2(2); contract §1.16 (crun's `mounts`).
+Source: open_tree(2), move_mount(2), umount2(2); docs/runc-compat/cli.md#mounts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where a mount entry goes: its destination opened, made when missing, refused when not allowed.
 
-Source: runtime-spec config.md#mounts (destination); runc's rules for /proc and sysfs.
+Source: runtime-spec config.md#mounts (destination); docs/runc-compat/mounts.md#destinations.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A session keyring of the container's own, so that it never sees the keys of the host's session.
 
-Source: session-keyring(7), keyctl(2); contract: runc's name and permissions.
+Source: session-keyring(7), keyctl(2); docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lists of CPUs and memory nodes: "0-3,7".
 
-Source: cpuset(7) "List format"; runc tolerates spaces and superfluous commas, and so do we.
+Source: cpuset(7), "List format"; docs/runc-compat/init.md#cpu-lists.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Members stand in runc's order, so that the two files can be compared line by line.
 
-Source: runc 1.5 `spec`, `spec --rootless`; contract: capabilities only in the sets that a program
-without file capabilities can use, cgroup namespace only where cgroup v2 makes it whole.
+Source: docs/runc-compat/cli.md#spec.
 """
 
 from __future__ import annotations

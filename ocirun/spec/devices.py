@@ -1,6 +1,6 @@
 """The devices every container gets: nodes for rootfs, rules for cgroups.
 
-Source: runtime-spec config-linux.md#default-devices; runc's implied rules.
+Source: runtime-spec config-linux.md#default-devices; docs/runc-compat/cgroups.md#device-rules.
 """
 
 from __future__ import annotations

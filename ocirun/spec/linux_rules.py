@@ -1,6 +1,6 @@
 """Rules for members of `linux` that only some containers have; see `rules`.
 
-Source: runtime-spec 1.3 config-linux.md; runc's configuration validator.
+Source: runtime-spec 1.3 config-linux.md; docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def net_devices_need_a_network(config: Config) -> Found:
 def is_interface_name(name: str) -> bool:
     """Return whether the kernel takes `name` for an interface.
 
-    Source: dev_valid_name in net/core/dev.c.
+    Source: kernel net/core/dev.c, dev_valid_name.
     """
     size = len(os.fsencode(name))
     plain = not any(letter in "/:" or letter.isspace() for letter in name)

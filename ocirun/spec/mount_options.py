@@ -2,7 +2,7 @@
 
 A word that is not in the table is an option of the file system itself and is handed on.
 Values are the kernel's (MOUNT_ATTR_*, MS_*); they are repeated here as numbers because spec/ knows
-no system calls. Source: runtime-spec config.md#mounts, config-linux.md#mounts; linux/mount.h.
+no system calls. Source: runtime-spec config.md#linux-mount-options; linux/mount.h.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ rule may trust the document's shape: `checks` has seen it before. Where callers 
 runc's words, these are runc's words. Rules for members that few containers have are next door, in
 `linux_rules` and `process_rules`, and are loaded when such a member is there.
 
-Source: runtime-spec 1.3 config.md, config-linux.md; runc's configuration validator.
+Source: runtime-spec 1.3 config.md, config-linux.md; docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Kernel parameters a container may set: those that one of its own namespaces holds.
 
-Source: runtime-spec config-linux.md#sysctl; runc's allow-list; sysctl.d(5) for the two spellings.
+Source: runtime-spec config-linux.md#sysctl; docs/runc-compat/init.md#validation; sysctl.d(5) for
+the two spellings.
 """
 
 from __future__ import annotations

@@ -221,7 +221,8 @@ class Stream:
     """The websocket behind the URL of Exec and Attach.
 
     A frame begins with the number of its channel: 0 stdin, 1 stdout, 2 stderr, 3 the end as JSON,
-    4 the size of the terminal as JSON. Source: the kubelet's protocol v4.channel.k8s.io.
+    4 the size of the terminal as JSON. Source: kubernetes/kubernetes
+    staging/src/k8s.io/apimachinery/pkg/util/remotecommand/constants.go.
     """
 
     def __init__(self, url: str) -> None:

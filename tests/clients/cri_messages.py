@@ -4,7 +4,7 @@ protobuf knows fields by number, so a message can be declared with some of its f
 are set here, and those that are looked at. The descriptors are built from the tables below when
 the module is loaded; there is no .proto file and no compiler.
 
-Source: kubernetes/cri-api, pkg/apis/runtime/v1 (names, numbers and types of the fields).
+Source: kubernetes/cri-api pkg/apis/runtime/v1/api.proto (names, numbers and types of the fields).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What clients really ask of their runtime, as contract 1.17 has it."""
+"""What clients really ask of their runtime, as docs/runc-compat/callers.md#arguments has it."""
 
 from __future__ import annotations
 

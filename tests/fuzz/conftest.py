@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.sources import find_reference
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -154,11 +155,8 @@ def config_texts() -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder with the reference schemas, where it is at hand."""
-    place = Path(os.environ.get("OCIRUN_SHARED", REPOSITORY.parent / "shared")) / "oci-spec"
-    if not place.is_dir():
-        pytest.skip(f"no ../shared: {place} is not there")
-    return place
+    """The schemas of runtime-spec, if they have been fetched."""
+    return find_reference()
 
 
 def slices(document: Any, path: tuple[str, ...] = ()) -> Any:

@@ -1,6 +1,6 @@
 """A seccomp agent: takes a filter's descriptor over its socket and answers what it is asked.
 
-Source: seccomp_unotify(2); runtime-spec config-linux.md#containerprocessstate.
+Source: seccomp_unotify(2); runtime-spec config-linux.md#the-container-process-state.
 """
 
 from __future__ import annotations

@@ -18,9 +18,16 @@ from harness.runtime import Runtime
 
 
 @pytest.fixture(scope="session")
-def host_dev(session_folder: Path) -> HostDev:
+def host_dev() -> HostDev:
     """A private /dev for the session; the machine's own is only looked at."""
-    return HostDev(session_folder / "dev")
+    return HostDev()
+
+
+@pytest.fixture(autouse=True)
+def unchanged_dev(host_dev: HostDev) -> Generator[None, None, None]:
+    """Fail the test that has changed a device node, with the box or without."""
+    yield
+    host_dev.check()
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +72,6 @@ def box(
     runtime_under_test: tuple[str, str],
     session_folder: Path,
     programs: Path,
-    host_dev: HostDev,
     request: pytest.FixtureRequest,
 ) -> Generator[Box, None, None]:
     """The workbench of the test; afterwards nothing of it may be left on the machine."""
@@ -79,7 +85,6 @@ def box(
     box = Box(runtime, folder, programs)
     yield box
     box.clean()
-    host_dev.check()
     try:
         leaks.check()
     except AssertionError:

@@ -47,7 +47,7 @@ KNOWN_SKIPS = {
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
-    "no ../shared": "the reference schemas are not part of the repository",
+    "no runtime-spec": "the reference schemas are fetched, which needs a network",
     "no working criu on this machine": "kernels and outer containers that it cannot work with",
     "no tool buildx": "a docker command newer than Debian's builds with a plugin",
     "no podman here": "its own profile is read where it is installed",

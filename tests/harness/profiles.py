@@ -4,7 +4,7 @@ The captured one of podman (tests/data/configs/seccomp.json) is the common groun
 containerd's are told by what they have more and less, for x86_64 and a container without
 CAP_SYS_ADMIN.
 
-Source: the profiles of moby and containerd, read for their facts in 2026.
+Source: moby profiles/seccomp/default.json; containerd contrib/seccomp/seccomp_default.go.
 """
 
 from __future__ import annotations

@@ -50,6 +50,14 @@ def tool(name: str) -> str:
     return path
 
 
+def find_reference() -> Path:
+    """Return the folder of runtime-spec's schemas; skips the test unless they have been fetched."""
+    place = REPO / ".cache" / "runtime-spec" / "schema"
+    if not place.is_dir():
+        pytest.skip("no runtime-spec: `make reference` fetches it")
+    return place
+
+
 def judge(*words: str | Path) -> None:
     """Run a linter in the repository; what it says is the failure."""
     done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=False)

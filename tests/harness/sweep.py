@@ -1,6 +1,6 @@
 """What can go wrong at each system call, and what must be true after it went wrong.
 
-Source: the "errors" sections of the calls' manual pages.
+Source: the section ERRORS of each call's manual page, as in open(2).
 """
 
 from __future__ import annotations

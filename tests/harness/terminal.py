@@ -15,7 +15,7 @@ from types import TracebackType
 
 
 class ConsoleSocket:
-    """Listens at `path` for the one message that brings the pty's master (contract 1.15)."""
+    """Listens at `path` for the one message that brings the pty's master."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

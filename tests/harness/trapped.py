@@ -4,7 +4,7 @@ After pivot_root the runtime's `sys.path`, its NSS, its dynamic loader, its loca
 lookups all name files of the image. Here each such name exists, and opening one is seen from
 outside: an inotify watch on a folder reports opens of its entries in every mount namespace.
 
-Source: architecture 3, the row "after pivot_root/setns"; CVE-2019-14271.
+Source: ARCHITECTURE.md#plan-then-act; CVE-2019-14271.
 """
 
 from __future__ import annotations

@@ -12,4 +12,5 @@ from harness.fixtures import (  # noqa: F401
     runtime_under_test,
     session_folder,
     shared,
+    unchanged_dev,
 )

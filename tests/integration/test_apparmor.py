@@ -3,7 +3,8 @@
 Which bytes go to which file is held by unit/security/test_labels.py; a host without AppArmor is in
 test_labels.py.
 
-Source: runtime-spec config.md#linux-process; contract 3.6, 6.4, 7; CVE-2019-16884.
+Source: runtime-spec config.md#linux-process; docs/runc-compat/init.md#validation,
+docs/runc-compat/security.md#invariants, docs/runc-compat/rootless.md; CVE-2019-16884.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """process.args and how args[0] is found; the words are those callers match.
 
-Source: runtime-spec config.md#process; contract 1.3, 3.3 (step 31), 3.7.
+Source: runtime-spec config.md#process; docs/runc-compat/cli.md#matched-texts,
+docs/runc-compat/init.md#order-of-init, docs/runc-compat/init.md#environment-of-the-process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ KERNEL_REFUSES = [
 
 
 class TestArguments:
-    """process.args and how args[0] is found; the words are those callers match (contract 1.3)."""
+    """process.args and how args[0] is found; the words are those callers match."""
 
     def test_they_arrive_as_they_are(self, box: Box) -> None:
         args = ["/probe", "", "a b", "ä", "-x", "\t", "$HOME", "\\", '"']

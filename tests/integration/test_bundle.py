@@ -1,6 +1,8 @@
 """What create and run are given: an id, a bundle, a config.json.
 
-Source: runtime-spec bundle.md, runtime.md#create; contract 1.3, 1.4, 2.1, 3.6.
+Source: runtime-spec bundle.md, runtime.md#create; docs/runc-compat/cli.md#matched-texts,
+docs/runc-compat/cli.md#create-and-run, docs/runc-compat/state.md#root-directory,
+docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from harness.peers import peer_deviates
 
 
 class TestIds:
-    """The id becomes a folder's name (contract 2.1)."""
+    """The id becomes a folder's name."""
 
     @pytest.mark.parametrize("name", ["a.b", "a_b", "a+b", "A-1", "9"])
     def test_letters_digits_and_four_signs_are_fine(self, box: Box, name: str) -> None:
@@ -40,7 +42,7 @@ class TestIds:
 
 
 class TestBundle:
-    """Where the bundle is and what it lacks (contract 1.4, 3.6)."""
+    """Where the bundle is and what it lacks."""
 
     def test_the_default_is_the_working_directory(self, box: Box) -> None:
         bundle = box.bundle("echo", "here")
@@ -103,7 +105,7 @@ class TestBundle:
 
 
 class TestRun:
-    """`run` is create, start, wait and delete (contract 1.4)."""
+    """`run` is create, start, wait and delete."""
 
     def test_it_leaves_nothing(self, box: Box) -> None:
         container = box.container(None, "true")

@@ -1,6 +1,7 @@
 """The runtime called word for word as CRI-O and BuildKit call it.
 
-Source: contract 1.17. containerd's and podman's own calls are made by themselves (tests/clients).
+Source: docs/runc-compat/callers.md#arguments; tests/clients for containerd's and podman's own
+calls.
 """
 
 from __future__ import annotations

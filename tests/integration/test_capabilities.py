@@ -1,6 +1,6 @@
 """Capabilities, no_new_privs and what the process may not do.
 
-Source: runtime-spec config.md#linux-process; contract 3.7.
+Source: runtime-spec config.md#linux-process; docs/runc-compat/init.md#capabilities.
 """
 
 from __future__ import annotations

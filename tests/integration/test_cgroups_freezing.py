@@ -3,7 +3,8 @@
 The controllers of such a tree belong to v1, so limits on v2 are proved elsewhere:
 test_resources_v2.py, and on recorded files in tests/unit/cgroups/test_cgroup_v2.py.
 
-Source: runtime-spec config-linux.md#control-groups; contract 5.6.
+Source: runtime-spec config-linux.md#control-groups;
+docs/runc-compat/cgroups.md#freezing-and-killing.
 """
 
 from __future__ import annotations

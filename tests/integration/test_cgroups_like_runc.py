@@ -1,6 +1,6 @@
 """The same paths and the same values in the files as runc leaves there.
 
-Source: contract 5.1, 5.4.
+Source: docs/runc-compat/cgroups.md#paths, docs/runc-compat/cgroups.md#conversion-of-resources.
 """
 
 from __future__ import annotations

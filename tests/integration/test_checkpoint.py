@@ -1,6 +1,6 @@
 """A container saved by checkpoint goes on after restore where it was.
 
-Source: contract §8; the peers' own tests of the same verbs.
+Source: docs/runc-compat/checkpoint.md.
 """
 
 from __future__ import annotations

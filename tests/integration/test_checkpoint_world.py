@@ -1,6 +1,6 @@
 """What is around the processes of a saved container: mounts, namespaces, cgroups, hooks.
 
-Source: contract §8.2, §8.3.
+Source: docs/runc-compat/checkpoint.md#dump, docs/runc-compat/checkpoint.md#restore.
 """
 
 from __future__ import annotations

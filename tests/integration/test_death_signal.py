@@ -1,6 +1,7 @@
 """Who dies with whom: init with the runtime until its gate, the container with nobody.
 
-Source: contract 1.15 (detached mode), 2.6, 3.3 (steps 21, 30).
+Source: docs/runc-compat/protocols.md#detached-mode, docs/runc-compat/state.md#leftovers,
+docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

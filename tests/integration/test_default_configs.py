@@ -1,6 +1,6 @@
 """The configurations clients start containers with, as they come.
 
-Source: tests/data/configs/README.md; contract 1.18.
+Source: tests/data/configs/README.md; docs/runc-compat/callers.md#needs-of-each-caller.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_a_shell_can_work_in_it(box: Box, client: str) -> None:
 
 
 def test_the_specs_default_of_the_runtime_itself_runs(box: Box) -> None:
-    """`spec` writes what `run` takes (contract 1.14)."""
+    """`spec` writes what `run` takes."""
     bundle = box.bundle()
     box.runtime.call("spec", "--bundle", bundle.path).ok()
     bundle.config = json.loads((bundle.path / "config.json").read_text())

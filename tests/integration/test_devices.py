@@ -1,7 +1,7 @@
 """Device nodes and links of /dev.
 
 Source: runtime-spec config-linux.md#devices, #default-devices, runtime-linux.md#dev-symbolic-links;
-contract 4.6, 5.5.
+docs/runc-compat/mounts.md#devices, docs/runc-compat/cgroups.md#device-rules.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ def test_an_entry_replaces_the_default_of_the_same_path(box: Box) -> None:
 
 
 def test_a_dev_bound_from_the_host_is_left_alone(box: Box) -> None:
-    """Source: contract 4.6, "skipped entirely"."""
+    """Source.
+
+    Source: docs/runc-compat/mounts.md#devices.
+    """
     dev = box.folder / "dev"
     dev.mkdir()
     os.mknod(dev / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))

@@ -1,6 +1,6 @@
 """`events`: what a container uses, and when its memory runs out.
 
-Source: contract 1.14; runc-events(8).
+Source: docs/runc-compat/cli.md#events; runc-events(8).
 """
 # ruff: noqa: ANN401  # documents are JSON
 

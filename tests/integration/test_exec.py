@@ -1,6 +1,6 @@
 """`exec`: what the process is asked to be, by flags and by --process.
 
-Source: contract 1.6, 3.4; runtime-spec config.md#process.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec; runtime-spec config.md#process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`exec`: which cgroups, namespaces and CPUs the process is brought to, and when it is not.
 
-Source: contract 1.6, 3.4; runtime-spec config.md#process (execCPUAffinity).
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec; runtime-spec config.md#process
+(execCPUAffinity).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`ocirun.Container.exec`: from a program with threads, by an executed stage.
 
-Source: architecture of this project §2.
+Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`exec`: in the foreground, detached, with a terminal; what the caller gets and when.
 
-Source: contract 1.6, 1.15.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

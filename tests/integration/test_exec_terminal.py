@@ -1,6 +1,7 @@
 """`exec --tty`: a terminal in the foreground, and one that is sent to a console socket.
 
-Source: contract 1.6, 1.15; runtime-spec config.md#process.
+Source: docs/runc-compat/cli.md#exec, docs/runc-compat/protocols.md#console-socket; runtime-spec
+config.md#process.
 """
 
 from __future__ import annotations

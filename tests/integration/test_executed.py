@@ -3,7 +3,7 @@
 Most of what such a container must do is tested with `each_way` in the chapters, and everything
 with `--runtime=library`; here is what the public names promise.
 
-Source: architecture, "two ways to become init"; ocirun/container/api.py.
+Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; ocirun/container/api.py.
 """
 
 from __future__ import annotations

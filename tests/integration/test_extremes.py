@@ -1,6 +1,7 @@
 """Very long, very many, not text: what a configuration may be without being wrong.
 
-Source: contract 6.1 (CVE-2021-43784: nothing is cut off), 1.1.
+Source: CVE-2021-43784; docs/runc-compat/security.md#vulnerabilities,
+docs/runc-compat/cli.md#parsing.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Afterwards a sentence has said what failed, `state` and `list` tell what is, `delete --force` works,
 and nothing is left. `make bars` tries every point; other runs a sample, the same each time.
 
-Source: contract 2.3, 2.6; docs/robustness.md for what was found.
+Source: docs/runc-compat/state.md#status, docs/runc-compat/state.md#leftovers; docs/robustness.md
+for what was found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`run` in the foreground and the files around create and run.
 
-Source: contract 1.3, 1.4, 1.15.
+Source: docs/runc-compat/cli.md#exit-statuses, docs/runc-compat/cli.md#create-and-run,
+docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The six moments at which programs of the bundle run.
 
-Source: runtime-spec config.md#posix-platform-hooks, runtime.md#lifecycle; contract 3.5.
+Source: runtime-spec config.md#posix-platform-hooks, runtime.md#lifecycle;
+docs/runc-compat/init.md#hooks.
 """
 
 from __future__ import annotations
@@ -317,7 +318,7 @@ class TestFailure:
         found = box.runtime.call("state", container.id)
         assert found.status != 0 or found.json()["status"] == "stopped"
 
-    @peer_deviates("runc", "delete fails although all is done (contract 1.19)", sometimes=True)
+    @peer_deviates("runc", "delete fails although all is done", sometimes=True)
     def test_at_poststop_delete_goes_on(self, box: Box) -> None:
         hooks = Hooks(box)
         hooks.shell("poststop", "exit 1")

@@ -1,6 +1,7 @@
 """Programs that do not want to end, and verbs that meet in one container.
 
-Source: contract 1.7, 5.6; runtime-spec runtime.md#kill, #delete.
+Source: docs/runc-compat/cli.md#kill, docs/runc-compat/cgroups.md#freezing-and-killing; runtime-spec
+runtime.md#kill, #delete.
 """
 
 from __future__ import annotations

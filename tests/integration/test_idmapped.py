@@ -1,6 +1,7 @@
 """Id-mapped mounts: other owners inside than on the host.
 
-Source: runtime-spec config.md#mounts; contract 4.4; mount_setattr(2).
+Source: runtime-spec config.md#mounts; docs/runc-compat/mounts.md#id-mapped-mounts;
+mount_setattr(2).
 """
 
 from __future__ import annotations

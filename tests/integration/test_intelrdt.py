@@ -1,8 +1,8 @@
 """linux.intelRdt: refused where resctrl is not mounted; through create, exec and delete where a
 recorded tree stands for it.
 
-Source: runtime-spec config-linux.md#intelrdt; contract 3.7. The tree's own rules are tested in
-unit/resctrl/test_resctrl_group.py.
+Source: runtime-spec config-linux.md#intelrdt; docs/runc-compat/init.md#resctrl. The tree's own
+rules are tested in unit/resctrl/test_resctrl_group.py.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def test_recorded_tree_is_as_before_when_create_fails(box: Box, recorded: Record
 
 @needs("ours")
 def test_recorded_class_of_others_stays(box: Box, recorded: Recorded) -> None:
-    group.make_group(str(recorded.top / "gold"))
+    resctrl.make_group(str(recorded.top / "gold"))
     store, name = made(box, {"closID": "gold", "enableMonitoring": True})
     assert (recorded.top / "gold/mon_groups" / name).is_dir()
     delete(store, name, force=True)

@@ -1,6 +1,7 @@
 """create is killed at each message, or its disk is full: what is left, and what is said of it.
 
-Source: contract 2.3, 2.6; architecture: either side that loses the other cleans up and stops.
+Source: docs/runc-compat/state.md#status, docs/runc-compat/state.md#leftovers;
+ARCHITECTURE.md#the-story.
 """
 
 from __future__ import annotations

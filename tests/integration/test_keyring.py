@@ -1,6 +1,7 @@
 """The session keyring: the container's own, unless `--no-new-keyring`.
 
-Source: session-keyring(7); contract 1.4, 3.3 (step 1).
+Source: session-keyring(7); docs/runc-compat/cli.md#create-and-run,
+docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

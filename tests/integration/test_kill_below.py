@@ -1,6 +1,7 @@
 """Processes of a container that are in cgroups below its own, and those that are not its own.
 
-Source: contract 1.7, 1.8, 1.11, 5.6.
+Source: docs/runc-compat/cli.md#kill, docs/runc-compat/cli.md#delete, docs/runc-compat/cli.md#ps,
+docs/runc-compat/cgroups.md#freezing-and-killing.
 """
 
 from __future__ import annotations

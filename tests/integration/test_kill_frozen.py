@@ -3,7 +3,8 @@
 On cgroup v1 a frozen process does not die of SIGKILL, and thawing a cgroup leaves those below it
 frozen that were frozen by themselves. On v2 such processes die.
 
-Source: kernel admin-guide/cgroup-v1/freezer-subsystem.rst; contract 1.7, 1.8, 5.6.
+Source: kernel admin-guide/cgroup-v1/freezer-subsystem.rst; docs/runc-compat/cli.md#kill,
+docs/runc-compat/cli.md#delete, docs/runc-compat/cgroups.md#freezing-and-killing.
 """
 
 from __future__ import annotations

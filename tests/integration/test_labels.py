@@ -3,7 +3,8 @@
 AppArmor where there is one: test_apparmor.py. What goes to a host's SELinux is tested against
 recordings (unit/security/test_labels.py).
 
-Source: runtime-spec config.md#linux-process, config-linux.md#mount-label; contract 3.6, 6.4.
+Source: runtime-spec config.md#linux-process, config-linux.md#mount-label;
+docs/runc-compat/init.md#validation, docs/runc-compat/security.md#invariants.
 """
 
 from __future__ import annotations

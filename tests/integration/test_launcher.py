@@ -3,7 +3,8 @@
 A copy of the installed launcher gets a package of its own, a stub that reports the process it runs
 in: no container is needed to see how Python was started.
 
-Source: contract 6.1 (CVE-2019-5736), 12; issue 2, section 2.
+Source: docs/runc-compat/security.md#vulnerabilities,
+docs/runc-compat/security.md#an-interpreter-as-runtime; CVE-2019-5736; ARCHITECTURE.md#the-seals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ocirun as a library: what a program that makes containers keeps, and what it does not.
 
-Source: architecture §2 (executed init), §8.
+Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; ocirun/container/api.py.
 """
 
 from __future__ import annotations

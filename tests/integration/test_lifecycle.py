@@ -1,6 +1,8 @@
 """The life of a container: create, start, state, kill, delete, list, run.
 
-Source: runtime-spec runtime.md#lifecycle; contract 1.4-1.10, 2.3, 2.5, 2.6.
+Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/cli.md;
+docs/runc-compat/state.md#status, docs/runc-compat/state.md#locking,
+docs/runc-compat/state.md#leftovers.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def test_verbs_that_succeed_say_nothing(box: Box) -> None:
 
 
 class TestState:
-    """`state` prints what callers decode (contract 1.9)."""
+    """`state` prints what callers decode."""
 
     def test_the_keys_are_runcs_in_their_order(self, box: Box) -> None:
         container = box.created()
@@ -109,7 +111,7 @@ class TestState:
 
 
 class TestWrongStatus:
-    """A verb refuses a status it may not act in, with the words callers match (contract 1.3)."""
+    """A verb refuses a status it may not act in, with the words callers match."""
 
     @pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])
     def test_an_unknown_id_does_not_exist(self, box: Box, verb: str) -> None:
@@ -162,7 +164,7 @@ class TestWrongStatus:
 
 
 class TestKill:
-    """Signals by number and by name (contract 1.7)."""
+    """Signals by number and by name."""
 
     @pytest.mark.parametrize("word", ["10", "USR1", "SIGUSR1", "usr1", "sigusr1"])
     def test_a_signal_has_many_spellings(self, box: Box, word: str) -> None:
@@ -217,7 +219,7 @@ class TestKill:
 
 
 class TestDelete:
-    """delete cleans up, also what is half made (contract 1.8, 2.6)."""
+    """delete cleans up, also what is half made."""
 
     def test_a_created_container_needs_no_force(self, box: Box) -> None:
         container = box.created()
@@ -262,7 +264,7 @@ class TestDelete:
         container.delete().ok()
 
     def test_a_record_whose_pid_belongs_to_another_process_is_stopped(self, box: Box) -> None:
-        """The start time tells: after a reboot, or when pids came round (contract 2.3)."""
+        """The start time tells: after a reboot, or when pids came round."""
         container = box.created()
         _pretend_that_init_is(container.pid, os.getppid(), box.runtime.root / container.id)
         assert container.status == "stopped"

@@ -1,6 +1,6 @@
 """`list`.
 
-Source: contract 1.10.
+Source: docs/runc-compat/cli.md#list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from harness.peers import peer_deviates
 
 
 class TestList:
-    """`list` (contract 1.10)."""
+    """`list`."""
 
     def test_json_has_a_state_for_each_container(self, box: Box) -> None:
         first, second = box.created(), box.running()

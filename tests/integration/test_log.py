@@ -1,6 +1,7 @@
 """What is said, where, and in which form.
 
-Source: contract 1.1, 1.2, 1.3.
+Source: docs/runc-compat/cli.md#parsing, docs/runc-compat/cli.md#global-flags,
+docs/runc-compat/cli.md#log-and-stderr.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Many of something: containers at once and in a row, execs in one, what long-gone ones left.
 
 The `box` looks afterwards that no cgroup, mount, process or folder is left. `make bars` runs the
-large numbers. Source: contract 2.4, 2.5.
+large numbers. Source: docs/runc-compat/state.md#start-gate, docs/runc-compat/state.md#locking.
 """
 
 from __future__ import annotations

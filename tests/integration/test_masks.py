@@ -1,6 +1,7 @@
 """Masked and read-only paths.
 
-Source: runtime-spec config-linux.md#masked-paths, #readonly-paths; contract 4.7.
+Source: runtime-spec config-linux.md#masked-paths, #readonly-paths;
+docs/runc-compat/mounts.md#masked-and-read-only-paths.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The entries of `mounts`.
 
-Source: runtime-spec config.md#mounts; contract 4.1, 4.2.
+Source: runtime-spec config.md#mounts; docs/runc-compat/mounts.md#options,
+docs/runc-compat/mounts.md#destinations.
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ class TestBind:
 
 
 class TestHostilePlaces:
-    """A destination is resolved inside the root, once (contract 4.2, 6)."""
+    """A destination is resolved inside the root, once."""
 
     def test_a_link_to_the_host_stays_inside(self, box: Box, outside: Path) -> None:
         bundle = box.bundle("cat", "/real/file")

@@ -3,7 +3,7 @@
 crun has the verb, the one at hand is older: what is checked here is what the container
 and the kernel say.
 
-Source: contract 1.16; docs/mounts.md.
+Source: docs/runc-compat/cli.md#mounts; docs/mounts.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`mounts add` and `mounts remove` in a container that means harm.
 
-Source: contract 1.16; docs/mounts.md; CVE-2016-9962, CVE-2019-14271, CVE-2019-16884.
+Source: docs/runc-compat/cli.md#mounts; docs/mounts.md; CVE-2016-9962, CVE-2019-14271,
+CVE-2019-16884.
 """
 
 from __future__ import annotations

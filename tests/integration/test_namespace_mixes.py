@@ -2,7 +2,8 @@
 
 Each mix is made by the command, whose init is forked, and by the library, whose init is executed.
 
-Source: runtime-spec config-linux.md#namespaces; setns(2), user_namespaces(7); contract 3.2.
+Source: runtime-spec config-linux.md#namespaces; setns(2), user_namespaces(7);
+docs/runc-compat/init.md#namespaces.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Namespaces: new, the host's, joined by path.
 
-Source: runtime-spec config-linux.md#namespaces; contract 3.2, 3.6.
+Source: runtime-spec config-linux.md#namespaces; docs/runc-compat/init.md#namespaces,
+docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """NOTIFY_SOCKET: a service manager of the host hears when the container is ready, and no more.
 
-Source: sd_notify(3), sd_notify_barrier(3); contract 1.5, 1.15, 2.2; docs/notify.md.
+Source: sd_notify(3), sd_notify_barrier(3); docs/runc-compat/cli.md#start,
+docs/runc-compat/protocols.md#notify_socket, docs/runc-compat/state.md#files; docs/notify.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The process of a container: user, groups, umask, working directory, environment, arguments.
 
-Source: runtime-spec config.md#process; contract 1.3, 3.3, 3.7.
+Source: runtime-spec config.md#process; docs/runc-compat/cli.md#matched-texts,
+docs/runc-compat/init.md#order-of-init, docs/runc-compat/init.md#environment-of-the-process.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class TestCwd:
 
 
 class TestEnvironment:
-    """process.env, HOME and PATH (contract 3.7)."""
+    """process.env, HOME and PATH."""
 
     def test_it_is_exactly_that_plus_home(self, box: Box) -> None:
         report = box.report(box.bundle(env=[PATH, "A=1", "B=x=y", "EMPTY="]))
@@ -296,7 +297,7 @@ class TestProcessOne:
         assert report["pdeathsig"] == 0
 
     def test_all_cpus_are_open_to_it(self, box: Box) -> None:
-        """The runtime may have been pinned by its caller; the cpuset governs (contract 3.2)."""
+        """The runtime may have been pinned by its caller; the cpuset governs."""
         everywhere = os.sched_getaffinity(0)
         if len(everywhere) < 2:
             pytest.skip("one cpu only")

@@ -1,6 +1,6 @@
 """The private procfs of kernel/procfs.py on the real kernel, in forked children.
 
-Source: contract 6.1 (CVE-2019-16884, CVE-2025-52881).
+Source: CVE-2019-16884, CVE-2025-52881; docs/runc-compat/security.md#vulnerabilities.
 """
 
 from __future__ import annotations

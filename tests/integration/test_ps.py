@@ -1,6 +1,7 @@
 """`ps`, `pause` and `resume`, and signals to more than init.
 
-Source: contract 1.7, 1.11, 1.12.
+Source: docs/runc-compat/cli.md#kill, docs/runc-compat/cli.md#ps,
+docs/runc-compat/cli.md#pause-and-resume.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Several calls at once, and calls that are killed midway.
 
-Source: contract 2.4, 2.5, 2.6.
+Source: docs/runc-compat/state.md#start-gate, docs/runc-compat/state.md#locking,
+docs/runc-compat/state.md#leftovers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harness.runtime import finish
 
 
 class TestRaces:
-    """Of several calls at once exactly one wins (contract 2.4, 2.5)."""
+    """Of several calls at once exactly one wins."""
 
     @peer_deviates("runc", "1.1 has a gap between looking and claiming", sometimes=True)
     def test_of_twenty_creates_exactly_one_wins(self, box: Box) -> None:

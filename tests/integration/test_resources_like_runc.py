@@ -3,7 +3,8 @@
 Two containers of one configuration, one of the runtime under test and one of runc, are compared
 file by file in every cgroup that they are in: not only the files that a key is about.
 
-Source: runtime-spec config-linux.md#control-groups; contract 5.4, 1.13.
+Source: runtime-spec config-linux.md#control-groups;
+docs/runc-compat/cgroups.md#conversion-of-resources, docs/runc-compat/cli.md#update.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Keys of linux.resources that need what few machines have; most of this runs in the lab.
 
-Source: runtime-spec config-linux.md#network, #rdma, #cpu; contract 5.4.
+Source: runtime-spec config-linux.md#network, #rdma, #cpu;
+docs/runc-compat/cgroups.md#conversion-of-resources.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The root: read-only, its propagation, how it is entered.
 
-Source: runtime-spec config.md#root, config-linux.md#rootfs-mount-propagation; contract 4.3.
+Source: runtime-spec config.md#root, config-linux.md#rootfs-mount-propagation;
+docs/runc-compat/mounts.md#root-and-propagation.
 """
 
 from __future__ import annotations

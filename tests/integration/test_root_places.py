@@ -1,6 +1,7 @@
 """Where the root may be, and what crosses its border in either direction.
 
-Source: runtime-spec config.md#root, config-linux.md#rootfs-mount-propagation; contract 4.3.
+Source: runtime-spec config.md#root, config-linux.md#rootfs-mount-propagation;
+docs/runc-compat/mounts.md#root-and-propagation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Containers of an ordinary user.
 
-Source: contract 2.1, 5.7, 7; user_namespaces(7), newuidmap(1).
+Source: docs/runc-compat/state.md#root-directory, docs/runc-compat/rootless.md#cgroups,
+docs/runc-compat/rootless.md; user_namespaces(7), newuidmap(1).
 """
 
 from __future__ import annotations

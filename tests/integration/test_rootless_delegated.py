@@ -3,7 +3,8 @@
 Run as that user, below its own manager: `make lab USER=u1`. What a user may do without any cgroup
 is in test_rootless.py.
 
-Source: contract 5.7, 7; user_namespaces(7), newuidmap(1), cgroups(7) "Delegation".
+Source: docs/runc-compat/rootless.md#cgroups, docs/runc-compat/rootless.md; user_namespaces(7),
+newuidmap(1), cgroups(7) "Delegation".
 """
 
 from __future__ import annotations

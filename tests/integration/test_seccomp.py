@@ -1,6 +1,7 @@
 """linux.seccomp on the real kernel.
 
-Source: runtime-spec config-linux.md#seccomp; contract §9.2, §3.3 rows 26 and 32.
+Source: runtime-spec config-linux.md#seccomp; docs/runc-compat/seccomp.md#when-the-filter-is-loaded,
+docs/runc-compat/seccomp.md#filters.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """SCMP_ACT_NOTIFY on the real kernel: an agent decides about system calls.
 
-Source: runtime-spec config-linux.md#seccomp, #containerprocessstate; contract §9.2.
+Source: runtime-spec config-linux.md#seccomp, #the-container-process-state;
+docs/runc-compat/seccomp.md#agents.
 """
 
 from __future__ import annotations

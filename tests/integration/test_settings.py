@@ -1,7 +1,7 @@
 """Scheduler, I/O priority, personality and memory policy, as the kernel tells them inside.
 
 Source: runtime-spec config.md#linux-process, config-linux.md#personality, #memory-policy;
-contract 3.3 (step 23), 3.7.
+docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

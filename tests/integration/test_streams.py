@@ -1,6 +1,6 @@
 """What flows between run's own files and a container that cannot have those themselves.
 
-Source: contract 1.15 (foreground mode).
+Source: docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Kernel parameters of the container's namespaces.
 
-Source: runtime-spec config-linux.md#sysctl; contract 3.6.
+Source: runtime-spec config-linux.md#sysctl; docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Cgroups that systemd owns, on cgroup v2, root's manager: contract 5.1, 5.2.
+"""Cgroups that systemd owns, on cgroup v2, root's manager.
+
+Source: docs/runc-compat/cgroups.md#paths, docs/runc-compat/cgroups.md#systemd.
 
 Needs systemd as init; the lab VM has it. What systemd knows is asked with systemctl.
 """

@@ -1,4 +1,6 @@
-"""Containers of an ordinary user in the scopes of the user's own systemd: contract 5.7.
+"""Containers of an ordinary user in the scopes of the user's own systemd.
+
+Source: docs/runc-compat/rootless.md#cgroups.
 
 The calls come from outside the user's session, as over ssh: the kernel lets the user move no
 process into its manager's tree, so systemd has to. One test calls from inside.

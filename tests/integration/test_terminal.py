@@ -1,6 +1,7 @@
 """process.terminal: through a console socket, and in the foreground.
 
-Source: runtime-spec config.md#process; contract 1.4, 1.15, 3.3 (step 13).
+Source: runtime-spec config.md#process; docs/runc-compat/cli.md#create-and-run,
+docs/runc-compat/protocols.md#console-socket.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def report_of(text: str) -> dict[str, object]:
 
 
 class TestRules:
-    """Which combinations are refused (contract 1.4)."""
+    """Which combinations are refused."""
 
     def test_a_terminal_needs_a_console_socket(self, box: Box) -> None:
         call = with_terminal(box).create()

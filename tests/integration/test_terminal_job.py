@@ -1,6 +1,6 @@
 """A person at the caller's terminal: keys, sizes, jobs, and the terminal they get back.
 
-Source: contract 1.15 (foreground mode); termios(3), pty(7); issue 5.
+Source: docs/runc-compat/protocols.md#foreground-mode; termios(3), pty(7).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """create fails late: what its hooks and its init have started goes with the rest.
 
-Source: contract 2.6; architecture: the parent undoes, in reverse, all it did when init fails.
+Source: docs/runc-compat/state.md#leftovers; ARCHITECTURE.md#the-story.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`update`: the limits of a container that is there, changed; on cgroup v1 and on v2.
 
-Source: contract 1.13, 5.4; runtime-spec config-linux.md#control-groups.
+Source: docs/runc-compat/cli.md#update, docs/runc-compat/cgroups.md#conversion-of-resources;
+runtime-spec config-linux.md#control-groups.
 """
 
 from __future__ import annotations

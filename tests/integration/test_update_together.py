@@ -1,6 +1,7 @@
 """`update` that is refused, that is felt inside, and that is not alone.
 
-Source: contract 1.13, 2.5; runtime-spec config-linux.md#control-groups.
+Source: docs/runc-compat/cli.md#update, docs/runc-compat/state.md#locking; runtime-spec
+config-linux.md#control-groups.
 """
 
 from __future__ import annotations

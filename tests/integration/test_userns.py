@@ -1,6 +1,7 @@
 """User namespaces with one-entry and multi-entry maps.
 
-Source: runtime-spec config-linux.md#user-namespace-mappings; contract 3.2, 3.6.
+Source: runtime-spec config-linux.md#user-namespace-mappings; docs/runc-compat/init.md#namespaces,
+docs/runc-compat/init.md#validation.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def test_mounts_of_every_kind(box: Box) -> None:
 
 
 def test_a_bind_from_a_folder_the_containers_root_may_not_enter(box: Box) -> None:
-    """The source is opened by the parent, who may (contract 4.2)."""
+    """The source is opened by the parent, who may."""
     closed = box.folder / "closed"
     (closed / "shared").mkdir(parents=True)
     (closed / "shared/file").write_text("reached\n")

@@ -3,7 +3,7 @@
 Those programs have to be built from a checkout (tests/conformance); here are their questions that
 no other chapter asks, with the configuration their generator makes.
 
-Source: runtime-spec runtime.md#operations, config.md, config-linux.md; contract 11.
+Source: runtime-spec runtime.md#operations, config.md, config-linux.md.
 """
 
 from __future__ import annotations

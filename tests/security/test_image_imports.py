@@ -5,7 +5,8 @@ This holds for init and for processes of exec, whether they succeed or fail.
 The root is a trap (harness/trapped.py): every name an interpreter, NSS, the dynamic loader, iconv
 or the locale might open is there, and each open is seen.
 
-Source: moby/moby issue 39449, where an NSS library of the image was loaded by docker-tar.
+Source: ARCHITECTURE.md#plan-then-act; moby/moby issue 39449, where docker-tar loaded an NSS library
+of the image.
 """
 
 from __future__ import annotations

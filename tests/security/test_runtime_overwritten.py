@@ -5,7 +5,8 @@ by installing ocirun on overlays so deep that the kernel refuses another.
 
 runc 1.1.5 runs from a read-only bind mount or a copy and survives the attacks as well.
 
-Source: proc_pid_exe(5), memfd_create(2), kernel filesystems/overlayfs.rst.
+Source: docs/runc-compat/security.md#vulnerabilities,
+docs/runc-compat/security.md#an-interpreter-as-runtime; CVE-2019-5736; ARCHITECTURE.md#the-seals.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Security: whoever may write them decides what systemd does for the container, which is why
 `features` lists them among the annotations that callers must not take from strangers.
 
-Source: contract §5.2; systemd.scope(5).
+Source: docs/runc-compat/cgroups.md#systemd; systemd.scope(5).
 """
 
 from __future__ import annotations

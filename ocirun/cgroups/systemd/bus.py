@@ -2,7 +2,8 @@
 
 jeepney knows how messages look; the socket, its time limits and the words of errors are ours.
 
-Source: D-Bus specification; sd_booted(3); systemd's own clients for the private socket.
+Source: dbus.freedesktop.org/doc/dbus-specification.html; sd_booted(3); systemd
+src/shared/bus-util.c.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Bus:
     def _authenticate(self) -> None:
         """Log in as who the socket says we are.
 
-        Source: D-Bus specification, authentication protocol.
+        Source: dbus.freedesktop.org/doc/dbus-specification.html#auth-protocol.
         """
         end = time.monotonic() + LIMIT_S
         self._socket.sendall(HELLO)

@@ -1,6 +1,6 @@
 """From a configuration to the unit of a container.
 
-Source: contract §5.1, §5.7.
+Source: docs/runc-compat/cgroups.md#systemd, docs/runc-compat/rootless.md#cgroups.
 """
 
 from __future__ import annotations

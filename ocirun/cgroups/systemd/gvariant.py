@@ -5,7 +5,8 @@
 Only what a property of a scope or of a slice can be: booleans, strings, lists of strings and
 numbers. Everything else is refused, with the place where reading stopped.
 
-Source: docs.gtk.org glib/gvariant-text-format.html; dbus-specification.html#type-system.
+Source: docs.gtk.org/glib/gvariant-text-format.html;
+dbus.freedesktop.org/doc/dbus-specification.html#type-system.
 """
 
 from __future__ import annotations

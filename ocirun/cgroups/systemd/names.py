@@ -6,7 +6,8 @@
 
 containerd, CRI-O and podman compute the same paths for themselves and read statistics there.
 
-Source: runtime-spec config-linux.md#cgroups-path; systemd.unit(5); systemd.slice(5); runc.
+Source: runtime-spec config-linux.md#cgroups-path; systemd.unit(5); systemd.slice(5);
+docs/runc-compat/cgroups.md#systemd.
 """
 
 from __future__ import annotations

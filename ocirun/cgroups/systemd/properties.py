@@ -3,7 +3,8 @@
 Not everything has one, and some lose precision (CPUQuota is in whole percents): all limits are
 written to the cgroup's files as well, afterwards.
 
-Source: systemd.resource-control(5); org.freedesktop.systemd1(5); contract §5.2.
+Source: systemd.resource-control(5); org.freedesktop.systemd1(5);
+docs/runc-compat/cgroups.md#systemd.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Both do what cgroupfs does once systemd has made its part: directories that lack are made, and all
 limits are written to the kernel's files as well.
 
-Source: contract §5.2; kernel admin-guide/cgroup-v2.rst, delegation; systemd's CGROUP_DELEGATION.
+Source: docs/runc-compat/cgroups.md#systemd; kernel admin-guide/cgroup-v2.rst, delegation;
+systemd.io/CGROUP_DELEGATION.
 """
 
 from __future__ import annotations

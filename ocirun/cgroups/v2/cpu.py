@@ -57,7 +57,8 @@ def weight_of(shares: int) -> int:
     usual value of the other: 2→1, 1024→100, 262144→10000. This is the one place where a limit
     passes through a float: the result is small, and exact at those points.
 
-    Source: kernel admin-guide/cgroup-v2.rst, cpu.weight; runc since 1.3.2, crun since 1.23.
+    Source: kernel admin-guide/cgroup-v2.rst, cpu.weight;
+    docs/runc-compat/cgroups.md#conversion-of-resources.
     """
     if shares <= LEAST_SHARES:
         return LEAST_WEIGHT

@@ -5,7 +5,8 @@ an error; Docker takes name and version from the last line holding the word "ver
 from "commit:"; podman and CRI-O show the text as it is. So the first line names us, as crun's and
 youki's do, no other line says "version", and nobody is told that we are runc.
 
-Source: go-runc parseVersion; moby daemon/info_unix.go parseRuntimeVersion; podman oci_conmon.go.
+Source: go-runc runc.go, parseVersion; moby daemon/info_unix.go, parseRuntimeVersion; podman
+libpod/oci_conmon_common.go.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The steps of init before the root is entered: what it mounts and makes, still from outside.
 
-Source: runtime-spec runtime.md#lifecycle; contract §3.3 for the order, which plan.py holds.
+Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

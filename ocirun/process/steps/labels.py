@@ -6,8 +6,8 @@ Security: CVE-2019-16884, CVE-2025-52881. What is written to a path inside the c
 up in a file that its image, or another container beside it, has put there. The procfs of these
 steps is opened before the root is assembled, is attached nowhere, and so cannot be covered.
 
-Source: runtime-spec config.md#linux-process, config-linux.md#sysctl; contract §3.3, rows 1, 17, 18
-and 25.
+Source: runtime-spec config.md#linux-process, config-linux.md#sysctl;
+docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations

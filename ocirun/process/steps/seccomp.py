@@ -1,6 +1,7 @@
 """The step that loads linux.seccomp; only for containers that have one.
 
-Source: runtime-spec config-linux.md#seccomp; contract §3.3 rows 26 and 32, §9.2.
+Source: runtime-spec config-linux.md#seccomp; docs/runc-compat/seccomp.md#when-the-filter-is-loaded,
+docs/runc-compat/seccomp.md#filters.
 """
 
 from __future__ import annotations

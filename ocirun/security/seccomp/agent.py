@@ -1,6 +1,6 @@
 """The agent that decides SCMP_ACT_NOTIFY: it is given the filter's descriptor, and who it is of.
 
-Source: runtime-spec config-linux.md#containerprocessstate; seccomp_unotify(2).
+Source: runtime-spec config-linux.md#the-container-process-state; seccomp_unotify(2).
 """
 
 from __future__ import annotations

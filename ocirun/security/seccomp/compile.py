@@ -2,7 +2,7 @@
 
 libseccomp turns rules into a program; before it stands one of ours (newer.py).
 
-Source: runtime-spec config-linux.md#seccomp; contract §9.2 for what the text leaves open.
+Source: runtime-spec config-linux.md#seccomp; docs/runc-compat/seccomp.md#filters.
 """
 
 from __future__ import annotations

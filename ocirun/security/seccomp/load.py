@@ -1,6 +1,7 @@
 """In init: the filter is loaded, and from then on it holds for init itself.
 
-Source: seccomp(2); contract §3.3 rows 26 and 32, §6.4.
+Source: seccomp(2); docs/runc-compat/seccomp.md#when-the-filter-is-loaded,
+docs/runc-compat/security.md#invariants.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ So a profile that is older than the C library of the image would break programs 
 faccessat2 did). What has a number above every call that the profile names, its author could not
 know: it is answered here, before the filter proper.
 
-Source: contract §9.2 (runc's behaviour); seccomp(2), struct seccomp_data; linux/bpf_common.h.
+Source: docs/runc-compat/seccomp.md#filters; seccomp(2), struct seccomp_data; linux/bpf_common.h.
 """
 
 from __future__ import annotations

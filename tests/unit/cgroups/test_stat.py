@@ -1,6 +1,6 @@
 """What a container has used, read from recorded cgroup trees of both versions.
 
-Source: contract 1.14, 5.6.
+Source: docs/runc-compat/cli.md#events, docs/runc-compat/cgroups.md#statistics.
 """
 # ruff: noqa: ANN401  # documents are JSON
 

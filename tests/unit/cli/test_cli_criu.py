@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
-# What go-runc sends for either verb (contract §1.17).
+# What go-runc sends for either verb: docs/runc-compat/callers.md.
 BOTH = (
     "--image-path img --work-path work --tcp-established --ext-unix-sk --shell-job --file-locks "
     "--manage-cgroups-mode full --empty-ns network --lazy-pages"

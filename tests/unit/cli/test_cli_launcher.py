@@ -113,14 +113,6 @@ def test_version_names_us_on_its_first_line() -> None:
         assert started(*same).stdout == done.stdout
 
 
-def test_the_version_is_the_project_s() -> None:
-    import tomllib
-
-    repo = Path(__file__).parents[3]
-    project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
-    assert project["version"] == ocirun.__version__
-
-
 @pytest.mark.parametrize("words", [["--version"], ["--help"]])
 def test_a_full_stdout_is_a_failure_with_a_sentence(words: list[str]) -> None:
     with open("/dev/full", "wb") as full:

@@ -35,7 +35,7 @@ def flags(tmp_path: Path, **keys: Any) -> int:  # noqa: ANN401
 
 
 class TestFlags:
-    """contract §9.2: absent is the default, empty is none."""
+    """docs/runc-compat/seccomp.md#filters: absent is the default, empty is none."""
 
     def test_absent_means_spec_allow(self, tmp_path: Path) -> None:
         assert flags(tmp_path) == SPEC_ALLOW

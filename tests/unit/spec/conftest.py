@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.sources import find_reference
 
 DOCUMENTS = Path(__file__).parent / "documents"
-REPOSITORY = Path(__file__).parents[3]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,9 +41,6 @@ def config() -> Any:
 
 
 @pytest.fixture
-def shared() -> Path:
-    """The folder with the reference schemas, where it is at hand."""
-    place = Path(os.environ.get("OCIRUN_SHARED", REPOSITORY.parent / "shared"))
-    if not (place / "oci-spec").is_dir():
-        pytest.skip(f"no ../shared: {place} has no oci-spec")
-    return place
+def reference() -> Path:
+    """The schemas and example documents of runtime-spec, if they have been fetched."""
+    return find_reference()

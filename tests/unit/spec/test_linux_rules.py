@@ -1,4 +1,7 @@
-"""Rules of `linux` that a schema cannot say, and of what its namespaces are for: contract §3.6."""
+"""Rules of `linux` that a schema cannot say, and of what its namespaces are for.
+
+Source: docs/runc-compat/init.md#validation.
+"""
 # ruff: noqa: ANN401  # documents are JSON
 
 from __future__ import annotations

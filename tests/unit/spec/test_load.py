@@ -149,7 +149,7 @@ def test_resources_of_update() -> None:
 
 
 def test_a_good_bundle_loads_nothing_slow(bundle: Path, config: Any) -> None:
-    """The hot path stays within its import budget: style.md §3.4."""
+    """The hot path stays within its import budget: ARCHITECTURE.md#imports-inside-functions."""
     code = (
         "import sys; before = set(sys.modules)\n"
         "from ocirun.spec import devices, load\n"

@@ -1,4 +1,7 @@
-"""Rules a schema cannot say: contract §3.6. One small config, one change, one sentence."""
+"""Rules a schema cannot say. One small config, one change, one sentence.
+
+Source: docs/runc-compat/init.md#validation.
+"""
 # ruff: noqa: ANN401  # documents are JSON
 
 from __future__ import annotations
