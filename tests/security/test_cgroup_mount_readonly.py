@@ -5,7 +5,7 @@ user namespace, or of an ordinary user, writes there although its mount says `ro
 
 runc 1.1.5 has the fix.
 
-Source: opencontainers/runc, security advisory GHSA-m8cg-xc2p-r3fc.
+Source: CVE-2023-25809; docs/runc-compat/security.md#vulnerabilities.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ This holds for init and for processes of exec, whether they succeed or fail.
 The root is a trap (harness/trapped.py): every name an interpreter, NSS, the dynamic loader, iconv
 or the locale might open is there, and each open is seen.
 
-Source: ARCHITECTURE.md#plan-then-act; moby/moby issue 39449, where docker-tar loaded an NSS library
-of the image.
+Source: ARCHITECTURE.md#plan-then-act; CVE-2019-14271.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Attacks: `process.cwd` is /proc/self/fd/N, and the program looks around from the
 
 Debian's runc 1.1.5 carries the fix, and passes.
 
-Source: opencontainers/runc, security advisory GHSA-xr7r-f8xq-vfvv.
+Source: CVE-2024-21626; docs/runc-compat/security.md#vulnerabilities.
 """
 
 from __future__ import annotations

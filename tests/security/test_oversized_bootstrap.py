@@ -5,7 +5,7 @@ that what followed was read as other settings.
 
 runc 1.1.5 has the fix and refuses.
 
-Source: opencontainers/runc, security advisory GHSA-v95c-p5hm-xq8f.
+Source: CVE-2021-43784; docs/runc-compat/security.md#vulnerabilities.
 """
 
 from __future__ import annotations
