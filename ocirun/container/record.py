@@ -30,6 +30,7 @@ class Record:
     `systemd_unit` is the unit that systemd has for it, "" without systemd.
     `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
     terminal), by which a restore finds the pipes among them.
+    `keyring` is the name of its session keyring, which nobody could know before.
     `private_pid` says that the container's processes die with its init.
     """
 
@@ -47,6 +48,7 @@ class Record:
         "intel_rdt_made",
         "intel_rdt_monitoring",
         "intel_rdt_path",
+        "keyring",
         "no_new_keyring",
         "oci_version",
         "owner",
@@ -64,6 +66,7 @@ class Record:
         self.owner = 0
         self.init_process_pid = 0
         self.init_process_start = 0
+        self.keyring = ""
         self.no_new_keyring = False
         self.private_pid = True
         self.intel_rdt_path = ""

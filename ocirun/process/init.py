@@ -31,7 +31,7 @@ from ocirun.process.messages import (
 from ocirun.process.namespaces import join_namespaces
 from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
-from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.seal import forget_caller, keep_only, seal_imports
 from ocirun.security.executable import own_executable
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ def _set_up(
         for step in plan.enter:
             step.act(init)
         init.close()
-        channel.send(PROC_GATE)
+        channel.send(PROC_GATE, init.warnings)
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
         os._exit(1)
@@ -123,6 +123,7 @@ def _prepare(
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     seal_imports()
+    forget_caller()
     with doing("joining the cgroup"):
         enter_cgroups(join_fds)
     with doing("resetting the CPU affinity"):

@@ -20,23 +20,31 @@ class Request:
     `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
-    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None.
+    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None. `keyring` is the
+    name of the session keyring.
+
+    Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
+    descriptors of init's cgroup namespace and root come along.
     """
 
     __slots__ = (
         "bind_sources",
         "bundle",
         "cgroup_join_fds",
+        "cgroup_namespace",
         "container_id",
         "hierarchies",
+        "join_flags",
         "joins",
         "kept_fds",
+        "keyring",
         "listen_fds",
         "listen_names",
         "make_devices",
         "namespaces",
         "no_new_keyring",
         "no_pivot",
+        "root_sent",
         "rootfs",
         "seccomp",
         "stdio_fds",
@@ -54,7 +62,11 @@ class Request:
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
+        self.keyring = ""
         self.joins = False
+        self.join_flags = 0
+        self.cgroup_namespace = False
+        self.root_sent = False
         self.kept_fds = 0
         self.listen_fds = 0
         self.listen_names = ""
