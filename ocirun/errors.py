@@ -16,14 +16,20 @@
        ├─ HookError                 a program of the bundle's hooks failed
        └─ ProtocolError             parent and init disagree: always our bug
 
-This package imports nothing of ocirun: every layer may raise what stands here.
+Beside failures there are warnings (`warn`): something that was asked for is left out, and the work
+goes on. This module imports nothing of ocirun: every layer may use what stands here.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+    from typing import Any, Final
+
+    Sink = Callable[[str], object]
+    Write = Callable[[], object]
 
 
 class OcirunError(Exception):
@@ -141,6 +147,41 @@ class HookError(OcirunError):
 
 class ProtocolError(OcirunError):
     """Parent and init disagree about their conversation: always a bug of ocirun."""
+
+
+def warn(message: str) -> None:
+    """Log that something asked for is left out although nothing fails for it.
+
+    For what the specification wants logged ("MUST be logged as a warning"), and for what would
+    otherwise be lost. Any layer may call it, in the parent and in init up to its gate. The command
+    line holds warnings back until the verb has succeeded, or puts them into the line of its
+    failure: podman reads the log as one JSON object. A program that uses the library has them from
+    the logger "ocirun".
+    """
+    sink = _sink[0]
+    if sink is None:
+        import logging  # cold: only in programs that use the library
+
+        logging.getLogger("ocirun").warning("%s", message)
+    else:
+        sink(message)
+
+
+def write_warnings() -> None:
+    """Write the warnings held back until now: what they were about has succeeded.
+
+    Called where the verb goes on for long; at its end nobody needs to.
+    """
+    _sink[1]()
+
+
+def send_warnings_to(sink: Sink, write: Write = lambda: None) -> None:
+    """Send the warnings of this process to `sink`; `write` is called by write_warnings."""
+    _sink[:] = [sink, write]
+
+
+# Where warnings go, and what has them written.
+_sink: Final[list[Any]] = [None, lambda: None]
 
 
 class doing:  # noqa: N801  # reads as a sentence: with doing("mounting /proc"): …

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ocirun.cli.call import Call
 from ocirun.cli.options import BOOL, INT, REPEAT
 from ocirun.cli.output import write
-from ocirun.cli.parse import Call, is_wrong_count
+from ocirun.cli.parse import is_wrong_count
 from ocirun.cli.spelling import spell
 from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError, doing

@@ -11,16 +11,14 @@ import os
 import sys
 
 from ocirun.cli.parse import parse
-from ocirun.errors import UsageError, kernel_words
+from ocirun.errors import UsageError, send_warnings_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from ocirun.cli.parse import Call
-
-LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    from ocirun.cli.call import Call
 
 
 def main() -> NoReturn:
@@ -40,6 +38,15 @@ def act(words: Sequence[str]) -> int:
     """Run the command line `words`; return its exit status, every failure already reported."""
     verb = ""
     settings: dict[str, object] | None = None
+    warnings: list[str] = []
+
+    def write() -> None:
+        if warnings and settings is not None:
+            from ocirun.cli.log import write_warnings  # cold: mostly there are none
+
+            write_warnings(settings, warnings)
+
+    send_warnings_to(warnings.append, write)
     try:
         if sys.stdin is None or sys.stdout is None or sys.stderr is None:
             _plug_stdio()
@@ -53,10 +60,13 @@ def act(words: Sequence[str]) -> int:
         verb = call.verb
         module = __import__(f"ocirun.cli.commands.{verb}", None, None, ("run",))
         status: int = module.run(call)
+        write()
     except BaseException as error:  # noqa: BLE001  # the last place that can still say a sentence
         from ocirun.cli.report import failure, settings_of  # cold: something went wrong
 
-        return failure(error, verb, settings if settings is not None else settings_of(words))
+        if settings is None:
+            settings = settings_of(words)
+        return failure(error, verb, settings, warnings)
     return status
 
 
@@ -105,31 +115,12 @@ def check_settings(settings: dict[str, object]) -> None:
     if settings["rootless"] not in {"auto", "true", "false", ""}:
         raise UsageError(f"invalid rootless: {settings['rootless']}")
     if settings["log"]:
-        settings["log"] = log_path(str(settings["log"]))
-        _touch(str(settings["log"]))
+        from ocirun.cli.log import log_path, open_log
 
-
-def log_path(word: str) -> str:
-    """Return the absolute path that `--log word` means; crun's `file:PATH` means PATH.
-
-    Raises:
-        UsageError: crun's `journald:` and `syslog:` are not for us.
-    """
-    kind, colon, rest = word.partition(":")
-    if colon and kind in {"journald", "syslog"}:
-        raise UsageError(f"--log {word}: only files can be logged to")
-    return os.path.abspath(rest if colon and kind == "file" else word)
-
-
-def _touch(path: str) -> None:
-    """Make sure the log file can be written: failing later would lose the error it is for.
-
-    It is closed again at once: a descriptor held here would be one more that init inherits.
-    """
-    try:
-        os.close(os.open(path, LOG_FLAGS, 0o644))
-    except OSError as error:
-        raise UsageError(f"open {path}: {kernel_words(error)}") from error
+        settings["log"] = path = log_path(str(settings["log"]))
+        # Failing later would lose the error that the log is for. Closed again at once: a
+        # descriptor held here would be one more that init inherits.
+        os.close(open_log(path))
 
 
 def _plug_stdio() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ocirun.errors import OcirunError, UsageError
+from ocirun.errors import OcirunError, UsageError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.container.store import Store
 
 
@@ -35,9 +35,7 @@ def for_each(call: Call, store: Store, act: Callable[[str], None]) -> int:
             act(name)
         except OcirunError as error:
             if failed is not None:
-                from ocirun.cli.report import warn
-
-                warn(call.settings, str(failed))
+                warn(str(failed))
             failed = error
     if failed is not None:
         raise failed

@@ -11,17 +11,23 @@ from __future__ import annotations
 from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option, Verb
 
 GLOBALS = (
-    Option("debug", BOOL, "tell what is being done, in the log"),
-    Option("log", STR, "append log lines to FILE instead of stderr", metavar="FILE"),
-    Option("log-format", STR, "how log lines look: text or json", metavar="FORMAT", default="text"),
-    Option("log-level", STR, "error, warning or debug; wins over --debug", metavar="LEVEL"),
-    Option("root", STR, "where the state of containers is kept", metavar="DIR", default=None),
-    Option("systemd-cgroup", BOOL, "let systemd manage cgroups; cgroupsPath is slice:prefix:name"),
-    Option("cgroup-manager", STR, "cgroupfs, systemd or disabled", metavar="MANAGER"),
+    Option("debug", BOOL, "write debug messages to the log"),
+    Option("log", STR, "append the log to FILE instead of stderr", metavar="FILE"),
+    Option("log-format", STR, "log format: text or json", metavar="FORMAT", default="text"),
+    Option(
+        "log-level", STR, "log level: error, warning or debug; overrides --debug", metavar="LEVEL"
+    ),
+    Option("root", STR, "directory for container state", metavar="DIR", default=None),
+    Option(
+        "systemd-cgroup", BOOL, "use the systemd cgroup driver; cgroupsPath is slice:prefix:name"
+    ),
+    Option(
+        "cgroup-manager", STR, "cgroup driver: cgroupfs, systemd or disabled", metavar="MANAGER"
+    ),
     Option(
         "rootless",
         STR,
-        "tolerate missing cgroup permissions: true, false or auto",
+        "ignore cgroup permission errors: true, false or auto",
         metavar="VALUE",
         default="auto",
     ),
@@ -29,54 +35,66 @@ GLOBALS = (
 )
 
 _CREATION = (  # shared by create and run, and some of it by restore
-    Option("bundle", STR, "the bundle's directory (default: here)", "b", metavar="DIR"),
+    Option("bundle", STR, "bundle directory (default: current directory)", "b", metavar="DIR"),
     Option(
         "config",
         STR,
-        "the configuration's file name in the bundle",
+        "name of the configuration file in the bundle",
         "f",
         metavar="FILE",
         default="config.json",
     ),
     Option(
-        "console-socket", STR, "unix socket that is sent the terminal's master", metavar="SOCKET"
+        "console-socket",
+        STR,
+        "unix socket that receives the terminal (pty master)",
+        metavar="SOCKET",
     ),
     Option(
-        "pidfd-socket", STR, "unix socket that is sent a pidfd of the container", metavar="SOCKET"
+        "pidfd-socket", STR, "unix socket that receives a pidfd of the container", metavar="SOCKET"
     ),
-    Option("pid-file", STR, "write the container's pid to FILE", metavar="FILE"),
-    Option("no-pivot", BOOL, "enter the root by moving it, for bundles on a ramdisk"),
-    Option("no-new-keyring", BOOL, "keep the caller's session keyring"),
-    Option("preserve-fds", INT, "pass N more descriptors after stdio and $LISTEN_FDS", metavar="N"),
+    Option("pid-file", STR, "write the pid of the container's init to FILE", metavar="FILE"),
+    Option("no-pivot", BOOL, "use MS_MOVE and chroot instead of pivot_root"),
+    Option("no-new-keyring", BOOL, "do not create a session keyring"),
+    Option("preserve-fds", INT, "pass N file descriptors after stdio and $LISTEN_FDS", metavar="N"),
 )
 _RESTORATION = ("bundle", "console-socket", "pid-file", "no-pivot")
-_NO_SUBREAPER = "do not adopt the container's orphans"
-_REGEX = "take ID as a regular expression: act on every container it matches"
+_NO_SUBREAPER = "do not become the subreaper of the container"
+_REGEX = "treat ID as a regular expression that matches containers"
 _CRIU = (  # shared by checkpoint and restore
-    Option("image-path", STR, "the folder of the images (default: ./checkpoint)", metavar="DIR"),
-    Option("work-path", STR, "where CRIU works and logs (default: the images')", metavar="DIR"),
-    Option("tcp-established", BOOL, "with connections that are open"),
-    Option("ext-unix-sk", BOOL, "with unix sockets whose other end is outside"),
-    Option("shell-job", BOOL, "with a terminal that belongs to the caller"),
-    Option("file-locks", BOOL, "with file locks"),
-    Option("lazy-pages", BOOL, "memory is fetched when it is touched, by userfaultfd"),
-    Option("auto-dedup", BOOL, "free in the images what is in later ones"),
-    Option("empty-ns", REPEAT, "a namespace whose content is left out: network", metavar="NAME"),
+    Option(
+        "image-path", STR, "directory of the image files (default: ./checkpoint)", metavar="DIR"
+    ),
+    Option(
+        "work-path",
+        STR,
+        "working directory of CRIU, with its log (default: image directory)",
+        metavar="DIR",
+    ),
+    Option("tcp-established", BOOL, "keep established TCP connections"),
+    Option("ext-unix-sk", BOOL, "allow unix sockets connected to outside the container"),
+    Option("shell-job", BOOL, "allow a terminal inherited from the caller"),
+    Option("file-locks", BOOL, "keep file locks"),
+    Option("lazy-pages", BOOL, "transfer memory on demand, with userfaultfd"),
+    Option("auto-dedup", BOOL, "free memory pages that a later image contains"),
+    Option(
+        "empty-ns", REPEAT, "do not restore the contents of a namespace: network", metavar="NAME"
+    ),
     Option(
         "manage-cgroups-mode",
         STR,
-        "what of cgroups goes along: soft (default), full, strict or ignore",
+        "how CRIU restores cgroups: soft (default), full, strict or ignore",
         metavar="MODE",
     ),
     Option(
         "network-lock",
         STR,
-        "how packets are held off: iptables, nftables or skip",
+        "method for blocking network traffic: iptables, nftables or skip",
         metavar="METHOD",
     ),
 )
 _FORMAT = Option(
-    "format", STR, "how to print: table or json", "f", metavar="FORMAT", default="table"
+    "format", STR, "output format: table or json", "f", metavar="FORMAT", default="table"
 )
 
 ID = (1, 1)
@@ -86,198 +104,227 @@ VERBS = {
     for verb in (
         Verb(
             "create",
-            "create a container, ready to be started",
+            "create a container",
             "ID",
             ID,
             *_CREATION,
-            # go-runc may send it with create, where it goes without saying; crun takes the other.
+            # go-runc may send --detach with create; crun accepts --no-subreaper.
             Option("detach", BOOL, "accepted: create always detaches", "d", hidden=True),
             Option("no-subreaper", BOOL, _NO_SUBREAPER, hidden=True),
         ),
         Verb(
             "run",
-            "create a container and start it",
+            "create and start a container",
             "ID",
             ID,
             *_CREATION,
-            Option("detach", BOOL, "return as soon as it runs", "d"),
-            Option("keep", BOOL, "keep the container's record after it ends"),
+            Option("detach", BOOL, "return once the container has started", "d"),
+            Option("keep", BOOL, "do not delete the container when it exits"),
             Option("no-subreaper", BOOL, _NO_SUBREAPER),
         ),
-        Verb("start", "start the program of a created container", "ID", ID),
-        Verb("state", "print a container's state as JSON", "ID", ID),
+        Verb("start", "start a created container", "ID", ID),
+        Verb("state", "print the state of a container as JSON", "ID", ID),
         Verb(
             "kill",
             "send a signal to a container (default: TERM)",
             "ID [SIGNAL]",
             (1, 2),
-            Option("all", BOOL, "signal every process of the container", "a"),
+            Option("all", BOOL, "signal all processes of the container", "a"),
             Option("regex", BOOL, _REGEX, "r"),
         ),
         Verb(
             "delete",
-            "delete a container and all that was made for it",
+            "delete a container and its resources",
             "ID",
             ID,
-            Option("force", BOOL, "kill it first if it still runs", "f"),
+            Option("force", BOOL, "kill the container first if it is running", "f"),
             Option("regex", BOOL, _REGEX, "r"),
         ),
         Verb(
             "list",
-            "list the containers of this root",
+            "list containers",
             "",
             (0, 0),
             _FORMAT,
-            Option("quiet", BOOL, "print ids only", "q"),
+            Option("quiet", BOOL, "print only container ids", "q"),
         ),
         Verb(
             "spec",
-            "write a starting point for config.json",
+            "write a default config.json",
             "",
             (0, 0),
-            Option("bundle", STR, "the bundle's directory (default: here)", "b", metavar="DIR"),
-            Option("file", STR, "the file to write", "f", metavar="FILE", default="config.json"),
-            Option("rootless", BOOL, "write it for a user who is not root"),
+            Option(
+                "bundle", STR, "bundle directory (default: current directory)", "b", metavar="DIR"
+            ),
+            Option(
+                "file", STR, "name of the file to write", "f", metavar="FILE", default="config.json"
+            ),
+            Option("rootless", BOOL, "write a configuration for a rootless container"),
         ),
-        Verb("features", "print what this runtime can do as JSON", "", (0, 0)),
+        Verb("features", "print the features of this runtime as JSON", "", (0, 0)),
         Verb(
             "doctor",
-            "tell what this host lacks, what follows and what helps",
+            "check what this host supports, and suggest fixes",
             "",
             (0, 0),
             _FORMAT,
         ),
         Verb(
             "validate",
-            "print every broken rule of a bundle's config.json",
+            "check the config.json of a bundle",
             "[BUNDLE]",
             (0, 1),
             Option(
                 "config",
                 STR,
-                "the configuration's file name in the bundle",
+                "name of the configuration file in the bundle",
                 metavar="FILE",
                 default="config.json",
             ),
             Option(
-                "format", STR, "how to print: text or json", "f", metavar="FORMAT", default="text"
+                "format", STR, "output format: text or json", "f", metavar="FORMAT", default="text"
             ),
         ),
         Verb(
             "exec",
-            "run one more process in a running container",
+            "run a process in a container",
             "ID [COMMAND [ARG...]]",
             (1, -1),
-            Option(
-                "process", STR, "what to run, as a file of OCI process JSON", "p", metavar="FILE"
-            ),
-            Option("detach", BOOL, "return once it runs", "d"),
-            Option("pid-file", STR, "write the process's pid to FILE", metavar="FILE"),
+            Option("process", STR, "file with the process as OCI JSON", "p", metavar="FILE"),
+            Option("detach", BOOL, "return once the process has started", "d"),
+            Option("pid-file", STR, "write the pid of the process to FILE", metavar="FILE"),
             Option(
                 "console-socket",
                 STR,
-                "unix socket that is sent the terminal's master",
+                "unix socket that receives the terminal (pty master)",
                 metavar="SOCKET",
             ),
             Option(
                 "pidfd-socket",
                 STR,
-                "unix socket that is sent a pidfd of the process",
+                "unix socket that receives a pidfd of the process",
                 metavar="SOCKET",
             ),
-            Option("cwd", STR, "its working directory", metavar="DIR"),
-            Option("env", REPEAT, "add NAME=VALUE to its environment", "e", metavar="NAME=VALUE"),
-            Option("tty", BOOL, "give it a terminal", "t"),
-            Option("user", STR, "run as UID[:GID], numbers", "u", metavar="UID[:GID]"),
+            Option("cwd", STR, "working directory", metavar="DIR"),
+            Option("env", REPEAT, "add NAME=VALUE to the environment", "e", metavar="NAME=VALUE"),
+            Option("tty", BOOL, "allocate a terminal", "t"),
+            Option("user", STR, "run as UID[:GID] (numeric)", "u", metavar="UID[:GID]"),
             Option("additional-gids", REPEAT, "add a supplementary group", "g", metavar="GID"),
             Option("process-label", STR, "SELinux label of the process", metavar="LABEL"),
             Option("apparmor", STR, "AppArmor profile of the process", metavar="PROFILE"),
-            Option("no-new-privs", BOOL, "let it gain no rights through execve"),
+            Option("no-new-privs", BOOL, "set no_new_privs"),
             Option("cap", REPEAT, "add a capability", "c", metavar="CAP"),
-            Option("preserve-fds", INT, "pass N more descriptors after stdio", metavar="N"),
+            Option("preserve-fds", INT, "pass N file descriptors after stdio", metavar="N"),
             Option(
-                "cgroup", REPEAT, "run in a cgroup below the container's", metavar="[CTRL,…:]PATH"
+                "cgroup", REPEAT, "run in a sub-cgroup of the container", metavar="[CTRL,…:]PATH"
             ),
-            Option("ignore-paused", BOOL, "also in a paused container, where it will wait"),
+            Option("ignore-paused", BOOL, "allow exec while paused; the process runs after resume"),
             Option("no-subreaper", BOOL, _NO_SUBREAPER, hidden=True),
             rest=True,
         ),
         Verb(
             "checkpoint",
-            "save a running container into files, with CRIU",
+            "checkpoint a running container with CRIU",
             "ID",
             ID,
             *_CRIU,
-            Option("leave-running", BOOL, "let it go on afterwards"),
-            Option("pre-dump", BOOL, "save only its memory, while it runs"),
+            Option("leave-running", BOOL, "leave the container running"),
+            Option("pre-dump", BOOL, "dump only memory, and leave the container running"),
             Option(
                 "parent-path",
                 STR,
-                "images of a pre-dump, relative to the new ones",
+                "directory of an earlier pre-dump, relative to --image-path",
                 metavar="DIR",
             ),
-            Option("tcp-skip-in-flight", BOOL, "without connections that are being opened"),
-            Option("link-remap", BOOL, "with files whose name is gone"),
-            Option("page-server", STR, "send memory there instead", metavar="ADDRESS:PORT"),
+            Option("tcp-skip-in-flight", BOOL, "skip TCP connections that are not established yet"),
+            Option("link-remap", BOOL, "link unlinked files for the restore"),
+            Option("page-server", STR, "send memory to a page server", metavar="ADDRESS:PORT"),
             Option(
                 "status-fd",
                 INT,
-                "descriptor that hears when lazy pages are ready",
+                "descriptor to notify when lazy pages are ready",
                 metavar="N",
                 default=-1,
             ),
         ),
         Verb(
             "restore",
-            "make a container again from the files of a checkpoint",
+            "restore a container from a checkpoint",
             "ID",
             ID,
             *_CRIU,
             *(option for option in _CREATION if option.name in _RESTORATION),
-            Option("detach", BOOL, "return as soon as it runs", "d"),
+            Option("detach", BOOL, "return once the container has started", "d"),
             Option("no-subreaper", BOOL, _NO_SUBREAPER),
-            Option("tcp-close", BOOL, "close the connections it had"),
-            Option("lsm-profile", STR, "another profile or label", metavar="TYPE:NAME"),
-            Option("lsm-mount-context", STR, "another context of its mounts", metavar="CONTEXT"),
+            Option("tcp-close", BOOL, "close the TCP connections of the checkpoint"),
+            Option(
+                "lsm-profile",
+                STR,
+                "LSM profile to restore with: apparmor or selinux",
+                metavar="TYPE:NAME",
+            ),
+            Option("lsm-mount-context", STR, "SELinux context of the mounts", metavar="CONTEXT"),
         ),
-        Verb("pause", "stop all processes of a container where they are", "ID", (1, 1)),
-        Verb("resume", "let the processes of a paused container go on", "ID", (1, 1)),
+        Verb("pause", "suspend all processes of a container", "ID", (1, 1)),
+        Verb("resume", "resume a paused container", "ID", (1, 1)),
         Verb(
             "update",
-            "change the limits of a container",
+            "update the resource limits of a container",
             "ID",
             ID,
             Option(
                 "resources",
                 STR,
-                "read them from a file of OCI resources JSON, - for stdin, and from no other flag",
+                "file with OCI resources JSON, - for stdin; other flags are ignored",
                 "r",
                 metavar="FILE",
             ),
-            Option("memory", STR, "memory, in bytes or as 512m; -1 for no limit", metavar="SIZE"),
-            Option("memory-reservation", STR, "memory to be left with", metavar="SIZE"),
-            Option("memory-swap", STR, "memory and swap together; -1 for no limit", metavar="SIZE"),
+            Option(
+                "memory", STR, "memory limit, as 512m or in bytes; -1 is unlimited", metavar="SIZE"
+            ),
+            Option("memory-reservation", STR, "memory reservation (soft limit)", metavar="SIZE"),
+            Option(
+                "memory-swap", STR, "limit of memory plus swap; -1 is unlimited", metavar="SIZE"
+            ),
             Option("kernel-memory", STR, "ignored", metavar="SIZE", hidden=True),
             Option("kernel-memory-tcp", STR, "ignored", metavar="SIZE", hidden=True),
-            Option("pids-limit", INT, "tasks; -1 for no limit", metavar="N", default=None),
-            Option("cpu-share", STR, "weight against other containers", metavar="N"),
             Option(
-                "cpu-quota", STR, "microseconds of CPU in each period; -1 for no limit", metavar="N"
+                "pids-limit",
+                INT,
+                "limit of processes and threads; -1 is unlimited",
+                metavar="N",
+                default=None,
             ),
-            Option("cpu-period", STR, "microseconds of one period", metavar="N"),
-            Option("cpu-burst", STR, "microseconds of quota that may be saved up", metavar="N"),
-            Option("cpu-idle", STR, "1: run only when nothing else wants to", metavar="N"),
-            Option("cpu-rt-period", STR, "microseconds of one realtime period", metavar="N"),
-            Option("cpu-rt-runtime", STR, "microseconds of realtime in each", metavar="N"),
-            Option("cpuset-cpus", STR, "CPUs to run on, as in 0-3,7", metavar="LIST"),
+            Option("cpu-share", STR, "CPU shares (relative weight)", metavar="N"),
+            Option(
+                "cpu-quota",
+                STR,
+                "CPU quota per period, in microseconds; -1 is unlimited",
+                metavar="N",
+            ),
+            Option("cpu-period", STR, "length of a CPU period, in microseconds", metavar="N"),
+            Option(
+                "cpu-burst",
+                STR,
+                "unused CPU quota that may accumulate, in microseconds",
+                metavar="N",
+            ),
+            Option("cpu-idle", STR, "1: SCHED_IDLE for the whole cgroup; 0: normal", metavar="N"),
+            Option(
+                "cpu-rt-period", STR, "length of a realtime period, in microseconds", metavar="N"
+            ),
+            Option(
+                "cpu-rt-runtime", STR, "realtime CPU time per period, in microseconds", metavar="N"
+            ),
+            Option("cpuset-cpus", STR, "CPUs to use, such as 0-3,7", metavar="LIST"),
             Option("cpuset-mems", STR, "memory nodes to use", metavar="LIST"),
-            Option("blkio-weight", INT, "weight of its block I/O, 10 to 1000", metavar="N"),
-            Option("l3-cache-schema", STR, "its share of the L3 cache", metavar="SCHEMA"),
-            Option("mem-bw-schema", STR, "its share of memory bandwidth", metavar="SCHEMA"),
+            Option("blkio-weight", INT, "block I/O weight, 10 to 1000", metavar="N"),
+            Option("l3-cache-schema", STR, "L3 cache allocation (resctrl)", metavar="SCHEMA"),
+            Option("mem-bw-schema", STR, "memory bandwidth allocation (resctrl)", metavar="SCHEMA"),
         ),
         Verb(
             "mounts",
-            "add mounts to a running container, or remove them",
+            "add or remove mounts of a running container",
             "add|remove ID FILE",
             (3, 3),
         ),
@@ -291,35 +338,35 @@ VERBS = {
         ),
         Verb(
             "events",
-            "print what a container uses, and when memory runs out",
+            "print statistics and out-of-memory events",
             "ID",
             ID,
             Option(
                 "interval",
                 STR,
-                "how often, as in 500ms, 5s, 1m30s",
+                "interval between statistics, such as 500ms, 5s, 1m30s",
                 metavar="DURATION",
                 default="5s",
             ),
-            Option("stats", BOOL, "print once what it uses, and no more"),
+            Option("stats", BOOL, "print statistics once and exit"),
         ),
         Verb(
             "top",
-            "show what containers use, as a live table",
+            "show live statistics of containers",
             "[ID...]",
             (0, -1),
             Option(
                 "interval",
                 STR,
-                "how often, as in 500ms, 1s",
+                "refresh interval, such as 500ms, 1s",
                 metavar="DURATION",
                 default="1s",
             ),
-            Option("once", BOOL, "print once, after one interval"),
+            Option("once", BOOL, "print once after one interval and exit"),
             _FORMAT,
         ),
         Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),
         Verb("version", "print the version", "", (0, 0)),
-        Verb("init", "the inside of create; not for people", "", (0, -1), hidden=True, rest=True),
+        Verb("init", "internal: started by ocirun itself", "", (0, -1), hidden=True, rest=True),
     )
 }

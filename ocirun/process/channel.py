@@ -12,8 +12,8 @@ import _socket
 import os
 import sys
 
-from ocirun.errors import InitError, ProtocolError, SetupError, doing, kernel_words
-from ocirun.process.messages import PROC_ERROR
+from ocirun.errors import InitError, ProtocolError, SetupError, doing, kernel_words, warn
+from ocirun.process.messages import PROC_ERROR, PROC_WARNING
 from ocirun.spec.jsontext import compact, parse
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LENGTH_BYTES: Final = 4
 HEADER_BYTES: Final = 8  # the length, and how many descriptors there are
 FD_BYTES: Final = 4
+MAX_WARNING: Final = 1000  # characters
 MAX_FDS: Final = 250  # in one message: SCM_MAX_FD is 253
 MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
 
@@ -97,8 +98,12 @@ class Channel:
             words = f"sending {name}: {kernel_words(error)}"
             raise SetupError(words, error.errno or 0) from error
 
+    def warn(self, message: str) -> None:
+        """Have the other side log a warning."""
+        self.send(PROC_WARNING, message[:MAX_WARNING])
+
     def receive(self, *expected: str) -> tuple[str, Any, list[int]]:
-        """Wait for one of the `expected` messages.
+        """Wait for one of the `expected` messages; log each procWarning that comes before it.
 
         Returns:
             Its name, its body, and the descriptors that came with it: the caller's to close.
@@ -108,6 +113,17 @@ class Channel:
             PeerGone: the other side died.
             ProtocolError: another message came, or none that can be read.
         """
+        name, body, fds = self._receive_message(expected)
+        while name == PROC_WARNING:
+            warn(str(body)[:MAX_WARNING])
+            name, body, fds = self._receive_message(expected)
+        if name == PROC_ERROR:
+            raise _error_told(body)
+        if name not in expected:
+            raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
+        return name, body, fds
+
+    def _receive_message(self, expected: Sequence[str]) -> tuple[str, Any, list[int]]:
         try:
             data, fds = self._receive_frame()
         except ConnectionResetError as error:  # it died, and had not read all that we sent
@@ -118,14 +134,9 @@ class Channel:
         frame = parse(data, "message", "surrogateescape")
         if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
             raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
-        name, body = frame
         if self.tell:
-            self.tell(f"← {name}")
-        if name == PROC_ERROR:
-            raise _error_told(body)
-        if name not in expected:
-            raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
-        return name, body, fds
+            self.tell(f"← {frame[0]}")
+        return frame[0], frame[1], fds
 
     def _write(self, data: bytes) -> None:
         try:

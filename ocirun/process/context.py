@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirun.errors import warn
 from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ class InitContext:
 
     Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
     outlives execve. `init_pidfd` and `init_root_fd` are of the container that exec joins. `pty` is
-    master, slave and name of the terminal between its steps. `warnings` are told with procGate.
+    master, slave and name of the terminal between its steps.
     """
 
     __slots__ = (
@@ -42,7 +43,6 @@ class InitContext:
         "pty",
         "request",
         "root_fd",
-        "warnings",
     )
 
     def __init__(self, channel: Channel, config: Config, request: Request) -> None:
@@ -52,7 +52,6 @@ class InitContext:
         self.root_fd = self.procfs_fd = self.console_fd = -1
         self.init_pidfd = self.init_root_fd = -1
         self.pty = (-1, -1, "")
-        self.warnings: list[str] = []
         self._sets: CapabilitySets | None = None
         self.cwd_entered = False
         self.environment: dict[bytes, bytes] = {}
@@ -76,20 +75,22 @@ class InitContext:
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
 
     def capability_sets(self) -> CapabilitySets:
-        """Return the sets of the program, without what cannot be granted; that becomes warnings."""
+        """Return the sets of the program, and warn of what cannot be granted."""
         if self._sets is None:
             from ocirun.kernel.capability import capget
             from ocirun.security.capabilities import CapabilitySets
 
             # Security: a configuration that names no capabilities gives none.
             self._sets = CapabilitySets(self.config["process"].get("capabilities") or {})
-            self.warnings += self._sets.leave_out(capget()[1])
+            for sentence in self._sets.leave_out(capget()[1]):
+                warn(sentence)
         return self._sets
 
     def close(self) -> None:
-        """Let go of the root: we are in it, and nothing is opened through it any more."""
+        """Close the root and its mounts: we are in it, and nothing is opened through them now."""
         os.close(self.root_fd)
         self.root_fd = -1
+        self.context.kernel_mounts.close()
 
     def state(self, status: str) -> dict[str, Any]:
         """The state that hooks inside the container read: the pid is the one seen in there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import InitDied, doing, warn
+from ocirun.errors import InitDied, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.messages import (
@@ -62,8 +62,6 @@ class Conversation:
         while True:
             name, body = self._hear(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
             if name == PROC_GATE:
-                for sentence in body or ():
-                    warn(str(sentence))
                 return
             if name == PROC_LIMITS:
                 from ocirun.process.rlimits import raise_hard_limits

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import doing
+from ocirun.errors import doing, send_warnings_to
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_PARENT, setns
 from ocirun.process import user
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
     """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
+    send_warnings_to(channel.warn)
     init, plan = understand(channel, bootstrap)
     seal_imports()
     kept = range(3, 3 + init.request.kept_fds)
@@ -90,7 +91,7 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
         for step in plan.enter:
             step.act(init)
         init.close()
-        channel.send(PROC_GATE, init.warnings)
+        channel.send(PROC_GATE)
         channel.receive(PROC_RESUME)
         for step in plan.start:
             step.act(init)

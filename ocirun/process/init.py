@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import OcirunError, SetupError, doing, what_failed
+from ocirun.errors import OcirunError, SetupError, doing, send_warnings_to, what_failed
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import reset_affinity
 from ocirun.process import user
@@ -67,6 +67,7 @@ def _set_up(
     """Go through the conversation with the parent, up to the gate."""
     try:
         set_pdeathsig(SIGKILL)
+        send_warnings_to(channel.warn)
         init, plan, gate_fds = _prepare(channel, understood)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
@@ -76,7 +77,8 @@ def _set_up(
         for step in plan.enter:
             step.act(init)
         init.close()
-        channel.send(PROC_GATE, init.warnings)
+        channel.send(PROC_GATE)
+        send_warnings_to(_drop)  # there is nobody to log them any more
         channel.close()
     except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
         os._exit(1)
@@ -84,6 +86,10 @@ def _set_up(
         tell_error(channel, error)
         os._exit(1)
     return init, plan, gate_fds
+
+
+def _drop(_: str) -> None:
+    return
 
 
 def understand(channel: Channel, body: dict[str, Any]) -> tuple[InitContext, Plan]:

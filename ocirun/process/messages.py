@@ -20,6 +20,8 @@ procSeccomp carries no descriptor: from the filter on, sending one may be a call
 very agent. Writing to a socket may not (SCMP_ACT_NOTIFY is refused for write), so that a number is
 written and the parent fetches the descriptor itself, with pidfd_getfd.
 
+procWarning (a sentence) may come from stage or init at any time before procGate, and has no answer.
+
 Two more may stand in for these. Where a stage process has to enter namespaces before init can be
 cloned (stage.py), bootstrapData goes to the stage and carries config.json already, `procCloned`
 answers it with init's pidfd, and sendConfig brings init no more than the descriptors. `procError`
@@ -49,4 +51,5 @@ LIMITS_RAISED: Final = "limitsRaised"  # parent → init, answers procLimits
 PROC_SECCOMP: Final = "procSeccomp"  # init → parent: the number of the filter's descriptor
 LISTENER_TAKEN: Final = "listenerTaken"  # parent → init, answers procSeccomp
 PROC_GATE: Final = "procGate"  # init → parent, answers procResume
+PROC_WARNING: Final = "procWarning"  # stage or init → parent, before any other message
 PROC_ERROR: Final = "procError"  # stage or init → parent, in place of any answer

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from ocirun.errors import doing
+from ocirun.errors import doing, send_warnings_to
 from ocirun.kernel.prctl import set_dumpable
 from ocirun.kernel.process import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, unshare
 from ocirun.process.channel import PeerGone
@@ -42,6 +42,7 @@ TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 def run_stage(channel: Channel) -> NoReturn:
     """Be the stage: enter namespaces, clone init beside us, say which one it is, and go."""
+    send_warnings_to(channel.warn)
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
         if bootstrap["kept_sent"]:

@@ -2,8 +2,8 @@
 
     (wanted, "words for --debug", "module:function", "module that the function imports", …)
 
-`wanted` decides whether the row is in the plan. The module of the function is below
-ocirun/process/steps; what it imports itself is named in full. Both are loaded when the plan is made.
+`wanted` decides whether the row is in the plan. The module of the function is one of
+ocirun/process/steps; what it imports itself is named in full. Both are loaded with the plan.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ocirun.process.context import InitContext
 
     Act = Callable[[InitContext], None]
-    # A step that needs more than its function stands in the table as it is.
-    Row = tuple[Any, ...] | Step
-    Rows = list[Row]
 
 
 class Step:
@@ -31,6 +28,12 @@ class Step:
     def __init__(self, name: str, act: Act) -> None:
         self.name = name
         self.act = act
+
+
+if TYPE_CHECKING:
+    # A step that needs more than its function stands in the table as it is.
+    Row = tuple[Any, ...] | Step
+    Rows = list[Row]
 
 
 def steps_of(rows: Rows) -> list[Step]:

@@ -19,6 +19,7 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
+from ocirun.rootfs.mountpoints import refuse_procfs
 from ocirun.rootfs.resolve import make_file_in_root, open_in_root
 
 TYPE_CHECKING = False
@@ -80,6 +81,7 @@ def bind_console(root_fd: int, slave: int) -> None:
                 raise SetupError("/dev/console of the container is a symbolic link")
             tree = open_tree(slave, "", OPEN_TREE_CLONE)
             try:
+                refuse_procfs(target, "/dev/console")
                 move_mount(tree, target)
             finally:
                 os.close(tree)

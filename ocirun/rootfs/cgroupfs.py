@@ -59,27 +59,29 @@ def mount_cgroup(root_fd: int, entry: Entry, context: MountContext) -> None:
             f'mounting cgroup at "{entry.destination}": this host has no cgroup mounted'
         )
     refuse_proc(entry.destination, is_procfs=False)
-    target_fd, _ = open_directory(root_fd, entry.destination)
+    start_fd, below = context.kernel_mounts.start_of(root_fd, entry.destination, above=True)
+    target_fd, _ = open_directory(start_fd, below)
     try:
         if view.unified:
-            _mount_unified(target_fd, entry.source or "cgroup", entry.words, context)
+            _mount_unified(target_fd, entry, context)
         else:
-            _mount_hierarchies(target_fd, view, entry.words, context)
+            _mount_hierarchies(target_fd, view, entry, context)
     finally:
         os.close(target_fd)
 
 
 def _mount_hierarchies(
-    target_fd: int, view: CgroupView, words: MountOptions, context: MountContext
+    target_fd: int, view: CgroupView, entry: Entry, context: MountContext
 ) -> None:
     """Show the hierarchies of v1 in a tmpfs, each under the name of its host mount point."""
+    words = entry.words
     data = ["mode=755"]
     if context.mount_label:
         data.append(label_option(context.mount_label))
     tmpfs_fd = make_filesystem("tmpfs", "tmpfs", QUIET, 0, data)
     try:
         # Kernel: before 6.15 nothing can be mounted inside a detached mount: attached first.
-        attach(tmpfs_fd, target_fd)
+        attach(tmpfs_fd, target_fd, entry.destination)
         for hierarchy in view.hierarchies:
             name = basename(hierarchy.mount_point)
             os.mkdir(name, 0o755, dir_fd=tmpfs_fd)
@@ -111,24 +113,27 @@ def _mount_hierarchy(
             set_attributes(mount_fd, words)
         place_fd = os.open(name, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tmpfs_fd)
         try:
-            attach(mount_fd, place_fd)
+            attach(mount_fd, place_fd, name)
         finally:
             os.close(place_fd)
     finally:
         os.close(mount_fd)
 
 
-def _mount_unified(target_fd: int, source: str, words: MountOptions, context: MountContext) -> None:
+def _mount_unified(target_fd: int, entry: Entry, context: MountContext) -> None:
     """Show the tree of v2; where it cannot be mounted, bind it; where it is not there, hide it."""
+    words = entry.words
     try:
         # The superblock is the host's own: its flags are not ours to choose.
-        mount_fd = make_filesystem("cgroup2", source, words.attr_set, 0, words.data)
+        mount_fd = make_filesystem(
+            "cgroup2", entry.source or "cgroup", words.attr_set, 0, words.data
+        )
     except OSError as error:
         if error.errno not in (EPERM, EBUSY):
             raise
         mount_fd = _bind_unified(words, context)
     try:
-        attach(mount_fd, target_fd)
+        attach(mount_fd, target_fd, entry.destination)
         finish(mount_fd, words)
     finally:
         os.close(mount_fd)

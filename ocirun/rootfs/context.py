@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirun.rootfs.kernel_mounts import KernelMounts
 from ocirun.rootfs.mountpoints import clean
 from ocirun.spec.mount_options import IDMAP, RIDMAP
 
@@ -75,6 +76,7 @@ class MountContext:
     parent has opened for entries, by index in `mounts`; used up (closed) by their entry.
     `bundle`: absolute host path that relative bind sources start from. `deferred` collects what
     finalize.remount_readonly has to make read-only: (mount descriptor, destination).
+    `kernel_mounts`: the procfs and sysfs mounts made so far.
     """
 
     __slots__ = (
@@ -82,6 +84,7 @@ class MountContext:
         "cgroup",
         "cgroupns",
         "deferred",
+        "kernel_mounts",
         "mount_label",
         "source_fds",
         "userns",
@@ -104,3 +107,4 @@ class MountContext:
         self.mount_label = mount_label
         self.source_fds = source_fds or {}
         self.deferred: list[tuple[int, str]] = []
+        self.kernel_mounts = KernelMounts()

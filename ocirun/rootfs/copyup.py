@@ -2,6 +2,10 @@
 
 The copy is made while the tmpfs is detached, so nobody sees it half-made and no scratch directory
 on the host is needed. Loaded only when an entry asks for it (mounts.load_for).
+
+Security: whoever shares the covered directory may exchange what is in it at any time. Each name is
+opened once, with O_PATH, which reads nothing and has no effect on a device; what it turned out to
+be decides, and only a regular file is opened for reading, by that descriptor.
 """
 
 from __future__ import annotations
@@ -10,10 +14,17 @@ import os
 import stat
 from errno import ENODATA, ENOTSUP, EPERM
 
-CHUNK_BYTES = 1 << 20
-READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-ENTERING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from ocirun.errors import SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+CHUNK_BYTES: Final = 1 << 20
+LOOKING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+READING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+ENTERING: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy_up(covered_fd: int, mount_fd: int) -> None:
@@ -21,53 +32,102 @@ def copy_up(covered_fd: int, mount_fd: int) -> None:
 
     Both are borrowed O_PATH descriptors. Types, modes, owners, times and extended attributes are
     kept as far as the tmpfs knows them; sockets are left out, hard links become separate files.
+
+    Raises:
+        SetupError: somebody moved a directory, or exchanged a file, while it was copied.
+        OSError: reading or writing failed; ENOSPC when the tmpfs is too small.
     """
-    from_fd = os.open(".", ENTERING, dir_fd=covered_fd)
-    try:
-        to_fd = os.open(".", ENTERING, dir_fd=mount_fd)
+    with _Walk(covered_fd, mount_fd) as walk:
+        found = os.fstat(walk.source_fd)
+        os.fchown(walk.copy_fd, found.st_uid, found.st_gid)
+        while True:
+            if walk.names:
+                _copy(walk, walk.names.pop())
+            elif walk.is_at_top:
+                return
+            else:
+                _copy_attributes(walk.source_fd, walk.copy_fd)
+                walk.leave()
+
+
+class _Walk:
+    """A directory of the source and its copy, and the way back up from both.
+
+    Two descriptors whatever the depth: the way up is "..", and the source's is compared with what
+    it was on the way down. `names` are those still to be copied here.
+    """
+
+    __slots__ = ("_above", "copy_fd", "names", "source_fd")
+
+    def __init__(self, covered_fd: int, mount_fd: int) -> None:
+        self.source_fd = os.open(".", ENTERING, dir_fd=covered_fd)
         try:
-            found = os.fstat(from_fd)
-            os.fchown(to_fd, found.st_uid, found.st_gid)
-            _copy_entries(from_fd, to_fd)
-        finally:
-            os.close(to_fd)
-    finally:
-        os.close(from_fd)
+            self.copy_fd = os.open(".", ENTERING, dir_fd=mount_fd)
+        except BaseException:
+            os.close(self.source_fd)
+            raise
+        self.names = os.listdir(self.source_fd)
+        self._above: list[tuple[tuple[int, int], list[str]]] = []
+
+    @property
+    def is_at_top(self) -> bool:
+        """Whether this is the covered directory itself."""
+        return not self._above
+
+    def enter(self, found_fd: int, name: str) -> None:
+        """Go into the directory `found_fd` (borrowed) and into the copy of it, `name`."""
+        self._above.append((_identity(self.source_fd), self.names))
+        self._replace(os.open(".", ENTERING, dir_fd=found_fd), name)
+        self.names = os.listdir(self.source_fd)
+
+    def leave(self) -> None:
+        """Go back up."""
+        identity, self.names = self._above.pop()
+        self._replace(os.open("..", ENTERING, dir_fd=self.source_fd), "..")
+        if _identity(self.source_fd) != identity:
+            raise SetupError("a directory was moved while tmpcopyup copied it")
+
+    def _replace(self, source_fd: int, name: str) -> None:
+        os.close(self.source_fd)
+        self.source_fd = source_fd
+        copy_fd = os.open(name, ENTERING, dir_fd=self.copy_fd)
+        os.close(self.copy_fd)
+        self.copy_fd = copy_fd
+
+    def __enter__(self) -> _Walk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.source_fd)
+        os.close(self.copy_fd)
 
 
-def _copy_entries(from_fd: int, to_fd: int) -> None:
-    for name in os.listdir(from_fd):
-        found = os.stat(name, dir_fd=from_fd, follow_symlinks=False)
+def _copy(walk: _Walk, name: str) -> None:
+    """Copy one name of the walk's directory; a directory is entered."""
+    to_fd = walk.copy_fd
+    found_fd = os.open(name, LOOKING, dir_fd=walk.source_fd)
+    try:
+        found = os.fstat(found_fd)
         if stat.S_ISDIR(found.st_mode):
-            _copy_directory(name, from_fd, to_fd)
+            os.mkdir(name, 0o700, dir_fd=to_fd)
+            walk.enter(found_fd, name)
         elif stat.S_ISREG(found.st_mode):
-            _copy_file(name, from_fd, to_fd)
+            _copy_file(found_fd, name, to_fd)
         elif stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(name, dir_fd=from_fd), name, dir_fd=to_fd)
+            # Kernel: an empty path reads the link that the descriptor stands for.
+            os.symlink(os.readlink("", dir_fd=found_fd), name, dir_fd=to_fd)
             os.chown(name, found.st_uid, found.st_gid, dir_fd=to_fd, follow_symlinks=False)
         elif not stat.S_ISSOCK(found.st_mode):
             os.mknod(name, found.st_mode, found.st_rdev, dir_fd=to_fd)
             # No link can be in the way: nobody else can reach a detached mount.
             os.chown(name, found.st_uid, found.st_gid, dir_fd=to_fd)
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=to_fd)
-
-
-def _copy_directory(name: str, from_fd: int, to_fd: int) -> None:
-    os.mkdir(name, 0o700, dir_fd=to_fd)
-    source_fd = os.open(name, ENTERING, dir_fd=from_fd)
-    try:
-        copy_fd = os.open(name, ENTERING, dir_fd=to_fd)
-        try:
-            _copy_entries(source_fd, copy_fd)
-            _copy_attributes(source_fd, copy_fd)
-        finally:
-            os.close(copy_fd)
     finally:
-        os.close(source_fd)
+        os.close(found_fd)
 
 
-def _copy_file(name: str, from_fd: int, to_fd: int) -> None:
-    source_fd = os.open(name, READING, dir_fd=from_fd)
+def _copy_file(found_fd: int, name: str, to_fd: int) -> None:
+    source_fd = _reopen(found_fd, name)
     try:
         copy_fd = os.open(name, WRITING, 0o600, dir_fd=to_fd)
         try:
@@ -79,6 +139,24 @@ def _copy_file(name: str, from_fd: int, to_fd: int) -> None:
             os.close(copy_fd)
     finally:
         os.close(source_fd)
+
+
+def _reopen(found_fd: int, name: str) -> int:
+    """Open for reading the regular file that the O_PATH descriptor `found_fd` stands for.
+
+    Kernel: there is no other way than the link of our own /proc, which is the host's until the
+    pivot. The caller closes the result.
+    """
+    fd = os.open(f"/proc/self/fd/{found_fd}", READING)
+    if _identity(fd) != _identity(found_fd):
+        os.close(fd)
+        raise SetupError(f'"{name}" was exchanged while tmpcopyup copied it')
+    return fd
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def _copy_attributes(source_fd: int, copy_fd: int) -> None:

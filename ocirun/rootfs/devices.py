@@ -18,9 +18,9 @@ from ocirun.kernel.mount import (
     MOUNT_ATTR_NOSUID,
     OPEN_TREE_CLONE,
     mount_setattr,
-    move_mount,
     open_tree,
 )
+from ocirun.rootfs.filesystems import attach
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.resolve import components, make_dir_in_root, make_file_in_root, open_parent
 
@@ -165,7 +165,7 @@ def _bind_node(root_fd: int, path: str, device: Device) -> None:
         mount_setattr(tree_fd, "", 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
         target_fd = make_file_in_root(root_fd, path)
         try:
-            move_mount(tree_fd, target_fd)
+            attach(tree_fd, target_fd, path)
         finally:
             os.close(target_fd)
     finally:

@@ -29,7 +29,7 @@ from ocirun.kernel.mount import (
     move_mount,
 )
 from ocirun.kernel.oserror import oserror
-from ocirun.rootfs.mountpoints import is_directory
+from ocirun.rootfs.mountpoints import is_directory, refuse_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,12 +127,14 @@ def set_attributes(
     mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
 
 
-def attach(mount_fd: int, target_fd: int) -> None:
-    """Attach a detached mount on `target_fd`.
+def attach(mount_fd: int, target_fd: int, destination: str, *, is_procfs: bool = False) -> None:
+    """Attach a detached mount on `target_fd`, which was opened for `destination`.
 
     Raises:
+        SetupError: the target lies in a procfs (mountpoints.refuse_procfs).
         OSError: ENOTDIR when one is a directory and the other is not; what move_mount says else.
     """
+    refuse_procfs(target_fd, destination, is_procfs=is_procfs)
     try:
         move_mount(mount_fd, target_fd)
     except OSError as error:

@@ -16,8 +16,6 @@ from ocirun.errors import Problem, SetupError, UnsupportedError, doing
 from ocirun.kernel.mount import (
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
-    PROC_SUPER_MAGIC,
-    fstatfs,
     mount_id,
     umount2,
 )
@@ -34,6 +32,7 @@ from ocirun.rootfs.mountpoints import (
     open_bind_target,
     open_directory,
     open_ordinary_directory,
+    refuse_procfs,
 )
 from ocirun.rootfs.mounts import ORDINARY, UNLABELLED, with_mode
 from ocirun.rootfs.resolve import open_straight
@@ -108,8 +107,7 @@ def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
     else:
         target_fd = open_directory(root_fd, entry.destination)[0]
     try:
-        _refuse_procfs(target_fd, entry.destination)
-        attach(mount_fd, target_fd)
+        attach(mount_fd, target_fd, entry.destination)
     finally:
         os.close(target_fd)
 
@@ -125,12 +123,12 @@ def place_new(root_fd: int, entry: Entry, label: str) -> int:
     else:
         target_fd, existed = open_directory(root_fd, entry.destination)
     try:
-        _refuse_procfs(target_fd, entry.destination)
+        refuse_procfs(target_fd, entry.destination)
         if existed and entry.fs_name == "tmpfs":
             data = with_mode(data, target_fd)
         mount_fd = _make(entry, data)
         try:
-            attach(mount_fd, target_fd)
+            attach(mount_fd, target_fd, entry.destination)
         except BaseException:
             os.close(mount_fd)
             raise
@@ -149,15 +147,6 @@ def _make(entry: Entry, data: list[str]) -> int:
         os.close(mount_fd)
         raise
     return mount_fd
-
-
-def _refuse_procfs(target_fd: int, destination: str) -> None:
-    """Refuse a place in a procfs, wherever the container has one.
-
-    Security: CVE-2019-16884. What lies over files of /proc swallows what is written to them.
-    """
-    if destination not in LXCFS and fstatfs(target_fd)[0] == PROC_SUPER_MAGIC:
-        raise SetupError(f'"{destination}" cannot be mounted because it is inside /proc')
 
 
 def open_mounted(root_fd: int, destination: str) -> int:

@@ -32,7 +32,7 @@ from ocirun.kernel.mount import (
     mount_setattr,
 )
 from ocirun.rootfs.filesystems import finish
-from ocirun.rootfs.mountpoints import open_existing
+from ocirun.rootfs.mountpoints import open_existing, refuse_procfs
 from ocirun.rootfs.resolve import DIRECTORY, components, open_parent
 from ocirun.spec.mount_options import REMOUNT
 
@@ -102,6 +102,7 @@ def mount_long(root_fd: int, target_fd: int, entry: Entry, data: list[str]) -> N
     Kernel: mount(2) takes a page of options. Its target is ".", so that it is still `target_fd`.
     """
     words = entry.words
+    refuse_procfs(target_fd, entry.destination)
     with working_in(target_fd):
         flags = old_flags(words.attr_set) | words.superblock
         mount(entry.source, ".", entry.fs_name, flags, ",".join(data))

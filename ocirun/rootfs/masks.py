@@ -20,8 +20,12 @@ from ocirun.kernel.mount import (
     open_tree,
 )
 from ocirun.rootfs.filesystems import label_option, make_filesystem
-from ocirun.rootfs.mountpoints import is_directory
+from ocirun.rootfs.mountpoints import clean, is_directory
 from ocirun.rootfs.resolve import open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.rootfs.context import MountContext
 
 NULL = os.makedev(1, 3)
 
@@ -46,65 +50,98 @@ def open_null(root_fd: int) -> int:
     return fd
 
 
-def mask_paths(root_fd: int, paths: list[str], null_fd: int, mount_label: str) -> None:
+def mask_paths(root_fd: int, paths: list[str], null_fd: int, context: MountContext) -> None:
     """Cover directories with an empty read-only tmpfs, everything else with the null device.
 
     `null_fd` comes from open_null, borrowed. A path that does not exist needs no mask.
     """
-    empty_fd = -1
-    try:
-        for path in paths:
+    with _Masks(null_fd, context.mount_label) as masks:
+        for path in _distinct(paths):
             with doing(f'masking "{path}"'):
-                target_fd = _open_if_there(root_fd, path)
-                if target_fd < 0:
-                    continue
-                try:
-                    if not is_directory(target_fd):
-                        _cover(null_fd, target_fd)
-                    elif empty_fd < 0:
-                        empty_fd = _make_empty(mount_label)
-                        # Kernel: before 6.15 only an attached mount can be copied: the first
-                        # directory gets the tmpfs itself, the others copies of it.
-                        move_mount(empty_fd, target_fd)
-                    else:
-                        _cover(empty_fd, target_fd)
-                finally:
-                    os.close(target_fd)
-    finally:
-        if empty_fd >= 0:
-            os.close(empty_fd)
+                target_fd = _open_if_there(root_fd, path, context)
+                if target_fd >= 0:
+                    masks.cover(target_fd)
 
 
-def readonly_paths(root_fd: int, paths: list[str]) -> None:
+def readonly_paths(root_fd: int, paths: list[str], context: MountContext) -> None:
     """Bind each path on itself, read-only, with all mounted below it still visible.
 
     The other attributes of its mount stay. A path that does not exist is passed over.
     """
-    for path in paths:
+    for path in _distinct(paths):
         with doing(f'making "{path}" read-only'):
-            target_fd = _open_if_there(root_fd, path)
-            if target_fd < 0:
-                continue
-            try:
-                tree_fd = open_tree(target_fd, "", OPEN_TREE_CLONE | AT_RECURSIVE)
-                try:
-                    mount_setattr(tree_fd, "", 0, MOUNT_ATTR_RDONLY)
-                    move_mount(tree_fd, target_fd)
-                finally:
-                    os.close(tree_fd)
-            finally:
-                os.close(target_fd)
+            target_fd = _open_if_there(root_fd, path, context)
+            if target_fd >= 0:
+                _bind_readonly(target_fd)
 
 
-def _open_if_there(root_fd: int, path: str) -> int:
-    """Open `path` of the container, which the caller closes; -1 when it does not exist."""
+class _Masks:
+    """What masks are copied from: the null device, and one empty tmpfs for all directories."""
+
+    __slots__ = ("_empty_fd", "_mount_label", "_null_fd")
+
+    def __init__(self, null_fd: int, mount_label: str) -> None:
+        self._null_fd = null_fd
+        self._mount_label = mount_label
+        self._empty_fd = -1
+
+    def cover(self, target_fd: int) -> None:
+        """Mask what `target_fd` stands for; closes it."""
+        try:
+            if not is_directory(target_fd):
+                _attach_copy(self._null_fd, target_fd)
+            elif self._empty_fd >= 0:
+                _attach_copy(self._empty_fd, target_fd)
+            else:
+                # Kernel: before 6.15 only an attached mount can be copied: the first directory
+                # gets the tmpfs itself, the others copies of it.
+                self._empty_fd = _make_empty(self._mount_label)
+                move_mount(self._empty_fd, target_fd)
+        finally:
+            os.close(target_fd)
+
+    def __enter__(self) -> _Masks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._empty_fd >= 0:
+            os.close(self._empty_fd)
+
+
+def _distinct(paths: list[str]) -> dict[str, None]:
+    """Return each path once, however often and however spelled it is listed."""
+    return dict.fromkeys(path if ".." in path else clean(path) for path in paths)
+
+
+def _open_if_there(root_fd: int, path: str, context: MountContext) -> int:
+    """Open `path` of the container, which the caller closes; -1 when it does not exist.
+
+    Security: what lies in a procfs or sysfs is looked for from that very mount, for the names
+    that led to it may have been exchanged since (kernel_mounts.py).
+    """
+    start_fd, below = context.kernel_mounts.start_of(root_fd, path)
     try:
-        return open_in_root(root_fd, path)
+        if below == ".":
+            return os.open(below, os.O_PATH | os.O_CLOEXEC, dir_fd=start_fd)
+        return open_in_root(start_fd, below)
     except FileNotFoundError:
         return -1
 
 
-def _cover(source_fd: int, target_fd: int) -> None:
+def _bind_readonly(target_fd: int) -> None:
+    """Bind what `target_fd` stands for on itself, read-only; closes it."""
+    try:
+        tree_fd = open_tree(target_fd, "", OPEN_TREE_CLONE | AT_RECURSIVE)
+        try:
+            mount_setattr(tree_fd, "", 0, MOUNT_ATTR_RDONLY)
+            move_mount(tree_fd, target_fd)
+        finally:
+            os.close(tree_fd)
+    finally:
+        os.close(target_fd)
+
+
+def _attach_copy(source_fd: int, target_fd: int) -> None:
     """Mount a copy of what `source_fd` stands for on `target_fd`."""
     tree_fd = open_tree(source_fd, "", OPEN_TREE_CLONE)
     try:

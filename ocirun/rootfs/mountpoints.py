@@ -20,6 +20,8 @@ from ocirun.rootfs.resolve import (
     open_through_links,
 )
 
+PROC_ROOT_INODE = 1  # Kernel: of the root of every procfs
+
 # What lxcfs shows a container of /proc in place of the kernel's own; nothing else may be covered.
 LXCFS = {
     "/proc/cpuinfo",
@@ -53,6 +55,24 @@ def refuse_proc(destination: str, is_procfs: bool) -> None:
             raise SetupError(f'"{destination}" cannot be mounted because it is not of type proc')
     elif destination.startswith("/proc/") and destination not in LXCFS:
         raise SetupError(f'"{destination}" cannot be mounted because it is inside /proc')
+
+
+def refuse_procfs(target_fd: int, destination: str, *, is_procfs: bool = False) -> None:
+    """Refuse to mount on `target_fd` if it lies in a procfs; asked of every target, once opened.
+
+    Allowed are the files of lxcfs, and a procfs over the root of another at /proc.
+
+    Security: CVE-2019-16884. The image, or who shares a volume, decides where `destination` leads,
+    and may change it between any two looks.
+
+    Raises:
+        SetupError: it lies in one.
+    """
+    if fstatfs(target_fd)[0] != PROC_SUPER_MAGIC or destination in LXCFS:
+        return
+    if destination == "/proc" and is_procfs and os.fstat(target_fd).st_ino == PROC_ROOT_INODE:
+        return
+    raise SetupError(f'"{destination}" cannot be mounted because it is inside /proc')
 
 
 def open_ordinary_directory(root_fd: int, destination: str, fs_name: str) -> int:

@@ -18,6 +18,7 @@ from ocirun.kernel.mount import (
     MS_SLAVE,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
+    SYSFS_MAGIC,
     fstatfs,
     mount_setattr,
     open_tree,
@@ -52,7 +53,8 @@ if TYPE_CHECKING:
     from ocirun.spec.mount_options import MountOptions
     from ocirun.spec.types import Mount
 
-ORDINARY = ("proc", "sysfs")  # only on a directory that no link leads to
+# Only on a directory that no link leads to.
+ORDINARY = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
 
 
@@ -147,20 +149,16 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
             )
         tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
     try:
-        if entry.destination.startswith("/proc"):
-            refuse_proc(entry.destination, fstatfs(tree_fd)[0] == PROC_SUPER_MAGIC)
-        held_back = MOUNT_ATTR_RDONLY if entry.destination == "/dev" else 0
-        set_attributes(tree_fd, words, held_back, keep=from_parent)
+        magic = fstatfs(tree_fd)[0]
+        refuse_proc(entry.destination, magic == PROC_SUPER_MAGIC)
+        set_attributes(tree_fd, words, _held_back(entry), keep=from_parent)
         nofollow = words.extra & DEST_NOFOLLOW != 0
-        target_fd = open_bind_target(root_fd, entry.destination, tree_fd, nofollow)
+        start_fd, below = context.kernel_mounts.start_of(root_fd, entry.destination, above=True)
+        target_fd = open_bind_target(start_fd, below, tree_fd, nofollow)
         try:
-            attach(tree_fd, target_fd)
+            tree_fd = _attach(tree_fd, target_fd, entry, context, magic)
         finally:
             os.close(target_fd)
-        finish(tree_fd, words)
-        if held_back & words.attr_set:
-            context.deferred.append((tree_fd, entry.destination))
-            tree_fd = -1
     finally:
         if tree_fd >= 0:
             os.close(tree_fd)
@@ -172,10 +170,11 @@ def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
     data = entry.words.data
     if context.mount_label and entry.fs_name not in UNLABELLED:
         data = [*data, label_option(context.mount_label)]
+    start_fd, below = context.kernel_mounts.start_of(root_fd, entry.destination, above=True)
     if entry.fs_name in ORDINARY:
-        target_fd = open_ordinary_directory(root_fd, entry.destination, entry.fs_name)
+        target_fd = open_ordinary_directory(start_fd, below, entry.fs_name)
     else:
-        target_fd, existed = open_directory(root_fd, entry.destination)
+        target_fd, existed = open_directory(start_fd, below)
         if entry.fs_name == "tmpfs" and existed:
             data = with_mode(data, target_fd)
     try:
@@ -194,9 +193,7 @@ def _attach_filesystem(
 ) -> None:
     """Make the entry's file system with the options `data` and attach it on `target_fd`."""
     words, fs_name = entry.words, entry.fs_name
-    # Order: /dev and every tmpfs are written to until the end; finalize makes them read-only.
-    held_back = MOUNT_ATTR_RDONLY if fs_name == "tmpfs" or entry.destination == "/dev" else 0
-    attributes = words.attr_set & ~held_back
+    attributes = words.attr_set & ~_held_back(entry)
     # MS_RDONLY has the same bit: mount(2) makes mount and superblock read-only, so do we.
     superblock = words.superblock | attributes & MOUNT_ATTR_RDONLY
     mount_fd = make_filesystem(fs_name, entry.source, attributes, superblock, data)
@@ -205,16 +202,34 @@ def _attach_filesystem(
             from ocirun.rootfs.copyup import copy_up
 
             copy_up(target_fd, mount_fd)
-        attach(mount_fd, target_fd)
-        if context.mount_label and fs_name == "mqueue":
-            _label(mount_fd, context.mount_label)
-        finish(mount_fd, words)
-        if held_back & words.attr_set:
-            context.deferred.append((mount_fd, entry.destination))
-            mount_fd = -1
+        magic = ORDINARY.get(fs_name, 0)
+        mount_fd = _attach(mount_fd, target_fd, entry, context, magic)
     finally:
         if mount_fd >= 0:
             os.close(mount_fd)
+
+
+def _attach(mount_fd: int, target_fd: int, entry: Entry, context: MountContext, magic: int) -> int:
+    """Attach the entry's mount, a file system of type `magic` (0: neither procfs nor sysfs).
+
+    Returns `mount_fd` for the caller to close, or -1 where `context` keeps it for later.
+    """
+    words = entry.words
+    attach(mount_fd, target_fd, entry.destination, is_procfs=magic == PROC_SUPER_MAGIC)
+    if context.mount_label and entry.fs_name == "mqueue" and not words.bind:
+        _label(mount_fd, context.mount_label)
+    finish(mount_fd, words)
+    if _held_back(entry) & words.attr_set:
+        context.deferred.append((mount_fd, entry.destination))
+        return -1
+    held = context.kernel_mounts.attached(mount_fd, magic, entry.destination, target_fd)
+    return -1 if held else mount_fd
+
+
+def _held_back(entry: Entry) -> int:
+    """Return the attributes that finalize sets: /dev and every tmpfs are written to until then."""
+    is_written = entry.destination == "/dev" or (entry.fs_name == "tmpfs" and not entry.words.bind)
+    return MOUNT_ATTR_RDONLY if is_written else 0
 
 
 def _tree_flags(words: MountOptions) -> int:

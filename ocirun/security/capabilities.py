@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 
-from ocirun.errors import SetupError, doing
+from ocirun.errors import SetupError, doing, warn
 from ocirun.kernel.capability import capget, capset
 from ocirun.kernel.prctl import (
     clear_ambient,
@@ -142,11 +142,10 @@ def limit_sets(wanted: int) -> None:
         capset(kept, kept, 0)
 
 
-def apply_sets(sets: CapabilitySets, keep: int = 0) -> list[str]:
+def apply_sets(sets: CapabilitySets, keep: int = 0) -> None:
     """Set effective, permitted and inheritable, then ambient; `keep` stays effective beside them.
 
-    Returns:
-        A sentence for each ambient capability that was refused, as secure bits may have it.
+    An ambient capability that secure bits forbid is warned about.
 
     Raises:
         SetupError: the kernel refused, or somebody else has answered for it.
@@ -164,7 +163,8 @@ def apply_sets(sets: CapabilitySets, keep: int = 0) -> list[str]:
                 except PermissionError:
                     refused |= 1 << number
     _check(wanted)
-    return _sentences(refused, "cannot be ambient: the secure bits forbid it")
+    for sentence in _sentences(refused, "cannot be ambient: the secure bits forbid it"):
+        warn(sentence)
 
 
 def give_up_kept(sets: CapabilitySets) -> None:

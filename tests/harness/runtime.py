@@ -141,6 +141,17 @@ class Runtime:
         self.calls.append(result)
         return result
 
+    def run_prepared(self, result: Result, timeout: float = TIMEOUT_S) -> Result:
+        """Run a call of `prepare`, whose argv may have been changed, to its end."""
+        with (
+            result.files.with_suffix(".out").open("wb") as stdout,
+            result.files.with_suffix(".err").open("wb") as stderr,
+        ):
+            process = subprocess.Popen(
+                result.argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            )
+        return finish(process, result, timeout)
+
     def call(self, *arguments: str | Path, timeout: float = TIMEOUT_S, **keys: Any) -> Result:  # noqa: ANN401
         """Run a verb to its end. Keys: stdin, bundle, env, and whatever Popen takes."""
         process, result = self.spawn(*arguments, **keys)

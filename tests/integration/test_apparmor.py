@@ -143,44 +143,6 @@ class TestRefusals:
         assert not (box.runtime.root / container.id).exists()
 
 
-class TestHostileRoot:
-    """Security: the label must reach the kernel, whatever the image has at /proc."""
-
-    def test_a_false_proc_of_the_image(self, box: Box) -> None:
-        """CVE-2019-16884: a writable file where the label would be written."""
-        bundle = box.bundle("/probe", "wait", apparmorProfile=CONFINED)
-        bundle.mounts[:] = [entry for entry in bundle.mounts if entry["type"] != "proc"]
-        false = bundle.rootfs / "proc/self/attr/apparmor"
-        false.mkdir(parents=True)
-        files = [false / "exec", false.parent / "exec"]
-        for file in files:
-            file.write_text("")
-        container = box.container(bundle)
-        call = container.create()
-        if call.status == 0:
-            call = container.start()
-        if box.runtime.name == "ours":
-            call.ok()
-        if call.status == 0:  # a peer may also refuse it
-            container.wait_output("ready")
-            assert label(container.pid) == enforced(CONFINED)
-        assert [file.read_text() for file in files] == ["", ""]
-
-    def test_a_proc_that_is_a_link(self, box: Box) -> None:
-        """CVE-2023-27561."""
-        bundle = box.bundle("/probe", "wait", apparmorProfile=CONFINED)
-        (bundle.rootfs / "proc").rmdir()
-        (bundle.rootfs / "tmp/self/attr").mkdir(parents=True)
-        (bundle.rootfs / "tmp/self/attr/exec").write_text("")
-        (bundle.rootfs / "proc").symlink_to("tmp")
-        container = box.container(bundle)
-        if container.create().status == 0:
-            container.start().ok()
-            container.wait_output("ready")
-            assert label(container.pid) == enforced(CONFINED)
-        assert (bundle.rootfs / "tmp/self/attr/exec").read_text() == ""
-
-
 class TestExec:
     """Another process in the container."""
 

@@ -88,7 +88,7 @@ class TestMasked:
 class TestReadonly:
     """readonlyPaths refuse writes."""
 
-    def test_a_file(self, box: Box) -> None:
+    def test_a_file_becomes_read_only(self, box: Box) -> None:
         bundle = with_files(box)
         bundle.linux["readonlyPaths"] = ["/secret"]
         assert box.attempts(bundle, "write:/secret", "read:/secret") == [errno.EROFS, 0]
@@ -99,7 +99,7 @@ class TestReadonly:
         calls = box.attempts(bundle, "create:/folder/x", "write:/folder/inner", "create:/x")
         assert calls == [errno.EROFS, errno.EROFS, 0]
 
-    def test_proc_sys(self, box: Box) -> None:
+    def test_proc_sys_becomes_read_only(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.linux["readonlyPaths"] = ["/proc/sys", "/proc/irq"]
         assert box.attempts(bundle, "write:/proc/sys/kernel/hostname") == [errno.EROFS]

@@ -6,12 +6,13 @@ import os
 
 from ocirun.container.checkpoint import checkpoint
 from ocirun.container.criu_options import CriuOptions
+from ocirun.errors import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 DEFAULT_IMAGES = "checkpoint"
 
@@ -29,10 +30,8 @@ def run(call: Call) -> int:
         status_fd=call.number("status-fd"),
     )
     failures = checkpoint(call.store(), call.words[0], options)
-    if failures:
-        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
-
-        warn_all(call.settings, failures)
+    for failure in failures:
+        warn(str(failure))
     return 0
 
 

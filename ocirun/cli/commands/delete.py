@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ocirun.container.delete import delete
+from ocirun.errors import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.container.store import Store
 
 
@@ -23,7 +24,5 @@ def run(call: Call) -> int:
 
 def _delete(call: Call, store: Store, name: str) -> None:
     failures = delete(store, name, call.flag("force"))
-    if failures:
-        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
-
-        warn_all(call.settings, failures)
+    for failure in failures:
+        warn(str(failure))

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.doctor.probe import Finding
 
 COLOURS: Final = {"ok": "green", "degraded": "yellow", "lacking": "red", "unknown": "magenta"}

@@ -10,7 +10,7 @@ from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 STDOUT = 1
 

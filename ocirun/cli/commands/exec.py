@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.spec.types import Process
 
 MAX_ID = 2**32 - 2

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> NoReturn:  # noqa: ARG001  # the socket tells it all

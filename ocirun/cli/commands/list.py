@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from ocirun.cli.output import write
-from ocirun.errors import UsageError, doing
+from ocirun.errors import UsageError, doing, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 MIN_WIDTH = 12
@@ -42,10 +42,8 @@ def _states(call: Call) -> list[dict[str, object]]:
     from ocirun.container.state import list_states
 
     states, broken = list_states(call.store())
-    if broken:
-        from ocirun.cli.report import warn_all  # cold: somebody damaged a record
-
-        warn_all(call.settings, broken)
+    for failure in broken:
+        warn(str(failure))
     return states
 
 

@@ -6,7 +6,7 @@ from ocirun.container.pause import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:

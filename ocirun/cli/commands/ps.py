@@ -10,7 +10,7 @@ from ocirun.errors import SetupError, UsageError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:

@@ -8,10 +8,11 @@ from ocirun.cli.commands.checkpoint import criu_options
 from ocirun.cli.commands.create import absolute
 from ocirun.container.options import CreateOptions
 from ocirun.container.restore import restore
+from ocirun.errors import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:
@@ -38,8 +39,6 @@ def run(call: Call) -> int:
         detach=call.flag("detach"),
         subreaper=not call.flag("no-subreaper"),
     )
-    if failures:
-        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
-
-        warn_all(call.settings, failures)
+    for failure in failures:
+        warn(str(failure))
     return status

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ocirun.cli.commands.create import creation
 from ocirun.container.run import run as run_container
+from ocirun.errors import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:
@@ -20,8 +21,6 @@ def run(call: Call) -> int:
         keep=call.flag("keep"),
         subreaper=not call.flag("no-subreaper"),
     )
-    if failures:
-        from ocirun.cli.report import warn_all  # cold: a poststop hook failed
-
-        warn_all(call.settings, failures)
+    for failure in failures:
+        warn(str(failure))
     return status

@@ -8,7 +8,7 @@ from ocirun.container.start import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:

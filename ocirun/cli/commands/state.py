@@ -8,7 +8,7 @@ from ocirun.spec.jsontext import indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 
 def run(call: Call) -> int:

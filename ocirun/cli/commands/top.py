@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.container.usage import Usage
 
 STDOUT: Final = 1

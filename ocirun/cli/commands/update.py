@@ -6,14 +6,14 @@ import os
 
 from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.container.update import schemas_of, update
-from ocirun.errors import doing
+from ocirun.errors import doing, warn
 from ocirun.spec.load import check_resources, read_open_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
     from ocirun.spec.types import Resources
 
 # Flag, and its key in the section.
@@ -41,9 +41,7 @@ def run(call: Call) -> int:
     resources = _from_file(call) if call.text("resources") else _from_flags(call)
     memory = resources.get("memory", {})
     if memory.get("kernel") or memory.get("kernelTCP"):
-        from ocirun.cli.report import warn
-
-        warn(call.settings, "limits on kernel memory are ignored: kernels have none any more")
+        warn("limits on kernel memory are ignored: kernels have none any more")
     schemas = schemas_of(call.text("l3-cache-schema"), call.text("mem-bw-schema"))
     update(call.store(), call.words[0], resources, schemas)
     return 0

@@ -18,7 +18,7 @@ from ocirun.cli.output import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cli.parse import Call
+    from ocirun.cli.call import Call
 
 SPEC_VERSION = "1.3.0"
 

@@ -136,14 +136,14 @@ def set_domainname(init: InitContext) -> None:
 
 def cover_readonly_paths(init: InitContext) -> None:
     """Make linux.readonlyPaths read-only."""
-    masks.readonly_paths(init.root_fd, init.config["linux"]["readonlyPaths"])
+    masks.readonly_paths(init.root_fd, init.config["linux"]["readonlyPaths"], init.context)
 
 
 def cover_masked_paths(init: InitContext) -> None:
     """Hide linux.maskedPaths."""
     null_fd = masks.open_null(init.root_fd)
     paths = init.config["linux"]["maskedPaths"]
-    masks.mask_paths(init.root_fd, paths, null_fd, init.context.mount_label)
+    masks.mask_paths(init.root_fd, paths, null_fd, init.context)
     os.close(null_fd)
 
 
@@ -219,14 +219,14 @@ def set_capabilities(init: InitContext) -> None:
     """Set the capabilities of the program."""
     from ocirun.security import capabilities
 
-    init.warnings += capabilities.apply_sets(init.capability_sets())
+    capabilities.apply_sets(init.capability_sets())
 
 
 def set_capabilities_but_one(init: InitContext) -> None:
     """Set the capabilities of the program, and keep what loading its filter takes."""
     from ocirun.security import capabilities
 
-    init.warnings += capabilities.apply_sets(init.capability_sets(), capabilities.SYS_ADMIN)
+    capabilities.apply_sets(init.capability_sets(), capabilities.SYS_ADMIN)
 
 
 def give_up_sys_admin(init: InitContext) -> None:

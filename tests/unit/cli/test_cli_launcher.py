@@ -43,7 +43,7 @@ def checked(*words: str) -> dict[str, object]:
         (["--root", "/a/.."], "Option --root argument should not be set to /"),
         (["--root="], "Option --root argument should not be empty"),
         (["--log", "/nonexistent/log"], "open /nonexistent/log: no such file or directory"),
-        (["--log", "/"], "open /: is a directory"),
+        (["--log", "/"], "open /: not a regular file"),
         (["--log", "journald:x"], "--log journald:x: only files can be logged to"),
     ],
 )
@@ -76,7 +76,7 @@ def test_the_log_level_wins_over_debug() -> None:
         (["--cgroup-manager=disabled", "--systemd-cgroup"], "disabled"),
     ],
 )
-def test_cgroup_manager(words: list[str], manager: str) -> None:
+def test_the_cgroup_driver_follows_the_flags(words: list[str], manager: str) -> None:
     call = parse([*words, "create", "web"])
     assert call is not None
     assert call.cgroup_manager() == manager
@@ -219,6 +219,7 @@ def test_a_hot_call_loads_the_table_the_reader_and_no_more() -> None:
     assert ours == {
         "ocirun",
         "ocirun.cli",
+        "ocirun.cli.call",
         "ocirun.cli.launcher",
         "ocirun.cli.options",
         "ocirun.cli.parse",

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from ocirun.cli import report
+from ocirun.cli import log, logline, report
 from ocirun.cli.launcher import act
 from ocirun.errors import (
     ContainerExists,
@@ -79,7 +79,9 @@ def refused() -> SetupError:
         (KeyError("x"), "state", "internal error: KeyError: 'x', please report it"),
     ],
 )
-def test_sentence_of(error: BaseException, verb: str, sentence: str) -> None:
+def test_each_error_is_explained_with_its_verb(
+    error: BaseException, verb: str, sentence: str
+) -> None:
     assert report.explain(error, verb) == sentence
 
 
@@ -116,11 +118,11 @@ def test_exit_status_of(error: BaseException, verb: str, status: int) -> None:
     ],
 )
 def test_text_lines_quote_as_logrus_does(text: str, quoted: str) -> None:
-    assert report.quote(text) == quoted
+    assert logline.quote(text) == quoted
 
 
 def test_a_text_line_has_time_level_and_message() -> None:
-    line = report.text_line("error", "it broke")
+    line = logline.text_line("error", "it broke")
     assert line.endswith(' level=error msg="it broke"\n')
     assert line.startswith('time="')
     assert datetime.fromisoformat(line[6:].partition('"')[0]).tzinfo is not None
@@ -128,7 +130,7 @@ def test_a_text_line_has_time_level_and_message() -> None:
 
 @pytest.mark.parametrize("message", ["it broke", 'q"\\\n\x00é', "\udcff \ud800"])
 def test_a_json_line_is_one_json_object_whatever_the_message(message: str) -> None:
-    data = report.to_bytes(report.json_line("error", message))
+    data = logline.to_bytes(logline.json_line("error", message))
     assert data.count(b"\n") == 1
     record = json.loads(data)
     assert (record["level"], record["msg"]) == ("error", message)
@@ -271,19 +273,19 @@ def test_debug_tells_the_call_behind_a_failure(
 
 
 def test_debug_lines_carry_the_time(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    tell = report.teller({"log": str(log), "log-format": "json"})
+    path = tmp_path / "log"
+    tell = log.teller({"log": str(path), "log-format": "json"})
     tell("sent bootstrapData")
-    record = json.loads(log.read_bytes())
+    record = json.loads(path.read_bytes())
     assert (record["level"], record["msg"]) == ("debug", "sent bootstrapData")
 
 
 def test_a_forked_child_tells_nothing(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    tell = report.teller({"log": str(log), "log-format": "text"})
+    path = tmp_path / "log"
+    tell = log.teller({"log": str(path), "log-format": "text"})
     pid = os.fork()
     if pid == 0:
         tell("from the child")
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    assert not log.exists()
+    assert not path.exists()

@@ -1,7 +1,7 @@
 """The trapped root itself: it sees what is opened, and a runtime that touches nothing is quiet.
 
 What ocirun must leave alone on every path, and why, is the subject of
-tests/security/test_image_imports.py.
+tests/security/test_import_seal.py.
 """
 
 from __future__ import annotations
