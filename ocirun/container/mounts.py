@@ -169,7 +169,7 @@ class _MountedContainer:
         flags = 0
         try:
             self._init_pidfd = os.pidfd_open(host_pid)
-            flags = flags_of(namespaces, host_pid)
+            flags = flags_of(host_pid)
             # Order: compared last. The pidfd and the flags are then those of the same process.
             gone = start_time(host_pid) != self.record.init_process_start
         except (ProcessLookupError, FileNotFoundError):

@@ -6,8 +6,6 @@ one on stderr for callers that read both streams together (docs/runc-compat/cli.
 
 from __future__ import annotations
 
-from ocirun.security.capabilities import CapabilitySets
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -27,9 +25,4 @@ def ignored_members(config: Config) -> list[str]:
         lines.append("/process/user/username: it is for Windows")
     if "consoleSize" in process and not process.get("terminal"):
         lines.append("/process/consoleSize: there is no terminal")
-    if "capabilities" in process:
-        lines += [
-            f"capability {name}: this kernel does not know it"
-            for name in sorted(CapabilitySets(process["capabilities"]).ignored)
-        ]
     return lines

@@ -93,12 +93,25 @@ static int look_in_memory(const char *pid, char **words)
 	return read_any;
 }
 
-/* `once` looks at all a single time; else over and over until SIGTERM. */
+static void turn_round(char *word)
+{
+	for (size_t i = 0, j = strlen(word); i + 1 < j; i++) {
+		char last = word[--j];
+
+		word[j] = word[i];
+		word[i] = last;
+	}
+}
+
+/* `once` looks at all a single time; else over and over until SIGTERM. The words are given backwards:
+   the runtime has read them in config.json, and is not to be found out by that. */
 int act_peek(int argc, char **argv)
 {
 	int once = argc > 2 && !strcmp(argv[2], "once"), lines = 0, environments = 0, memories = 0;
 	char **words = argv + 2 + once;
 
+	for (char **word = words; *word; word++)
+		turn_round(*word);
 	signal(SIGTERM, on_term);
 	printf("ready\n");
 	fflush(stdout);

@@ -190,11 +190,6 @@ def slow_hook(bundle: Bundle) -> None:
     bundle.config["hooks"] = {"startContainer": [hook]}
 
 
-def too_many_capabilities(bundle: Bundle) -> None:
-    # Permitted beyond what this machine's root has, or effective beyond permitted.
-    bundle.process["capabilities"] = {"effective": ["CAP_KILL"], "permitted": []}
-
-
 FAILURES: list[Change] = [
     no_program,
     program_not_in_path,
@@ -216,7 +211,6 @@ FAILURES: list[Change] = [
     failing_hook("startContainer"),
     missing_hook("startContainer"),
     slow_hook,
-    too_many_capabilities,
 ]
 
 
