@@ -72,13 +72,13 @@ class TestAsking:
         assert examine.can_run([ask("group", other)])
         assert not examine.can_run([ask("group", other), ask("group", needed)])
 
-    def test_every_question_says_what_follows_and_what_helps(self) -> None:
-        for _, probes in examine.questions(None):
+    def test_every_check_has_a_consequence_and_a_remedy(self) -> None:
+        for _, probes in examine.all_probes(None):
             for one in probes:
                 if one.name != "Python":
                     assert one.consequence.endswith(".")
                     assert one.remedy.endswith(".")
-        names = [one.name for _, probes in examine.questions(None) for one in probes]
+        names = [one.name for _, probes in examine.all_probes(None) for one in probes]
         assert len(set(names)) == len(names)
 
 
@@ -365,7 +365,7 @@ class TestSurroundings:
 
     def test_the_state_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         look = surroundings.state_root(str(tmp_path / "a/b"))
-        assert look() == f"{tmp_path}/a/b, which can be made"
+        assert look() == f"{tmp_path}/a/b, which can be created"
         monkeypatch.setattr("os.access", lambda *_: False)
         with pytest.raises(Lacks, match="is not writable"):
             look()
