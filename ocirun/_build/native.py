@@ -40,7 +40,9 @@ int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
-int reset_signals(void);
+int reset_signals(int ends_too);
+int forget_arguments(const char *title, size_t length);
+void wipe(const char *text, size_t length);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
@@ -54,6 +56,8 @@ int setdomainname(const char *name, size_t length);
 int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
           unsigned long arg5);
 int sys_capset(const uint32_t *six_words);
+int sys_capget(uint32_t *six_words);
+int sys_getres(uint32_t *six_ids);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
 int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
@@ -80,6 +84,8 @@ SOURCE = r"""
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -266,21 +272,76 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
 }
 
-/* Every disposition to its default, no signal blocked: what a program expects after execve.
+static void end(int number)
+{
+    syscall(SYS_exit_group, 128 + number);
+}
+
+/* Does this signal end a process by default? (signal(7), and the C library's own two left out) */
+static int ends(int number)
+{
+    switch (number) {
+    case SIGCHLD: case SIGCONT: case SIGURG: case SIGWINCH:
+    case SIGTSTP: case SIGTTIN: case SIGTTOU: case 32: case 33:
+        return 0;
+    }
+    return 1;
+}
+
+/* Every disposition to its default, no signal blocked: what a program expects after execve. With
+   `ends_too`, what would end a process by default ends this one by exit: the kernel keeps signals
+   of the default disposition from process 1 of a pid namespace. execve makes them the default.
 
    The system call itself: the C library keeps the signals 32 and 33 to itself and refuses to set
    them, but ignores them in whatever posix_spawn starts, make for one. Zeros are SIG_DFL, no flag
    and an empty mask in the kernel's struct sigaction of every architecture. */
-static int reset_signals(void)
+static int reset_signals(int ends_too)
 {
     const unsigned long zeros[8] = {0};
+    struct sigaction by_exit;
     sigset_t none;
 
-    for (int number = 1; number < _NSIG; number++)
-        if (number != SIGKILL && number != SIGSTOP)
+    memset(&by_exit, 0, sizeof by_exit);
+    by_exit.sa_handler = end;
+    for (int number = 1; number < _NSIG; number++) {
+        if (number == SIGKILL || number == SIGSTOP)
+            continue;
+        if (ends_too && ends(number))
+            sigaction(number, &by_exit, NULL);
+        else
             syscall(SYS_rt_sigaction, number, zeros, NULL, (_NSIG - 1) / 8);
+    }
     sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Overwrite with zeros; the compiler may not leave that out. */
+static void wipe(const char *text, size_t length)
+{
+    volatile char *byte = (volatile char *)(uintptr_t)text;
+
+    while (length--)
+        *byte++ = 0;
+}
+
+/* Overwrite the strings that this program was executed with, then write `title` where the kernel
+   looks for its command line. -1 where they are not found.
+
+   Kernel: the arguments, the environment and the name of the file lie one after the other on the
+   stack (fs/exec.c, copy_strings), and the first argument is what the C library keeps as the
+   program's name. */
+static int forget_arguments(const char *title, size_t length)
+{
+    const char *first = program_invocation_name, *last = (const char *)getauxval(AT_EXECFN);
+    const char here = 0;
+
+    if (!last || first < &here || first >= last || last - first > (8 << 20))
+        return -1;
+    clearenv();
+    wipe(first, (size_t)(last - first));
+    if (length < (size_t)(last - first))
+        memcpy((char *)(uintptr_t)first, title, length);
+    return 0;
 }
 
 /* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
@@ -328,6 +389,21 @@ static int sys_capset(const uint32_t *six_words)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     return (int)syscall(SYS_capset, &header, six_words);
+}
+
+/* As sys_capset. */
+static int sys_capget(uint32_t *six_words)
+{
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    return (int)syscall(SYS_capget, &header, six_words);
+}
+
+/* six_ids: real, effective and saved uid, then gid. */
+static int sys_getres(uint32_t *six_ids)
+{
+    if (syscall(SYS_getresuid, six_ids, six_ids + 1, six_ids + 2) < 0)
+        return -1;
+    return (int)syscall(SYS_getresgid, six_ids + 3, six_ids + 4, six_ids + 5);
 }
 
 static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,

@@ -191,6 +191,7 @@ class Creation:
         record.owner = os.geteuid()
         record.private_pid = "pid" in self.request.namespaces.new
         record.no_new_keyring = self.request.no_new_keyring
+        record.keyring = self.request.keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.systemd_unit = self.cgroup.unit

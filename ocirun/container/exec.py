@@ -211,6 +211,7 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.bundle = record.bundle
     request.rootfs = record.rootfs
     request.no_new_keyring = record.no_new_keyring
+    request.keyring = record.keyring or f"_ses.{record.id}"  # of older versions, and restored
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds
@@ -235,14 +236,6 @@ def _join(
 ) -> None:
     """Bring the process into the container, up to its gate."""
     config = joining.config
-    plan = plan_join(config, request)  # loads what a forked joiner will need
-    if options.tell:
-        from ocirun.process.ignored import ignored_members
-
-        for line in ignored_members(config):
-            options.tell(f"ignoring {line}")
-        for line in plan.describe():
-            options.tell(f"plan: {line}")
     cgroup = cgroup_below(record, options.cgroups)
     ours: list[int] = []
     try:
@@ -251,13 +244,15 @@ def _join(
             init_pidfd = open_init(record)
         except ProcessLookupError:
             raise _stopped(record) from None
+        joining.look_at_init(init_pidfd, record.init_process_pid)
+        _make_plan(config, request, options)
         join_fds = cgroup.open_join_fds()
         ours += join_fds
         request.cgroup_join_fds = len(join_fds)
         cgroup_fd = cgroup.cgroup_fd()
         if cgroup_fd is not None:
             ours.append(cgroup_fd)
-        joining.spawn(options.command, (init_pidfd, record.init_process_pid), cgroup_fd)
+        joining.spawn(options.command, cgroup_fd)
         if cgroup_fd is not None and not joining.born_in_cgroup:
             _move(joining.pid, cgroup, record, options)
         if record.intel_rdt_path:
@@ -270,6 +265,18 @@ def _join(
     finally:
         for fd in ours:
             os.close(fd)
+
+
+def _make_plan(config: Config, request: Request, options: ExecOptions) -> None:
+    """Make the plan here as well: that loads what a forked child will need."""
+    plan = plan_join(config, request)
+    if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
+        for line in plan.describe():
+            options.tell(f"plan: {line}")
 
 
 def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -> None:

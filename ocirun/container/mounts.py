@@ -178,7 +178,7 @@ class _MountedContainer:
             raise UnsupportedError([Problem("/linux/namespaces", message)])
         try:
             init_pidfd = open_init(self.record)
-            flags = flags_of(namespaces, self.record.init_process_pid)
+            flags = flags_of(self.record.init_process_pid)
         except (ProcessLookupError, FileNotFoundError):
             raise self._not_running(STOPPED) from None
         # Order: looked at last: the flags are then those of the process that the pidfd names.

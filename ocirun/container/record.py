@@ -49,6 +49,7 @@ SHAPE: Final[dict[str, type]] = {
     "intel_rdt_made": list,
     "intel_rdt_monitoring": str,
     "intel_rdt_path": str,
+    "keyring": str,
     "no_new_keyring": bool,
     "oci_version": str,
     "owner": int,
@@ -76,6 +77,7 @@ class Record:
     `systemd_unit` is the unit that systemd has for it, "" without systemd.
     `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
     terminal), by which a restore finds the pipes among them.
+    `keyring` is the name of its session keyring, which nobody could know before.
     `private_pid` says that the container's processes die with its init.
 
     `directory` is the container's folder, open as long as the record is; `init_pidfd` its init,
@@ -96,6 +98,7 @@ class Record:
         self.owner = 0
         self.init_process_pid = 0
         self.init_process_start = 0
+        self.keyring = ""
         self.no_new_keyring = False
         self.private_pid = True
         self.intel_rdt_path = ""

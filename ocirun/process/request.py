@@ -22,17 +22,23 @@ class Request:
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
     compiled filter as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or ""
-    where no SELinux would read it.
+    where no SELinux would read it. `keyring` is the name of the session keyring.
+
+    Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
+    descriptors of init's cgroup namespace and root come along.
     """
 
     __slots__ = (
         "bind_sources",
         "bundle",
         "cgroup_join_fds",
+        "cgroup_namespace",
         "container_id",
         "hierarchies",
+        "join_flags",
         "joins",
         "kept_fds",
+        "keyring",
         "late_sources",
         "listen_fds",
         "listen_names",
@@ -41,6 +47,7 @@ class Request:
         "namespaces",
         "no_new_keyring",
         "no_pivot",
+        "root_sent",
         "rootfs",
         "seccomp",
         "stdio_fds",
@@ -58,7 +65,11 @@ class Request:
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
+        self.keyring = ""
         self.joins = False
+        self.join_flags = 0
+        self.cgroup_namespace = False
+        self.root_sent = False
         self.kept_fds = 0
         self.listen_fds = 0
         self.listen_names = ""

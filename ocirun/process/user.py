@@ -10,7 +10,7 @@ import os
 import stat
 
 from ocirun.errors import SetupError, doing, kernel_words
-from ocirun.kernel.process import setgroups
+from ocirun.kernel.process import ids, setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
 
 TYPE_CHECKING = False
@@ -79,10 +79,11 @@ def become_user(user: User) -> None:
     """Set groups, gid and uid for good, in this order: each needs the right the next one drops.
 
     Raises:
-        SetupError: an id that the user namespace does not map.
+        SetupError: an id that the user namespace does not map; or it has not happened.
     """
     uid, gid = user["uid"], user["gid"]
-    _drop_groups(user.get("additionalGids") or [])
+    groups = user.get("additionalGids") or []
+    replaced = _drop_groups(groups)
     try:
         # Each sets all three ids of a privileged caller; setresuid and setresgid would be two more
         # calls that a seccomp profile has to allow.
@@ -93,6 +94,14 @@ def become_user(user: User) -> None:
         os.setuid(uid)
     except OSError as error:
         raise _unmapped("uid", uid, error) from error
+    # Security: a seccomp filter that we run below may answer these calls, and have nothing done.
+    if ids() != (uid, uid, uid, gid, gid, gid) or (
+        replaced and sorted(os.getgroups()) != sorted(groups)
+    ):
+        raise SetupError(
+            f"becoming user {uid}:{gid} had no effect: a seccomp filter seems to answer setuid, "
+            "setgid or setgroups"
+        )
 
 
 def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
@@ -103,8 +112,8 @@ def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
     return SetupError(f"set{kind} {number}: {kernel_words(error)}", error.errno or 0)
 
 
-def _drop_groups(gids: list[int]) -> None:
-    """Replace the supplementary groups, where the user namespace lets anybody do so."""
+def _drop_groups(gids: list[int]) -> bool:
+    """Replace the supplementary groups; return False where the user namespace forbids it."""
     try:
         setgroups(gids)
     except PermissionError as error:
@@ -112,6 +121,8 @@ def _drop_groups(gids: list[int]) -> None:
             raise SetupError(
                 f"setting the additional groups {gids}: {kernel_words(error)}", error.errno or 0
             ) from error
+        return False
+    return True
 
 
 def _setgroups_denied() -> bool:
