@@ -17,7 +17,8 @@ class Request:
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
     3 on belong to the program, the first `listen_fds` of them for socket activation, named
-    `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
+    `listen_names`. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
+    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened. `seccomp` is the compiled filter as prepare_filter gives it, or None.
@@ -28,6 +29,7 @@ class Request:
         "bundle",
         "cgroup_join_fds",
         "container_id",
+        "given_stdio",
         "hierarchies",
         "joins",
         "kept_fds",
@@ -51,6 +53,7 @@ class Request:
         self.bundle = ""
         self.rootfs = ""
         self.stdio_fds = 0
+        self.given_stdio: list[int] = []
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
