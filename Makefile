@@ -34,7 +34,7 @@ fuzz:
 
 integration:
 	@tools/prepare test
-	tools/as-root .venv/bin/pytest -m integration tests/integration tests/security
+	tools/as-root .venv/bin/pytest -m integration tests/integration tests/rootfs tests/security
 
 # What integration does with samples and small numbers, whole: every system call that can fail, every
 # place to die at, a thousand containers in a row. Hours; see docs/robustness.md.

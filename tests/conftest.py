@@ -45,9 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
+    on_the_kernel = {Path(__file__).parent / name for name in ("integration", "rootfs", "security")}
     for item in items:
-        if not {tests / "integration", tests / "security"}.isdisjoint(item.path.parents):
+        if not on_the_kernel.isdisjoint(item.path.parents):
             item.add_marker("integration")
             peers.apply_deviations(item, runtime_name(config))
     if config.getoption("lab_only"):

@@ -1,1 +1,1 @@
-"""What this host offers containers and what it lacks: each answer is a call that was made."""
+"""Checks of this host: what containers may use here, found out by making the calls."""

@@ -1,6 +1,6 @@
-"""Cgroups: which there are, which may be used, and what can be done with them.
+"""Checks of cgroups: layout, controllers, permissions and files.
 
-Source: cgroups(7), clone3(2), bpf(2); kernel admin-guide/cgroup-v2.rst, arch/x86/resctrl.rst.
+Source: cgroups(7), clone3(2), bpf(2); kernel admin-guide/cgroup-v2.rst, filesystems/resctrl.rst.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from typing import Final
 
 USUAL: Final = ("cpu", "cpuset", "memory", "pids")
-NAME: Final = "ocirun-doctor"  # of a container's cgroup that is looked for, never made
+NAME: Final = "ocirun-doctor"  # name of a cgroup whose path is computed; it is never created
 # r0 = 1; exit: a program that allows every device.
 ALLOW: Final = bytes((0xB7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
-# What root hears, who is not expected to live without.
+# For root, who cannot run containers without it.
 ROOT_IS_REFUSED: Final = (
-    "No container can be made, unless with --rootless=true or --cgroup-manager=disabled.",
+    "No container can be created, except with --rootless=true or --cgroup-manager=disabled.",
     "Mount the cgroup file system writable.",
 )
 DEVICES_ARE_REFUSED: Final = (
-    "No container can be made with a cgroup: rules for devices always belong to it.",
+    "No container can be created with a cgroup, because it always has device rules.",
     "Use a kernel with CONFIG_CGROUP_BPF, and CAP_SYS_ADMIN or CAP_BPF.",
 )
 HUGEPAGES: Final = "/sys/kernel/mm/hugepages"
 
 
 def is_root() -> bool:
-    """Tell whether nobody takes us for an ordinary user."""
+    """Return whether the effective uid is 0."""
     return os.geteuid() == 0
 
 
 def which() -> str:
-    """Name the layout.
+    """Return the layout: v1, v2 or hybrid.
 
     Raises:
-        Lacks: there is none.
+        Lacks: no hierarchy is mounted.
     """
     found = layout()
     if found == "none":
@@ -54,10 +54,10 @@ def which() -> str:
 
 
 def controllers() -> str:
-    """List the controllers.
+    """Return the names of the controllers.
 
     Raises:
-        Lacks: one that callers usually ask for is missing.
+        Lacks: one that callers usually need is missing.
     """
     table = read_table()
     if layout(table) == "v2":
@@ -74,10 +74,10 @@ def controllers() -> str:
 
 
 def writable() -> str:
-    """Look whether the cgroup of a new container could be made.
+    """Check that the cgroup of a new container could be created.
 
     Raises:
-        Lacks: not where it would be.
+        Lacks: its parent is not writable.
     """
     table = read_table()
     if layout(table) == "v2":
@@ -94,7 +94,7 @@ def writable() -> str:
 
 
 def _nearest(path: str) -> str:
-    """Give the nearest folder above `path` that is there."""
+    """Return the nearest existing directory above `path`."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     return path
@@ -107,7 +107,7 @@ def _own_v2() -> str | None:
 
 
 def born_inside() -> str:
-    """Clone a child into our own cgroup, where it would be anyway.
+    """Clone a child into our own cgroup with CLONE_INTO_CGROUP.
 
     Raises:
         Lacks: there is no v2 hierarchy.
@@ -128,10 +128,10 @@ def born_inside() -> str:
 
 
 def freezer() -> str:
-    """Find what freezes a cgroup.
+    """Return what freezes a cgroup.
 
     Raises:
-        Lacks: nothing.
+        Lacks: there is no freezer.
     """
     table = read_table()
     if layout(table) != "v2":
@@ -142,7 +142,7 @@ def freezer() -> str:
 
 
 def kill_file() -> str:
-    """Find the file that kills a whole cgroup.
+    """Return the name of the file that kills a whole cgroup.
 
     Raises:
         Lacks: there is none.
@@ -151,7 +151,7 @@ def kill_file() -> str:
 
 
 def _file_of_a_cgroup(name: str) -> str:
-    """Find `name` in our own cgroup, or in one below: the topmost has none of these files."""
+    """Find `name` in our own cgroup, or in one below: the root cgroup has none of these files."""
     own = _own_v2()
     if own is None:
         raise Lacks("no v2 hierarchy")
@@ -162,7 +162,7 @@ def _file_of_a_cgroup(name: str) -> str:
 
 
 def device_rules() -> str:
-    """Load the program that would decide about devices, or find the hierarchy that does.
+    """Load a device program, or find the v1 devices hierarchy.
 
     Raises:
         Lacks: neither is there.
@@ -182,10 +182,10 @@ def device_rules() -> str:
 
 
 def hugepages() -> str:
-    """List the sizes of huge pages.
+    """Return the sizes of huge pages.
 
     Raises:
-        Lacks: there are none, or no controller for them.
+        Lacks: there is no hugetlb controller.
     """
     sizes = sorted(name.removeprefix("hugepages-") for name in os.listdir(HUGEPAGES))
     table = read_table()
@@ -199,7 +199,7 @@ def hugepages() -> str:
 
 
 def resctrl() -> str:
-    """Find resctrl.
+    """Return the mount point of resctrl.
 
     Raises:
         Lacks: it is not mounted.
@@ -222,7 +222,7 @@ PROBES: Final = (
         "controllers",
         controllers,
         "Limits of a controller that is missing are refused.",
-        "Enable it in the kernel (cgroup_disable= on its command line takes it away), or delegate "
+        "Enable it in the kernel (cgroup_disable= on its command line disables it), or delegate "
         "it to this user.",
         without=DEGRADED,
     ),
@@ -230,13 +230,13 @@ PROBES: Final = (
         "delegation",
         writable,
         "Containers share this process's cgroup, and a configuration with limits is refused.",
-        "Have systemd delegate a cgroup: systemd-run --user --scope -p Delegate=yes.",
+        "Let systemd delegate a cgroup: systemd-run --user --scope -p Delegate=yes.",
         without=DEGRADED,
     ),
     Probe(
         "born in the cgroup",
         born_inside,
-        "Init moves into its cgroup by itself, which costs some milliseconds on v2.",
+        "Init moves into its cgroup itself, which costs some milliseconds on v2.",
         "Run Linux 5.7 or newer with cgroup v2.",
         without=DEGRADED,
     ),
@@ -249,16 +249,16 @@ PROBES: Final = (
     Probe(
         "cgroup.kill",
         kill_file,
-        "Processes of a container are killed one by one, after freezing them.",
+        "The processes of a container are frozen and killed one by one.",
         "Run Linux 5.14 or newer with cgroup v2.",
         without=DEGRADED,
     ),
     Probe(
         "device rules",
         device_rules,
-        "Rules of linux.resources.devices have no effect; a user namespace cannot make device "
-        "nodes anyway.",
-        "Be root outside of every user namespace.",
+        "Rules in linux.resources.devices have no effect; device nodes cannot be created in a "
+        "user namespace anyway.",
+        "Run as root outside of every user namespace.",
         without=DEGRADED,
     ),
     Probe(
@@ -272,6 +272,6 @@ PROBES: Final = (
         "resctrl",
         resctrl,
         "A configuration with linux.intelRdt is refused.",
-        "On a processor that has it: mount -t resctrl resctrl /sys/fs/resctrl.",
+        "On a processor that supports it: mount -t resctrl resctrl /sys/fs/resctrl.",
     ),
 )

@@ -1,4 +1,4 @@
-"""All questions, asked one after the other."""
+"""Run all checks, one after the other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ocirun.doctor.probe import Finding, Probe
 
 
-def questions(root: str | None) -> list[tuple[str, tuple[Probe, ...]]]:
-    """Give the questions by group; `root` as in surroundings.probes."""
+def all_probes(root: str | None) -> list[tuple[str, tuple[Probe, ...]]]:
+    """Return the checks by group; `root` as in surroundings.probes."""
     return [
         ("kernel", kernel.PROBES),
         ("namespaces", namespaces.probes()),
@@ -26,17 +26,17 @@ def questions(root: str | None) -> list[tuple[str, tuple[Probe, ...]]]:
 
 
 def examine(root: str | None) -> list[Finding]:
-    """Ask everything; the caller has one thread, for some questions are asked by children."""
-    return [ask(group, probe) for group, probes in questions(root) for probe in probes]
+    """Run every check. The caller has one thread: some checks fork."""
+    return [ask(group, probe) for group, probes in all_probes(root) for probe in probes]
 
 
 def can_run(findings: list[Finding]) -> bool:
-    """Tell whether this user can run a container at all."""
+    """Return whether this user can run any container."""
     return not any(one.needed and one.verdict in (LACKING, UNKNOWN) for one in findings)
 
 
 def report(findings: list[Finding]) -> dict[str, Any]:
-    """Give the findings as JSON; docs/doctor.md has the shape."""
+    """Return the findings as JSON; docs/doctor.md has the members."""
     return {
         "kernel": os.uname().release,
         "uid": os.geteuid(),

@@ -1,4 +1,4 @@
-"""The kernel: its version, and the calls that everything else stands on.
+"""Checks of the kernel: its version, and the system calls that every container needs.
 
 Source: openat2(2), open_tree(2), mount_setattr(2), clone3(2), pidfd_open(2), close_range(2).
 """
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 OLDEST: Final = (5, 12)
 NEWER_KERNEL: Final = "Run Linux 5.12 or newer."
 NOT_FILTERED: Final = (
-    "Run Linux 5.12 or newer, and outside of a sandbox whose seccomp filter hides the call."
+    "Run Linux 5.12 or newer, outside of a sandbox whose seccomp filter blocks the call."
 )
 
 
 def version() -> str:
-    """Read the kernel's version.
+    """Return the version of the kernel.
 
     Raises:
         Lacks: it is too old.
@@ -64,7 +64,7 @@ def open_in_root() -> str:
 
 
 def detached_mounts() -> str:
-    """Make a file system and a copy of a mount that nobody sees, and change their attributes."""
+    """Make a detached file system and a detached copy of a mount, and change their attributes."""
     in_child(_detached_mounts, CLONE_NEWNS)
     return "fsopen, fsmount, open_tree, mount_setattr"
 
@@ -78,7 +78,7 @@ def _detached_mounts() -> None:
 
 
 def pidfds() -> str:
-    """Clone with a pidfd, and join a namespace and fetch a descriptor through one."""
+    """Clone with a pidfd, then join a namespace and fetch a descriptor through it."""
     in_child(_pidfds, CLONE_NEWUTS)
     return "clone3, pidfd_open, pidfd_getfd, setns with a pidfd"
 
@@ -90,16 +90,16 @@ def _pidfds() -> None:
 
 
 def ranges_of_descriptors() -> str:
-    """Mark descriptors that are not there."""
+    """Call close_range on descriptors that do not exist."""
     close_range(MAX_FD - 1, MAX_FD, CLOSE_RANGE_CLOEXEC)
     return "close_range with CLOSE_RANGE_CLOEXEC"
 
 
 def idmapped_mounts() -> str:
-    """Map the ids of a copy of the mount that holds the working directory.
+    """Id-map a copy of the mount at /.
 
     Raises:
-        Lacks: this user may not.
+        Lacks: this user is not root.
     """
     if os.geteuid() != 0:
         raise Lacks("only root may map the ids of the host's file systems")
@@ -115,24 +115,24 @@ def _idmapped_mounts() -> None:
 
 
 PROBES: Final = (
-    Probe("version", version, "No container can be made.", NEWER_KERNEL, needed=True),
-    Probe("openat2", open_in_root, "No container can be made.", NOT_FILTERED, needed=True),
+    Probe("version", version, "No container can be created.", NEWER_KERNEL, needed=True),
+    Probe("openat2", open_in_root, "No container can be created.", NOT_FILTERED, needed=True),
     Probe(
         "mount API",
         detached_mounts,
-        "No container can be made.",
+        "No container can be created.",
         "Run Linux 5.12 or newer; in a container, give it CAP_SYS_ADMIN or user namespaces.",
         needed=True,
     ),
-    Probe("pidfd", pidfds, "No container can be made or entered.", NOT_FILTERED, needed=True),
-    Probe("close_range", ranges_of_descriptors, "No container can be made.", NOT_FILTERED,
+    Probe("pidfd", pidfds, "No container can be created or entered.", NOT_FILTERED, needed=True),
+    Probe("close_range", ranges_of_descriptors, "No container can be created.", NOT_FILTERED,
           needed=True),
     Probe(
         "id-mapped mounts",
         idmapped_mounts,
-        "A mount with idmap, ridmap or mappings of its own is refused on such a file system.",
-        "Use a file system that can (ext4, xfs, btrfs; tmpfs from 6.3, overlay from 6.6 on), as "
-        "root.",
+        "A mount with idmap, ridmap or its own mappings is refused on such a file system.",
+        "Use a file system that supports it (ext4, xfs, btrfs; tmpfs from 6.3, overlay from 6.6 "
+        "on), as root.",
         without=DEGRADED,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Namespaces: each one made, in a child; and what an ordinary user needs for one of its own.
+"""Checks of namespaces: each kind is created in a child; and what ordinary users need for them.
 
 Source: namespaces(7), user_namespaces(7), newuidmap(1), subuid(5).
 """
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 SYSCTL: Final = "/proc/sys"
 HELPERS: Final = ("newuidmap", "newgidmap")
 S_ISUID: Final = 0o4000
-# Beside the namespaces themselves: what forbids an ordinary user to have a user namespace.
+# Sysctls that keep user namespaces from ordinary users: name, bad value, good value.
 SWITCHES: Final = (
     ("kernel/unprivileged_userns_clone", "0", "1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
 )
 
 
-def making(kind: str) -> Callable[[], str]:
-    """Give what makes a `kind` namespace."""
+def creating(kind: str) -> Callable[[], str]:
+    """Return a check that creates a `kind` namespace."""
 
     def make() -> str:
         if kind == "user":
@@ -40,10 +40,10 @@ def making(kind: str) -> Callable[[], str]:
 
 
 def limits() -> str:
-    """Read how many namespaces a user may have.
+    """Return how many namespaces a user may have.
 
     Raises:
-        Lacks: none, of some kind.
+        Lacks: the limit of some kind is 0.
     """
     folder = f"{SYSCTL}/user"
     found = {}
@@ -57,7 +57,7 @@ def limits() -> str:
 
 
 def switches() -> str:
-    """Look for switches that keep user namespaces from ordinary users.
+    """Check the sysctls that keep user namespaces from ordinary users.
 
     Raises:
         Lacks: one is set.
@@ -74,10 +74,10 @@ def switches() -> str:
 
 
 def helpers() -> str:
-    """Look for the helpers that write maps for an ordinary user.
+    """Check the helpers that write id maps for ordinary users.
 
     Raises:
-        Lacks: one is missing, or has no right to.
+        Lacks: one is missing, or has no privilege.
     """
     for name in HELPERS:
         path = _find(name)
@@ -104,7 +104,7 @@ def _has_file_capabilities(path: str) -> bool:
 
 
 def subordinate_ids() -> str:
-    """Find the ids that this user may map beside its own.
+    """Return how many subordinate ids this user may map.
 
     Raises:
         Lacks: there are none.
@@ -124,7 +124,7 @@ def subordinate_ids() -> str:
 
 
 def _names_of(uid: int) -> list[str]:
-    """Read the names of `uid` from /etc/passwd; users of a directory are not found there."""
+    """Return the names of `uid` in /etc/passwd; users of a directory service are not found."""
     rows = [line.split(":") for line in read("/etc/passwd").splitlines()]
     return [row[0] for row in rows if len(row) > 2 and row[2] == str(uid)]
 
@@ -133,47 +133,47 @@ def _probe(kind: str) -> Probe:
     rootless = os.geteuid() != 0
     if kind == "user":
         consequence = (
-            "As this user no container can be made."
+            "This user cannot create any container."
             if rootless
-            else "A container with a user namespace is refused, and ordinary users can have none."
+            else "Containers with a user namespace are refused; ordinary users cannot run any."
         )
         remedy = "Raise user.max_user_namespaces, and see the switches below."
-        return Probe("user", making("user"), consequence, remedy, needed=rootless)
-    consequence = f"A container that asks for a new {kind} namespace is refused."
-    remedy = "Use a kernel with it (and, inside a container, CAP_SYS_ADMIN or user namespaces)."
+        return Probe("user", creating("user"), consequence, remedy, needed=rootless)
+    consequence = f"Containers with a new {kind} namespace are refused."
+    remedy = "Use a kernel that has it (and, inside a container, CAP_SYS_ADMIN or user namespaces)."
     needed = kind == "mount"
-    return Probe(kind, making(kind), consequence, remedy, needed=needed)
+    return Probe(kind, creating(kind), consequence, remedy, needed=needed)
 
 
 def probes() -> tuple[Probe, ...]:
-    """Give the questions, which depend on who asks."""
+    """Return the checks, which depend on the user."""
     rootless = os.geteuid() != 0
     return (
         *(_probe(kind) for kind in sorted(FLAGS)),
         Probe(
             "namespace limits",
             limits,
-            "Containers that ask for such a namespace are refused.",
+            "Containers with such a namespace are refused.",
             "Raise the sysctl user.max_KIND_namespaces.",
         ),
         Probe(
             "user namespaces for all",
             switches,
-            "Ordinary users can run no containers.",
-            "Turn the switch.",
+            "Ordinary users cannot run containers.",
+            "Change the sysctl.",
             without=LACKING if rootless else DEGRADED,
         ),
         Probe(
             "id-map helpers",
             helpers,
-            "An ordinary user's container can have no more than the user's own id.",
+            "Containers of ordinary users can only have the user's own id.",
             "Install the package uidmap (shadow-utils).",
             without=DEGRADED,
         ),
         Probe(
             "subordinate ids",
             subordinate_ids,
-            "This user's containers can have no more than the user's own id.",
+            "Containers of this user can only have the user's own id.",
             "Add a range with usermod --add-subuids and --add-subgids.",
             without=DEGRADED,
         ),

@@ -1,8 +1,8 @@
-"""One question to the host, its answer, and how a question is asked in a process of its own.
+"""A check of the host, its result, and how a check is run in a child.
 
-A probe makes the very call that a container would need, and changes nothing: what it makes belongs
-to a child that ends, or to nobody. One that fails in a way nobody foresaw says so and stops no
-other.
+A probe makes the same call that a container would need, and changes nothing: what it creates
+belongs to a child that exits, or is detached. An unexpected failure is a result too, and does not
+stop the other checks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
 OK: Final = "ok"
-DEGRADED: Final = "degraded"  # containers run, with less
+DEGRADED: Final = "degraded"  # containers run with fewer features
 LACKING: Final = "lacking"
 UNKNOWN: Final = "unknown"  # the probe itself failed
 
@@ -26,7 +26,7 @@ MAX_WORDS: Final = 4096
 
 
 class Lacks(Exception):
-    """The host does not have it: `found` says what was seen, the rest overrides the probe's."""
+    """The host lacks something: `found` is the result; the rest overrides the probe's texts."""
 
     def __init__(self, found: str, consequence: str = "", remedy: str = "") -> None:
         super().__init__(found)
@@ -35,11 +35,11 @@ class Lacks(Exception):
 
 
 class Probe:
-    """One question.
+    """One check.
 
-    `ask` returns what was found, in a few words, or raises Lacks or OSError. `consequence` and
-    `remedy` are a sentence each, for when it does. `without` is the verdict then: DEGRADED or
-    LACKING; `needed` says that no container runs at all without it.
+    `ask` returns the result in a few words, or raises Lacks or OSError. For that case `consequence`
+    and `remedy` are a sentence each, and `without` is the verdict: DEGRADED or LACKING. `needed`:
+    no container runs without it.
     """
 
     __slots__ = ("ask", "consequence", "name", "needed", "remedy", "without")
@@ -63,7 +63,7 @@ class Probe:
 
 
 class Finding:
-    """One answer; `consequence` and `remedy` are "" where all is well."""
+    """The result of a check; `consequence` and `remedy` are "" if the verdict is OK."""
 
     __slots__ = ("consequence", "found", "group", "name", "needed", "remedy", "verdict")
 
@@ -77,13 +77,13 @@ class Finding:
         self.remedy = ""
 
     def body(self) -> dict[str, Any]:
-        """The finding as JSON, in the order of docs/doctor.md."""
+        """Return the finding as JSON, in the order of docs/doctor.md."""
         names = ("group", "name", "verdict", "found", "consequence", "remedy", "needed")
         return {name: getattr(self, name) for name in names}
 
 
 def ask(group: str, probe: Probe) -> Finding:
-    """Ask one question, whatever comes of it."""
+    """Run one check and return its finding; raises nothing."""
     try:
         return Finding(group, probe, OK, probe.ask())
     except (Lacks, OSError) as error:
@@ -94,7 +94,7 @@ def ask(group: str, probe: Probe) -> Finding:
         return finding
     except Exception as error:  # noqa: BLE001  # one probe must not stop the others
         finding = Finding(group, probe, UNKNOWN, f"{type(error).__name__}: {error}")
-        finding.consequence = "It could not be found out."
+        finding.consequence = "The check itself failed."
         finding.remedy = "Report this as a bug of ocirun."
         return finding
 
@@ -110,10 +110,9 @@ def read(path: str) -> str:
 
 
 def in_child(act: Callable[[], object], flags: int = 0) -> None:
-    """Do `act` in a child cloned with `flags`, which ends with it.
+    """Run `act` in a child cloned with `flags`.
 
-    Who is not root asks with the rights that its containers would have: those of a user namespace
-    of its own.
+    For a user who is not root, the child is in a new user namespace, as a container would be.
 
     Raises:
         OSError: the kernel refused the clone or something that `act` did.
@@ -146,7 +145,7 @@ def _be_child(act: Callable[[], object], writing: int) -> NoReturn:
         said = f"{error.errno or 5}:{error.strerror or error}"
     except OcirunError as error:
         said = f"{getattr(error, 'errno', 0) or 5}:{error}"
-    except BaseException as error:  # noqa: BLE001  # said to the parent, whatever it is
+    except BaseException as error:  # noqa: BLE001  # reported to the parent
         said = f"5:{type(error).__name__}: {error}"
     else:
         said = "0:"

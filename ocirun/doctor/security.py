@@ -1,4 +1,4 @@
-"""What holds a container, and what protects the runtime from it.
+"""Checks of security: the seal, seccomp, AppArmor, SELinux, keyrings, capabilities.
 
 Source: seccomp(2), capabilities(7), keyrings(7), memfd_create(2); CVE-2019-5736.
 """
@@ -23,11 +23,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# What goes without the capability, for those that a runtime itself uses.
+# What fails without a capability that the runtime itself uses.
 CONSEQUENCES: Final = {
-    "CAP_SYS_ADMIN": "without SYS_ADMIN root can make containers only in user namespaces",
+    "CAP_SYS_ADMIN": "without SYS_ADMIN root can create containers only in user namespaces",
     "CAP_SYS_RESOURCE": "without SYS_RESOURCE no hard rlimit can be raised",
-    "CAP_MKNOD": "without MKNOD devices are bound from the host",
+    "CAP_MKNOD": "without MKNOD device nodes are bound from the host",
     "CAP_NET_ADMIN": "without NET_ADMIN no network device can be moved",
     "CAP_SYS_TIME": "without SYS_TIME no time offset can be set",
     "CAP_SYS_NICE": "without SYS_NICE no real-time policy can be set",
@@ -35,10 +35,10 @@ CONSEQUENCES: Final = {
 
 
 def seal() -> str:
-    """Find what our executable lies on.
+    """Return how our executable is sealed.
 
     Raises:
-        Lacks: on nothing that is sealed, or on the slower of the two.
+        Lacks: it is not.
     """
     if not is_sealed():
         raise Lacks("an ordinary file")
@@ -51,10 +51,10 @@ def seal() -> str:
 
 
 def memory_files() -> str:
-    """Make a memory file that may be executed: what the seal falls back on.
+    """Create an executable memory file, the fallback of the seal.
 
     Raises:
-        Lacks: the kernel is set to refuse that.
+        Lacks: a sysctl forbids it.
     """
     try:
         fd = os.memfd_create("ocirun-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | 0x10)
@@ -67,10 +67,10 @@ def memory_files() -> str:
 
 
 def seccomp_filters() -> str:
-    """Ask the kernel whether it filters system calls.
+    """Check that the kernel has seccomp filters.
 
     Raises:
-        Lacks: it does not.
+        Lacks: it has none.
     """
     if not knows_flags(0):
         raise Lacks("the kernel has no seccomp filters")
@@ -78,7 +78,7 @@ def seccomp_filters() -> str:
 
 
 def libseccomp() -> str:
-    """Load libseccomp; give its version.
+    """Load libseccomp, and return its version.
 
     Raises:
         Lacks: it is not installed.
@@ -91,10 +91,10 @@ def libseccomp() -> str:
 
 
 def seccomp_agents() -> str:
-    """Ask the kernel for SCMP_ACT_NOTIFY.
+    """Check that the kernel has SCMP_ACT_NOTIFY.
 
     Raises:
-        Lacks: it does not know it.
+        Lacks: it has not.
     """
     if not knows_flags(SECCOMP_FILTER_FLAG_NEW_LISTENER):
         raise Lacks("the kernel has no listeners for seccomp")
@@ -102,7 +102,7 @@ def seccomp_agents() -> str:
 
 
 def apparmor() -> str:
-    """Look whether AppArmor is on.
+    """Check that AppArmor is enabled.
 
     Raises:
         Lacks: it is off, or not in this kernel.
@@ -117,7 +117,7 @@ def apparmor() -> str:
 
 
 def selinux() -> str:
-    """Look whether SELinux is on.
+    """Return the mode of SELinux.
 
     Raises:
         Lacks: it is off, or not in this kernel.
@@ -135,15 +135,15 @@ def keyring() -> str:
     except OSError as error:
         if error.errno != ENOSYS:
             raise
-        return "this kernel has none, so there is nothing to hide"
+        return "this kernel has no keyrings, so there is nothing to isolate"
     return "can be made"
 
 
 def bounding_set() -> str:
-    """Look what the bounding set lacks.
+    """Check that the bounding set is complete.
 
     Raises:
-        Lacks: something; with what that means.
+        Lacks: capabilities are missing; with their consequences.
     """
     last = last_capability()
     missing = [
@@ -154,7 +154,7 @@ def bounding_set() -> str:
     if not missing:
         return f"all {last + 1} capabilities"
     known = [CONSEQUENCES[name] for name in missing if name in CONSEQUENCES]
-    consequence = "; ".join(["No container can be given them", *known]) + "."
+    consequence = "; ".join(["Containers cannot have them", *known]) + "."
     raise Lacks(f"without {', '.join(missing)}", consequence)
 
 
@@ -162,27 +162,27 @@ PROBES: Final = (
     Probe(
         "seal",
         seal,
-        "Containers are refused: they could overwrite this program (CVE-2019-5736).",
+        "Containers are refused, because they could overwrite this program (CVE-2019-5736).",
         "Start the installed command ocirun, which seals itself, and not python -m ocirun.",
         needed=True,
     ),
     Probe(
         "executable memory files",
         memory_files,
-        "Where no private overlay can be made, as for ordinary users, ocirun cannot seal itself.",
+        "ocirun cannot seal itself where a private overlay is not possible, as for ordinary users.",
         "sysctl vm.memfd_noexec=0 or 1.",
         without=DEGRADED,
     ),
     Probe(
         "seccomp",
         seccomp_filters,
-        "A configuration with linux.seccomp is refused, as engines usually write one.",
+        "A configuration with linux.seccomp is refused; engines usually write one.",
         "Use a kernel with CONFIG_SECCOMP_FILTER.",
     ),
     Probe(
         "libseccomp",
         libseccomp,
-        "A configuration with linux.seccomp is refused, as engines usually write one.",
+        "A configuration with linux.seccomp is refused; engines usually write one.",
         "Install libseccomp2 (Debian) or libseccomp.",
     ),
     Probe(
@@ -196,26 +196,26 @@ PROBES: Final = (
         "AppArmor",
         apparmor,
         "A configuration with process.apparmorProfile is refused.",
-        "Boot with security=apparmor, if profiles are wanted.",
+        "Boot with security=apparmor to use profiles.",
     ),
     Probe(
         "SELinux",
         selinux,
         "A configuration with process.selinuxLabel or linux.mountLabel is refused.",
-        "Enable SELinux, if labels are wanted.",
+        "Enable SELinux to use labels.",
     ),
     Probe(
         "session keyring",
         keyring,
-        "Containers are refused, unless with --no-new-keyring.",
-        "Run ocirun outside of a sandbox that keeps keyctl back, and see keyrings(7) for quotas.",
+        "Containers are refused, except with --no-new-keyring.",
+        "Run ocirun outside of a sandbox that blocks keyctl; see keyrings(7) for quotas.",
         without=DEGRADED,
     ),
     Probe(
         "capabilities",
         bounding_set,
-        "No container can be given them.",
-        "Start ocirun from a process that has them; in a container, run that one privileged.",
+        "Containers cannot have them.",
+        "Start ocirun from a process that has them; in a container, run that container privileged.",
         without=DEGRADED,
     ),
 )

@@ -1,4 +1,4 @@
-"""What is around: where records are kept, limits of this process, other programs that help.
+"""Checks of the surroundings: state root, limits of this process, other programs.
 
 Source: getrlimit(2), statvfs(3), sd_bus_open_system(3), sd_notify(3), criu(8).
 """
@@ -25,12 +25,12 @@ RDONLY: Final = 1  # ST_RDONLY of statvfs
 
 
 def python() -> str:
-    """Name the interpreter."""
+    """Return the version of the interpreter."""
     return ".".join(map(str, sys.version_info[:3]))
 
 
 def state_root(root: str | None) -> Callable[[], str]:
-    """Give what looks at the folder for records; None is this user's default."""
+    """Return a check of the state root; None is the default of this user."""
 
     def look() -> str:
         path = nearest = root or default_root()
@@ -43,13 +43,13 @@ def state_root(root: str | None) -> Callable[[], str]:
             raise Lacks(f"{nearest} is not writable for uid {os.geteuid()}")
         if found.f_bavail * found.f_frsize < ENOUGH_BYTES or (found.f_files and not found.f_favail):
             raise Lacks(f"the file system of {nearest} is full")
-        return path if nearest == path else f"{path}, which can be made"
+        return path if nearest == path else f"{path}, which can be created"
 
     return look
 
 
 def limits() -> str:
-    """Look at the limits that a runtime meets.
+    """Check the resource limits of this process.
 
     Raises:
         Lacks: one is low.
@@ -66,10 +66,10 @@ def _count(number: int) -> str:
 
 
 def bus() -> str:
-    """Connect to the bus of the systemd that this user's containers would belong to.
+    """Connect to the bus of this user's systemd.
 
     Raises:
-        Lacks: there is no socket.
+        Lacks: there is no socket, or no systemd.
     """
     if os.geteuid() == 0:
         paths = ["/run/dbus/system_bus_socket", "/run/systemd/private"]
@@ -88,10 +88,10 @@ def bus() -> str:
 
 
 def notify_socket() -> str:
-    """Connect to NOTIFY_SOCKET, if somebody has set it."""
+    """Connect to NOTIFY_SOCKET if it is set."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return "not set: nobody waits for readiness"
+        return "not set"
     _connect("\0" + address[1:] if address[0] == "@" else address, _socket.SOCK_DGRAM)
     return address
 
@@ -108,7 +108,7 @@ def criu() -> str:
     """Run `criu check`.
 
     Raises:
-        Lacks: there is no criu, or it finds something missing.
+        Lacks: there is no criu, or the check fails.
     """
     import subprocess
     from shutil import which
@@ -118,7 +118,7 @@ def criu() -> str:
         raise Lacks("there is no criu in PATH")
     words = [path, "check", "--unprivileged"] if os.geteuid() != 0 else [path, "check"]
     try:
-        done = subprocess.run(  # noqa: S603  # found in PATH, as whoever asks would find it
+        done = subprocess.run(  # noqa: S603  # found in PATH, as for checkpoint
             words, capture_output=True, timeout=CRIU_SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired as error:
@@ -130,10 +130,10 @@ def criu() -> str:
 
 
 def ps() -> str:
-    """Find ps.
+    """Return the path of ps.
 
     Raises:
-        Lacks: it is not there.
+        Lacks: it is not in PATH.
     """
     from shutil import which
 
@@ -144,33 +144,33 @@ def ps() -> str:
 
 
 def probes(root: str | None) -> tuple[Probe, ...]:
-    """Give the questions; `root` is where records are to be kept, None for the default."""
+    """Return the checks; `root` is the state root, None for the default."""
     return (
         Probe("Python", python, "", ""),
         Probe(
             "state root",
             state_root(root),
-            "No container can be made.",
-            "Give --root a folder of this user, or set XDG_RUNTIME_DIR to one.",
+            "No container can be created.",
+            "Use --root with a directory of this user, or set XDG_RUNTIME_DIR.",
             needed=True,
         ),
         Probe(
             "limits",
             limits,
-            "A container with many mounts or hooks may fail to be made.",
+            "Creating a container with many mounts or hooks may fail.",
             "ulimit -n 1024, or LimitNOFILE= in the unit.",
             without=DEGRADED,
         ),
         Probe(
             "systemd bus",
             bus,
-            "Cgroups cannot be made by systemd.",
+            "The systemd cgroup driver does not work.",
             "Use cgroupfs, which is the default.",
         ),
         Probe(
             "NOTIFY_SOCKET",
             notify_socket,
-            "start and run fail, because the readiness of a container cannot be told.",
+            "start and run fail, because they cannot report readiness.",
             "Unset NOTIFY_SOCKET, or make it reachable.",
             without=DEGRADED,
         ),
@@ -178,7 +178,13 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "criu",
             criu,
             "Containers cannot be checkpointed.",
-            "Install criu; criu check -v4 says more.",
+            "Install criu; criu check -v4 has details.",
         ),
-        Probe("ps", ps, "ps prints JSON only.", "Install procps.", without=DEGRADED),
+        Probe(
+            "ps",
+            ps,
+            "ocirun ps works with --format json only.",
+            "Install procps.",
+            without=DEGRADED,
+        ),
     )

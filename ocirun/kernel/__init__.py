@@ -1,1 +1,1 @@
-"""The floor: the only package that knows cffi."""
+"""System calls that Python lacks: the only package that calls cffi."""

@@ -1,7 +1,7 @@
-"""bpf(2): programs loaded, attached to a cgroup, found again and taken off.
+"""bpf(2): load programs, attach them to a cgroup, list and detach them.
 
-`union bpf_attr` has a layout for each command. All of its fields that we use are of 4 or of 8
-bytes, so a layout is written down as a list of numbers and the sizes of them.
+`union bpf_attr` has a layout for each command. All fields that we use have 4 or 8 bytes, so a
+layout is a list of field sizes.
 
 Source: bpf(2); kernel include/uapi/linux/bpf.h.
 """
@@ -34,15 +34,15 @@ INSTRUCTION_BYTES: Final = 8
 # Kernel: BPF_CGROUP_MAX_PROGS, how many programs one cgroup may have.
 MAX_PROGRAMS: Final = 64
 PROGRAM_COUNT_AT: Final = 24  # of prog_cnt in the layout of BPF_PROG_QUERY
-# Kernel: newer ones may answer in fields behind those that we name (query.revision), so each layout
-# has room for them. Zeros where an older kernel has no field are fine.
+# Kernel: newer kernels may write fields behind those that we use (query.revision), so each layout
+# has room for them. Older kernels accept zeros there.
 ATTRIBUTES_BYTES: Final = 128
 
 
 def prog_load(
     kind: int, instructions: bytes, license_name: str, name: str, log: bytearray | None = None
 ) -> int:
-    """Let the kernel check and keep a program.
+    """Load a program into the kernel.
 
     `instructions` are `struct bpf_insn` in the byte order of this machine; `name` is what tools
     show, at most 15 letters. With `log` the verifier writes its reasoning there, as text that ends
@@ -76,7 +76,7 @@ def prog_load(
 def prog_attach(
     cgroup_fd: int, prog_fd: int, attach_type: int, flags: int, replaced_fd: int = 0
 ) -> None:
-    """Attach a program to a cgroup, which keeps it until it is removed itself.
+    """Attach a program to a cgroup, which keeps it until the cgroup is removed.
 
     Descriptors are borrowed. With BPF_F_REPLACE (Linux 5.6) the program of `replaced_fd` makes way
     in the same moment.
@@ -90,7 +90,7 @@ def prog_attach(
 
 
 def prog_detach(cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
-    """Take a program off a cgroup; descriptors are borrowed.
+    """Detach a program from a cgroup; descriptors are borrowed.
 
     Raises:
         OSError: ENOENT when it is not attached.
@@ -101,7 +101,7 @@ def prog_detach(cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
 
 
 def prog_query(cgroup_fd: int, attach_type: int) -> list[int]:
-    """List the ids of the programs attached to this very cgroup, in the order they run in.
+    """Return the ids of the programs attached to this cgroup itself, in the order they run in.
 
     Raises:
         OSError: EPERM without the right; EINVAL on a kernel without cgroup programs.
@@ -115,7 +115,7 @@ def prog_query(cgroup_fd: int, attach_type: int) -> list[int]:
 
 
 def prog_get_fd_by_id(prog_id: int) -> int:
-    """Open a program; the caller closes the descriptor.
+    """Open a program by its id; the caller closes the descriptor.
 
     Raises:
         OSError: ENOENT when it is gone; EPERM without CAP_SYS_ADMIN in the first user namespace.
@@ -124,7 +124,7 @@ def prog_get_fd_by_id(prog_id: int) -> int:
 
 
 def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
-    """Make the call; give its result, and the layout with what the kernel wrote into it."""
+    """Call bpf(2); return its result, and the layout as the kernel changed it."""
     layout = ffi.new("char[]", attributes.ljust(ATTRIBUTES_BYTES, b"\0"))
     result = lib.sys_bpf(command, layout, ATTRIBUTES_BYTES)
     if result < 0:

@@ -9,7 +9,7 @@ _LOW = 0xFFFFFFFF
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
-    """Replace our three sets at once."""
+    """Set our effective, permitted and inheritable sets at once."""
     sets = (effective, permitted, inheritable)
     words = ffi.new("uint32_t[6]", [s & _LOW for s in sets] + [s >> 32 for s in sets])
     if lib.sys_capset(words) < 0:

@@ -1,4 +1,4 @@
-"""A process that does nothing: it is somewhere for us, until we need it no more.
+"""A child that only waits, to keep a cgroup or scope in existence.
 
 Source: clone3(2), prctl(2), waitid(2).
 """
@@ -13,13 +13,13 @@ from ocirun.kernel.userns import SIGKILL, WALL
 
 
 class Holder:
-    """A child that only waits, until it is killed by `end` or dies with who made it.
+    """A waiting child; `end` kills it, and it dies with its parent.
 
-    `pid` is its host pid. It keeps no descriptor open and hears no signal but SIGKILL. Threads of
-    the caller do not matter.
+    `pid` is its pid on the host. It has no open descriptors and blocks every signal but SIGKILL.
+    The caller may have threads.
 
     Raises:
-        OSError: the kernel allowed no process.
+        OSError: it could not be cloned.
     """
 
     __slots__ = ("_pidfd", "pid")
@@ -32,7 +32,7 @@ class Holder:
         self._pidfd = int(pidfd[0])
 
     def end(self) -> None:
-        """Kill it and reap it. May be called twice."""
+        """Kill and reap it. May be called twice."""
         from _signal import pidfd_send_signal
 
         pidfd, self._pidfd = self._pidfd, -1

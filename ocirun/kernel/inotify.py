@@ -1,4 +1,4 @@
-"""inotify(7): be woken when a file changes."""
+"""inotify(7): wait until a file changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_MODIFY: Final = 0x00000002
 
 
 def inotify_init1(flags: int) -> int:
-    """Make an inotify instance.
+    """Create an inotify instance.
 
     Returns:
         A descriptor the caller closes.
@@ -34,7 +34,7 @@ def inotify_init1(flags: int) -> int:
 
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
-    """Watch `path` through the instance `fd` (borrowed); give the watch's number.
+    """Watch `path` through the instance `fd` (borrowed); return the number of the watch.
 
     Source: inotify_add_watch(2).
     """

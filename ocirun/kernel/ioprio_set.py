@@ -1,4 +1,4 @@
-"""ioprio_set(2): how the disk scheduler treats us."""
+"""ioprio_set(2): I/O scheduling class and priority."""
 
 from __future__ import annotations
 

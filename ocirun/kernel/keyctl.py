@@ -27,23 +27,23 @@ def _keyctl(name: str, operation: int, arg2: int, arg3: int = 0, arg4: int = 0) 
 
 
 def join_session_keyring(name: str) -> int:
-    """Join the session keyring `name`, made when it is not there; give its serial number."""
+    """Join the session keyring `name`, created if it does not exist; return its serial number."""
     buffer = ffi.new("char[]", os.fsencode(name))
     return _keyctl("KEYCTL_JOIN_SESSION_KEYRING", KEYCTL_JOIN_SESSION_KEYRING, address_of(buffer))
 
 
 def describe_permissions(key: int) -> int:
-    """Read the permission mask of `key`: the fourth field of its description, hexadecimal."""
+    """Return the permission mask of `key`: the fourth field of its description, hexadecimal."""
     buffer = ffi.new("char[]", MAX_DESCRIPTION_BYTES)
     _keyctl("KEYCTL_DESCRIBE", KEYCTL_DESCRIBE, key, address_of(buffer), MAX_DESCRIPTION_BYTES)
     return int(ffi.string(buffer).split(b";")[3], 16)
 
 
 def set_permissions(key: int, permissions: int) -> None:
-    """Replace the permission mask of `key`."""
+    """Set the permission mask of `key`."""
     _keyctl("KEYCTL_SETPERM", KEYCTL_SETPERM, key, permissions)
 
 
 def address_of(buffer: object) -> int:
-    """Give the address of a cffi array as the integer that a raw system call takes."""
+    """Return the address of a cffi array as an integer, for a raw system call."""
     return int(ffi.cast("uintptr_t", buffer))

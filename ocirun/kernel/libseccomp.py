@@ -1,7 +1,7 @@
-"""libseccomp, found when a container asks for a filter: rules in, classic BPF out.
+"""libseccomp, loaded when a container has a filter: compiles rules to classic BPF.
 
 The library is optional, so it is neither linked nor are its headers needed: dlopen, and each
-function by its name and the signature that its ABI (libseccomp.so.2) keeps.
+function by its name and its signature in the stable ABI (libseccomp.so.2).
 
 Source: seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3), seccomp_attr_set(3).
 """
@@ -67,27 +67,27 @@ class Library:
             self._calls[name] = ffi.cast(signature, address)
 
     def version(self) -> str:
-        """Give its version: 2.5.4."""
+        """Return the version, such as 2.5.4."""
         numbers = self._calls["seccomp_version"]()
         return ".".join(str(numbers[index]) for index in range(3))
 
     def api_level(self) -> int:
-        """Give what it and this kernel can do together: 3 logs, 5 notifies, 6 ties to the caller.
+        """Return the level of library and kernel: 3 has LOG, 5 NOTIFY, 6 notifications with TSYNC.
 
         Source: seccomp_api_get(3).
         """
         return int(self._calls["seccomp_api_get"]())
 
     def architecture(self, name: str) -> int:
-        """Give the number of the architecture `name` ("x86_64"); 0 when it is not known here."""
+        """Return the number of the architecture `name` ("x86_64"); 0 if it is unknown."""
         return int(self._calls["seccomp_arch_resolve_name"](name.encode()))
 
     def native_architecture(self) -> int:
-        """Give the number of the architecture we run on."""
+        """Return the number of the native architecture."""
         return int(self._calls["seccomp_arch_native"]())
 
     def system_call(self, name: str) -> int:
-        """Give the number that rules are to use for the system call `name`.
+        """Return the number of the system call `name` for rules.
 
         One that only other architectures have gets a number below UNKNOWN, for them; one that
         this library does not know gets UNKNOWN.
@@ -95,7 +95,7 @@ class Library:
         return int(self._calls["seccomp_syscall_resolve_name"](os.fsencode(name)))
 
     def system_call_of(self, architecture: int, name: str) -> int:
-        """Give the kernel's number of the call `name` on `architecture`; negative when none."""
+        """Return the number of the call `name` on `architecture`; negative if there is none."""
         resolve = self._calls["seccomp_syscall_resolve_name_arch"]
         return int(resolve(architecture, os.fsencode(name)))
 
@@ -125,15 +125,15 @@ class Filter:
         self._calls["seccomp_release"](self._context)
 
     def add_architecture(self, architecture: int) -> None:
-        """Cover another architecture, from the next rule on; one that is covered is fine."""
+        """Add an architecture for the rules that follow; adding one twice is no error."""
         self._call("seccomp_arch_add", architecture, fine=EEXIST)
 
     def use_binary_tree(self) -> None:
-        """Have the program look for the system call in a tree and not in a row."""
+        """Compile to a binary tree instead of a list."""
         self._call("seccomp_attr_set", SCMP_FLTATR_CTL_OPTIMIZE, BINARY_TREE)
 
     def add_rule(self, action: int, system_call: int, conditions: Sequence[Condition] = ()) -> None:
-        """Let `action` happen to `system_call` when all `conditions` hold, on each architecture.
+        """Add a rule: `action` for `system_call` if all `conditions` hold, on each architecture.
 
         The action must not be the default one.
         """
@@ -149,7 +149,7 @@ class Filter:
         self._call("seccomp_rule_add_array", action, system_call, count, packed)
 
     def export(self) -> bytes:
-        """Give the program: struct sock_filter after struct sock_filter."""
+        """Return the program, an array of struct sock_filter."""
         fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             self._call("seccomp_export_bpf", fd)

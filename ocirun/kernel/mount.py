@@ -1,7 +1,7 @@
 """Mounting by descriptor: the mount calls of Linux 5.12 and later, one function per man page.
 
 A mount is made detached, given its attributes, and attached where a descriptor points: between
-the check of a place and its use there is no path that somebody could exchange. Every descriptor
+the check of a destination and its use there is no path that could be exchanged. Every descriptor
 is close-on-exec; those returned are closed by the caller. Every failure is the plain OSError of its
 errno, with the call as a note.
 
@@ -87,7 +87,7 @@ def open_tree(dir_fd: int, path: str, flags: int) -> int:
 
 
 def move_mount(mount_fd: int, target_fd: int) -> None:
-    """Attach the mount `mount_fd` stands for (detached or not) on what `target_fd` stands for.
+    """Attach the mount of `mount_fd` (detached or not) at the file of `target_fd`.
 
     Both descriptors stay the caller's; `mount_fd` from now on is the root of the attached mount.
     """
@@ -109,20 +109,20 @@ def fsopen(fs_name: str) -> int:
 
 
 def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
-    """Give the context the option `key=value`; at most FSCONFIG_STRING_MAX bytes of value."""
+    """Set the option `key=value` of a context; at most FSCONFIG_STRING_MAX bytes of value."""
     data = os.fsencode(value)
     if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, os.fsencode(key), data, 0) < 0:
         raise _with_log(fs_fd, ffi.errno, f"fsconfig({fs_fd}, SET_STRING, {key!r}, {value!r})")
 
 
 def fsconfig_flag(fs_fd: int, key: str) -> None:
-    """Give the context the option `key`, a bare word."""
+    """Set the flag `key` of a context."""
     if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, os.fsencode(key), ffi.NULL, 0) < 0:
         raise _with_log(fs_fd, ffi.errno, f"fsconfig({fs_fd}, SET_FLAG, {key!r})")
 
 
 def fsconfig_create(fs_fd: int) -> None:
-    """Make the superblock from the options given so far."""
+    """Create the superblock from the options set so far."""
     if lib.sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, ffi.NULL, ffi.NULL, 0) < 0:
         raise _with_log(fs_fd, ffi.errno, f"fsconfig({fs_fd}, CMD_CREATE)")
 
@@ -173,7 +173,7 @@ def mount_setattr(
 
 
 def mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
-    """Mount the old way, in one call by path: only for what the new calls cannot express."""
+    """Mount by path, with the old call: only for what the new calls cannot express."""
     result = lib.mount(
         os.fsencode(source), os.fsencode(target), os.fsencode(fs_type), flags, os.fsencode(data)
     )
@@ -189,7 +189,7 @@ def umount2(target: str, flags: int) -> None:
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Make the mount `new_root` the root of this mount namespace, the old root go to `put_old`."""
+    """Make `new_root` the root of this mount namespace; the old root moves to `put_old`."""
     if lib.sys_pivot_root(os.fsencode(new_root), os.fsencode(put_old)) < 0:
         raise oserror(ffi.errno, f"pivot_root({new_root!r}, {put_old!r})", new_root)
 
@@ -211,7 +211,7 @@ def fstatfs(fd: int) -> tuple[int, int]:
 
 
 def _with_log(fs_fd: int, errno: int, call: str) -> OSError:
-    """Build the error of a context call, with the sentences the file system left in its log.
+    """Return the error of a context call, with the messages in the log of the context.
 
     Kernel: a read of the context yields one message each, "e text" for errors, then ENODATA.
     """

@@ -1,4 +1,4 @@
-"""A failed call becomes the right OSError, and remembers the call as strace would print it."""
+"""The OSError of a failed call, with the call as strace would print it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
-    """Build the OSError of `errno`; Python picks its subclass, the note keeps `call`.
+    """Return the OSError of `errno`, with `call` as a note.
 
-    A subclass of OSError would lose that choice, which is why this is a function.
+    A function, because Python chooses the subclass of OSError by errno.
     """
     error = OSError(errno, os.strerror(errno), path)
     error.add_note(call)

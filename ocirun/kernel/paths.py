@@ -1,4 +1,4 @@
-"""Opening paths under rules the kernel enforces.
+"""Open paths under rules that the kernel enforces.
 
 Source: openat2(2); linux/openat2.h for the values.
 """
@@ -11,7 +11,7 @@ from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
 
 RESOLVE_NO_XDEV = 0x01  # do not cross into another mount
-RESOLVE_NO_MAGICLINKS = 0x02  # /proc/PID/fd/N and the like lead nowhere
+RESOLVE_NO_MAGICLINKS = 0x02  # refuse /proc/PID/fd/N and the like: ELOOP
 RESOLVE_NO_SYMLINKS = 0x04  # no symbolic link anywhere on the way: ELOOP
 RESOLVE_BENEATH = 0x08  # leaving dir_fd is an error: EXDEV
 RESOLVE_IN_ROOT = 0x10  # dir_fd is "/": absolute links and ".." stay inside

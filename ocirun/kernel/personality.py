@@ -1,4 +1,4 @@
-"""personality(2): which system uname(2) and the memory layout speak of."""
+"""personality(2): the execution domain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PER_LINUX32: Final = 0x0008
 
 
 def personality(persona: int) -> None:
-    """Set our execution domain, with all its flags; children and programs we exec inherit it.
+    """Set our execution domain, with all its flags; children and execve inherit it.
 
     Source: personality(2).
     """

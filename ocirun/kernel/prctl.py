@@ -29,32 +29,32 @@ def _prctl(name: str, option: int, arg2: int = 0, arg3: int = 0) -> int:
 
 
 def set_pdeathsig(signal: int) -> None:
-    """Have `signal` sent to us when our parent's thread dies; 0 for none."""
+    """Set the signal that we get when the parent thread dies; 0 for none."""
     _prctl("PR_SET_PDEATHSIG", PR_SET_PDEATHSIG, signal)
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Let (or forbid) others ptrace us and read our /proc entries."""
+    """Allow or forbid other processes to ptrace us and read our /proc entries."""
     _prctl("PR_SET_DUMPABLE", PR_SET_DUMPABLE, int(dumpable))
 
 
 def set_keepcaps(keep: bool) -> None:
-    """Keep the permitted capabilities over the next change from uid 0."""
+    """Keep the permitted capabilities when the uid changes from 0."""
     _prctl("PR_SET_KEEPCAPS", PR_SET_KEEPCAPS, int(keep))
 
 
 def set_child_subreaper() -> None:
-    """Become the parent of descendants whose own parent dies."""
+    """Become the child subreaper: the parent of orphaned descendants."""
     _prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_no_new_privs() -> None:
-    """Never gain a right through execve again; cannot be undone."""
+    """Set no_new_privs; cannot be undone."""
     _prctl("PR_SET_NO_NEW_PRIVS", PR_SET_NO_NEW_PRIVS, 1)
 
 
 def in_bounding_set(capability: int) -> bool:
-    """Tell whether the bounding set holds `capability`.
+    """Return whether the bounding set has `capability`.
 
     Raises:
         OSError: EINVAL for a number this kernel does not know.
@@ -63,12 +63,12 @@ def in_bounding_set(capability: int) -> bool:
 
 
 def drop_from_bounding_set(capability: int) -> None:
-    """Take `capability` out of the bounding set for good."""
+    """Drop `capability` from the bounding set; cannot be undone."""
     _prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability)
 
 
 def clear_ambient() -> None:
-    """Empty the ambient set."""
+    """Clear the ambient set."""
     _prctl("PR_CAP_AMBIENT_CLEAR_ALL", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 
 

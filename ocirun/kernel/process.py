@@ -1,4 +1,4 @@
-"""Processes: made, identified, signalled, limited, and stripped of what they inherited."""
+"""Calls on processes: clone, namespaces, limits, descriptors, names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_FD: Final = 0xFFFFFFFF
 
 
 def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
-    """Fork with clone3's flags; both sides carry on in Python.
+    """Fork, with flags of clone3; parent and child continue in Python.
 
     Must be called from a process with one thread. With `cgroup_fd` (borrowed) the child starts
     in that cgroup v2.
@@ -55,7 +55,7 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by `flags` for new ones.
+    """Move into new namespaces of the kinds in `flags`.
 
     Source: unshare(2).
     """
@@ -91,7 +91,7 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
 
 
 def reset_signals() -> None:
-    """Give every signal its default disposition and unblock all of them.
+    """Reset every signal to its default disposition, and unblock all.
 
     Python ignores SIGPIPE and SIGXFSZ; an ignored signal stays ignored across execve.
     """
@@ -100,7 +100,7 @@ def reset_signals() -> None:
 
 
 def reset_affinity() -> None:
-    """Let ourselves run on every CPU that our cpuset allows.
+    """Reset our CPU affinity to every CPU of our cpuset.
 
     Source: sched_setaffinity(2).
     """
@@ -118,7 +118,7 @@ def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
 
 
 def sethostname(name: str) -> None:
-    """Name the machine in this UTS namespace.
+    """Set the hostname of this UTS namespace.
 
     Source: sethostname(2).
     """

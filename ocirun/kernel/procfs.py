@@ -1,4 +1,4 @@
-"""A procfs of our own, which no mount inside the container can stand before.
+"""A private procfs that no mount inside the container can cover.
 
 Security: CVE-2025-52881. A path such as /proc/sys/net/… may be covered, by another container that
 shares the mount namespace, with a link or a mount of any other file. A detached procfs cannot be
@@ -30,12 +30,12 @@ from ocirun.kernel.paths import (
 
 PROC_SUPER_MAGIC = 0x9FA0
 PROC_ROOT_INO = 1
-# Nothing is followed, and nothing that was mounted over a file is taken for it.
+# No links are followed, and no mounts are crossed.
 RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
 
 
 def open_private_procfs() -> int:
-    """Mount a procfs that is attached nowhere.
+    """Create a detached procfs mount.
 
     Order: before pivot_root. In a user namespace the kernel allows it only where an uncovered
     /proc is visible; where even that is refused, the visible /proc is cloned.
@@ -55,7 +55,7 @@ def open_private_procfs() -> int:
 
 
 def _clone_visible_procfs() -> int:
-    """Copy the mount at /proc, after a look at what it is.
+    """Clone the mount at /proc, after a check that it is a procfs.
 
     Raises:
         OSError: EPERM when the root of a procfs is not what stands there.
@@ -65,7 +65,7 @@ def _clone_visible_procfs() -> int:
     except OSError as error:
         if error.errno != EINVAL:
             raise
-        # Kernel: what an outer user namespace mounted below is locked to it, and must come along.
+        # Kernel: mounts below it from an outer user namespace are locked, and must be cloned too.
         fd = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | AT_RECURSIVE)
     if fstatfs(fd)[0] != PROC_SUPER_MAGIC or os.fstat(fd).st_ino != PROC_ROOT_INO:
         os.close(fd)
@@ -93,7 +93,7 @@ def write_own(procfs_fd: int, path: str, value: str) -> None:
 
 
 def own_number(procfs_fd: int) -> str:
-    """Give our pid as this procfs has it, whichever pid namespace it shows."""
+    """Return our pid in the pid namespace that this procfs shows."""
     fd = openat2(procfs_fd, "self", os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE)
     try:
         return os.readlink("", dir_fd=fd)

@@ -1,7 +1,7 @@
-"""Who a process is: its start time and liveness, without the native module.
+"""The start time of a process, without the native module.
 
-`state`, `kill`, `start` and `delete` ask nothing else of the kernel than this and plain files, so
-they never load cffi (1 ms).
+`state`, `kill`, `start` and `delete` need only this and plain files, so they never
+load cffi (1 ms).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ _START_TIME_FIELD = 19  # field 22 of proc(5)'s stat, counted after "pid (comm) 
 
 
 def start_time(pid: int) -> int | None:
-    """Tell when `pid` was started, in clock ticks since boot; None when it is gone or a zombie.
+    """Return the start time of `pid` in clock ticks since boot; None if it is gone or a zombie.
 
-    A pid alone may have been given to another process; the pair (pid, start time) has not.
+    A pid may be reused; the pair (pid, start time) is not.
 
     Source: proc_pid_stat(5), field 22.
     """

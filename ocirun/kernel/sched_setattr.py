@@ -1,4 +1,4 @@
-"""sched_setattr(2): how the CPU scheduler treats us."""
+"""sched_setattr(2): CPU scheduling policy."""
 
 from __future__ import annotations
 

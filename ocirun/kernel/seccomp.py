@@ -1,4 +1,4 @@
-"""seccomp(2): a filter of system calls, loaded for good.
+"""seccomp(2): load a system call filter.
 
 Source: seccomp(2), seccomp_unotify(2), linux/seccomp.h.
 """
@@ -21,7 +21,7 @@ BPF_MAXINSNS: Final = 4096
 
 
 def load_filter(program: bytes, flags: int) -> int:
-    """Hold every system call of this thread, from now on, against `program`.
+    """Load `program` as a filter for every further system call of this thread.
 
     `program` is classic BPF, struct sock_filter after struct sock_filter.
 
@@ -43,5 +43,5 @@ def load_filter(program: bytes, flags: int) -> int:
 
 
 def knows_flags(flags: int) -> bool:
-    """Tell whether this kernel knows each of `flags`, without loading anything."""
+    """Return whether this kernel supports all of `flags`; loads nothing."""
     return lib.sys_seccomp_filter(flags, ffi.NULL, 0) < 0 and ffi.errno == EFAULT

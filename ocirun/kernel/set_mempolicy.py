@@ -1,4 +1,4 @@
-"""set_mempolicy(2): from which NUMA nodes our memory is taken."""
+"""set_mempolicy(2): the NUMA memory policy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ocirun.kernel.oserror import oserror
 
 
 def set_mempolicy(mode: int, nodes: int) -> None:
-    """Set our memory policy; children and programs we exec inherit it.
+    """Set our memory policy; children and execve inherit it.
 
     `mode` is MPOL_* with its flags; bit n of `nodes` stands for node n, of any number of nodes.
 

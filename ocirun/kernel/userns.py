@@ -1,4 +1,4 @@
-"""A process that is in a user namespace for us, so that we need not be in it.
+"""A child in a user namespace, so that the caller need not enter it.
 
 A user namespace exists only with a process in it or a descriptor on it, and its maps can be read
 and written only through a process. Source: user_namespaces(7), clone3(2), waitid(2).
@@ -16,13 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-WALL: Final = 0x40000000  # __WALL: the child is one that no SIGCHLD tells of
+WALL: Final = 0x40000000  # __WALL: wait for children without SIGCHLD too
 SIGKILL: Final = 9
 INT_BYTES: Final = 4
 
 
 class UserNamespaceHolder:
-    """A child in a user namespace for the length of a block, killed at its end.
+    """A child in a new user namespace, killed at the end of the block.
 
     `join_fd` (borrowed) is the namespace to join; without it a new one is made, whose maps are
     still to be written. `pid` is the child's host pid. Threads of the caller do not matter.

@@ -1,4 +1,4 @@
-"""Programs of the host, found by name."""
+"""Find programs in $PATH."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def find_in_path(name: str) -> str | None:
-    """Find the program `name` in $PATH; None when it is not there.
+    """Return the path of the program `name` in $PATH; None if it is not there.
 
-    Security: folders relative to wherever we happen to be do not count: it runs as root.
+    Security: relative directories in $PATH are skipped, because it runs as root.
     """
     for folder in os.environ.get("PATH", "").split(":"):
         program = f"{folder}/{name}"

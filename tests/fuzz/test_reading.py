@@ -38,7 +38,7 @@ def read(data: bytes) -> Any:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes(data: bytes) -> None:
+def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
     read(data)
 
 
@@ -48,7 +48,9 @@ def test_bytes_that_look_like_json(data: bytes) -> None:
 
 
 @given(st.data())
-def test_damaged_documents(config_texts: list[bytes], data: st.DataObject) -> None:
+def test_damaged_documents_are_read_as_json_reads_them(
+    config_texts: list[bytes], data: st.DataObject
+) -> None:
     text = bytearray(data.draw(st.sampled_from(config_texts)))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

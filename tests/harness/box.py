@@ -12,6 +12,8 @@ from harness.leaks import reap
 from harness.machine import MARK
 from harness.runtime import Result, Runtime, finish, wait_until
 
+EMPTY = -1  # the probe's answer for a file that can be opened and has nothing in it
+
 
 class Container:
     """One container of a test. Each verb returns its `Result`; nothing is checked by itself."""
@@ -156,7 +158,7 @@ class Box:
         return report
 
     def attempts(self, bundle: Bundle, *calls: str) -> list[int]:
-        """Let the probe try "CALL:PATH"s; returns one errno (0: allowed) for each."""
+        """Let the probe try "CALL:PATH"s; returns for each 0 (allowed), an errno, or EMPTY."""
         bundle.process["args"] = ["/probe", "try", *calls]
         return [entry["errno"] for entry in json.loads(self.output(bundle))]
 

@@ -38,6 +38,21 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 
+TMPFS = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
+# Name and minor number; the major is 1.
+NODES = {
+    "null": 3,
+    "zero": 5,
+    "full": 7,
+    "random": 8,
+    "urandom": 9,
+}
+DEVICES: list[dict[str, Any]] = [
+    {"path": f"/dev/{name}", "type": "c", "major": 1, "minor": minor, "fileMode": 0o666}
+    for name, minor in NODES.items()
+]
+
+
 class Refused(Exception):
     """The child raised an OcirunError; its words."""
 

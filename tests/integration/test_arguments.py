@@ -55,7 +55,7 @@ class TestArguments:
         call.failed('exec: "/etc/passwd"', "permission denied")
 
     @peer_deviates("runc", "1.1 says permission denied")
-    def test_a_folder(self, box: Box) -> None:
+    def test_a_directory_as_program_is_refused(self, box: Box) -> None:
         box.container(None, "/etc").create().failed('exec: "/etc"', "is a directory")
 
     def test_a_path_through_a_file(self, box: Box) -> None:

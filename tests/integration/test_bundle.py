@@ -57,28 +57,28 @@ class TestBundle:
         box.runtime.call("create", "-b", relative, container.id, cwd=box.folder).ok()
         assert container.state()["bundle"] == str(container.bundle.path)
 
-    def test_no_config(self, box: Box) -> None:
+    def test_a_missing_config_json_is_named(self, box: Box) -> None:
         empty = box.folder / "empty"
         empty.mkdir()
         call = box.runtime.call("create", "--bundle", empty, box.container().id)
         call.failed("JSON specification file config.json not found")
 
-    def test_no_bundle(self, box: Box) -> None:
+    def test_a_missing_bundle_is_an_error(self, box: Box) -> None:
         call = box.runtime.call("create", "--bundle", box.folder / "nowhere", box.container().id)
         call.failed("no such file or directory")
 
-    def test_no_rootfs(self, box: Box) -> None:
+    def test_a_missing_root_is_named(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.config["root"]["path"] = "nowhere"
         box.container(bundle).create().failed("nowhere", "no such file or directory")
 
     @peer_deviates("crun", "dies on it")
-    def test_no_process(self, box: Box) -> None:
+    def test_create_needs_a_process(self, box: Box) -> None:
         bundle = box.bundle()
         del bundle.config["process"]
         box.container(bundle).create().failed("process property must not be empty")
 
-    def test_no_args(self, box: Box) -> None:
+    def test_process_args_must_not_be_empty(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.process["args"] = []
         box.container(bundle).create().failed("args must not be empty")

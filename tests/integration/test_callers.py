@@ -80,7 +80,7 @@ class TestCriO:
             self.words(box, *words), input=given, capture_output=True, timeout=30, check=False
         )
 
-    def test_exec(self, box: Box) -> None:
+    def test_exec_in_the_foreground_keeps_streams_and_status(self, box: Box) -> None:
         container = box.running()
         file = write_process(box, "sh", "-c", "cat; echo two >&2; exit 6")
         done = self.call(box, "exec", "--process", file, container.id, given=b"one\n")
@@ -134,7 +134,7 @@ class TestBuildKit:
         bundle.save()
         return ["run", "--bundle", str(bundle.path), *options, container_id]
 
-    def test_run(self, box: Box, bundle: Bundle) -> None:
+    def test_run_keeps_streams_and_status_and_deletes(self, box: Box, bundle: Bundle) -> None:
         container_id = box.container(bundle).id
         done = self.call(box, *self.run_words(bundle, container_id))
         assert (done.returncode, done.stdout, done.stderr) == (6, b"one\n", b"two\n")

@@ -60,7 +60,7 @@ def test_restored_containers_obey(box: Box) -> None:
         saved.container.delete().ok()
 
 
-def test_leave_running(box: Box) -> None:
+def test_leave_running_keeps_the_container_running(box: Box) -> None:
     with Saved(box).run() as saved:
         pid = saved.container.pid
         saved.checkpoint("--leave-running").ok()
@@ -214,7 +214,7 @@ def test_broken_images_leave_nothing(box: Box, name: str) -> None:
         box.runtime.call("state", saved.container.id).failed("does not exist")
 
 
-def test_without_criu(box: Box, tmp_path: Path) -> None:
+def test_a_missing_criu_leaves_the_container_alone(box: Box, tmp_path: Path) -> None:
     bare = {**os.environ, "PATH": str(tmp_path)}
     with Saved(box).run() as saved:
         saved.checkpoint(env=bare).failed("executable file not found in $PATH")
@@ -254,7 +254,7 @@ def test_the_new_folders_are_for_nobody_else(box: Box) -> None:
 
 @peer_deviates("runc", "restores a connection over loopback where lo is down")
 @needs("tool iptables")
-def test_open_connections(box: Box) -> None:
+def test_open_connections_are_kept_on_request(box: Box) -> None:
     with Saved(box, box.bundle("/probe", "count", "connected")).run() as saved:
         saved.pipe.count_on()
         saved.checkpoint().failed("criu failed")
@@ -266,7 +266,7 @@ def test_open_connections(box: Box) -> None:
         assert saved.pipe.numbers[0] == last + 1
 
 
-def test_file_locks(box: Box) -> None:
+def test_file_locks_are_kept_on_request(box: Box) -> None:
     bundle = box.bundle("/probe", "count", "locked", "/tmp/lock")
     with Saved(box, bundle).run() as saved:
         saved.pipe.count_on()
@@ -306,7 +306,7 @@ def test_memory_goes_to_a_page_server(box: Box) -> None:
 
 @peer_deviates("runc", "leaves a cgroup of the old name behind", sometimes=True)
 @needs("tool criu")
-def test_lazy_pages(box: Box) -> None:
+def test_lazy_pages_are_served_on_demand(box: Box) -> None:
     with Saved(box).run() as saved:
         saved.pipe.count_on()
         ready, status = os.pipe()

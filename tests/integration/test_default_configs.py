@@ -46,7 +46,7 @@ def make(box: Box, client: str, *args: str, seccomp: bool = False) -> Bundle:
 
 @pytest.mark.parametrize("seccomp", [False, True], ids=["without-seccomp", "with-seccomp"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_it_runs(box: Box, client: str, *, seccomp: bool) -> None:
+def test_the_default_config_of_each_client_runs(box: Box, client: str, *, seccomp: bool) -> None:
     report = box.report(make(box, client, seccomp=seccomp))
     assert report["pid"] == 1
     assert report["seccomp"] == ("2" if seccomp else "0")

@@ -60,7 +60,7 @@ def test_there_is_nothing_else(box: Box) -> None:
     assert found - {*DEFAULTS, *LINKS, "/dev/core", "/dev/pts", "/dev/pts/ptmx"} == set()
 
 
-def test_they_work(box: Box) -> None:
+def test_the_default_devices_work(box: Box) -> None:
     bundle = box.bundle(
         "sh", "-c", "echo x > /dev/null; head -c 3 /dev/zero | wc -c; echo $(:</dev/fd/0)ok"
     )
@@ -91,7 +91,7 @@ def test_a_devices_mode_is_666_by_default(box: Box) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reported"), [("c", "c"), ("u", "c"), ("b", "b")])
-def test_types(box: Box, kind: str, reported: str) -> None:
+def test_every_device_type_is_made(box: Box, kind: str, reported: str) -> None:
     bundle = box.bundle()
     bundle.linux["devices"] = [
         {"path": "/dev/x", "type": kind, "major": 7, "minor": 100, "fileMode": 0o600}
@@ -100,7 +100,7 @@ def test_types(box: Box, kind: str, reported: str) -> None:
     assert (entry["type"], entry["major"], entry["minor"]) == (reported, 7, 100)
 
 
-def test_a_fifo(box: Box) -> None:
+def test_a_fifo_is_made(box: Box) -> None:
     bundle = box.bundle()
     bundle.linux["devices"] = [{"path": "/dev/pipe", "type": "p", "fileMode": 0o600}]
     assert box.report(bundle)["dev"]["/dev/pipe"]["type"] == "p"

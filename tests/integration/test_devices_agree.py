@@ -126,7 +126,7 @@ def wanted(rules: list[dict[str, Any]]) -> dict[tuple[str, int, int], set[str]]:
 
 
 @needs("cgroup devices")
-def test_v1(ask_in: Callable[[str], Asker]) -> None:
+def test_the_v1_devices_cgroup_decides_as_the_rules_do(ask_in: Callable[[str], Asker]) -> None:
     asker = ask_in(f"{cgroup_hierarchies()['devices']}{own_cgroup('devices').rstrip('/')}")
 
     @tries
@@ -150,7 +150,7 @@ def test_v1(ask_in: Callable[[str], Asker]) -> None:
 
 
 @on_v2_tree
-def test_v2(ask_in: Callable[[str], Asker]) -> None:
+def test_the_v2_device_program_decides_as_the_rules_do(ask_in: Callable[[str], Asker]) -> None:
     assert V2_MOUNT is not None
     asker = ask_in(V2_MOUNT.point)
 

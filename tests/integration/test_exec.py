@@ -70,7 +70,7 @@ class TestFlags:
         user = {"uid": 0, "gid": 0, "umask": 0o027}
         assert seen(box.running(box.bundle("/probe", "wait", user=user)))["umask"] == 0o027
 
-    def test_cwd(self, box: Box) -> None:
+    def test_cwd_sets_the_working_directory(self, box: Box) -> None:
         assert seen(box.running(), "--cwd", "/home/user")["cwd"] == "/home/user"
 
     @pytest.mark.parametrize("cwd", ["tmp", "./"])
@@ -100,7 +100,9 @@ class TestFlags:
         ("word", "ids"),
         [("1", (1, 7)), ("1000:1001", (1000, 1001)), ("0:5", (0, 5)), ("0", (0, 7))],
     )
-    def test_user(self, box: Box, word: str, ids: tuple[int, int]) -> None:
+    def test_user_sets_the_ids_and_keeps_the_containers_group(
+        self, box: Box, word: str, ids: tuple[int, int]
+    ) -> None:
         bundle = box.bundle("/probe", "wait", user={"uid": 4, "gid": 7})
         report = seen(box.running(bundle), "--user", word)
         assert (report["uids"], report["gids"]) == ([ids[0]] * 3, [ids[1]] * 3)
@@ -123,7 +125,7 @@ class TestFlags:
         (container.bundle.rootfs / "etc/passwd").write_text("1000:x:0:0:evil:/evil:/bin/sh\n")
         assert seen(container, "--user", "1000")["uids"] == [1000] * 3
 
-    def test_additional_gids(self, box: Box) -> None:
+    def test_additional_gids_are_added_to_the_containers(self, box: Box) -> None:
         bundle = box.bundle("/probe", "wait", user={"uid": 0, "gid": 0, "additionalGids": [9]})
         report = seen(box.running(bundle), "-g", "5", "-g", "77")
         assert sorted(report["groups"]) == [5, 9, 77]
@@ -317,11 +319,15 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("flag", "word"), [("--apparmor", "apparmor"), ("--process-label", "selinux")]
     )
-    def test_flags(self, box: Box, flag: str, word: str) -> None:
+    def test_a_label_flag_without_its_module_is_refused(
+        self, box: Box, flag: str, word: str
+    ) -> None:
         label = "no-such-profile" if flag == "--apparmor" else "system_u:system_r:x_t:s0"
         box.running().exec("/bin/true", flags=(flag, label)).failed(word, status=255)
 
     @pytest.mark.parametrize("name", ["apparmorProfile", "selinuxLabel"])
-    def test_process_file(self, box: Box, name: str) -> None:
+    def test_a_label_in_the_process_file_without_its_module_is_refused(
+        self, box: Box, name: str
+    ) -> None:
         call = box.running().exec_process(process("/bin/true", **{name: "no-such-label"}))
         assert call.status == 255

@@ -145,7 +145,7 @@ class TestCgroup:
         assert cgroups_seen(container) == own
         assert cgroups_seen(container, "--cgroup", "/") == own
 
-    def test_one_below(self, box: Box) -> None:
+    def test_a_sub_cgroup_is_entered(self, box: Box) -> None:
         container = box.running()
         make_below(container, "sub")
         seen = cgroups_seen(container, "--cgroup", "sub")
@@ -189,7 +189,9 @@ class TestCgroup:
             (("cpu:..",), "not a sub cgroup path"),
         ],
     )
-    def test_malformed(self, box: Box, words: tuple[str, ...], text: str) -> None:
+    def test_a_malformed_cgroup_flag_is_refused(
+        self, box: Box, words: tuple[str, ...], text: str
+    ) -> None:
         flags = [part for word in words for part in ("--cgroup", word)]
         call = box.running().exec("true", flags=tuple(flags))
         call.failed(*([text] if box.runtime.name == "ours" else []), status=255)
@@ -269,7 +271,7 @@ class TestPaused:
         call.failed("cannot exec in a paused container", status=255)
         container.runtime.call("resume", container.id).ok()
 
-    def test_ignore_paused(self, box: Box) -> None:
+    def test_ignore_paused_runs_the_process_after_resume(self, box: Box) -> None:
         container = box.running()
         container.runtime.call("pause", container.id).ok()
         runtime = container.runtime

@@ -71,7 +71,7 @@ class TestStatus:
 class TestForeground:
     """exec waits; signals and stdio go through."""
 
-    def test_stdio(self, box: Box) -> None:
+    def test_stdio_is_the_callers(self, box: Box) -> None:
         call = box.running().exec("sh", "-c", "cat; echo err >&2", stdin=b"input")
         assert (call.ok().stdout, call.stderr) == ("input", "err\n")
 
@@ -110,7 +110,7 @@ class TestForeground:
         call = box.running().exec("/probe", "exit", "3", preexec_fn=ignore, timeout=10)
         assert call.status in (3, *((255,) if box.runtime.name != "ours" else ()))
 
-    def test_closed_stdio(self, box: Box) -> None:
+    def test_a_closed_stdin_is_no_error(self, box: Box) -> None:
         def close() -> None:
             os.close(0)
 
@@ -224,7 +224,7 @@ class TestDescriptors:
 
     @peer_deviates("runc", "exec passes no LISTEN_FDS")
     @peer_deviates("crun", "leaves LISTEN_PID as it is", sometimes=True)
-    def test_socket_activation(self, box: Box) -> None:
+    def test_listen_fds_are_not_counted_as_preserved(self, box: Box) -> None:
         container = box.running()
         call = container.runtime.prepare("exec", container.id, "/probe")
         script = 'exec 3</etc/passwd; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
@@ -267,7 +267,7 @@ class TestPidfdSocket:
         thread.start()
         return got, thread, path
 
-    def test_create(self, box: Box) -> None:
+    def test_create_sends_a_pidfd_of_init(self, box: Box) -> None:
         got, thread, path = self.wait_for_pidfd(box)
         container = box.container(None, "/probe", "wait")
         container.create("--pidfd-socket", path).ok()
@@ -277,7 +277,7 @@ class TestPidfdSocket:
         assert f"Pid:\t{container.pid}\n" in Path(f"/proc/self/fdinfo/{fd}").read_text()
         os.close(fd)
 
-    def test_exec(self, box: Box) -> None:
+    def test_exec_sends_a_pidfd_of_its_process(self, box: Box) -> None:
         got, thread, path = self.wait_for_pidfd(box)
         file = box.folder / "pid"
         flags = ("--detach", "--pidfd-socket", path, "--pid-file", file)

@@ -75,7 +75,7 @@ class TestStalked:
         container.wait_output("ready")
         return container
 
-    def test_by_root(self, box: Box) -> None:
+    def test_root_of_the_container_cannot_trace_exec(self, box: Box) -> None:
         self.stalk(self.begun(self.stalker(box)))
 
     def test_for_a_user(self, box: Box) -> None:
@@ -100,7 +100,7 @@ class TestFilter:
     """linux.seccomp holds for every process of the container."""
 
     @pytest.mark.parametrize("flags", [(), ("--no-new-privs",), ("--user", "1000")])
-    def test_it_applies(self, box: Box, flags: tuple[str, ...]) -> None:
+    def test_the_containers_filter_applies_to_exec(self, box: Box, flags: tuple[str, ...]) -> None:
         bundle = box.bundle("/probe", "wait")
         bundle.linux["seccomp"] = NO_MKDIR
         container = box.running(bundle)
@@ -203,7 +203,9 @@ class TestTraps:
             ("--cgroup", "none", "true"),
         ],
     )
-    def test_failures(self, box: Box, words: tuple[str, ...]) -> None:
+    def test_a_failing_exec_opens_no_file_of_the_root(
+        self, box: Box, words: tuple[str, ...]
+    ) -> None:
         bundle = box.bundle("/probe", "wait")
         with TrappedRoot(bundle) as traps:
             container = box.running(bundle)

@@ -91,7 +91,7 @@ class TestTerminal:
                 child.expect(pexpect.EOF)
                 child.close()
 
-    def test_console_socket(self, box: Box) -> None:
+    def test_the_console_socket_receives_the_terminal(self, box: Box) -> None:
         container = box.running()
         with ConsoleSocket(box.folder / "console") as console:
             flags = ("--tty", "--detach", "--console-socket", console.path, "--user", "1000")

@@ -228,7 +228,7 @@ class TestSurroundings:
         assert hooks.seen(moment)["cwd"] == str(box.folder)
 
     @pytest.mark.parametrize("moment", ALL)
-    def test_namespaces(self, box: Box, moment: str) -> None:
+    def test_each_hook_runs_in_its_namespaces(self, box: Box, moment: str) -> None:
         hooks = Hooks(box)
         hooks.bundle.config["hostname"] = "inside"
         hooks.record(moment)

@@ -142,7 +142,7 @@ class TestSmallLimits:
         container.exec("/bin/true").ok()
 
     @needs("cgroup pids")
-    def test_one_process(self, box: Box) -> None:
+    def test_a_limit_of_one_process_is_enough(self, box: Box) -> None:
         bundle = box.bundle("/bin/true")
         bundle.linux["resources"] = {"pids": {"limit": 1}}
         box.container(bundle).run().ok()

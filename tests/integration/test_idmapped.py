@@ -131,12 +131,12 @@ class TestReach:
     def test_ridmap_is_for_all_below(self, box: Box, mounted_below: Path) -> None:
         assert self.read(box, mounted_below, "rbind", "ridmap") == ["5000:5000"] * 2
 
-    def test_a_file(self, box: Box, source: Path) -> None:
+    def test_a_file_can_be_id_mapped(self, box: Box, source: Path) -> None:
         bundle = mount(box.bundle(), source / "user", uids=[(1000, 7000, 10)])
         bundle.process["args"] = ["stat", "-c", "%u:%g", "/data"]
         assert box.output(bundle) == "7000:7001\n"
 
-    def test_several_mounts(self, box: Box, source: Path) -> None:
+    def test_each_mount_has_its_own_mapping(self, box: Box, source: Path) -> None:
         """Two share a mapping, one has its own."""
         bundle = box.bundle()
         for place, host in (("/a", 5000), ("/b", 5000), ("/c", 6000)):
@@ -169,7 +169,7 @@ class TestWriting:
         owners(each_way, mount(each_way.bundle(), source, uids=[(0, 5000, 1)]))
         assert (source / "root").stat().st_uid == 0
 
-    def test_read_only(self, box: Box, source: Path) -> None:
+    def test_a_read_only_mount_is_not_writable(self, box: Box, source: Path) -> None:
         bundle = mount(box.bundle(), source, "bind", "ro", uids=[(0, 0, 65536)])
         assert box.attempts(bundle, "create:/data/x") != [0]
         assert not (source / "x").exists()

@@ -17,7 +17,7 @@ def test_what_is_for_windows(box: Box) -> None:
     assert report["gids"] == [0] * 3
 
 
-def test_other_platforms(box: Box) -> None:
+def test_members_of_other_platforms_have_no_effect(box: Box) -> None:
     bundle = box.bundle("echo", "here")
     bundle.config["windows"] = {"layerFolders": ["C:\\\\layer"]}
     bundle.config["vm"] = {"kernel": {"path": "/no/kernel"}}

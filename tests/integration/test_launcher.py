@@ -264,7 +264,9 @@ class TestSeal:
 class TestEnvironment:
     """Nothing of the caller's environment steers the interpreter or the C library."""
 
-    def test_is_cleaned(self, install: Install, tmp_path: Path) -> None:
+    def test_variables_that_steer_python_or_libc_are_dropped(
+        self, install: Install, tmp_path: Path
+    ) -> None:
         (tmp_path / "ocirun.py").write_text("raise SystemExit('steered')")
         steering = {
             "PYTHONPATH": str(tmp_path),

@@ -135,7 +135,7 @@ class TestRoot:
 class TestUsage:
     """Words that are not a call."""
 
-    def test_version(self, box: Box) -> None:
+    def test_version_prints_the_lines_that_callers_read(self, box: Box) -> None:
         done = call(box, "--version")
         name = "ocirun" if box.runtime.name == "ours" else box.runtime.name
         assert done.returncode == 0
@@ -144,7 +144,7 @@ class TestUsage:
         assert any(line.startswith("spec: ") for line in done.stdout.splitlines())
 
     @pytest.mark.parametrize("words", [["--help"], ["create", "--help"], ["help"]])
-    def test_help(self, box: Box, words: list[str]) -> None:
+    def test_help_goes_to_stdout_with_status_0(self, box: Box, words: list[str]) -> None:
         done = call(box, *words)
         assert done.returncode == 0
         assert "create" in done.stdout

@@ -52,19 +52,19 @@ class TestKinds:
         bundle.add_mount("/data", "tmpfs", "tmpfs")
         assert box.output(bundle) == "1710\n"
 
-    def test_sysfs(self, box: Box) -> None:
+    def test_sysfs_has_its_options(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.add_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
         mount = mount_at(box.report(bundle), "/sys")
         assert mount.kind == "sysfs"
         assert {"ro", "nosuid", "noexec", "nodev"} <= mount.options
 
-    def test_mqueue(self, box: Box) -> None:
+    def test_mqueue_is_mounted(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.add_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
         assert mount_at(box.report(bundle), "/dev/mqueue").kind == "mqueue"
 
-    def test_shm(self, box: Box) -> None:
+    def test_shm_is_writable_with_its_mode(self, box: Box) -> None:
         bundle = box.bundle("sh", "-c", "echo x > /dev/shm/x; stat -c %a /dev/shm")
         bundle.add_mount("/dev/shm", "tmpfs", "shm", "nosuid", "mode=1777", "size=65536k")
         assert box.output(bundle) == "1777\n"
@@ -137,7 +137,7 @@ class TestOptions:
 
     @needs(kernel=(5, 10))
     @peer_deviates("crun", "does not know it")
-    def test_nosymfollow(self, box: Box) -> None:
+    def test_nosymfollow_is_applied(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.add_mount("/data", "tmpfs", "tmpfs", "nosymfollow")
         assert "nosymfollow" in mount_at(box.report(bundle), "/data").options
@@ -168,7 +168,7 @@ class TestOptions:
 class TestBind:
     """Bind mounts."""
 
-    def test_a_folder(self, box: Box, outside: Path) -> None:
+    def test_a_directory_is_shared_in_both_directions(self, box: Box, outside: Path) -> None:
         bundle = box.bundle("sh", "-c", "cat /data/file; echo inside > /data/new")
         bundle.add_mount("/data", "bind", str(outside), "bind")
         assert box.output(bundle) == "from the host\n"
@@ -197,7 +197,7 @@ class TestBind:
         bundle.add_mount("/data", "bind", "/no/such/source", "bind")
         box.container(bundle).create().failed("/no/such/source", "no such file or directory")
 
-    def test_read_only(self, box: Box, outside: Path) -> None:
+    def test_a_read_only_bind_is_readable_only(self, box: Box, outside: Path) -> None:
         bundle = box.bundle()
         bundle.add_mount("/data", "bind", str(outside), "bind", "ro")
         assert box.attempts(bundle, "write:/data/file", "open:/data/file") == [errno.EROFS, 0]

@@ -25,18 +25,18 @@ pytestmark = needs("root", "ours")
 class TestAdd:
     """What is added is there, as it was asked for."""
 
-    def test_a_folder(self, box: Box, shared: Path) -> None:
+    def test_a_directory_appears_with_its_mount_point(self, box: Box, shared: Path) -> None:
         container = box.running()
         add(container, bind(shared, "/data/new")).ok()
         assert container.exec("cat", "/data/new/file").ok().stdout == "of the host\n"
 
-    def test_a_file(self, box: Box, shared: Path) -> None:
+    def test_a_file_covers_a_file(self, box: Box, shared: Path) -> None:
         container = box.running()
         add(container, bind(shared / "file", "/etc/hostname", "ro")).ok()
         assert container.exec("cat", "/etc/hostname").ok().stdout == "of the host\n"
         assert "ro" in options_at(container, "/etc/hostname")
 
-    def test_options(self, box: Box, shared: Path) -> None:
+    def test_options_are_applied_to_an_added_mount(self, box: Box, shared: Path) -> None:
         container = box.running()
         add(container, bind(shared, "/data", "ro", "nosuid", "nodev", "noexec", "noatime")).ok()
         wanted = {"ro", "nosuid", "nodev", "noexec", "noatime"}

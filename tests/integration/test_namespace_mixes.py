@@ -108,7 +108,7 @@ class TestNew:
 
     @WITHOUT_TIME
     @peer_deviates("crun", "1.8 does not know time namespaces", sometimes=True)
-    def test_all_eight(self, each_way: Box) -> None:
+    def test_all_eight_namespaces_can_be_new(self, each_way: Box) -> None:
         bundle = waiting(with_userns(each_way.bundle()))
         bundle.set_namespace("cgroup")
         bundle.set_namespace("time")
@@ -153,7 +153,7 @@ class TestJoined:
     @WITHOUT_TIME
     @peer_deviates("crun", "1.8 does not know them", sometimes=True)
     @pytest.mark.parametrize("userns", [False, True], ids=["", "userns"])
-    def test_time(self, each_way: Box, *, userns: bool) -> None:
+    def test_a_time_namespace_is_joined(self, each_way: Box, *, userns: bool) -> None:
         other_bundle = waiting(each_way.bundle())
         other_bundle.set_namespace("time")
         other_bundle.linux["timeOffsets"] = {"boottime": {"secs": 1000}}
@@ -187,7 +187,7 @@ class TestJoined:
 
     @pytest.mark.parametrize("kind", ["network", "uts", "ipc", "cgroup"])
     @pytest.mark.parametrize("userns", [False, True], ids=["", "userns"])
-    def test_foreign_ones(
+    def test_namespaces_of_a_foreign_user_namespace_are_joined(
         self, each_way: Box, stranger: subprocess.Popen[bytes], kind: str, *, userns: bool
     ) -> None:
         """It belongs to a user namespace that is neither the host's nor the container's."""
@@ -374,7 +374,9 @@ class TestRefusals:
             ("pid", "proc/self/ns/pid", "must be absolute"),
         ],
     )
-    def test_a_path(self, each_way: Box, kind: str, place: str, words: str) -> None:
+    def test_a_path_that_is_no_such_namespace_is_refused(
+        self, each_way: Box, kind: str, place: str, words: str
+    ) -> None:
         bundle = each_way.bundle()
         bundle.set_namespace(kind, place)
         seen = each_way.folder / "hook"

@@ -93,7 +93,7 @@ class TestNetwork:
         assert interfaces["lo"] == "up"
         assert [name for name, state in interfaces.items() if state == "up"] == ["lo"]
 
-    def test_lo_answers(self, box: Box) -> None:
+    def test_lo_is_up_in_a_new_network_namespace(self, box: Box) -> None:
         bundle = box.bundle("ip", "-o", "addr", "show", "lo")
         assert "127.0.0.1/8" in box.output(bundle)
 
@@ -101,7 +101,7 @@ class TestNetwork:
 class TestUts:
     """hostname and domainname."""
 
-    def test_hostname(self, box: Box) -> None:
+    def test_hostname_is_set_inside_only(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.config["hostname"] = "web-1"
         host = os.uname().nodename
@@ -110,7 +110,7 @@ class TestUts:
 
     @peer_deviates("runc", "1.1 does not know it")
     @peer_deviates("crun", "1.8 does not know it", sometimes=True)
-    def test_domainname(self, box: Box) -> None:
+    def test_domainname_is_set(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.config["domainname"] = "example.org"
         assert box.report(bundle)["domainname"] == "example.org"

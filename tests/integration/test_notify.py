@@ -123,7 +123,7 @@ class TestReady:
             assert "said READY=1 0" in container.output
             self.check(manager, container.pid, process.pid)
 
-    def test_run_detached(self, box: Box, manager: Manager) -> None:
+    def test_run_detached_relays_ready_with_inits_pid(self, box: Box, manager: Manager) -> None:
         container = speaker(box, "sleep:300", "READY=1", "stay")
         with manager:
             container.run("--detach", env=manager.environment).ok()
@@ -376,7 +376,7 @@ def test_an_ordinary_user(box: Box) -> None:
 
 
 @needs("ours")
-def test_each_way(each_way: Box) -> None:
+def test_command_and_library_relay_ready(each_way: Box) -> None:
     """The library is told explicitly; its caller waits in `start`."""
     container = speaker(each_way, "READY=1", "stay")
     with Manager(each_way.folder / "host.sock") as manager:

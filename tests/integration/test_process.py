@@ -44,7 +44,7 @@ class TestUser:
         run = box.container(bundle).run(extra_groups=[10, 11]).ok()
         assert run.json()["groups"] == []
 
-    def test_umask(self, box: Box) -> None:
+    def test_umask_is_set(self, box: Box) -> None:
         report = box.report(box.bundle(user={"uid": 0, "gid": 0, "umask": 0o27}))
         assert report["umask"] == 0o27
 
@@ -185,7 +185,7 @@ class TestLimits:
             name = str(limit["type"]).removeprefix("RLIMIT_")
             assert found[name] == [limit["soft"], limit["hard"]]
 
-    def test_infinity_survives(self, box: Box) -> None:
+    def test_an_infinite_rlimit_stays_infinite(self, box: Box) -> None:
         infinity = 18446744073709551615
         bundle = box.bundle(rlimits=[{"type": "RLIMIT_AS", "soft": 1 << 40, "hard": infinity}])
         assert box.report(bundle)["rlimits"]["AS"] == [1 << 40, infinity]
@@ -228,7 +228,7 @@ class TestSignals:
         assert int(signals["blocked"], 16) == 0
         assert int(signals["caught"], 16) == 0
 
-    def test_sigpipe_kills(self, box: Box) -> None:
+    def test_sigpipe_has_its_default_action(self, box: Box) -> None:
         bundle = box.bundle("sh", "-c", "yes | head -1; echo end")
         assert box.output(bundle) == "y\nend\n"
 

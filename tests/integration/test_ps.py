@@ -41,7 +41,7 @@ def is_gone(pid: int) -> bool:
 class TestPs:
     """The processes of the container, and of no other."""
 
-    def test_json(self, box: Box) -> None:
+    def test_json_lists_the_pids(self, box: Box) -> None:
         container = box.running()
         assert ps(container, "--format", "json", container.id).ok().json() == [container.pid]
         more = add_sleeper(container)
@@ -65,7 +65,7 @@ class TestPs:
 
     @peer_deviates("crun", "has a column of pids only")
     @needs("tool ps")
-    def test_a_table(self, box: Box) -> None:
+    def test_the_table_has_the_rows_of_the_container(self, box: Box) -> None:
         container = box.running()
         header, *rows = ps(container, container.id).ok().stdout.splitlines()
         assert header.split()[:3] == ["UID", "PID", "PPID"]
@@ -114,7 +114,7 @@ class TestPs:
 class TestPause:
     """Stop where it is, and go on."""
 
-    def test_round_trip(self, box: Box) -> None:
+    def test_a_paused_container_stands_still_until_resume(self, box: Box) -> None:
         container = box.running(
             None, "sh", "-c", "echo ready; while :; do echo x; sleep 0.02; done"
         )
@@ -137,7 +137,7 @@ class TestPause:
         )
         container.runtime.call("resume", container.id).ok()
 
-    def test_pause_twice(self, box: Box) -> None:
+    def test_a_paused_container_cannot_be_paused(self, box: Box) -> None:
         container = box.running()
         container.runtime.call("pause", container.id).ok()
         container.runtime.call("pause", container.id).failed("not running")

@@ -138,7 +138,7 @@ class TestPropagation:
 class TestEntering:
     """pivot_root, or what --no-pivot does instead."""
 
-    def test_no_pivot(self, box: Box) -> None:
+    def test_no_pivot_enters_the_root(self, box: Box) -> None:
         bundle = box.bundle("ls", "/")
         run = box.container(bundle).run("--no-pivot").ok()
         assert {"probe", "bin", "proc"} <= set(run.stdout.split())

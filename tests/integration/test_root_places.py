@@ -95,7 +95,7 @@ class TestCrossing:
             pytest.param("runbindable", "rprivate", False, False, marks=NO_UNBINDABLE),
         ],
     )
-    def test_a_volume(
+    def test_mounts_propagate_as_the_volume_says(
         self, box: Box, shared: Path, *, word: str, option: str, inwards: bool, outwards: bool
     ) -> None:
         assert crossings(box, shared, word, option) == (inwards, outwards)
@@ -169,7 +169,7 @@ class TestPlaces:
         assert mount_at(report, "/").kind == "tmpfs"
 
     @pytest.mark.parametrize("readonly", [False, True])
-    def test_an_overlay(self, box: Box, overlay: Path, *, readonly: bool) -> None:
+    def test_an_overlay_can_be_the_root(self, box: Box, overlay: Path, *, readonly: bool) -> None:
         bundle = at(box.bundle(), overlay)
         bundle.config["root"]["readonly"] = readonly
         bundle.process["args"] = ["/probe"]

@@ -93,7 +93,7 @@ class TestMaps:
 class TestLife:
     """From create to delete."""
 
-    def test_every_verb(self, each_home: Home) -> None:
+    def test_every_verb_works_for_an_ordinary_user(self, each_home: Home) -> None:
         home = each_home
         bundle = home.bundle("/probe", "trap")
         container = home.box.container(bundle)
@@ -145,7 +145,7 @@ class TestLife:
 class TestMounts:
     """What a mapped root may mount."""
 
-    def test_every_kind(self, home: Home) -> None:
+    def test_every_kind_of_mount_works_for_an_ordinary_user(self, home: Home) -> None:
         bundle = home.bundle()
         bundle.add_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
         bundle.add_mount("/dev/shm", "tmpfs", "shm", "mode=1777", "size=65536k")
@@ -195,7 +195,7 @@ class TestRefusals:
     """Said before anything is made, in runc's words."""
 
     @peer_deviates("crun", "1.8 leaves them out", sometimes=True)
-    def test_additional_groups(self, home: Home) -> None:
+    def test_additional_groups_are_refused(self, home: Home) -> None:
         bundle = home.bundle()
         bundle.process["user"] = {"uid": 0, "gid": 0, "additionalGids": [0]}
         result = home.box.container(bundle).create(**home.keys).failed()

@@ -90,7 +90,7 @@ def start(container: Container) -> None:
 class TestIds:
     """Who the container's users are, through the real newuidmap."""
 
-    def test_one_id(self, box: Box) -> None:
+    def test_a_single_id_is_mapped_without_helpers(self, box: Box) -> None:
         report = box.report(rootless(box.bundle()))
         assert [line.split() for line in report["uid_map"]] == [["0", str(os.getuid()), "1"]]
         assert report["setgroups"] == "deny\n"

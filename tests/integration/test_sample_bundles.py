@@ -39,11 +39,11 @@ def test_each_has_a_readme_that_says_how_to_run_it(name: str) -> None:
     assert f"ocirun run --bundle bundles/{name} " in text
 
 
-def test_hello(box: Box) -> None:
+def test_the_bundle_hello_greets(box: Box) -> None:
     assert run(sample(box, "hello")) == "hello from a container\n"
 
 
-def test_seccomp(box: Box) -> None:
+def test_the_bundle_seccomp_shows_refused_calls(box: Box) -> None:
     container = sample(box, "seccomp")
     call = container.runtime.call("run", "--bundle", container.bundle.path, container.id).ok()
     assert call.stdout == "written\nplain modes are fine\n"
@@ -52,14 +52,14 @@ def test_seccomp(box: Box) -> None:
 
 
 @needs("userns")
-def test_userns(box: Box) -> None:
+def test_the_bundle_userns_maps_root(box: Box) -> None:
     container = sample(box, "userns")
     container.bundle.path.chmod(0o755)
     assert run(container).split()[:5] == ["uid=0(root)", "gid=0(root)", "0", "100000", "65536"]
 
 
 @needs("cgroup memory", "cgroup pids")
-def test_limits(box: Box) -> None:
+def test_the_bundle_limits_stops_memory_and_forks(box: Box) -> None:
     container = sample(box, "limits")
     call = container.runtime.call("run", "--bundle", container.bundle.path, container.id)
     assert call.status == 2
@@ -67,7 +67,7 @@ def test_limits(box: Box) -> None:
     assert "can't fork" in call.stderr
 
 
-def test_hooks(box: Box) -> None:
+def test_the_bundle_hooks_runs_each_hook(box: Box) -> None:
     container = sample(box, "hooks")
     assert run(container).startswith("prepared by the startContainer hook")
     log = (container.bundle.path / "hooks.log").read_text().splitlines()
@@ -75,7 +75,7 @@ def test_hooks(box: Box) -> None:
     assert moments == ["createRuntime", "createContainer", "poststart", "poststop"]
 
 
-def test_terminal(box: Box) -> None:
+def test_the_bundle_terminal_has_a_terminal(box: Box) -> None:
     import pexpect
 
     container = sample(box, "terminal")

@@ -66,7 +66,7 @@ def everything_but(*names: str) -> list[str]:
 
 class TestActions:
     @NNP
-    def test_errno(self, box: Box, nnp: bool) -> None:
+    def test_errno_is_returned(self, box: Box, nnp: bool) -> None:
         assert answers(
             box,
             profile(refuse(IDLE)),
@@ -88,7 +88,7 @@ class TestActions:
 
     @pytest.mark.parametrize("word", ["KILL", "KILL_THREAD", "KILL_PROCESS"])
     @NNP
-    def test_kill(self, box: Box, word: str, nnp: bool) -> None:
+    def test_kill_ends_the_process_with_sigsys(self, box: Box, word: str, nnp: bool) -> None:
         rule = {"names": [IDLE], "action": f"SCMP_ACT_{word}"}
         run = box.container(filtered(box, profile(rule), IDLE, nnp=nnp)).run()
         assert run.status == BAD_SYSTEM_CALL
@@ -138,7 +138,9 @@ class TestArguments:
             ("GE", [False, True, True]),
         ],
     )
-    def test_each_operator(self, box: Box, operator: str, expected: list[bool]) -> None:
+    def test_each_operator_compares_as_specified(
+        self, box: Box, operator: str, expected: list[bool]
+    ) -> None:
         args = [compared(0, operator, 7)]
         assert self.hits(box, args, (6,), (7,), (8,)) == expected
 

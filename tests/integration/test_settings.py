@@ -52,17 +52,17 @@ class TestScheduler:
     """process.scheduler."""
 
     @old_peers
-    def test_nice(self, box: Box) -> None:
+    def test_nice_is_set(self, box: Box) -> None:
         found = scheduler_of(box, policy="SCHED_OTHER", nice=7)
         assert (found["policy"], found["nice"]) == (0, 7)
 
     @old_peers
-    def test_batch(self, box: Box) -> None:
+    def test_the_batch_policy_is_set_with_nice(self, box: Box) -> None:
         found = scheduler_of(box, policy="SCHED_BATCH", nice=-3)
         assert (found["policy"], found["nice"]) == (3, -3)
 
     @old_peers
-    def test_idle(self, box: Box) -> None:
+    def test_the_idle_policy_is_set(self, box: Box) -> None:
         assert scheduler_of(box, policy="SCHED_IDLE")["policy"] == 5
 
     @old_peers
@@ -78,14 +78,16 @@ class TestScheduler:
 
     @old_peers
     @pytest.mark.parametrize(("policy", "number"), [("SCHED_FIFO", 1), ("SCHED_RR", 2)])
-    def test_realtime(self, box: Box, policy: str, number: int) -> None:
+    def test_realtime_policies_are_set_with_priority(
+        self, box: Box, policy: str, number: int
+    ) -> None:
         scheduler = {"policy": policy, "priority": 11}
         bundle = with_realtime_budget(box.bundle(scheduler=scheduler))
         found = box.report(bundle)["scheduler"]
         assert (found["policy"], found["priority"]) == (number, 11)
 
     @old_peers
-    def test_deadline(self, box: Box) -> None:
+    def test_the_deadline_policy_is_set_with_its_times(self, box: Box) -> None:
         times = {"runtime": MILLISECOND, "deadline": 10 * MILLISECOND, "period": 20 * MILLISECOND}
         found = scheduler_of(box, policy="SCHED_DEADLINE", **times)
         assert found["policy"] == 6
@@ -251,14 +253,14 @@ class TestMemoryPolicy:
 
     @old_peers
     @needs(kernel=(5, 15))
-    def test_preferred_many(self, box: Box) -> None:
+    def test_preferred_many_is_set(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.linux["memoryPolicy"] = {"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}
         assert box.report(bundle)["memory_policy"]["mode"] in (1, 5)
 
     @old_peers
     @needs(kernel=(6, 9))
-    def test_weighted_interleave(self, box: Box) -> None:
+    def test_weighted_interleave_is_set(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.linux["memoryPolicy"] = {"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}
         assert box.report(bundle)["memory_policy"] == {"mode": 6, "nodes": 1}

@@ -74,7 +74,7 @@ class TestConsoleSocket:
             console.receive()
             assert 0 < len(console.payload) <= 4096
 
-    def test_input_arrives(self, box: Box) -> None:
+    def test_input_reaches_the_program(self, box: Box) -> None:
         container = with_terminal(box, "sh", "-c", "read x; echo got-$x; sleep 5")
         with ConsoleSocket(box.folder / "console") as console:
             container.create("--console-socket", console.path).ok()
@@ -124,7 +124,7 @@ class TestConsoleSocket:
         assert (report["sid"], report["pgid"]) == (1, 1)
         assert set(report["fds"] or ()) == {"0", "1", "2"}  # type: ignore[call-overload]
 
-    def test_console_size(self, box: Box) -> None:
+    def test_the_console_size_is_set(self, box: Box) -> None:
         container = with_terminal(box, consoleSize={"height": 31, "width": 97})
         with ConsoleSocket(box.folder / "console") as console:
             container.create("--console-socket", console.path).ok()

@@ -231,7 +231,7 @@ class TestGivenBack:
         assert finish(process, result).status == 1
         assert seat.is_as_it_was()
 
-    def test_after_exec(self, box: Box, seat: Seat) -> None:
+    def test_exec_restores_the_terminal(self, box: Box, seat: Seat) -> None:
         container = box.running()
         for words, status in ((("sh", "-c", "exit 6"), 6), (("/no/such",), 255)):
             process, result = sit_down(container, seat, *words)

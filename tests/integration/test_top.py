@@ -76,7 +76,7 @@ def busy(box: Box) -> Container:
 class TestOnce:
     """For scripts."""
 
-    def test_json(self, box: Box) -> None:
+    def test_json_has_each_containers_usage(self, box: Box) -> None:
         idle, spinning = box.running(), busy(box)
         found = {document["id"]: document for document in documents(box)}
         assert found.keys() == {idle.id, spinning.id}
@@ -86,7 +86,7 @@ class TestOnce:
         assert found[spinning.id]["pids"]["current"] == 1
         assert found[idle.id]["memory"]["in_use"] > 0
 
-    def test_a_table(self, box: Box) -> None:
+    def test_the_table_has_a_row_for_each_container(self, box: Box) -> None:
         container = box.running()
         header, *rows = once(box).ok().stdout.splitlines()
         assert header.split()[:3] == ["CONTAINER", "STATUS", "CPU"]
@@ -111,7 +111,7 @@ class TestOnce:
             (stopped.id, "stopped"),
         ]
 
-    def test_nothing_runs(self, box: Box) -> None:
+    def test_without_containers_only_the_header_is_printed(self, box: Box) -> None:
         assert documents(box) == []
         assert len(once(box).ok().stdout.splitlines()) == 1
 

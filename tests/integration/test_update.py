@@ -64,7 +64,7 @@ KNOWN_TO_CRUN = (["--cpu-share", "1024"], ["--cpu-quota", "20000"], ["--pids-lim
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )  # fmt: skip
-def test_each_flag(
+def test_each_flag_writes_its_limit(
     box: Box, flags: list[str], file: tuple[str, str], on_v1: str, on_v2: str
 ) -> None:
     container = box.running(limited(box, BEFORE))

@@ -93,7 +93,7 @@ def test_devices_are_bound_from_the_host(box: Box) -> None:
     assert box.attempts(bundle, "write:/dev/null", "read:/dev/urandom") == [0, 0]
 
 
-def test_additional_groups(box: Box) -> None:
+def test_additional_groups_are_set_in_a_user_namespace(box: Box) -> None:
     bundle = with_maps(box, *ONE)
     bundle.process["user"] = {"uid": 1, "gid": 2, "additionalGids": [3, 4]}
     report = box.report(bundle)

@@ -29,6 +29,7 @@ def files(kind: str) -> list[str]:
     words += [r"mark\.lab\b"] if kind == "root" else []
     mention = re.compile("|".join(words))
     found = sorted((machine.REPO / "tests").glob("integration/test_*.py"))
+    found += sorted((machine.REPO / "tests").glob("rootfs/test_*.py"))
     found += sorted((machine.REPO / "tests").glob("security/test_*.py"))
     return [
         str(path.relative_to(machine.REPO)) for path in found if mention.search(path.read_text())

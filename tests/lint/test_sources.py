@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.machine import REPO
-from harness.sources import tracked
+from harness.sources import find_reference, tracked
 
 SECTIONS_FILE = REPO / "tests" / "data" / "runtime-spec-sections.txt"
 
@@ -54,7 +54,8 @@ def spec_sections() -> dict[str, set[str]]:
 
 def anchors(page: Path) -> set[str]:
     """Return GitHub's anchors of a page's headings."""
-    headings = re.findall(r"^#+ +(.+)$", page.read_text(), re.MULTILINE)
+    text = re.sub(r"<a name=[^>]*>", "", page.read_text())
+    headings = [line.strip() for line in re.findall(r"^#+ +(.+)$", text, re.MULTILINE)]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -142,6 +143,12 @@ def test_nothing_refers_to_a_document_outside() -> None:
 def test_a_source_that_is_gone_is_found(source: str, fault: str) -> None:
     faults = wrong_in_this_repository(source) + wrong_in_the_specification(source, spec_sections())
     assert [one for one in faults if fault in one]
+
+
+def test_the_list_of_sections_is_that_of_the_specification() -> None:
+    specification = find_reference().parent
+    for name, sections in spec_sections().items():
+        assert sections <= anchors(specification / name), name
 
 
 def test_words_alone_are_no_source() -> None:

@@ -38,5 +38,5 @@ def test_words_are_spelled_right() -> None:
     judge(tool("codespell"), *words)
 
 
-def test_shell_scripts() -> None:
+def test_shellcheck_finds_nothing() -> None:
     judge(tool("shellcheck"), *(path for path in tracked() if is_shell_script(path)))

@@ -96,7 +96,9 @@ def test_access_times_are_not_changed(box: Box, source: Path, given: str, asked:
 
 @needs("ours")
 @pytest.mark.parametrize("word", ["rrw", "rsuid"])
-def test_below_neither(box: Box, source: Path, word: str) -> None:
+def test_locked_flags_below_the_source_cannot_be_cleared_either(
+    box: Box, source: Path, word: str
+) -> None:
     """A recursive word reaches what is mounted below the source."""
     set_flags(source / "below", "ro", "nosuid")
     call = box.container(with_source(box, source, "rbind", word)).create()

@@ -94,7 +94,7 @@ class TestPidFile:
         decoy.check()
         box.runtime.call("state", container.id).failed("does not exist")
 
-    def test_exec(self, box: Box, decoy: Decoy) -> None:
+    def test_exec_refuses_a_pid_file_that_is_no_regular_file(self, box: Box, decoy: Decoy) -> None:
         container = box.running()
         call = container.exec("touch", "/tmp/ran", flags=("--pid-file", decoy.path))
         call.failed(f"--pid-file {decoy.path}", "not a regular file", status=255)

@@ -63,7 +63,9 @@ def environment(path: str | None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_ps(box: Box, trap: Trap, path: str | None) -> None:
+def test_ps_is_never_taken_from_the_working_directory(
+    box: Box, trap: Trap, path: str | None
+) -> None:
     container = box.running()
     result = box.runtime.call("ps", container.id, cwd=trap.folder, env=environment(path))
     trap.check()
@@ -75,7 +77,9 @@ def test_ps(box: Box, trap: Trap, path: str | None) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("verb", ["checkpoint", "restore"])
-def test_criu(box: Box, trap: Trap, path: str | None, verb: str) -> None:
+def test_criu_is_never_taken_from_the_working_directory(
+    box: Box, trap: Trap, path: str | None, verb: str
+) -> None:
     """CRIU need not be installed: what lies here would be taken for it."""
     container = box.running()
     box.runtime.call(verb, container.id, cwd=trap.folder, env=environment(path))
@@ -83,7 +87,9 @@ def test_criu(box: Box, trap: Trap, path: str | None, verb: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_doctor(box: Box, trap: Trap, path: str | None) -> None:
+def test_doctor_runs_nothing_from_the_working_directory(
+    box: Box, trap: Trap, path: str | None
+) -> None:
     subprocess.run(
         [box.runtime.path, "--root", box.runtime.root, "doctor"],
         cwd=trap.folder,
@@ -97,7 +103,9 @@ def test_doctor(box: Box, trap: Trap, path: str | None) -> None:
 
 @needs("userns")
 @pytest.mark.parametrize("path", PATHS)
-def test_newuidmap(box: Box, trap: Trap, path: str | None) -> None:
+def test_newuidmap_is_never_taken_from_the_working_directory(
+    box: Box, trap: Trap, path: str | None
+) -> None:
     home = Home(box)
     bundle = home.bundle("true", subordinate=True)
     keys = home.keys | {"env": {**home.user.environment, "PATH": path or ""}, "cwd": trap.folder}

@@ -58,7 +58,7 @@ def test_properties_are_those_of_the_schemas() -> None:
         ("mounts[].{uidMappings,gidMappings}", "mounts[].uidMappings[].size", False),
     ],
 )
-def test_patterns(pattern: str, name: str, yes: bool) -> None:
+def test_a_pattern_covers_its_names(pattern: str, name: str, yes: bool) -> None:
     assert covers(pattern, name) == yes
 
 

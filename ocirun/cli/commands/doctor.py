@@ -1,4 +1,4 @@
-"""`ocirun doctor`: what this host offers containers of this user, and what it lacks."""
+"""`ocirun doctor`: check what containers of this user may use on this host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS: Final = {"ok": "green", "degraded": "yellow", "lacking": "red", "unknow
 
 
 def run(call: Call) -> int:
-    """Print the findings; 1 when this user can run no container here."""
+    """Print the findings; return 1 if this user cannot run any container here."""
     form = call.text("format")
     if form not in {"table", "json"}:
         raise UsageError("invalid format option")
@@ -34,7 +34,7 @@ def run(call: Call) -> int:
 
 
 def _print(findings: list[Finding], able: bool) -> None:
-    """Print for people: in colours where rich is there and stdout is a terminal."""
+    """Print for people: in colours if rich is installed and stdout is a terminal."""
     end = "This user can run containers." if able else "This user can run NO container here."
     try:
         from rich.console import Console  # cold, and optional as typer is
@@ -52,7 +52,7 @@ def _print(findings: list[Finding], able: bool) -> None:
 
 
 def plain(findings: list[Finding]) -> str:
-    """Lay the findings out: a line each, and below it what follows and what helps."""
+    """Return the findings as text: a line each, followed by consequence and remedy."""
     lines: list[str] = []
     group = ""
     width = max((len(finding.name) for finding in findings), default=0)

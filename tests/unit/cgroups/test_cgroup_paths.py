@@ -115,7 +115,7 @@ def test_v2_relative_path_hangs_beside_our_own_cgroup() -> None:
     assert path("../..", "/u/v/s") == "/sys/fs/cgroup/u/v"
 
 
-def test_layouts() -> None:
+def test_the_layout_is_known_from_the_mount_table() -> None:
     v1_only = HYBRID.replace(HYBRID.splitlines(keepends=True)[-1], "")
     in_a_container = "9 9 0:3 / /run/c/systemd rw - cgroup cgroup rw,name=systemd\n"
     assert layout(Table(HYBRID, "")) == "hybrid"

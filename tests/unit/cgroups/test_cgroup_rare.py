@@ -26,7 +26,7 @@ def applied(kernel: FakeKernel, resources: dict[str, Any]) -> list[tuple[str, st
     return [(name, text) for name, text in names if not name.startswith("devices.")]
 
 
-def test_leaf_weights(kernel: FakeKernel) -> None:
+def test_leaf_weights_are_written(kernel: FakeKernel) -> None:
     device = {"major": 8, "minor": 16, "leafWeight": 300}
     writes = applied(kernel, {"blockIO": {"leafWeight": 500, "weightDevice": [device]}})
     assert writes == [("blkio.leaf_weight", "500"), ("blkio.leaf_weight_device", "8:16 300")]

@@ -497,7 +497,7 @@ def test_oom_kills_are_read_from_memory(kernel: FakeKernel) -> None:
     assert choose.known_cgroup({"pids": "/nowhere"}, "cgroupfs").oom_kills() == 0
 
 
-def test_managers(kernel: FakeKernel) -> None:
+def test_the_disabled_manager_touches_nothing(kernel: FakeKernel) -> None:
     table = kernel.table("v1", own="/")
     disabled = choose.new_cgroup("/a", "id", "disabled", table=table)
     disabled.prepare({})

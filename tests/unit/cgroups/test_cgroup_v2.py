@@ -235,7 +235,7 @@ def test_io_weights_meet_both_ends() -> None:
     [(0, 0, None), (5, 0, None), (5, 5, "0"), (5, 8, "3"), (5, -1, "max"), (-1, 0, "max"),
      (-1, -1, "max"), (0, -1, "max")],
 )  # fmt: skip
-def test_swap_arithmetic(limit: int, swap: int, result: str | None) -> None:
+def test_swap_alone_is_swap_minus_limit(limit: int, swap: int, result: str | None) -> None:
     assert swap_max(limit, swap) == result
 
 
@@ -248,7 +248,7 @@ def test_swap_arithmetic(limit: int, swap: int, result: str | None) -> None:
         (6, 5, "memory+swap limit should be >= memory limit"),
     ],
 )
-def test_swap_contradictions(limit: int, swap: int, words: str) -> None:
+def test_contradicting_swap_limits_are_refused(limit: int, swap: int, words: str) -> None:
     with pytest.raises(SetupError) as caught:
         swap_max(limit, swap)
     assert str(caught.value) == words
@@ -301,7 +301,9 @@ def test_a_missing_controller_is_named_when_a_limit_needs_it(kernel: FakeKernel)
         ("pids.none", "setting ROOT/unified/a/pids.none to '1': no such file or directory"),
     ],
 )
-def test_unified_names(kernel: FakeKernel, name: str, words: str) -> None:
+def test_unified_takes_names_of_existing_files_only(
+    kernel: FakeKernel, name: str, words: str
+) -> None:
     cgroup = made(kernel)
     with pytest.raises(SetupError) as caught:
         cgroup.apply({"unified": {name: "1"}})
@@ -317,7 +319,7 @@ def test_an_update_leaves_the_devices_alone(kernel: FakeKernel, programs: FakePr
     assert kernel.texts("pids.max") == ["5"]
 
 
-def test_rootless(kernel: FakeKernel) -> None:
+def test_rootless_without_permission_needs_no_limits(kernel: FakeKernel) -> None:
     table = kernel.table("v2", own="/")
     kernel.forbidden = {"unified"}
     cgroup = choose.new_cgroup("", "id", "cgroupfs", rootless=True, table=table)

@@ -78,7 +78,7 @@ def test_create_executes_its_init(
     assert (options.preserve_fds, options.console_socket) == (2, None)
 
 
-def test_the_verbs(container_class: type[ocirun.Container], world: World) -> None:
+def test_the_library_calls_each_verb(container_class: type[ocirun.Container], world: World) -> None:
     world.states["web"] = {"id": "web", "status": "created"}
     container = container_class("web")
     container.start()

@@ -90,7 +90,7 @@ def test_create_without_options(
         ("run --no-subreaper web", {"detach": False, "keep": False, "subreaper": False}),
     ],
 )
-def test_run(world: World, words: str, how: dict[str, bool]) -> None:
+def test_run_passes_its_flags_on(world: World, words: str, how: dict[str, bool]) -> None:
     assert act(words.split()) == 0
     assert world.calls[0][-1] == how
 
@@ -104,7 +104,7 @@ def test_run(world: World, words: str, how: dict[str, bool]) -> None:
         ("kill -a web 9", ("web", 9, True)),
     ],
 )
-def test_kill(world: World, words: str, call: tuple[object, ...]) -> None:
+def test_kill_reads_the_signal(world: World, words: str, call: tuple[object, ...]) -> None:
     assert act(words.split()) == 0
     assert world.calls == [("kill", "/run/default", *call)]
 
@@ -121,7 +121,7 @@ def test_kill_by_regular_expression(world: World) -> None:
     assert [call[2] for call in world.calls] == ["web-1", "web-2"]
 
 
-def test_delete(world: World) -> None:
+def test_delete_reads_force_before_and_after_the_id(world: World) -> None:
     assert act(["delete", "web"]) == 0
     assert act(["delete", "--force", "web"]) == 0
     assert act(["delete", "web", "-f"]) == 0

@@ -76,7 +76,7 @@ def test_the_log_level_wins_over_debug() -> None:
         (["--cgroup-manager=disabled", "--systemd-cgroup"], "disabled"),
     ],
 )
-def test_cgroup_manager(words: list[str], manager: str) -> None:
+def test_the_cgroup_driver_follows_the_flags(words: list[str], manager: str) -> None:
     call = parse([*words, "create", "web"])
     assert call is not None
     assert call.cgroup_manager() == manager

@@ -19,7 +19,7 @@ from ocirun.errors import SetupError, UsageError
         ("007", {"uid": 7}),
     ],
 )
-def test_user(text: str, user: dict[str, int]) -> None:
+def test_user_takes_numbers(text: str, user: dict[str, int]) -> None:
     assert read_user(text) == user
 
 
@@ -27,7 +27,7 @@ def test_user(text: str, user: dict[str, int]) -> None:
     "text",
     ["", ":", "1:", ":1", "root", "1:root", "-1", "+1", "1.0", "0x1", "4294967295", "1:2:3", "²"],
 )
-def test_no_user(text: str) -> None:
+def test_user_refuses_everything_else(text: str) -> None:
     with pytest.raises(UsageError, match="must be a number"):
         read_user(text)
 

@@ -22,7 +22,7 @@ from ocirun.cli.gauge import aligned, format_size, graph, rate, share
         (10**40, "8470329472543003390Z"),
     ],
 )
-def test_sizes(count: int | None, expected: str) -> None:
+def test_sizes_are_shown_in_three_digits(count: int | None, expected: str) -> None:
     assert format_size(count) == expected
 
 
@@ -44,10 +44,12 @@ def test_rates_and_shares() -> None:
         ([1], 0, 100, ""),
     ],
 )
-def test_graphs(values: list[float], width: int, full: float, expected: str) -> None:
+def test_a_graph_scales_its_values(
+    values: list[float], width: int, full: float, expected: str
+) -> None:
     assert graph(values, width, full) == expected
 
 
-def test_columns() -> None:
+def test_columns_are_aligned() -> None:
     assert aligned([["A", "BB"], ["aaa", "b"]]) == "A    BB\naaa  b\n"
     assert aligned([]) == ""

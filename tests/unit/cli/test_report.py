@@ -79,7 +79,9 @@ def refused() -> SetupError:
         (KeyError("x"), "state", "internal error: KeyError: 'x', please report it"),
     ],
 )
-def test_sentence_of(error: BaseException, verb: str, sentence: str) -> None:
+def test_each_error_is_explained_with_its_verb(
+    error: BaseException, verb: str, sentence: str
+) -> None:
     assert report.explain(error, verb) == sentence
 
 

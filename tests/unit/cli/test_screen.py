@@ -31,7 +31,7 @@ def drawn(usages: list[Usage], columns: int, lines: int) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_a_row() -> None:
+def test_a_row_has_every_column() -> None:
     head, row, last = drawn([usage("web", 50.0)], 140, 20)
     titles = "CONTAINER STATUS CPU MEMORY LIMIT PIDS READ WRITE WAIT C/M/I"
     assert head.split() == titles.split()
@@ -57,7 +57,7 @@ def test_what_is_not_known() -> None:
     ]
 
 
-def test_no_containers() -> None:
+def test_without_containers_the_screen_says_so() -> None:
     assert drawn([], 80, 20)[-1].startswith("no running containers")
 
 

@@ -30,7 +30,7 @@ from ocirun.errors import UsageError
         ("9007199254740993", 2**53 + 1),  # a float would lose the last digit
     ],
 )
-def test_sizes(text: str, value: int) -> None:
+def test_sizes_are_parsed_with_their_units(text: str, value: int) -> None:
     assert parse_size(text, "memory") == value
 
 
@@ -66,7 +66,7 @@ def test_what_is_no_int64_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("-7", -7), ("0012", 12)])
-def test_whole_numbers(text: str, value: int) -> None:
+def test_whole_numbers_are_parsed(text: str, value: int) -> None:
     assert whole_number(text, "cpu-quota") == value
 
 

@@ -41,13 +41,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, Any]:
         (["--blkio-weight", "100"], {"blockIO": {"weight": 100}}),
     ],
 )
-def test_flags(
+def test_flags_become_resources(
     monkeypatch: pytest.MonkeyPatch, words: list[str], resources: dict[str, Any]
 ) -> None:
     assert run(monkeypatch, *words) == (resources, {})
 
 
-def test_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resctrl_schemas_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--l3-cache-schema=L3:0=f", "--mem-bw-schema", "MB:0=10"]
     schemas = {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=10"}
     assert run(monkeypatch, *words) == ({}, schemas)
@@ -73,7 +73,7 @@ def test_kernel_memory_is_ignored_with_a_warning(monkeypatch: pytest.MonkeyPatch
         (["-r", "/"], SpecError, "/: cannot be read: is a directory"),
     ],
 )
-def test_wrong_values(
+def test_wrong_values_are_refused(
     monkeypatch: pytest.MonkeyPatch, words: list[str], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):

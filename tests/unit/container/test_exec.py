@@ -155,6 +155,6 @@ def test_the_cgroup_that_init_has_moved_to(
     assert cgroup_of_init(record) is None
 
 
-def test_cpus() -> None:
+def test_a_cpu_list_is_parsed() -> None:
     assert cpus_of("0-2, 7") == {0, 1, 2, 7}
     assert cpus_of("") == set()

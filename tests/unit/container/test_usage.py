@@ -142,7 +142,9 @@ def test_memory_without_what_can_be_taken_back(
 @pytest.mark.parametrize(
     ("limit", "shown"), [(0, None), (2**63 - 4096, None), (2**64 - 1, None), (4096, 4096)]
 )
-def test_limits(world: World, limit: int, shown: int | None) -> None:
+def test_an_unlimited_memory_limit_is_shown_as_none(
+    world: World, limit: int, shown: int | None
+) -> None:
     world.add("web")["memory"]["usage"]["limit"] = limit
     assert Monitor(world.store).look()[0].memory_limit == shown
 

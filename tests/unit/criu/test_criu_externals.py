@@ -94,7 +94,7 @@ def test_links_of_the_image_do_not_leave_it(root: int) -> None:
     os.close(root)
 
 
-def test_joined_namespaces() -> None:
+def test_joined_namespaces_are_external_or_joined() -> None:
     pid = os.getpid()
     names = {"network": "net", "ipc": "ipc", "uts": "uts"}
     entries = [{"type": kind, "path": f"/proc/self/ns/{file}"} for kind, file in names.items()]
@@ -131,7 +131,7 @@ def test_names_of_pipes(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_logs(tmp_path: Path) -> None:
+def test_the_last_error_lines_of_a_log_are_returned(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"(00.{n}) Error {n}\n" for n in range(20)))
     os.mkfifo(tmp_path / "fifo")
     fd = os.open(tmp_path, os.O_RDONLY)
@@ -142,7 +142,9 @@ def test_logs(tmp_path: Path) -> None:
     assert errors_in(b"(1) fine\n\xff Error \xff\n") == ["Error \ufffd"]
 
 
-def test_configuration_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_annotation_then_ocirun_then_runc_configures_criu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert config_file({"org.criu.config": "/x"}) == "/x"
     assert config_file({"org.criu.config": ""}) == ""
     assert [Path(path).name for path in FILES] == ["ocirun.conf", "runc.conf"]
@@ -196,7 +198,7 @@ def test_it_is_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
         require_root("checkpoint")
 
 
-def test_folders(tmp_path: Path) -> None:
+def test_image_and_work_directories_are_made_private(tmp_path: Path) -> None:
     options = CriuOptions(str(tmp_path / "i"), str(tmp_path / "w"))
     with pytest.raises(SetupError, match=f"opening {tmp_path}/i: no such file"):
         Folders(options, "log", make=False)

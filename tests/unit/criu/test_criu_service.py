@@ -78,7 +78,7 @@ def test_the_numbers_are_those_of_the_installed_criu() -> None:
         }
 
 
-def test_the_version(fake: FakeCriu) -> None:
+def test_the_version_is_asked_for(fake: FakeCriu) -> None:
     assert ask_version() == (3, 17, 1)
     assert fake.types == ["VERSION"]
 
@@ -89,7 +89,7 @@ def test_an_old_criu_is_refused(fake: FakeCriu) -> None:
         ask_version()
 
 
-def test_no_criu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_criu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupError, match=r'exec: "criu": executable file not found in \$PATH'):
         ask_version()
@@ -105,7 +105,7 @@ def test_criu_is_not_taken_from_where_we_stand(
             ask_version()
 
 
-def test_features(fake: FakeCriu) -> None:
+def test_missing_features_are_refused(fake: FakeCriu) -> None:
     require_features(memory_tracking=False, lazy_pages=False)
     assert fake.types == []
     require_features(memory_tracking=True, lazy_pages=True)

@@ -72,13 +72,13 @@ class TestAsking:
         assert examine.can_run([ask("group", other)])
         assert not examine.can_run([ask("group", other), ask("group", needed)])
 
-    def test_every_question_says_what_follows_and_what_helps(self) -> None:
-        for _, probes in examine.questions(None):
+    def test_every_check_has_a_consequence_and_a_remedy(self) -> None:
+        for _, probes in examine.all_probes(None):
             for one in probes:
                 if one.name != "Python":
                     assert one.consequence.endswith(".")
                     assert one.remedy.endswith(".")
-        names = [one.name for _, probes in examine.questions(None) for one in probes]
+        names = [one.name for _, probes in examine.all_probes(None) for one in probes]
         assert len(set(names)) == len(names)
 
 
@@ -89,7 +89,7 @@ class TestKernel:
         ("release", "verdict"),
         [("5.11.0-generic", LACKING), ("5.12.0", OK), ("6.1-rc1", OK), ("4.18", LACKING)],
     )
-    def test_version(
+    def test_a_kernel_older_than_5_12_is_lacking(
         self, monkeypatch: pytest.MonkeyPatch, ask: Ask, release: str, verdict: str
     ) -> None:
         uname = os.uname()
@@ -103,13 +103,15 @@ class TestKernel:
         [("openat2", "openat2"), ("close_range", "close_range"), ("mount API", "in_child"),
          ("pidfd", "in_child")],
     )  # fmt: skip
-    def test_calls(self, host: Host, ask: Ask, name: str, call: str) -> None:
+    def test_a_missing_system_call_is_lacking(
+        self, host: Host, ask: Ask, name: str, call: str
+    ) -> None:
         host.refuse(kernel, call, ENOSYS)
         finding = ask(kernel, name)
         assert (finding.verdict, finding.found) == (LACKING, "function not implemented")
         assert finding.needed
 
-    def test_idmapped_mounts(self, host: Host, ask: Ask) -> None:
+    def test_id_mapped_mounts_are_for_root(self, host: Host, ask: Ask) -> None:
         host.be(0)
         host.refuse(kernel, "in_child", EINVAL)
         assert ask(kernel, "id-mapped mounts").verdict == DEGRADED
@@ -135,7 +137,7 @@ class TestNamespaces:
         host.be(1000)
         assert ask(namespaces, "user").needed
 
-    def test_limits(self, host: Host, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
+    def test_a_namespace_limit_of_0_is_named(self, host: Host, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
         monkeypatch.setattr(namespaces, "SYSCTL", str(tmp_path))
         (tmp_path / "user").mkdir()
         for kind, count in (("user", "0"), ("net", "500"), ("time", "0")):
@@ -153,14 +155,18 @@ class TestNamespaces:
             ("apparmor_restrict_unprivileged_userns", "0", OK),
         ],
     )
-    def test_switches(self, host: Host, ask: Ask, name: str, value: str, verdict: str) -> None:
+    def test_a_switch_against_user_namespaces_is_named(
+        self, host: Host, ask: Ask, name: str, value: str, verdict: str
+    ) -> None:
         host.be(1000)
         host.files[f"/proc/sys/kernel/{name}"] = value
         finding = ask(namespaces, "user namespaces for all")
         assert finding.verdict == verdict
         assert (f"kernel.{name}" in finding.remedy) == (verdict == LACKING)
 
-    def test_helpers(self, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_id_map_helpers_must_be_privileged(
+        self, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert "no newuidmap" in ask(namespaces, "id-map helpers").found
         for name in ("newuidmap", "newgidmap"):
@@ -170,7 +176,7 @@ class TestNamespaces:
             (tmp_path / name).chmod(0o4755)
         assert ask(namespaces, "id-map helpers").verdict == OK
 
-    def test_subordinate_ids(self, host: Host, ask: Ask) -> None:
+    def test_subordinate_ids_are_counted(self, host: Host, ask: Ask) -> None:
         host.be(1000)
         host.files["/etc/passwd"] = "root:x:0:0::/:\nann:x:1000:1000::/:"
         host.files["/etc/subuid"] = "bob:1:5\nann:100000:65536\n1000:7:10"
@@ -196,13 +202,17 @@ class TestCgroups:
         def kind(table: Table | None) -> str:
             return layout(table or Table(mounts, own))
 
-    def test_none(self, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    def test_a_host_without_cgroups_is_degraded(
+        self, monkeypatch: pytest.MonkeyPatch, ask: Ask
+    ) -> None:
         self.see(monkeypatch, "", "")
         for name in ("layout", "controllers", "delegation", "born in the cgroup", "cgroup.kill"):
             assert ask(cgroups, name).verdict == DEGRADED, name
         assert ask(cgroups, "freezer").verdict == LACKING
 
-    def test_v1(self, monkeypatch: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+    def test_missing_v1_controllers_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, ask: Ask, tmp_path: Path
+    ) -> None:
         self.see(monkeypatch, V1.format(1, tmp_path, "memory"), "4:memory:/\n")
         assert ask(cgroups, "layout").found == "v1"
         finding = ask(cgroups, "controllers")
@@ -211,7 +221,7 @@ class TestCgroups:
         assert "no freezer" in ask(cgroups, "freezer").found
         assert "no devices" in ask(cgroups, "device rules").found
 
-    def test_v2(self, monkeypatch: pytest.MonkeyPatch, host: Host, ask: Ask, tmp_path: Path) -> None:  # fmt: skip  # noqa: E501
+    def test_missing_v2_controllers_and_files_are_named(self, monkeypatch: pytest.MonkeyPatch, host: Host, ask: Ask, tmp_path: Path) -> None:  # fmt: skip  # noqa: E501
         self.see(monkeypatch, V2.format(tmp_path))
         host.files[f"{tmp_path}/cgroup.controllers"] = "cpu memory pids"
         assert ask(cgroups, "controllers").found.startswith("without cpuset, io;")
@@ -221,7 +231,9 @@ class TestCgroups:
         assert ask(cgroups, "cgroup.kill").verdict == OK
         assert ask(cgroups, "freezer").verdict == LACKING
 
-    def test_device_programs(self, monkeypatch: pytest.MonkeyPatch, host: Host, ask: Ask) -> None:
+    def test_a_refused_device_program_matters_to_root(
+        self, monkeypatch: pytest.MonkeyPatch, host: Host, ask: Ask
+    ) -> None:
         self.see(monkeypatch, V2.format("/sys/fs/cgroup"))
         host.refuse(cgroups, "prog_load", EPERM)
         host.answer(cgroups, "is_in_user_namespace", False)
@@ -230,7 +242,7 @@ class TestCgroups:
         host.be(1000)
         assert "no effect" in ask(cgroups, "device rules").consequence
 
-    def test_delegation(
+    def test_a_cgroup_that_is_not_writable_is_reported(
         self, monkeypatch: pytest.MonkeyPatch, host: Host, ask: Ask, tmp_path: Path
     ) -> None:
         self.see(monkeypatch, V2.format(tmp_path))
@@ -256,7 +268,7 @@ class TestCgroups:
 class TestSecurity:
     """What holds containers, and is not there."""
 
-    def test_the_seal(self, host: Host, ask: Ask) -> None:
+    def test_a_missing_seal_is_lacking(self, host: Host, ask: Ask) -> None:
         host.answer(security, "is_sealed", False)
         finding = ask(security, "seal")
         assert (finding.verdict, finding.needed) == (LACKING, True)
@@ -264,11 +276,13 @@ class TestSecurity:
         host.answer(security, "fstatfs", (0x01021994, 0))
         assert ask(security, "seal").found == "a sealed memory file"
 
-    def test_memory_files(self, host: Host, ask: Ask) -> None:
+    def test_refused_memory_files_are_degraded(self, host: Host, ask: Ask) -> None:
         host.refuse(os, "memfd_create", EPERM)
         assert ask(security, "executable memory files").verdict == DEGRADED
 
-    def test_seccomp(self, host: Host, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_seccomp_and_libseccomp_are_reported(
+        self, host: Host, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         host.answer(security, "knows_flags", False)
         assert ask(security, "seccomp").verdict == LACKING
         assert ask(security, "seccomp agents").verdict == DEGRADED
@@ -279,7 +293,7 @@ class TestSecurity:
         monkeypatch.setattr(security, "Library", missing)
         assert ask(security, "libseccomp").found == "libseccomp.so.2 is not installed"
 
-    def test_labels(self, host: Host, ask: Ask) -> None:
+    def test_apparmor_and_selinux_are_recognised(self, host: Host, ask: Ask) -> None:
         assert ask(security, "AppArmor").verdict == LACKING
         assert ask(security, "SELinux").verdict == LACKING
         host.files["/sys/module/apparmor/parameters/enabled"] = "N"
@@ -289,7 +303,9 @@ class TestSecurity:
         assert ask(security, "AppArmor").verdict == OK
         assert ask(security, "SELinux").found == "permissive"
 
-    def test_capabilities(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_capabilities_are_named(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(security, "last_capability", lambda: 30)
         monkeypatch.setattr(security, "in_bounding_set", lambda number: number not in (21, 24))
         finding = ask(security, "capabilities")
@@ -297,7 +313,7 @@ class TestSecurity:
         assert "only in user namespaces" in finding.consequence
         assert "hard rlimit" in finding.consequence
 
-    def test_keyrings(self, host: Host, ask: Ask) -> None:
+    def test_a_refused_keyring_is_degraded(self, host: Host, ask: Ask) -> None:
         host.refuse(security, "in_child", EPERM)
         assert ask(security, "session keyring").verdict == DEGRADED
         host.refuse(security, "in_child", ENOSYS)
@@ -307,7 +323,9 @@ class TestSecurity:
 class TestSurroundings:
     """Programs and folders that are not there."""
 
-    def test_programs(self, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_and_failing_programs_are_named(
+        self, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert ask(surroundings, "ps").verdict == DEGRADED
         assert ask(surroundings, "criu").found == "there is no criu in PATH"
@@ -324,11 +342,13 @@ class TestSurroundings:
         (tmp_path / "criu").chmod(0o755)
         assert "has not ended" in ask(surroundings, "criu").found
 
-    def test_limits(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_few_open_files_are_reported(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 4096))
         assert ask(surroundings, "limits").found == "64 open files (of 4096)"
 
-    def test_the_bus(self, host: Host, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_systemd_bus_is_reported(
+        self, host: Host, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         host.be(1000)
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
         assert ask(surroundings, "systemd bus").found == "XDG_RUNTIME_DIR is not set"
@@ -345,7 +365,7 @@ class TestSurroundings:
 
     def test_the_state_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         look = surroundings.state_root(str(tmp_path / "a/b"))
-        assert look() == f"{tmp_path}/a/b, which can be made"
+        assert look() == f"{tmp_path}/a/b, which can be created"
         monkeypatch.setattr("os.access", lambda *_: False)
         with pytest.raises(Lacks, match="is not writable"):
             look()

@@ -49,7 +49,7 @@ def test_no_user_namespace() -> None:
     assert "/linux/namespaces" in pointers(document)
 
 
-def test_groups() -> None:
+def test_additional_groups_are_refused() -> None:
     document = config(user={"uid": 0, "gid": 0, "additionalGids": [0]})
     assert pointers(document) == ["/process/user/additionalGids"]
 
@@ -71,7 +71,7 @@ def test_owners_of_mounts(option: str, *, refused: bool) -> None:
         check_rootless(document)
 
 
-def test_roots_ids() -> None:
+def test_a_map_to_the_hosts_root_is_refused() -> None:
     assert pointers(config((0, 0, 1))) == ["/linux/uidMappings/0", "/linux/gidMappings/0"]
 
 

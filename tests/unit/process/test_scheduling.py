@@ -78,7 +78,9 @@ def lib(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         ),
     ],
 )
-def test_scheduler(lib: Recorder, scheduler: Any, arguments: tuple[int, ...]) -> None:
+def test_the_scheduler_is_passed_to_the_kernel(
+    lib: Recorder, scheduler: Any, arguments: tuple[int, ...]
+) -> None:
     scheduling.apply_scheduler(scheduler)
     assert lib.calls == [("sys_sched_setattr", *arguments)]
 
@@ -114,13 +116,13 @@ def test_a_refused_scheduler_has_the_kernels_words_and_a_hint(
         ({"class": "IOPRIO_CLASS_IDLE"}, 0x6000),
     ],
 )
-def test_io_priority(lib: Recorder, priority: Any, number: int) -> None:
+def test_the_io_priority_is_passed_to_the_kernel(lib: Recorder, priority: Any, number: int) -> None:
     scheduling.apply_io_priority(priority)
     assert lib.calls == [("sys_ioprio_set", 2, 0, number)]
 
 
 @pytest.mark.parametrize(("domain", "number"), [("LINUX", 0), ("LINUX32", 8)])
-def test_personality(lib: Recorder, domain: str, number: int) -> None:
+def test_the_personality_is_passed_to_the_kernel(lib: Recorder, domain: str, number: int) -> None:
     scheduling.apply_personality({"domain": domain})
     assert lib.calls == [("personality", number)]
 

@@ -27,7 +27,7 @@ def test_what_needs_a_root_that_nobody_uses(word: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["proc", "cgroup"])
-def test_file_systems(kind: str) -> None:
+def test_proc_and_cgroup_cannot_be_added(kind: str) -> None:
     with pytest.raises(UnsupportedError, match=f"/3/type.*{kind}"):
         refuse_late(entry("/data", kind))
     refuse_late(entry("/data", kind, "bind"))  # its type has no meaning then
@@ -45,7 +45,7 @@ def test_an_option_that_fsconfig_cannot_take() -> None:
 
 
 @pytest.mark.parametrize("place", ["/", "/proc", "/proc/sys", "/proc/self/exe"])
-def test_places(place: str) -> None:
+def test_the_root_and_proc_are_no_destinations(place: str) -> None:
     with pytest.raises(SetupError):
         refuse_place(place)
     with pytest.raises(SetupError):

@@ -94,7 +94,7 @@ def test_propagation_keeps_its_order() -> None:
     assert len(PROPAGATION_WORDS) == 8
 
 
-def test_extra_words() -> None:
+def test_options_of_the_runtime_are_recognised() -> None:
     words = read_options(["tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"])
     assert words.extra == TMPCOPYUP | COPY_SYMLINK | SRC_NOFOLLOW | DEST_NOFOLLOW
 

@@ -151,7 +151,9 @@ LINUX_CASES = [
 
 
 @pytest.mark.parametrize(("change", "pointer", "message"), LINUX_CASES)
-def test_linux_rule(config: Any, change: Any, pointer: str, message: str) -> None:
+def test_each_broken_rule_is_named_with_its_pointer(
+    config: Any, change: Any, pointer: str, message: str
+) -> None:
     config["linux"].update(change)
     assert check_rules(config) == [Problem(f"/linux{pointer}", message)]
 

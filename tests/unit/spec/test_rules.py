@@ -112,7 +112,9 @@ PROCESS_CASES = [
 
 
 @pytest.mark.parametrize(("change", "pointer", "message"), PROCESS_CASES)
-def test_process_rule(config: Any, change: Any, pointer: str, message: str) -> None:
+def test_each_broken_process_rule_is_named_with_its_pointer(
+    config: Any, change: Any, pointer: str, message: str
+) -> None:
     config["process"].update(change)
     assert check_rules(config) == [Problem(f"/process{pointer}", message)]
     assert check_process_rules(config["process"]) == [Problem(pointer, message)]
@@ -211,7 +213,7 @@ def test_an_empty_label_is_none(config: Any, member: str) -> None:
         ),
     ],
 )
-def test_mount_rules(
+def test_broken_mount_rules_are_named(
     config: Any, mount: Any, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)

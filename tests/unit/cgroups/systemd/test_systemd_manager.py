@@ -43,12 +43,20 @@ class TestConnecting:
         assert peer.greeting.startswith(b"\0AUTH EXTERNAL\r\nDATA\r\n")
         assert [name for name, _ in peer.calls] == ["Hello"]
 
-    def test_no_systemd(self, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002
+    def test_a_host_without_systemd_is_refused(
+        self,
+        peer: Peer,  # noqa: ARG002  # it must not be called
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.setattr(manager, "BOOTED", "/nowhere")
         with pytest.raises(UnsupportedError, match="systemd is not the init system of this host"):
             connect()
 
-    def test_nobody_listens(self, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002
+    def test_a_bus_that_does_not_answer_is_named(
+        self,
+        peer: Peer,  # noqa: ARG002  # it must not be called
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
         words = "connecting to the D-Bus at unix:path=/nowhere/bus: no such file or directory"
         with pytest.raises(SetupError, match=words):
@@ -78,7 +86,9 @@ class TestConnecting:
             connect()
 
     def test_root_without_a_bus_talks_to_systemd_itself(
-        self, peer: Peer, monkeypatch: pytest.MonkeyPatch
+        self,
+        peer: Peer,  # it must not be called
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
         monkeypatch.setattr(bus, "PRIVATE_SOCKET", peer.address.removeprefix("unix:path="))
@@ -280,7 +290,7 @@ class TestProperties:
         Unit("x.scope").set([("CPUWeight", ("t", 0))])
         assert len(peer.called("SetUnitProperties")) == told
 
-    def test_attaching(self, peer: Peer) -> None:
+    def test_attach_moves_a_process_into_the_unit(self, peer: Peer) -> None:
         Unit("x.scope").attach("/sub", 12)
         assert peer.called("AttachProcessesToUnit") == [("x.scope", "/sub", [12])]
 

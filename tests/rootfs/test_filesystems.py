@@ -1,7 +1,4 @@
-"""File systems and bind mounts of every kind: runtime-spec config.md#mounts.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""File systems and bind mounts of every kind: runtime-spec config.md#mounts."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from harness.inside import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWPID,
+    TMPFS,
     do,
     inside,
     mounted,
@@ -27,23 +24,6 @@ from ocirun.rootfs.mounts import load_for, mount_entry, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-TMPFS = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 def test_the_usual_file_systems(root: Path) -> None:

@@ -1,7 +1,4 @@
-"""The mount of type cgroup on v1, v2 and hybrid: cgroup_namespaces(7).
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""The mount of type cgroup on v1, v2 and hybrid: cgroup_namespaces(7)."""
 
 from __future__ import annotations
 
@@ -23,19 +20,7 @@ from ocirun.rootfs.context import CgroupView, Hierarchy
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
+pytestmark = pytest.mark.lab
 
 
 def v1_hierarchies() -> list[Hierarchy]:

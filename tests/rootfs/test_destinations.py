@@ -1,7 +1,4 @@
-"""Where a mount may go: runtime-spec config.md#mounts, destination; links, races, /proc.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""Where a mount may go: runtime-spec config.md#mounts, destination; links, races, /proc."""
 
 from __future__ import annotations
 
@@ -26,20 +23,6 @@ from ocirun.rootfs.mounts import mount_entry
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 def test_a_destination_through_a_link_stays_inside(root: Path) -> None:

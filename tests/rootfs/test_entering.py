@@ -1,7 +1,4 @@
-"""pivot_root, --no-pivot, chroot, rootfsPropagation, read-only root.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""pivot_root, --no-pivot, chroot, rootfsPropagation, read-only root."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness.inside import (
     CLONE_NEWPID,
+    TMPFS,
     Mounted,
     Refused,
     do,
@@ -26,23 +24,6 @@ from ocirun.rootfs.mounts import mount_entry
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-TMPFS = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 def entered(root: Path, enter: Callable[[int], None], propagation: str | None = None) -> Any:  # noqa: ANN401
@@ -93,7 +74,7 @@ def test_no_pivot_covers_the_hosts_proc_and_sysfs(root: Path) -> None:
     assert inside(work, CLONE_NEWPID) == [f"{root}/p"]
 
 
-def test_chroot_alone(root: Path) -> None:
+def test_chroot_enters_the_root_without_a_mount_namespace(root: Path) -> None:
     (root / "mark").touch()
 
     def work() -> object:

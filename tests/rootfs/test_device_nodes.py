@@ -1,7 +1,4 @@
-"""Device nodes and links: runtime-spec config-linux.md#devices, #default-devices.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""Device nodes and links: runtime-spec config-linux.md#devices, #default-devices."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness.inside import (
+    DEVICES,
+    NODES,
     Refused,
     do,
     inside,
@@ -21,27 +20,6 @@ from ocirun.rootfs import devices
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-NODES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
-DEVICES: list[dict[str, Any]] = [
-    {"path": f"/dev/{name}", "type": "c", "major": 1, "minor": minor, "fileMode": 0o666}
-    for name, minor in NODES.items()
-]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 def made_devices(root: Path, wanted: list[dict[str, Any]], *, bind: bool = False) -> Any:  # noqa: ANN401  # JSON

@@ -1,7 +1,4 @@
-"""Mounts that fail, and what a user namespace forbids: runtime-spec config.md#mounts.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""Mounts that fail, and what a user namespace forbids: runtime-spec config.md#mounts."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness.inside import (
+    TMPFS,
     Refused,
     do,
     inside,
@@ -21,23 +19,6 @@ from ocirun.rootfs.mounts import mount_entry
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-TMPFS = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,19 @@
-"""Mount options: runtime-spec config.md#mounts and config-linux.md, options.
-
-Functions of ocirun/rootfs on the real kernel, without a container around them.
-"""
+"""Mount options: runtime-spec config.md#mounts and config-linux.md, options."""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 from harness.inside import (
+    TMPFS,
     mounted,
     without_master,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-]
-
-
-TMPFS = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An empty root, and a directory beside it that must stay empty."""
-    (tmp_path / "outside").mkdir()
-    made = tmp_path / "root"
-    made.mkdir()
-    return made
 
 
 @pytest.mark.parametrize(
