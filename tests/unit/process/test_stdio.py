@@ -38,7 +38,7 @@ class TestKinds:
         assert is_given(reading)
         assert is_given(writing)
 
-    def test_a_socket(self) -> None:
+    def test_a_socket_is_given(self) -> None:
         ours, theirs = socket.socketpair()
         assert is_given(ours.detach())
         theirs.close()
@@ -53,7 +53,7 @@ class TestKinds:
             (os.O_PATH, False),
         ],
     )
-    def test_a_file(self, tmp_path: Path, flags: int, given: bool) -> None:
+    def test_a_file_that_is_open_for_writing(self, tmp_path: Path, flags: int, given: bool) -> None:
         path = tmp_path / "file"
         path.touch()
         assert is_given(os.open(path, flags)) is given
@@ -67,10 +67,10 @@ class TestKinds:
         assert is_given(os.open(path, flags)) is given
 
     @pytest.mark.parametrize("path", ["/", "/dev/null", "/dev/zero", "/dev/full"])
-    def test_folders_and_devices(self, path: str) -> None:
+    def test_folders_and_devices_are_not_given(self, path: str) -> None:
         assert not is_given(os.open(path, os.O_RDONLY))
 
-    def test_a_terminal(self) -> None:
+    def test_a_terminal_is_not_given(self) -> None:
         master, slave = os.openpty()
         assert not is_given(slave)
         os.close(master)
