@@ -1,1 +1,1 @@
-"""What the build runs; not shipped."""
+"""Build-time code: the launcher in C, and the generators. Not installed."""

@@ -1,1 +1,1 @@
-"""6 · How much it may use."""
+"""Cgroups v1 and v2: create, join, limit, freeze, kill, statistics."""

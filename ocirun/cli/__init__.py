@@ -1,1 +1,1 @@
-"""1 · Someone typed a command."""
+"""The command line: reads argv, calls container/, prints results and errors."""

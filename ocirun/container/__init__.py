@@ -1,1 +1,1 @@
-"""3 · The thing with a life: recorded, created, started, killed, deleted."""
+"""Containers: state on disk, status, and one module for each operation."""

@@ -13,7 +13,7 @@ from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.hooks import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
-from ocirun.container.status import CREATING, STOPPED
+from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, doing
@@ -273,7 +273,9 @@ class Creation:
             from ocirun.process.hooks import run_hooks
 
             hooks = self.config["hooks"][moment]  # type: ignore[literal-required]
-            run_hooks(moment, hooks, self.record.state(CREATING), os.environ, self._hooks_cwd())
+            # Spec: prestart comes from a time when `start` called it, with a created container.
+            status = CREATED if moment == "prestart" else CREATING
+            run_hooks(moment, hooks, self.record.state(status), os.environ, self._hooks_cwd())
 
     def _hooks_cwd(self) -> str | None:
         """Hooks run in the bundle; a program with threads must not change its directory."""

@@ -161,7 +161,8 @@ class _MountedContainer:
         return WrongStatus(self.record.id, status, "container not running")
 
     def __enter__(self) -> _MountedContainer:
-        namespaces = Request(self.config).namespaces
+        request = Request(self.config)
+        namespaces = request.namespaces
         if not namespaces.has("mount"):
             message = "the container has no mount namespace of its own"
             raise UnsupportedError([Problem("/linux/namespaces", message)])
@@ -177,8 +178,7 @@ class _MountedContainer:
         if gone:
             self.__exit__()
             raise self._not_running(STOPPED)
-        label = self.config.get("linux", {}).get("mountLabel", "")
-        self.target = mounts_parent.MountTarget(self._init_pidfd, flags, label)
+        self.target = mounts_parent.MountTarget(self._init_pidfd, flags, request.mount_label)
         return self
 
     def open_user_namespace(self) -> int:

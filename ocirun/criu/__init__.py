@@ -1,1 +1,1 @@
-"""The conversation with CRIU, which freezes a container's processes into files and back."""
+"""CRIU's RPC, for checkpoint and restore."""

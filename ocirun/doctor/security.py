@@ -201,7 +201,7 @@ PROBES: Final = (
     Probe(
         "SELinux",
         selinux,
-        "A configuration with process.selinuxLabel or linux.mountLabel is refused.",
+        "A configuration with process.selinuxLabel is refused; linux.mountLabel is ignored.",
         "Enable SELinux to use labels.",
     ),
     Probe(

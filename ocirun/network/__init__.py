@@ -1,1 +1,1 @@
-"""8 · Whom it may talk to."""
+"""The loopback device of a new network namespace."""

@@ -1,1 +1,1 @@
-"""4 · Two processes and their conversation."""
+"""Parent and init: the protocol between them, the plan, and what init does."""

@@ -56,7 +56,7 @@ class InitContext:
                 unified=any(not names for names, *_ in request.hierarchies),
             ),
             cgroupns="cgroup" in request.namespaces.new,
-            mount_label=config.get("linux", {}).get("mountLabel", ""),
+            mount_label=request.mount_label,
         )
 
     @property

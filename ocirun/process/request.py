@@ -21,7 +21,8 @@ class Request:
     `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
-    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None.
+    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None. `mount_label` is
+    linux.mountLabel, or "" where no SELinux would read it.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Request:
         "listen_fds",
         "listen_names",
         "make_devices",
+        "mount_label",
         "namespaces",
         "no_new_keyring",
         "no_pivot",
@@ -64,6 +66,7 @@ class Request:
         self.hierarchies: list[tuple[list[str], str, str]] = []
         self.bind_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None
+        self.mount_label = _effective_mount_label(config)
 
     def body(self) -> dict[str, Any]:
         """Everything that cannot be read from config.json again, as JSON."""
@@ -76,3 +79,16 @@ class Request:
         for name, value in body.items():
             setattr(request, name, value)
         return request
+
+
+def _effective_mount_label(config: Config) -> str:
+    """Return linux.mountLabel, or "" where there is none or no SELinux that would read it.
+
+    Order: decided by the parent. Init may be in a mount namespace that does not show selinuxfs.
+    """
+    label = config.get("linux", {}).get("mountLabel", "")
+    if label:
+        from ocirun.spec.process_rules import has_selinux
+
+        return label if has_selinux() else ""
+    return ""

@@ -1,1 +1,1 @@
-"""5 · What the process sees as /."""
+"""The root file system: mounts, devices, pivot_root, masked and read-only paths."""

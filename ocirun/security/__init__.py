@@ -1,1 +1,1 @@
-"""7 · What it may do."""
+"""Capabilities, seccomp, AppArmor, SELinux, keyrings, sysctls, and the check of the seal."""

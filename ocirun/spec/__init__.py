@@ -1,1 +1,1 @@
-"""2 · What was asked for: config.json is read, checked and explained."""
+"""config.json: types, reading, validation, defaults, and the document of `features`."""

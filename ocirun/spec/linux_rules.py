@@ -203,14 +203,6 @@ def personality_has_no_flags(config: Config) -> Found:
         yield Problem(f"/linux/personality/flags/{index}", message, "remove it")
 
 
-def mount_label_needs_selinux(config: Config) -> Found:
-    """Without SELinux no file system takes a label."""
-    from ocirun.spec import process_rules
-
-    if config["linux"]["mountLabel"] and not os.path.exists(process_rules.SELINUX):
-        yield Problem("/linux/mountLabel", process_rules.NO_SELINUX)
-
-
 LINUX_RULES: Final = (
     ("sysctl", sysctl_is_the_containers_own),
     ("timeOffsets", offsets_need_a_new_time_namespace),
@@ -220,6 +212,5 @@ LINUX_RULES: Final = (
     ("seccomp", seccomp_errno_has_an_action),
     ("intelRdt", class_of_service_is_a_name),
     ("memoryPolicy", memory_policy_has_its_nodes),
-    ("mountLabel", mount_label_needs_selinux),
     ("personality", personality_has_no_flags),
 )

@@ -36,6 +36,11 @@ def check_asked_rules(process: Process) -> list[Problem]:
     return problems + [problem for rule in OTHER_RULES for problem in rule(process)]
 
 
+def has_selinux() -> bool:
+    """Return whether SELinux is enabled on this host."""
+    return os.path.exists(SELINUX)
+
+
 def nice_fits_policy(scheduler: Scheduler) -> Found:
     """Nice values weigh ordinary work against ordinary work."""
     nice = scheduler.get("nice", 0)
@@ -74,7 +79,7 @@ def times_fit_policy(scheduler: Scheduler) -> Found:
 
 def selinux_is_there(process: Process) -> Found:
     """A label that nobody enforces would be a promise broken."""
-    if process.get("selinuxLabel") and not os.path.exists(SELINUX):
+    if process.get("selinuxLabel") and not has_selinux():
         yield Problem("/selinuxLabel", NO_SELINUX)
 
 

@@ -33,7 +33,6 @@ LINUX_ASKED: Final = frozenset(
         "seccomp",
         "intelRdt",
         "memoryPolicy",
-        "mountLabel",
         "personality",
     )
 )

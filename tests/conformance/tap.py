@@ -21,7 +21,10 @@ class Point(NamedTuple):
 
 
 class Report(NamedTuple):
-    """One program's output: its points, the number it planned (None: no plan), if it bailed out."""
+    """One program's output: its points, how many it planned (None: no plan), if it bailed out.
+
+    A program that tests in several rounds prints a plan after each: `planned` is their sum.
+    """
 
     points: list[Point]
     planned: int | None
@@ -50,7 +53,7 @@ def read_tap(text: str) -> Report:
         if line.startswith("Bail out!"):
             bailed = line.removeprefix("Bail out!").strip()
         elif plan := PLAN.match(line):
-            planned = int(plan[1])
+            planned = (planned or 0) + int(plan[1])
             if planned == 0:
                 skipped = (plan[2] or "").strip()
         elif point := LINE.match(line):

@@ -16,7 +16,7 @@ from harness import peers
 
 @pytest.mark.conformance
 def test_the_outcomes_are_the_expected_ones(
-    pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+    pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = os.environ.get("RUNTIME_TOOLS")
     if not folder:
@@ -24,8 +24,11 @@ def test_the_outcomes_are_the_expected_ones(
     checkout = Path(folder)
     programs = suite.programs_of(checkout)
     assert programs, f"no validation/*/*.t in {checkout}: build them there first"
-    _, runtime = peers.find_runtime(pytestconfig.getoption("runtime"))
-    outcomes = [suite.run_program(program, checkout, runtime) for program in programs]
+    name, path = peers.find_runtime(pytestconfig.getoption("runtime"))
+    runtime = suite.with_state_root(path, tmp_path)
+    with suite.only_run():
+        outcomes = [suite.run_program(program, checkout, runtime) for program in programs]
     with capsys.disabled():
         print("\n" + suite.table(outcomes))  # noqa: T201  # the table is the point
-    assert suite.compare(outcomes, suite.read_expected(suite.EXPECTED.read_text())) == []
+    expected = suite.read_expected(suite.EXPECTED.read_text(), name)
+    assert suite.compare(outcomes, expected) == []

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from conformance.suite import Outcome, compare, programs_of, read_expected, run_program, table
+from conformance.suite import (
+    Outcome,
+    compare,
+    programs_of,
+    read_expected,
+    run_program,
+    table,
+    with_state_root,
+)
 from conformance.tap import Point, read_tap
 
 
@@ -20,6 +29,9 @@ from conformance.tap import Point, read_tap
         ("ok 1 - thing # skip: no cgroups\n1..1\n", 0, "skip"),
         ("1..0 # no cgroups\n", 0, "skip"),
         ("ok 1 - a\n1..2\n", 0, "error"),
+        ("ok 1 - a\n1..1\nTAP version 13\nok 1 - b\n1..1\n", 0, "pass"),
+        ("ok 1 - a\n1..1\nTAP version 13\n1..0\n", 0, "pass"),
+        ("ok 1 - a\n1..1\nTAP version 13\nok 1 - b\n1..2\n", 0, "error"),
         ("ok 1 - a\n", 0, "error"),
         ("ok 1 - a\n1..1\n", 1, "error"),
         ("1..0\n", 1, "error"),
@@ -66,13 +78,30 @@ def test_a_failure_says_which_point(tmp_path: Path) -> None:
     assert outcome == Outcome("hostname", "fail", 1, 2, "the hostname")
 
 
+def test_a_program_that_prints_failures_only_passes_by_its_status(tmp_path: Path) -> None:
+    program = write_program(tmp_path, "process_rlimits_fail", "echo refused >&2")
+    assert run_program(program, tmp_path, "x") == Outcome("process_rlimits_fail", "pass", 0, 0)
+    script = "echo ok 1 - a; echo 1..1; echo 'MUST fail' >&2; exit 1"
+    program = write_program(tmp_path, "process_capabilities_fail", script)
+    assert run_program(program, tmp_path, "x").verdict == "error"
+
+
+def test_the_runtime_gets_a_state_root_of_its_own(tmp_path: Path) -> None:
+    runtime = with_state_root("/bin/echo", tmp_path)
+    done = subprocess.run([runtime, "state", "a b"], capture_output=True, check=True, text=True)
+    assert done.stdout == f"--root {tmp_path}/state state a b\n"
+
+
 def test_expected_lines_need_a_verdict_and_a_reason() -> None:
     text = "# comment\n\nhooks pass\nlinux_seccomp skip it has its own issue  # later\n"
     assert read_expected(text) == {
         "hooks": ("pass", ""),
         "linux_seccomp": ("skip", "it has its own issue"),
     }
-    for bad in ("hooks", "hooks maybe", "hooks fail"):
+    assert read_expected("pidfile fail|pass runc=skip it is a race")["pidfile"][0] == "fail|pass"
+    assert read_expected("pidfile pass crun=skip runc it is", "crun")["pidfile"][0] == "skip"
+    assert read_expected("pidfile fail crun=skip it is", "runc")["pidfile"] == ("fail", "it is")
+    for bad in ("hooks", "hooks maybe", "hooks fail", "hooks fail runc=pass", "hooks failed x"):
         with pytest.raises(ValueError, match="hooks"):
             read_expected(bad)
 
@@ -117,7 +146,7 @@ def test_the_committed_list_is_what_a_checkout_is_held_against(tmp_path: Path) -
 
     expected = read_expected(EXPECTED.read_text())
     for name, (verdict, _) in {**expected, "default": ("pass", "")}.items():
-        write_program(tmp_path, name, SCRIPTS[verdict])
+        write_program(tmp_path, name, SCRIPTS[verdict.split("|")[0]])
     outcomes = [run_program(program, tmp_path, "x") for program in programs_of(tmp_path)]
     assert len(outcomes) == len(expected) + 1
     assert compare(outcomes, expected) == []

@@ -1,1 +1,1 @@
-"""Cgroups that systemd makes and owns: a container is a unit of the system or of a user."""
+"""The systemd cgroup driver: a container is a scope or slice of a manager."""

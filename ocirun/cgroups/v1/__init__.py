@@ -1,1 +1,1 @@
-"""The controllers of cgroup v1, one file each."""
+"""The controllers of cgroup v1, one module each."""

@@ -1,1 +1,1 @@
-"""The controllers of cgroup v2, one file each."""
+"""The controllers of cgroup v2, one module each."""

@@ -1,1 +1,1 @@
-"""One file per verb: `run(call) -> exit status`."""
+"""One module per verb: `run(call) -> exit status`."""

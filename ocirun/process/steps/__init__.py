@@ -1,1 +1,1 @@
-"""The steps of init's plan: before the root is entered, on entering it, behind the gate."""
+"""The steps of init's plan: assemble (outside the root), enter, start (behind the gate)."""

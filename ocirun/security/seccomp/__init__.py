@@ -1,1 +1,1 @@
-"""linux.seccomp: which system calls the container may make."""
+"""linux.seccomp: compile, load and pass on system call filters."""

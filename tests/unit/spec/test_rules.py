@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ocirun.errors import Problem
+from ocirun.process.request import Request
 from ocirun.spec import linux_rules, process_rules, rules
 from ocirun.spec.rules import check_process_rules, check_rules
 
@@ -143,12 +144,16 @@ def test_selinux_label_needs_selinux(config: Any, monkeypatch: pytest.MonkeyPatc
     assert check_rules(config) == []
 
 
-def test_a_mount_label_needs_selinux(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_label_counts_where_selinux_is(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config["linux"]["mountLabel"] = "a:b:c:d"
     monkeypatch.setattr(process_rules, "SELINUX", "/nonexistent")
-    assert check_rules(config) == [Problem("/linux/mountLabel", process_rules.NO_SELINUX)]
+    assert check_rules(config) == []
+    assert Request(config).mount_label == ""
     monkeypatch.setattr(process_rules, "SELINUX", "/proc/self/stat")
     assert check_rules(config) == []
+    assert Request(config).mount_label == "a:b:c:d"
 
 
 def test_a_personality_has_no_flags(config: Any) -> None:
