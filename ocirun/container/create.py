@@ -17,7 +17,7 @@ from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, UsageError, doing
+from ocirun.errors import InitDied, SetupError, doing
 from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
@@ -26,6 +26,7 @@ from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config
@@ -124,14 +125,9 @@ class Creation:
             from ocirun.process.userns_maps import check_joined_maps  # cold
 
             check_joined_maps(self.config, self.request.namespaces.fds["user"])
-        _check_terminal(self.request.terminal, options, foreground)
-        if foreground:
-            foreground.prepare(self.config, self.request)
-            self.stdio_fds = foreground.init_fds
-        elif self.request.terminal:
-            self.stdio_fds = [connect_unix(str(options.console_socket))]
+        self.stdio_fds = open_stdio(self.config, self.request, options.console_socket, foreground)
+        if not foreground:
             self.fds += self.stdio_fds
-        self.request.stdio_fds = len(self.stdio_fds)
 
     def compile_filter(self) -> None:
         """Compile the seccomp filter, or find it compiled already."""
@@ -358,14 +354,6 @@ def _is_rootless(word: str) -> bool:
     if word in ("true", "false"):
         return word == "true"
     return os.geteuid() != 0 or is_in_user_namespace()
-
-
-def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:
-    """Hold runc's two rules on terminals, in its words."""
-    if terminal and not foreground and not options.console_socket:
-        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
-    if options.console_socket and (foreground or not terminal):
-        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
 def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:

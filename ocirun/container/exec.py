@@ -22,12 +22,13 @@ from ocirun.container.status import (
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing
+from ocirun.errors import InitDied, SetupError, WrongStatus, doing
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.exec_parent import ExecParent
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
 from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 
 TYPE_CHECKING = False
@@ -150,7 +151,6 @@ def _begin(
     _check_status(record, options)
     config = config_with(read_config(record.directory), process)
     request = _make_request(config, record, options)
-    _check_terminal(request.terminal, options, foreground)
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
         joining = ExecParent(config, request, options.tell)
@@ -219,14 +219,6 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     return request
 
 
-def _check_terminal(terminal: bool, options: ExecOptions, foreground: Foreground | None) -> None:
-    """Hold runc's two rules on terminals, in its words."""
-    if terminal and not foreground and not options.console_socket:
-        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
-    if options.console_socket and (foreground or not terminal):
-        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
-
-
 def _join(
     joining: ExecParent,
     record: Record,
@@ -239,7 +231,9 @@ def _join(
     cgroup = cgroup_below(record, options.cgroups)
     ours: list[int] = []
     try:
-        stdio = _stdio(config, request, options, foreground, ours)
+        stdio = open_stdio(config, request, options.console_socket, foreground)
+        if not foreground:
+            ours += stdio
         try:
             init_pidfd = open_init(record)
         except ProcessLookupError:
@@ -288,28 +282,6 @@ def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -
         if deeper is None:
             raise
         deeper.join(host_pid)
-
-
-def _stdio(
-    config: Config,
-    request: Request,
-    options: ExecOptions,
-    foreground: Foreground | None,
-    ours: list[int],
-) -> list[int]:
-    """Open what the process gets for its stdio, as Request.stdio_fds counts it.
-
-    What has to be closed afterwards goes to `ours`; the foreground closes its own.
-    """
-    fds: list[int] = []
-    if foreground:
-        foreground.prepare(config, request)
-        fds = foreground.init_fds
-    elif options.console_socket:
-        fds = [connect_unix(options.console_socket)]
-        ours += fds
-    request.stdio_fds = len(fds)
-    return fds
 
 
 def _publish(joining: ExecParent, options: ExecOptions) -> None:
