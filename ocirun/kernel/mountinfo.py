@@ -1,12 +1,23 @@
-"""Read the kernel's table of mounts. Source: proc_pid_mountinfo(5)."""
+r"""Read the kernel's table of mounts, /proc/PID/mountinfo.
+
+A line ends with "\n" and fields are separated by one space; the kernel writes space, tab, newline
+and backslash of a path as octal escapes, and everything else as it is, form feeds included.
+
+Source: proc_pid_mountinfo(5).
+"""
 
 from __future__ import annotations
+
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
 OWN_TABLE: Final = "/proc/self/mountinfo"
+ESCAPES: Final = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
+ESCAPE_LETTERS: Final = 3
+FEWEST_FIELDS: Final = 6  # before the separator; tags of the propagation may follow
 
 
 class MountRow:
@@ -14,18 +25,16 @@ class MountRow:
 
     __slots__ = ("fs_name", "mount_id", "options", "parent_id", "point", "root", "source", "tags")
 
-    def __init__(self, line: str) -> None:
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        self.mount_id = int(fields[0])
-        self.parent_id = int(fields[1])
-        self.root = unescape(fields[3])
-        self.point = unescape(fields[4])
-        self.options = fields[5].split(",")
-        self.tags = fields[6:]
-        fs_name, source = after.split(" ")[:2]
-        self.fs_name = fs_name
-        self.source = unescape(source)
+    def __init__(self, before: list[str], after: list[str]) -> None:
+        """Read the fields `before` and `after` the separator, still escaped."""
+        self.mount_id = int(before[0])
+        self.parent_id = int(before[1])
+        self.root = unescape(before[3])
+        self.point = unescape(before[4])
+        self.options = before[5].split(",")
+        self.tags = before[6:]
+        self.fs_name = after[0]
+        self.source = unescape(after[1])
 
     @property
     def is_shared(self) -> bool:
@@ -34,9 +43,35 @@ class MountRow:
 
 
 def read_mountinfo() -> list[MountRow]:
-    """Read the mounts of our own mount namespace."""
-    with open(OWN_TABLE, encoding="utf-8", errors="surrogateescape") as lines:
-        return [MountRow(line.rstrip("\n")) for line in lines]
+    """Read the mounts of our own mount namespace.
+
+    Raises:
+        OSError: as open(2) and read(2).
+    """
+    fd = os.open(OWN_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = bytearray()
+        while piece := os.read(fd, 1 << 16):
+            data += piece
+    finally:
+        os.close(fd)
+    return parse_mountinfo(os.fsdecode(bytes(data)))
+
+
+def parse_mountinfo(text: str) -> list[MountRow]:
+    """Return the mounts of a table; lines of another shape are left out."""
+    rows = []
+    for line in text.split("\n"):  # not splitlines: a name may have a form feed in it
+        before, _, after = line.partition(" - ")
+        fields, others = before.split(" "), after.split(" ")
+        is_row = len(fields) >= FEWEST_FIELDS and len(others) > 1
+        if is_row and _is_number(fields[0]) and _is_number(fields[1]):
+            rows.append(MountRow(fields, others))
+    return rows
+
+
+def _is_number(field: str) -> bool:
+    return field.isascii() and field.isdecimal()
 
 
 def descendants(rows: list[MountRow], mount_id: int) -> list[MountRow]:
@@ -54,8 +89,10 @@ def descendants(rows: list[MountRow], mount_id: int) -> list[MountRow]:
 
 
 def unescape(field: str) -> str:
-    r"""Undo the octal escapes of a field (\040 for a space)."""
-    if "\\" not in field:
-        return field
+    r"""Return `field` without escapes; "\040" is a space."""
     head, *rest = field.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+    parts = [head]
+    for part in rest:
+        letter = ESCAPES.get(part[:ESCAPE_LETTERS])
+        parts.append("\\" + part if letter is None else letter + part[ESCAPE_LETTERS:])
+    return "".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocirun.errors import SetupError
-from ocirun.kernel.mountinfo import MountRow
+from ocirun.kernel.mountinfo import parse_mountinfo
 from ocirun.rootfs.devices import is_host_dev
 from ocirun.rootfs.filesystems import fits_fsconfig
 from ocirun.rootfs.mountpoints import clean, refuse_proc
@@ -74,7 +74,7 @@ TABLE = """\
 
 
 def test_whole_views_outside_the_root_are_found() -> None:
-    assert full_views([MountRow(line) for line in TABLE.splitlines()], root_mount=30) == [
+    assert full_views(parse_mountinfo(TABLE), root_mount=30) == [
         "/proc",
         "/sys",
         "/odd\\\tname",
