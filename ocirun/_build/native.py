@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from cffi import FFI
-from native_traces import SOURCE as TRACES
+from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -41,6 +41,7 @@ int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
+int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
 int reset_signals(int ends_too);
 int forget_arguments(const char *title, size_t length);
 void wipe(const char *text, size_t length);
@@ -275,6 +276,17 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 """
 
 SOURCE_AFTER = r"""
+static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
+{
+    struct rlimit64 limit;
+    int result = (int)syscall(SYS_prlimit64, pid, resource, NULL, &limit);
+    if (result == 0) {
+        soft_and_hard[0] = limit.rlim_cur;
+        soft_and_hard[1] = limit.rlim_max;
+    }
+    return result;
+}
+
 /* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
 static int reset_affinity(void)
 {

@@ -25,8 +25,7 @@ from ocirun.rootfs.context import Entry
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.mounts import open_source
 from ocirun.security.executable import require_seal
-from ocirun.spec import checks
-from ocirun.spec.load import read_document
+from ocirun.spec.load import conforms, read_document
 from ocirun.spec.mount_options import read_options
 from ocirun.spec.rules import check_rules
 
@@ -89,7 +88,7 @@ def read_list(path: str, config: Config) -> Config:
     """
     mounts = read_document(path, path)
     document: dict[str, Any] = {**config, "mounts": mounts}
-    if not checks.check_config(document):
+    if not conforms(document, "config"):
         from ocirun.spec.schema import report  # cold: loads jsonschema
 
         raise _refusal(report(document), path)
