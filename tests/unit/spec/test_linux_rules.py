@@ -57,17 +57,17 @@ LINUX_CASES = [
     (
         {"memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}},
         "/memoryPolicy/nodes",
-        "MPOL_LOCAL takes no nodes",
+        "invalid memory policy: MPOL_LOCAL takes no nodes",
     ),
     (
         {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "3-1"}},
         "/memoryPolicy/nodes",
-        'invalid list of nodes: "3-1" ends before it begins',
+        'invalid memory policy nodes: "3-1" ends before it begins',
     ),
     (
         {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": " "}},
         "/memoryPolicy/nodes",
-        "MPOL_BIND needs at least one node",
+        "invalid memory policy: MPOL_BIND needs at least one node",
     ),
     (
         {
@@ -78,7 +78,8 @@ LINUX_CASES = [
             }
         },
         "/memoryPolicy/flags",
-        "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other",
+        "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude "
+        "each other",
     ),
     (
         {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}},
