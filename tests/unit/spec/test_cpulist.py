@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ocirun.spec.cpulist import MAX_NUMBER, bits_of
+from ocirun.spec.cpulist import MAX_NUMBER, bits_of, numbers_of
 
 
 @pytest.mark.parametrize(
