@@ -78,12 +78,17 @@ class Problem:
 
 
 class SpecError(OcirunError):
-    """The bundle's author is at fault: `document` breaks the rules named in `problems`."""
+    """The bundle's author is at fault: `document` breaks the rules named in `problems`.
 
-    def __init__(self, problems: list[Problem], document: str = "config.json") -> None:
+    `lead` goes before all of them in the message.
+    """
+
+    def __init__(
+        self, problems: list[Problem], document: str = "config.json", *, lead: str = ""
+    ) -> None:
         self.problems = problems
         self.document = document
-        super().__init__("; ".join(f"{document}: {problem}" for problem in problems))
+        super().__init__(lead + "; ".join(f"{document}: {problem}" for problem in problems))
 
 
 class UnsupportedError(SpecError):

@@ -165,8 +165,8 @@ def have_limits_raised(init: InitContext) -> None:
 
 
 def set_umask(init: InitContext) -> None:
-    """Set the program's umask."""
-    os.umask(init.user.get("umask", user.DEFAULT_UMASK))
+    """Set the program's umask; umask(2) looks at nine bits of it."""
+    os.umask(init.user.get("umask", user.DEFAULT_UMASK) & 0o777)
 
 
 def enter_cwd(init: InitContext) -> None:

@@ -11,7 +11,6 @@ from ocirun.container.inherited_fds import config_with
 from ocirun.container.record import Record
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError
-from ocirun.process.steps.affinity import cpus_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,8 +153,3 @@ def test_the_cgroup_that_init_has_moved_to(
     assert (found and found.paths) == (directory and {"": directory})
     record.cgroup_paths = {"": "/sys/fs/cgroup/top", "cpu": "/sys/fs/cgroup/cpu/top"}
     assert cgroup_of_init(record) is None
-
-
-def test_a_cpu_list_is_parsed() -> None:
-    assert cpus_of("0-2, 7") == {0, 1, 2, 7}
-    assert cpus_of("") == set()
