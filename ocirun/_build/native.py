@@ -375,12 +375,14 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
 }
 """
 
+WHOLE = SOURCE + TRACES + SOURCE_AFTER
+
 
 def main(output: str) -> None:
     """Write the C source of the extension to `output`."""
     builder = FFI()
     builder.cdef(CDEF)
-    builder.set_source("ocirun.kernel._native", SOURCE + TRACES + SOURCE_AFTER, py_limited_api=True)
+    builder.set_source("ocirun.kernel._native", WHOLE, py_limited_api=True)
     builder.emit_c_code(output)
 
 
