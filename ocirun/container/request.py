@@ -37,6 +37,10 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
+    if not request.no_new_keyring:
+        from ocirun.security.keyring import new_name
+
+        request.keyring = new_name(container_id)
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds
