@@ -210,10 +210,10 @@ def generate(cdef: str, source: str) -> str:
 def main(output: str) -> None:
     """Write the C source to `output`."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from ocirun._build.native import CDEF, WHOLE
+    from ocirun._build.native import CDEF, SOURCE
 
     with open(output, "w", encoding="utf-8") as target:
-        target.write(generate(CDEF, WHOLE))
+        target.write(generate(CDEF, SOURCE))
 
 
 if __name__ == "__main__":

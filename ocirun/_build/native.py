@@ -69,7 +69,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-SOURCE = r"""
+BEFORE_TRACES = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -275,7 +275,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE_AFTER = r"""
+AFTER_TRACES = r"""
 static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
 {
     struct rlimit64 limit;
@@ -375,14 +375,14 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
 }
 """
 
-WHOLE = SOURCE + TRACES + SOURCE_AFTER
+SOURCE = BEFORE_TRACES + TRACES + AFTER_TRACES
 
 
 def main(output: str) -> None:
     """Write the C source of the extension to `output`."""
     builder = FFI()
     builder.cdef(CDEF)
-    builder.set_source("ocirun.kernel._native", WHOLE, py_limited_api=True)
+    builder.set_source("ocirun.kernel._native", SOURCE, py_limited_api=True)
     builder.emit_c_code(output)
 
 

@@ -31,7 +31,7 @@ def test_every_declaration_of_cffi_gets_a_wrapper(monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("cffi")
     monkeypatch.syspath_prepend(REPO / "ocirun" / "_build")  # as for the build
     native, linked = load("native"), load("linked")
-    source = linked.generate(native.CDEF, native.WHOLE)
+    source = linked.generate(native.CDEF, native.SOURCE)
     declared = set(re.findall(r"(\w+)\(", native.CDEF)) - linked.LEFT_OUT
     assert declared == set(re.findall(r'^    \{"(\w+)", \(PyCFunction\)', source, re.MULTILINE))
 
