@@ -131,7 +131,8 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             limit = SIGNED[kind]
             before.append(
                 f"    long long {value};\n"
-                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX, &{value}) < 0)\n"
+                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX,"
+                f" &{value}) < 0)\n"
                 "        goto out;\n"
             )
             words.append(f"({kind}){value}")
@@ -161,7 +162,11 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             "            PyBuffer_Release(&lent[i]);\n"
         )
     # Declarations first: no jump passes over one.
-    declared = [line for text in before for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.M)]
+    declared = [
+        line
+        for text in before
+        for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.MULTILINE)
+    ]
     steps = [re.sub(r"^    (?:unsigned )?long long.*\n", "", text) for text in before]
     return (
         f"\nstatic PyObject *call_{name}(PyObject *module, PyObject *const *arguments, "
