@@ -28,9 +28,8 @@ UNSIGNED: Final = {
     "size_t": "SIZE_MAX",
 }
 POINTERS: Final = {
-    "const char *", "const uint32_t *", "const unsigned long *", "int *", "int64_t *",
-    "uint32_t *", "uint64_t *", "void *",
-}  # fmt: skip
+    f"{const}{kind} *" for const in ("", "const ") for kind in {*SIGNED, *UNSIGNED, "char", "void"}
+}
 
 # Calls that return pointers: cffi's alone.
 LEFT_OUT: Final = {"dlopen", "dlsym"}
@@ -152,7 +151,7 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             words.append(f"lent[{number}].buf")
         else:
             raise UnknownType(f"{name}: {kind}")
-    if result not in SIGNED:
+    if result not in SIGNED and result != "void":
         raise UnknownType(f"{name}: {result}")
     lent = any(kind in POINTERS for kind in types)
     if lent:
@@ -172,18 +171,24 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
         f"\nstatic PyObject *call_{name}(PyObject *module, PyObject *const *arguments, "
         "Py_ssize_t count)\n{\n"
         "    PyObject *result = NULL;\n"
-        "    long long returned;\n"
+        "    long long returned = 0;\n"
         + (f"    Py_buffer lent[{len(types)}] = {{{{0}}}};\n" if lent else "")
         + "".join(declared)
         + "\n    (void)module, (void)arguments;\n"
         f"    if (take_count(count, {len(types)}) < 0)\n        goto out;\n"
         + "".join(steps)
         + "    Py_BEGIN_ALLOW_THREADS\n"
-        f"    returned = {name}({', '.join(words)});\n"
+        f"    {'' if result == 'void' else 'returned = '}{name}({', '.join(words)});\n"
         "    last_errno = errno;\n"
         "    Py_END_ALLOW_THREADS\n"
-        "    result = PyLong_FromLongLong(returned);\n"
-        "out:\n" + "".join(after) + "    return result;\n}\n"
+        + (
+            "    result = Py_NewRef(Py_None);\n    (void)returned;\n"
+            if result == "void"
+            else "    result = PyLong_FromLongLong(returned);\n"
+        )
+        + "out:\n"
+        + "".join(after)
+        + "    return result;\n}\n"
     )
 
 
