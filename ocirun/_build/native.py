@@ -43,6 +43,9 @@ int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int reset_signals(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+void close_each(unsigned int first, unsigned int last, unsigned int flags);
+int is_kept_back(const char *call);
+int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
                       uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
 int sys_ioprio_set(int which, int who, int ioprio);
@@ -109,6 +112,9 @@ SOURCE = r"""
 #endif
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
+#endif
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -187,6 +193,25 @@ static int64_t sys_mount_id(int fd)
     return (int64_t)buffer.stx_mnt_id;
 }
 
+/* clone3, or clone where a filter around us refuses clone3: that of Docker by ENOSYS, because it
+   cannot look at flags behind a pointer. clone has no bits for CLONE_INTO_CGROUP and CLONE_NEWTIME. */
+static int clone_process(struct clone_args *args)
+{
+    int error, pid = (int)syscall(SYS_clone3, args, sizeof *args);
+
+    if (pid >= 0 || (errno != ENOSYS && errno != EPERM) || (args->flags & ~0xffffff00ULL))
+        return pid;
+    error = errno;
+#ifdef __s390x__
+    pid = (int)syscall(SYS_clone, 0UL, args->flags | args->exit_signal, args->pidfd, 0UL, 0UL);
+#else
+    pid = (int)syscall(SYS_clone, args->flags | args->exit_signal, 0UL, args->pidfd, 0UL, 0UL);
+#endif
+    if (pid < 0 && errno == ENOSYS)
+        errno = error;
+    return pid;
+}
+
 /* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
    lock of the interpreter is held by a thread that is not there. */
 static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
@@ -203,7 +228,56 @@ static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
 #else
     (void)cgroup_fd;
 #endif
-    return (int)syscall(SYS_clone3, &args, sizeof args);
+    return clone_process(&args);
+}
+
+/* What close_range does, without it: one descriptor after the other. Those above the soft limit were
+   opened before somebody lowered it; a million is as far as we look for them. */
+static void close_each(unsigned int first, unsigned int last, unsigned int flags)
+{
+    struct rlimit64 limit = { 0, 0 };
+    unsigned int end = 1U << 20;
+
+    if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_max < end)
+        end = (unsigned int)limit.rlim_max;
+    for (unsigned int fd = first; fd < end && fd <= last; fd++)
+        if (flags)
+            syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
+        else
+            syscall(SYS_close, fd);
+}
+
+static int sys_may_execute(const char *path)
+{
+    return (int)syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS);
+}
+
+/* Is the call missing or refused, whatever its arguments? These make no sense in any of them, and
+   are found to only after the call has been let through. A 0 means as well: nobody can tell,
+   because mounting is forbidden to us anyway. */
+static int is_kept_back(const char *call)
+{
+    static const struct { const char *name; long number; int mounts; } calls[] = {
+        { "openat2", SYS_openat2, 0 },       { "open_tree", SYS_open_tree, 0 },
+        { "move_mount", SYS_move_mount, 1 }, { "fsopen", SYS_fsopen, 1 },
+        { "fsconfig", SYS_fsconfig, 0 },     { "fsmount", SYS_fsmount, 1 },
+        { "mount_setattr", SYS_mount_setattr, 0 },
+    };
+
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (strcmp(call, calls[i].name) != 0)
+            continue;
+        if (syscall(calls[i].number, -1L, 0L, -1L, 0L, 0L) >= 0)
+            return 0;
+        if (errno == ENOSYS)
+            return 1;
+        if (errno != EPERM)
+            return 0;
+        /* Kernel: without CAP_SYS_ADMIN over the mount namespace it is EPERM before all else, and so
+           with pivot_root. */
+        return !calls[i].mounts || syscall(SYS_pivot_root, "", "") == 0 || errno != EPERM;
+    }
+    return 0;
 }
 
 /* A child that is in a user namespace, a new one or that of join_fd, until it is killed. Joining,
@@ -217,7 +291,7 @@ static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
     memset(&args, 0, sizeof args);
     args.flags = CLONE_PIDFD | (join_fd < 0 ? CLONE_NEWUSER : 0);
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -243,14 +317,15 @@ static int sys_hold(int *pidfd)
     args.flags = CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     sigfillset(&all);
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, (_NSIG - 1) / 8);
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (syscall(SYS_getppid) != parent) /* gone already, and nobody would kill us */
         syscall(SYS_exit_group, 0);
-    syscall(SYS_close_range, 0U, ~0U, 0U);
+    if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
+        close_each(0, ~0U, 0);
     for (;;)
         pause();
 }

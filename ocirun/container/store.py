@@ -131,10 +131,10 @@ class Store:
         Unlocked by word and not by closing alone: where another thread of our program is just
         starting a process, that one has a copy of the descriptor until its execve.
         """
-        from fcntl import LOCK_UN, flock
+        from ocirun.kernel.locks import unlock
 
         try:
-            flock(lock_fd, LOCK_UN)
+            unlock(lock_fd)
         except OSError:
             return  # closing it lets go as well
         finally:
@@ -150,19 +150,16 @@ class Store:
 
     def is_being_made(self, container_id: str) -> bool:
         """Tell whether the maker of the container is still at work."""
-        from fcntl import LOCK_NB, LOCK_SH, flock
+        from ocirun.kernel.locks import is_held
 
         try:
             fd = os.open(self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            flock(fd, LOCK_SH | LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_held(fd)
         finally:
             os.close(fd)
-        return False
 
     def load(self, container_id: str) -> Record:
         """Read what is remembered of a container.
@@ -212,11 +209,11 @@ class Store:
 
 def _lock(directory: str) -> int:
     """Open and lock the folder of a container; the descriptor holds the lock."""
-    from fcntl import LOCK_EX, flock
+    from ocirun.kernel.locks import hold
 
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        flock(fd, LOCK_EX)
+        hold(fd)
     except OSError:
         os.close(fd)
         raise

@@ -74,17 +74,17 @@ def _lock(directory: str, container_id: str) -> int:
     Returns:
         The descriptor that holds the lock; the caller closes it.
     """
-    from fcntl import LOCK_EX, flock
+    from ocirun.kernel.locks import lock
 
     path = f"{directory}/{STATE_FILE}"
     while True:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             raise ContainerNotFound(container_id) from None
         try:
             with doing(f"locking {path}"):
-                flock(fd, LOCK_EX)
+                lock(fd)
             if _is_still(fd, path):
                 return fd
         except BaseException:
