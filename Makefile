@@ -28,9 +28,12 @@ unit:
 	@tools/prepare test
 	.venv/bin/pytest tests/unit
 
+# Property-based tests; FUZZ_MINUTES=30 fuzzes the readers of foreign bytes that much longer, all of
+# them or TARGETS="config state". What it finds is kept in tests/fuzz/corpus.
 fuzz:
 	@tools/prepare test
 	.venv/bin/pytest -m fuzz tests/fuzz
+	$(if $(FUZZ_MINUTES),.venv/bin/python tests/fuzz --minutes $(FUZZ_MINUTES) $(TARGETS))
 
 integration:
 	@tools/prepare test

@@ -114,8 +114,20 @@ def _map(value: object, node: Node) -> bool:
     return True
 
 
+def _known_as(name: str, members: dict[str, Node]) -> str:
+    """Return the member that Go's reader takes `name` for, which is none of `members`; "" for none.
+
+    U+017F and U+212A are the letters beyond ASCII that fold to "s" and "k".
+    """
+    folded = name.replace("\u017f", "s").lower()
+    for known in members:
+        if known.lower() == folded:
+            return known if known != name else ""
+    return ""
+
+
 def _object(value: object, node: Node) -> bool:
-    """Check the members that are known; the others are nobody's business."""
+    """Check the members that are known; one in another case is refused, the others ignored."""
     if type(value) is not dict:
         return False
     _, members, required = node
@@ -124,6 +136,8 @@ def _object(value: object, node: Node) -> bool:
             member = members[name]
             if not member[0](value[name], member):
                 return False
+        elif _known_as(name, members):
+            return False
     for name in required:
         if name not in value:
             return False

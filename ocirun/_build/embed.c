@@ -1,8 +1,8 @@
-/* Find the interpreter and the ocirun package, start the one with the other.
+/* Start the interpreter on the ocirun package, both found by layout.c.
  *
- * The interpreter is not linked but loaded: its shared library is looked for beside the virtual
- * environment's home, below the launcher's own prefix, and where it was when the launcher was
- * built. One that is missing gets a sentence instead of the loader's.
+ * In the ordinary launcher the interpreter is not linked but loaded: a library that is missing gets
+ * a sentence instead of the loader's. The launcher that starts from a snapshot has the interpreter
+ * linked in (PYTHON_LINKED) and comes here only to make the snapshot.
  *
  * The configuration is Python's "isolated" one, without `site`: no environment variable, no user
  * folder, no .pth file decides what a privileged runtime imports. Every path is given, so that
@@ -15,8 +15,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "embed.h"
 #include "frozen.h"
-#include "launcher.h"
+
 #include "launcher_config.h" /* written by the build: PYTHON_SONAME, PYTHON_PREFIX, … */
 
 #include <dlfcn.h>
@@ -51,128 +52,15 @@ static struct {
 #define CALL(name) __typeof__(name) *name;
     PYTHON_CALLS(CALL)
 #undef CALL
-} py;
+} py
+#ifdef PYTHON_LINKED
+#define CALL(name) .name = &name,
+    = {PYTHON_CALLS(CALL)}
+#undef CALL
+#endif
+;
 
-/* Where things are; absolute paths, "" where there is none. */
-struct layout {
-    char own_prefix[PATH_MAX];  /* the launcher's: the parent of its bin folder */
-    char home_prefix[PATH_MAX]; /* of the Python that the venv was made from */
-    bool in_venv;               /* and packages outside it do not count */
-    char prefix[PATH_MAX];      /* of the interpreter */
-    char library[PATH_MAX]; /* "" leaves the search to the loader */
-    char stdlib[PATH_MAX];
-    char dynload[PATH_MAX];
-    char package[PATH_MAX]; /* the folder that holds ocirun/ */
-};
-
-/* Write "first/second" to `path` and say whether "first/second/inside" can be read. */
-static bool find_file(char *path, const char *first, const char *second, const char *inside)
-{
-    char probe[PATH_MAX];
-
-    if (snprintf(path, PATH_MAX, "%s/%s", first, second) >= PATH_MAX ||
-        snprintf(probe, PATH_MAX, "%s%s%s", path, inside[0] ? "/" : "", inside) >= PATH_MAX)
-        return false;
-    return access(probe, R_OK) == 0;
-}
-
-/* Replace the path by its parent folder. */
-static void cut_last(char *path)
-{
-    char *slash = strrchr(path, '/');
-
-    if (slash)
-        slash[slash == path] = '\0';
-}
-
-/* Read `home` of the virtual environment's pyvenv.cfg: the bin folder of the Python it is made of.
-
-   Source: docs.python.org library/venv.html; PEP 405. */
-static void read_venv(struct layout *layout)
-{
-    char path[PATH_MAX], line[PATH_MAX + 16];
-    FILE *file;
-
-    if (!find_file(path, layout->own_prefix, "pyvenv.cfg", ""))
-        return;
-    layout->in_venv = true;
-    file = fopen(path, "re");
-    while (file && fgets(line, sizeof line, file)) {
-        char *value = strchr(line, '=');
-        size_t key = strcspn(line, " \t=");
-
-        if (!value)
-            continue;
-        value += 1 + strspn(value + 1, " \t");
-        value[strcspn(value, "\r\n")] = '\0';
-        if (key == 4 && strncmp(line, "home", 4) == 0 && value[0] == '/') {
-            snprintf(layout->home_prefix, sizeof layout->home_prefix, "%s", value);
-            cut_last(layout->home_prefix);
-        } else if (strncmp(line, "include-system-site-packages", key) == 0 && key > 20 &&
-                   strcasecmp(value, "true") == 0) {
-            layout->in_venv = false;
-        }
-    }
-    if (file)
-        fclose(file);
-}
-
-/* Is there the standard library, and its libpython, below `prefix`? */
-static bool find_python_below(struct layout *layout, const char *prefix)
-{
-    static const char *const folders[] = {PYTHON_LIBDIR_BELOW, "lib", "lib64",
-                                          "lib/" PYTHON_MULTIARCH, NULL};
-
-    if (!prefix[0] || !find_file(layout->stdlib, prefix, PYTHON_STDLIB_BELOW, "os.py"))
-        return false;
-    find_file(layout->dynload, prefix, PYTHON_DYNLOAD_BELOW, "");
-    snprintf(layout->prefix, sizeof layout->prefix, "%s", prefix);
-    for (const char *const *folder = folders; *folder; folder++) {
-        char name[PATH_MAX];
-
-        snprintf(name, sizeof name, "%s/" PYTHON_SONAME, *folder);
-        if (find_file(layout->library, prefix, name, ""))
-            return true;
-    }
-    layout->library[0] = '\0';
-    return false;
-}
-
-static void find_python(struct layout *layout)
-{
-    const char *prefixes[] = {layout->home_prefix, layout->own_prefix, PYTHON_PREFIX};
-    const char *with_stdlib = NULL;
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        layout->stdlib[0] = layout->prefix[0] = '\0';
-        if (find_python_below(layout, prefixes[i]))
-            return;
-        if (layout->prefix[0] && !with_stdlib)
-            with_stdlib = prefixes[i];
-    }
-    if (!with_stdlib)
-        fail("cannot find the standard library of " PYTHON_NAME ": no " PYTHON_STDLIB_BELOW
-             "/os.py below %s%s%s or " PYTHON_PREFIX,
-             layout->home_prefix, layout->home_prefix[0] ? ", " : "", layout->own_prefix);
-    /* Its library may still be in a folder that only the loader's own search knows. */
-    find_python_below(layout, with_stdlib);
-}
-
-static const char *const package_folders[] = {
-    "lib/" PYTHON_NAME "/site-packages", "lib64/" PYTHON_NAME "/site-packages",
-    "lib/" PYTHON_NAME "/dist-packages", "local/lib/" PYTHON_NAME "/dist-packages",
-    "lib/python3/dist-packages", NULL};
-
-static void find_package(struct layout *layout, const struct origin *origin)
-{
-    for (const char *const *folder = package_folders; *folder; folder++)
-        if (find_file(layout->package, layout->own_prefix, *folder, "ocirun/errors.py"))
-            return;
-    fail("cannot find the ocirun package that belongs to %s/%s: no ocirun/errors.py in %s/lib/"
-         PYTHON_NAME "/site-packages or its like", origin->directory, origin->name,
-         layout->own_prefix);
-}
-
+#ifndef PYTHON_LINKED
 static void load_library(const struct layout *layout)
 {
     /* Lazy: a quarter of a millisecond less, and nothing but memory is read when a call is first
@@ -193,6 +81,7 @@ static void load_library(const struct layout *layout)
         fail("%s is Python %.8s, but this ocirun was built for " PYTHON_VERSION, path,
              py.Py_GetVersion());
 }
+#endif
 
 /* Let the interpreter find our modules in this program, if they are those of the package.
 
@@ -210,6 +99,8 @@ static void offer_frozen_modules(const struct layout *layout)
         fclose(file);
 }
 
+static const char *cold_reason; /* why there is no fast start, NULL or "" for nothing to tell */
+
 static void check(PyStatus status)
 {
     if (py.PyStatus_Exception(status))
@@ -221,13 +112,13 @@ static void set_string(PyConfig *config, wchar_t **field, const char *value)
     check(py.PyConfig_SetBytesString(config, field, value));
 }
 
-static void add_search_path(PyConfig *config, const char *path)
+static void append(PyWideStringList *list, const char *word)
 {
-    wchar_t *decoded = py.Py_DecodeLocale(path, NULL);
+    wchar_t *decoded = py.Py_DecodeLocale(word, NULL);
 
     if (!decoded)
         fail("starting the Python interpreter: not enough memory");
-    check(py.PyWideStringList_Append(&config->module_search_paths, decoded));
+    check(py.PyWideStringList_Append(list, decoded));
 }
 
 /* Name every folder modules may come from, and all that getpath would look for otherwise. */
@@ -252,20 +143,19 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
     config->module_search_paths_set = 1;
     /* Extensions first: the hot modules of the library are frozen, its extensions are not, and the
        folder of the library is a long one to list. freeze.py knows this order. */
-    add_search_path(config, layout->dynload);
-    add_search_path(config, layout->stdlib);
-    add_search_path(config, layout->package);
+    append(&config->module_search_paths, layout->dynload);
+    append(&config->module_search_paths, layout->stdlib);
+    append(&config->module_search_paths, layout->package);
     if (layout->in_venv)
         return;
     /* Outside a venv, what ocirun depends on may be installed where the interpreter's packages
        are, or the distribution's. */
     for (const char *const *folder = package_folders; *folder; folder++)
         if (find_file(path, layout->prefix, *folder, "") && strcmp(path, layout->package) != 0)
-            add_search_path(config, path);
+            append(&config->module_search_paths, path);
 }
 
-static void start_python(const struct layout *layout, const struct origin *origin, int argc,
-                         char **argv)
+void start_python(const struct layout *layout, const struct origin *origin, int argc, char **argv)
 {
     PyPreConfig before;
     PyConfig config;
@@ -283,12 +173,18 @@ static void start_python(const struct layout *layout, const struct origin *origi
     config.install_signal_handlers = 0; /* SIGPIPE and SIGINT stay as the caller left them */
     check(py.PyConfig_SetBytesArgv(&config, argc, argv));
     set_paths(&config, layout, origin);
+    if (cold_reason && cold_reason[0]) { /* for sys._xoptions */
+        char option[300];
+
+        snprintf(option, sizeof option, "cold-start=%s", cold_reason);
+        append(&config.xoptions, option);
+    }
     check(py.Py_InitializeFromConfig(&config));
     py.PyGC_Disable(); /* a verb lives for milliseconds: what it drops is returned with the process */
 }
 
 /* What the pending exception says, in one line. */
-static const char *exception_text(void)
+const char *exception_text(void)
 {
     PyObject *type = NULL, *value = NULL, *trace = NULL, *text;
     const char *words;
@@ -299,16 +195,40 @@ static const char *exception_text(void)
     return words ? words : "it gave no reason";
 }
 
+#ifndef PYTHON_LINKED
+void prepare_start(const struct origin *origin, int *argc, char **argv)
+{
+    (void)origin, (void)argc, (void)argv;
+}
+
+void avoid_copy(const struct origin *origin, int argc, char **argv)
+{
+    (void)origin, (void)argc, (void)argv;
+}
+
+/* Take the word of the launcher that could not start from a snapshot out of the arguments; return
+   what it says, NULL without one. Only `--debug` and `doctor` repeat it: nothing depends on it. */
+static const char *take_reason(int *argc, char **argv)
+{
+    const char *reason;
+
+    if (*argc < 2 || strncmp(argv[1], COLD_ARGUMENT, strlen(COLD_ARGUMENT)) != 0)
+        return NULL;
+    reason = argv[1] + strlen(COLD_ARGUMENT);
+    memmove(argv + 1, argv + 2, (size_t)(*argc - 1) * sizeof *argv);
+    *argc -= 1;
+    return reason;
+}
+
 void run_python(const struct origin *origin, int argc, char **argv)
 {
     static struct layout layout;
     PyObject *module, *function;
 
-    strcpy(layout.own_prefix, origin->directory);
-    cut_last(layout.own_prefix);
-    read_venv(&layout);
-    find_python(&layout);
-    find_package(&layout, origin);
+    cold_reason = take_reason(&argc, argv);
+    if (!cold_reason)
+        cold_reason = NO_FAST_START;
+    find_layout(&layout, origin);
     load_library(&layout);
     start_python(&layout, origin, argc, argv);
 
@@ -320,3 +240,4 @@ void run_python(const struct origin *origin, int argc, char **argv)
         fail("stopping, not even able to report it properly: %s", exception_text());
     fail("stopping because ocirun.cli.launcher came back, which is a bug of ocirun");
 }
+#endif

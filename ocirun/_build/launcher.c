@@ -2,8 +2,9 @@
  *
  * 1. Drop the environment variables that steer an interpreter, the loader or the C library.
  * 2. Find out where this program is installed.
- * 3. For a verb that creates or joins a container: run again from a sealed file (seal.c).
- * 4. Embed the interpreter and hand over to ocirun.cli.launcher (embed.c).
+ * 3. See whether there is a snapshot to start from (snapshot/start.c), where that was built.
+ * 4. For a verb that creates or joins a container: run again from a sealed file (seal.c).
+ * 5. Embed the interpreter and hand over to ocirun.cli.launcher (embed.c).
  */
 
 #define _GNU_SOURCE
@@ -108,7 +109,7 @@ static bool needs_seal(char **argv)
                                          "cgroup-manager", "rootless", "criu", NULL};
     static const char *const harmless[] = {
         "state", "start", "kill", "delete", "list", "ps", "pause", "resume", "update", "events",
-        "spec", "features", "validate", "help", "version", "completion", NULL};
+        "spec", "features", "validate", "help", "version", "completion", "snapshot", NULL};
 
     for (argv++; *argv; argv++) {
         const char *word = *argv;
@@ -126,9 +127,12 @@ int main(int argc, char **argv)
 {
     struct origin origin;
     bool loader_steered = clean_environment();
+    bool sealed = take_origin(&origin, &argc, argv);
 
-    if (!take_origin(&origin, &argc, argv)) {
+    if (!sealed)
         find_origin(&origin);
+    prepare_start(&origin, &argc, argv);
+    if (!sealed) {
         if (needs_seal(argv))
             exec_sealed(&origin, argc, argv);
         if (loader_steered) {

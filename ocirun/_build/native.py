@@ -40,6 +40,7 @@ int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
+int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
 int reset_signals(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
@@ -339,6 +340,17 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 {
     struct rlimit64 limit = { soft, hard };
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
+}
+
+static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
+{
+    struct rlimit64 limit;
+    int result = (int)syscall(SYS_prlimit64, pid, resource, NULL, &limit);
+    if (result == 0) {
+        soft_and_hard[0] = limit.rlim_cur;
+        soft_and_hard[1] = limit.rlim_max;
+    }
+    return result;
 }
 
 /* Every disposition to its default, no signal blocked: what a program expects after execve.

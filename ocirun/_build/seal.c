@@ -157,6 +157,7 @@ void exec_sealed(const struct origin *origin, int argc, char **argv)
 
     if (file_fd >= 0)
         exec_file(file_fd, origin, argc, argv);
+    avoid_copy(origin, argc, argv);
     file_fd = open_in_memory();
     if (file_fd >= 0)
         exec_file(file_fd, origin, argc, argv);

@@ -15,6 +15,7 @@ import os
 from ocirun.cgroups.files import read_text
 
 USUAL_ROOT = "/sys/fs/cgroup"
+MOUNT_POINT = 4  # which field of mountinfo; the one before it is the root
 UNIFIED = ""  # the name of the v2 hierarchy, as in the `0::` line of /proc/PID/cgroup
 
 # The hierarchies that a container joins. The order is the one in which limits are written.
@@ -108,30 +109,31 @@ def parse_mountinfo(text: str) -> list[CgroupMount]:
         end = text.find("\n", at)
         end = len(text) if end < 0 else end
         fields = text[start:at].split(" ")
-        kind, _, options = text[at + 3 : end].split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
+        kind, _, rest = text[at + 3 : end].partition(" ")
+        if kind in ("cgroup", "cgroup2") and len(fields) > MOUNT_POINT:
             version = 2 if kind == "cgroup2" else 1
-            mounts.append(
-                CgroupMount(_plain(fields[4]), _plain(fields[3]), version, options.split(","))
-            )
+            root, point = _plain(fields[MOUNT_POINT - 1]), _plain(fields[MOUNT_POINT])
+            options = rest.partition(" ")[2].split(",")
+            mounts.append(CgroupMount(point, root, version, options))
         at = text.find(" - cgroup", end)
     return mounts
 
 
 def _plain(field: str) -> str:
-    """Undo the octal escapes of a mountinfo field."""
-    for escape, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        if "\\" not in field:
-            break
-        field = field.replace(escape, letter)
-    return field
+    if "\\" not in field:
+        return field
+    from ocirun.kernel.mountinfo import unescape  # cold: cgroup mounts have plain names
+
+    return unescape(field)
 
 
 def parse_own(text: str) -> dict[str, str]:
     """Read a /proc/PID/cgroup text: name of each controller or hierarchy to the path in it."""
     own: dict[str, str] = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
+    for line in text.split("\n"):  # not splitlines: a cgroup's name may have a form feed
+        _, colon, rest = line.partition(":")
+        if not colon:
+            continue
         names, _, path = rest.partition(":")
         for name in names.split(","):
             own[name] = path

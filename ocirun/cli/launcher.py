@@ -58,6 +58,8 @@ def act(words: Sequence[str]) -> int:
         settings = call.settings
         check_settings(settings)
         verb = call.verb
+        if settings["debug"]:
+            _tell_start(settings)
         module = __import__(f"ocirun.cli.commands.{verb}", None, None, ("run",))
         status: int = module.run(call)
         write()
@@ -121,6 +123,16 @@ def check_settings(settings: dict[str, object]) -> None:
         # Failing later would lose the error that the log is for. Closed again at once: a
         # descriptor held here would be one more that init inherits.
         os.close(open_log(path))
+
+
+def _tell_start(settings: dict[str, object]) -> None:
+    """Write a debug line about how this process came up; nothing where there is one way only."""
+    from ocirun.cli.log import teller  # cold: only with --debug
+
+    if reason := sys._xoptions.get("cold-start"):
+        teller(settings)(f"started without a snapshot: {reason}")
+    elif "ocirun.cli.warmup" in sys.modules:
+        teller(settings)("started from a snapshot")
 
 
 def _plug_stdio() -> None:

@@ -28,10 +28,12 @@ def json_line(level: str, message: str, warnings: Sequence[str] = ()) -> str:
 
     `warnings` become a member of their own, which those callers skip.
     """
-    from _json import encode_basestring
+    from ocirun.spec.jsontext import compact
 
-    more = f',"warnings":[{",".join(map(encode_basestring, warnings))}]' if warnings else ""
-    return f'{{"level":"{level}","msg":{encode_basestring(message)},"time":"{now()}"{more}}}\n'
+    line: dict[str, object] = {"level": level, "msg": message, "time": now()}
+    if warnings:
+        line["warnings"] = list(warnings)
+    return compact(line) + "\n"
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")

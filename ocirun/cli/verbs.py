@@ -365,6 +365,7 @@ VERBS = {
             Option("once", BOOL, "print once after one interval and exit"),
             _FORMAT,
         ),
+        Verb("snapshot", "make the image that lets ocirun start in a millisecond", "", (0, 0)),
         Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),
         Verb("version", "print the version", "", (0, 0)),
         Verb("init", "internal: started by ocirun itself", "", (0, -1), hidden=True, rest=True),

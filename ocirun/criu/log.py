@@ -1,4 +1,4 @@
-"""What CRIU has written into its log, as far as it explains a failure.
+"""The error lines of CRIU's log, which explain a failure.
 
 Source: criu(8), "Logging": each line is a time in brackets, then the text, which begins with Error
 for failures.
@@ -7,6 +7,8 @@ for failures.
 from __future__ import annotations
 
 import os
+
+from ocirun.kernel.regular import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,26 +19,25 @@ MOST_LINES: Final = 10
 
 
 def error_lines(directory_fd: int, name: str) -> list[str]:
-    """Give the last lines of the log `name` in `directory_fd` (borrowed) that tell of an error.
+    """Return the last error lines of the log `name` in `directory_fd` (borrowed).
 
-    None of them when there is no log. Security: a link or a device in its place is not followed or
-    read.
+    An empty list when there is no log. Security: a link or a device in its place is not opened.
     """
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, dir_fd=directory_fd)
-    except OSError:  # CRIU had not come as far, or it is not CRIU's: there is nothing to tell
+        fd = open_regular(name, dir_fd=directory_fd)
+    except OSError:  # CRIU had not come as far, or it is not CRIU's: there is nothing to quote
         return []
     try:
-        return errors_in(_last_part(fd))
+        start = max(0, os.fstat(fd).st_size - LAST_BYTES)
+        return errors_in(os.pread(fd, LAST_BYTES, start))
     finally:
         os.close(fd)
 
 
 def errors_in(data: bytes) -> list[str]:
-    """Give the last lines of `data` that tell of an error, without their times."""
+    """Return the last lines of `data` that begin with Error, without their times."""
     found = []
-    for line in data.decode("utf-8", "replace").splitlines():
+    for line in data.decode("utf-8", "replace").split("\n"):
         text = line.partition(") ")[2] if line.startswith("(") else line
         text = plain(text)
         at = text.find("Error")
@@ -46,17 +47,9 @@ def errors_in(data: bytes) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Give `text` as one line without control characters.
+    """Return `text` as one line without control characters.
 
     Security: the container's names are in it, and a terminal may be where it is read.
     """
     words = " ".join(text.split())
     return "".join(letter for letter in words if letter.isprintable())
-
-
-def _last_part(fd: int) -> bytes:
-    found = os.fstat(fd)
-    if found.st_mode & 0o170000 != 0o100000:
-        return b""
-    start = max(0, found.st_size - LAST_BYTES)
-    return os.pread(fd, LAST_BYTES, start)

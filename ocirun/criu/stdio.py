@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SpecError, doing
+from ocirun.kernel.regular import read_regular
 from ocirun.spec.jsontext import compact, parse
 
 TYPE_CHECKING = False
@@ -23,11 +24,17 @@ MOST_BYTES: Final = 1 << 16
 
 def save_names(image_fd: int, names: list[str]) -> None:
     """Write the names of the container's fds 0 to 2 into the folder of its images (borrowed)."""
+    temporary = f".{FILE}.{os.getpid()}"
     with doing(f"writing {FILE}"):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(FILE, flags, 0o600, dir_fd=image_fd)
+        # Security: whatever stands there, a link or a FIFO, is replaced and never written to.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600, dir_fd=image_fd)
         try:
             os.write(fd, os.fsencode(compact(names)))
+            os.rename(temporary, FILE, src_dir_fd=image_fd, dst_dir_fd=image_fd)
+        except BaseException:
+            os.unlink(temporary, dir_fd=image_fd)
+            raise
         finally:
             os.close(fd)
 
@@ -40,13 +47,9 @@ def load_names(image_fd: int) -> list[str]:
     """
     with doing(f"reading {FILE}"):
         try:
-            fd = os.open(FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image_fd)
+            data = read_regular(FILE, MOST_BYTES, dir_fd=image_fd)
         except FileNotFoundError:
             return []
-        try:
-            data = os.read(fd, MOST_BYTES)
-        finally:
-            os.close(fd)
     names = parse(data, FILE, "surrogateescape")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         from ocirun.errors import Problem

@@ -29,6 +29,22 @@ def python() -> str:
     return ".".join(map(str, sys.version_info[:3]))
 
 
+def fast_start() -> str:
+    """Return whether this process came up from a snapshot, and why not.
+
+    Raises:
+        Lacks: it could have, with a snapshot that fits.
+
+    Source: docs/fast-start.md.
+    """
+    if "ocirun.cli.warmup" in sys.modules:
+        return "from a snapshot"
+    reason = str(sys._xoptions.get("cold-start") or "this is not the launcher")
+    if os.path.basename(sys.executable) == "ocirun-cold":
+        raise Lacks(reason)
+    return f"not possible: {reason}"
+
+
 def state_root(root: str | None) -> Callable[[], str]:
     """Return a check of the state root; None is the default of this user."""
 
@@ -153,6 +169,13 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "No container can be created.",
             "Use --root with a directory of this user, or set XDG_RUNTIME_DIR.",
             needed=True,
+        ),
+        Probe(
+            "fast start",
+            fast_start,
+            "Each command takes some milliseconds longer.",
+            "Run `ocirun snapshot` as the owner of the installation.",
+            without=DEGRADED,
         ),
         Probe(
             "limits",

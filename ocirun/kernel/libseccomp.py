@@ -12,7 +12,6 @@ import os
 import sys
 from errno import EEXIST, EINVAL
 
-from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
 
 TYPE_CHECKING = False
@@ -56,6 +55,8 @@ class Library:
     """
 
     def __init__(self) -> None:
+        from ocirun.kernel.foreign import ffi, lib  # cold: filters are compiled once and kept
+
         handle = lib.dlopen(NAME.encode(), RTLD_LAZY)
         if handle == ffi.NULL:
             raise FileNotFoundError(NAME)
@@ -110,7 +111,7 @@ class Filter:
     def __init__(self, calls: dict[str, Any], default_action: int) -> None:
         self._calls = calls
         self._context = calls["seccomp_init"](default_action)
-        if self._context == ffi.NULL:
+        if not self._context:
             raise oserror(EINVAL, f"seccomp_init({default_action:#x})")
 
     def __enter__(self) -> Self:

@@ -92,6 +92,17 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
         raise oserror(ffi.errno, f"prlimit({pid}, {resource}, {soft}:{hard})")
 
 
+def get_rlimit(pid: int, resource: int) -> tuple[int, int]:
+    """Return (soft, hard) of a resource limit of `pid` (0: ourselves); 2**64-1 means none.
+
+    Source: prlimit(2).
+    """
+    limits = ffi.new("uint64_t[2]")
+    if lib.prlimit_get(pid, resource, limits) < 0:
+        raise oserror(ffi.errno, f"prlimit({pid}, {resource}, NULL)")
+    return limits[0], limits[1]
+
+
 def reset_signals() -> None:
     """Reset every signal to its default disposition, and unblock all.
 

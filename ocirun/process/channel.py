@@ -29,6 +29,11 @@ FD_BYTES: Final = 4
 MAX_WARNING: Final = 1000  # characters
 MAX_FDS: Final = 250  # in one message: SCM_MAX_FD is 253
 MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
+# Security: init may be anybody by now. What it says is short, and parsing JSON takes 30 times its
+# length in memory.
+MAX_ANSWER_BYTES: Final = 256 << 10
+MAX_TRUSTED_FDS: Final = 1 << 20  # as many as fs.nr_open allows one process
+MAX_ANSWER_FDS: Final = 8  # it sends one, the pidfd of procCloned
 
 
 class PeerGone(Exception):
@@ -38,12 +43,15 @@ class PeerGone(Exception):
 class Channel:
     """One end of the conversation; owns its socket descriptor.
 
-    `tell`, when given, hears of each message by name, with who sent it.
+    `tell`, when given, hears of each message by name, with who sent it. `trusted` is the other end
+    when it is our parent, who sends configurations and any number of descriptors.
     """
 
-    __slots__ = ("_plain", "_socket", "tell")
+    __slots__ = ("_max_bytes", "_max_fds", "_plain", "_socket", "tell")
 
-    def __init__(self, fd: int, tell: Tell | None = None) -> None:
+    def __init__(self, fd: int, tell: Tell | None = None, *, trusted: bool = False) -> None:
+        self._max_bytes = MAX_FRAME_BYTES if trusted else MAX_ANSWER_BYTES
+        self._max_fds = MAX_TRUSTED_FDS if trusted else MAX_ANSWER_FDS
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         self.tell = tell
         self._plain = False
@@ -160,14 +168,23 @@ class Channel:
             header, fds = self._receive_with(HEADER_BYTES)
         length = int.from_bytes(header[:LENGTH_BYTES], "little")
         count = int.from_bytes(header[LENGTH_BYTES:], "little")
-        if length > MAX_FRAME_BYTES:
-            raise ProtocolError(f"the other side announced a message of {length} bytes")
+        try:
+            return self._receive_rest(length, count, fds), fds
+        except BaseException:
+            _close_all(fds)
+            raise
+
+    def _receive_rest(self, length: int, count: int, fds: list[int]) -> bytes:
+        """Return the `length` bytes of a frame; what lacks of `count` descriptors goes to `fds`."""
+        if length > self._max_bytes or count > self._max_fds:
+            what = f"a message of {length} bytes and {count} descriptors"
+            raise ProtocolError(f"the other side announced {what}")
         while len(fds) < count and not self._plain:
             more = self._receive_with(1)[1]
             if not more:
                 raise ProtocolError(f"{len(fds)} of {count} descriptors came: is there no room?")
             fds += more
-        return self._receive_exactly(length), fds
+        return self._receive_exactly(length)
 
     def _receive_with(self, size: int) -> tuple[bytes, list[int]]:
         """Read `size` bytes and the descriptors that ride with them."""
@@ -206,7 +223,12 @@ def channel_pair(tell: Tell | None = None) -> tuple[Channel, Channel]:
     kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
     with doing("making the channel to init"):
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-    return Channel(ours.detach(), tell), Channel(theirs.detach())
+    return Channel(ours.detach(), tell), Channel(theirs.detach(), trusted=True)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _error_told(body: object) -> InitError:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import os
 
+from ocirun.errors import SetupError
+from ocirun.kernel.regular import check_regular, read_open
 from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MAX_PASSWD_BYTES: Final = 16 << 20
+PASSWD: Final = "/etc/passwd"  # noqa: S105  # a path
+MAX_PASSWD_BYTES: Final = 4 << 20
+UID: Final = 2  # which field of a line, from 0; passwd(5)
+HOME: Final = 5
 
 
 def environment(entries: list[str], root_fd: int, uid: int) -> dict[bytes, bytes]:
-    """Turn `process.env` into a mapping in its own order.
+    """Return `process.env` as a mapping in its own order.
 
     Of entries with the same name the last one counts, at its own place. HOME, when missing or
     empty, comes last: from the container's passwd, else "/".
@@ -34,32 +39,40 @@ def environment(entries: list[str], root_fd: int, uid: int) -> dict[bytes, bytes
 
 
 def home_of(root_fd: int, uid: int) -> bytes:
-    """Find the home of `uid` in the root's /etc/passwd, by number and never by name; else "/".
+    """Return the home of `uid` in the root's /etc/passwd, by number and never by name; else "/".
 
     Security: read by our own code through a safe open. The C library would load NSS modules from
     inside the container (CVE-2019-14271), and a name that looks like a number would be taken for
     a user (CVE-2016-3697).
     """
     try:
-        # O_NONBLOCK: a FIFO in place of the file must not hold us up.
-        fd = open_in_root(root_fd, "/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:  # missing, a directory, a loop of links: whatever it is, it names no home
+        text = _read_passwd(root_fd)
+    except (OSError, SetupError):  # missing, no file, too large: whatever it is, it names no home
         return b"/"
-    try:
-        text = _read_all(fd)
-    except OSError:
-        return b"/"
-    finally:
-        os.close(fd)
-    for line in text.split(b"\n"):
-        fields = line.split(b":")
-        if len(fields) >= 6 and fields[2].isdigit() and int(fields[2][:20]) == uid:
-            return fields[5] or b"/"
+    wanted = b":%d:" % uid
+    at = 0
+    # Only lines with the number are split, each once: the file may have millions of others.
+    while (hit := text.find(wanted, at)) >= 0:
+        start = max(at, text.rfind(b"\n", at, hit) + 1)
+        end = text.find(b"\n", hit)
+        end = len(text) if end < 0 else end
+        fields = text[start:end].split(b":", HOME + 1)
+        if len(fields) > HOME and fields[UID] == b"%d" % uid:
+            home = fields[HOME]
+            return b"/" if not home or b"\0" in home else home
+        at = end
     return b"/"
 
 
-def _read_all(fd: int) -> bytes:
-    data = bytearray()
-    while len(data) < MAX_PASSWD_BYTES and (piece := os.read(fd, 64 << 10)):
-        data += piece
-    return bytes(data)
+def _read_passwd(root_fd: int) -> bytes:
+    # Order: looked at with O_PATH first, for opening a FIFO waits and opening a device may act.
+    path_fd = open_in_root(root_fd, PASSWD)
+    try:
+        check_regular(path_fd, PASSWD)
+    finally:
+        os.close(path_fd)
+    fd = open_in_root(root_fd, PASSWD, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        return read_open(fd, MAX_PASSWD_BYTES, PASSWD)
+    finally:
+        os.close(fd)

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 SIGKILL: Final = 9
 # Python gives 1 to an uncaught exception; this is the status of a shell that could not exec.
+MAX_SENTENCE: Final = 16 << 10  # characters; a path alone may have 4 KiB
+MAX_NOTE: Final = 1 << 10
+MAX_NOTES: Final = 32
 CANNOT_START: Final = 255
 
 
@@ -128,6 +131,7 @@ def _prepare(
     take_stdio(init, fds)
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
+    init.context.late_sources = request.late_sources
     seal_imports()
     with doing("joining the cgroup"):
         enter_cgroups(join_fds)
@@ -182,9 +186,12 @@ def _start(init: InitContext, plan: Plan, gate_fd: int, answer_fd: int) -> NoRet
 def tell_error(channel: Channel, error: BaseException) -> None:
     """Send the parent procError: the last thing that a failing stage or init says."""
     body = {
-        "message": _sentence(error),
+        # The parent takes no message longer than MAX_ANSWER_BYTES.
+        "message": _sentence(error)[:MAX_SENTENCE],
         "errno": getattr(error, "errno", None) or 0,
-        "notes": [*getattr(error, "__notes__", []), *_frames(error)],
+        "notes": [note[:MAX_NOTE] for note in (*getattr(error, "__notes__", ()), *_frames(error))][
+            :MAX_NOTES
+        ],
     }
     try:
         channel.send(PROC_ERROR, body)

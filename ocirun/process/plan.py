@@ -13,6 +13,7 @@ Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/init.md#order-of-ini
 from __future__ import annotations
 
 from ocirun.process.steps import assemble, enter, start
+from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -130,15 +131,17 @@ def _assemble(config: Config, request: Request) -> Rows:
     ]
     if not request.namespaces.has("mount"):
         return [*rows, (True, "open the root", assemble.open_root)]
+    if config.get("linux", {}).get("rootfsPropagation") or request.no_pivot:
+        import ocirun.kernel.mountinfo  # noqa: F401  # for attach_root, enter_root
     rows += [
         (True, "set the propagation of /", assemble.set_propagation),
         (True, f"bind the root {request.rootfs}", assemble.attach_root),
     ]
-    mounts = config.get("mounts") or []
-    load_for(mounts)
-    for index, mount in enumerate(mounts):
-        name = f"mount {mount.get('type', 'bind')} on {mount['destination']}"
-        rows.append((True, name, assemble.mounting(index)))
+    entries = read_entries(config, request.bundle, request.rootfs)
+    load_for(entries)
+    for entry in entries:
+        name = f"mount {entry.fs_name or 'bind'} on {entry.destination}"
+        rows.append((True, name, assemble.mounting(entry)))
     rows += [
         (
             request.make_devices,

@@ -20,8 +20,9 @@ class Request:
     `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
-    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None. `mount_label` is
-    linux.mountLabel, or "" where no SELinux would read it.
+    opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
+    compiled filter as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or ""
+    where no SELinux would read it.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Request:
         "hierarchies",
         "joins",
         "kept_fds",
+        "late_sources",
         "listen_fds",
         "listen_names",
         "make_devices",
@@ -62,6 +64,7 @@ class Request:
         self.listen_names = ""
         self.hierarchies: list[tuple[list[str], str, str]] = []
         self.bind_sources: list[int] = []
+        self.late_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None
         self.mount_label = _effective_mount_label(config)
 

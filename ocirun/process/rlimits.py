@@ -10,29 +10,51 @@ Source: runtime-spec config.md#posix-process; prlimit(2), proc(5) oom_score_adj.
 from __future__ import annotations
 
 import os
-import resource
 
 from ocirun.errors import doing
-from ocirun.kernel.process import prlimit
+from ocirun.kernel.process import get_rlimit, prlimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.spec.types import Rlimit
 
     Limit = tuple[int, int, int]  # resource, soft, hard
 
 
+# Kernel: asm-generic/resource.h; the numbers of x86, arm64, riscv64, s390x, ppc64le, loongarch64.
+# Python's `resource` is a shared object in most builds, which a snapshot cannot hold.
+NUMBERS: Final = {
+    "RLIMIT_CPU": 0,
+    "RLIMIT_FSIZE": 1,
+    "RLIMIT_DATA": 2,
+    "RLIMIT_STACK": 3,
+    "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5,
+    "RLIMIT_NPROC": 6,
+    "RLIMIT_NOFILE": 7,
+    "RLIMIT_MEMLOCK": 8,
+    "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10,
+    "RLIMIT_SIGPENDING": 11,
+    "RLIMIT_MSGQUEUE": 12,
+    "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}
+
+
 def limits_of(rlimits: list[Rlimit]) -> list[Limit]:
     """Turn `process.rlimits` into (resource number, soft, hard)."""
-    return [(getattr(resource, r["type"]), r["soft"], r["hard"]) for r in rlimits]
+    return [(NUMBERS[r["type"]], r["soft"], r["hard"]) for r in rlimits]
 
 
 def hard_limits_to_raise(limits: list[Limit]) -> list[tuple[int, int]]:
     """Name the (resource, hard limit) pairs that are above what this process has."""
     raised = []
     for number, _, hard in limits:
-        ours = resource.getrlimit(number)[1]
-        if ours != resource.RLIM_INFINITY and hard > ours:
+        if hard > get_rlimit(0, number)[1]:
             raised.append((number, hard))
     return raised
 
@@ -56,10 +78,7 @@ def set_own_limits(limits: list[Limit]) -> None:
 
 
 def _name(number: int) -> str:
-    for name in dir(resource):
-        if name.startswith("RLIMIT_") and getattr(resource, name) == number:
-            return name
-    return str(number)
+    return next((name for name, known in NUMBERS.items() if known == number), str(number))
 
 
 def set_oom_score_adj(score: int) -> None:

@@ -35,7 +35,7 @@ def main() -> NoReturn:
         raise UsageError("init is what ocirun starts by itself, it cannot be called by hand")
     require_seal()
     os.set_inheritable(INIT_CHANNEL_FD, False)
-    run_stage(Channel(INIT_CHANNEL_FD))
+    run_stage(Channel(INIT_CHANNEL_FD, trusted=True))
 
 
 def _is_from_parent(fd: int) -> bool:

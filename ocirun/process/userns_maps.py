@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, SpecError, doing
+from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,11 +122,8 @@ def _write(host_pid: int, name: str, text: str) -> None:
 
 
 def _run_helper(name: str, host_pid: int, numbers: list[str]) -> None:
-    for folder in os.environ.get("PATH", "").split(":"):
-        path = f"{folder}/{name}"
-        if folder and os.access(path, os.X_OK):
-            break
-    else:
+    path = find_in_path(name)
+    if path is None:
         raise SetupError(
             f"mapping several ids without being root needs {name}, which is not in $PATH "
             "(Debian: the package uidmap)"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, UnsupportedError, kernel_words
+from ocirun.kernel.mountinfo import read_mountinfo, rows, unescape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,19 +30,10 @@ POINTER: Final = "/linux/intelRdt"
 
 def find_resctrl() -> str | None:
     """Find where resctrl is mounted in our mount namespace; None when it is not."""
-    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            before, _, after = line.partition(" - ")
-            if after.startswith("resctrl "):
-                return _unescaped(before.split(" ")[4])
+    for fields, (kind, *_) in rows(read_mountinfo(MOUNTINFO)):
+        if kind == "resctrl":
+            return unescape(fields[4])
     return None
-
-
-def _unescaped(path: str) -> str:
-    """Undo what mountinfo does to white space and backslashes."""
-    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(escape, character)
-    return path
 
 
 class ResctrlGroup:

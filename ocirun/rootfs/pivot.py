@@ -78,7 +78,9 @@ def _cover_full_views(root_mount: int) -> None:
     Security: the kernel lets a user namespace mount proc or sysfs anew only where a full one is
     visible already; behind a chroot the host's would still count, masks or not.
     """
-    for mount_point in full_views(_mount_table(), root_mount):
+    from ocirun.kernel.mountinfo import read_mountinfo  # cold: --no-pivot
+
+    for mount_point in full_views(read_mountinfo(), root_mount):
         try:
             # Order: slave first, so that the unmount does not happen on the host.
             mount_setattr(AT_FDCWD, mount_point, AT_RECURSIVE, propagation=MS_SLAVE)
@@ -100,32 +102,20 @@ def full_views(table: str, root_mount: int) -> list[str]:
     Those on the mount `root_mount` or below it belong to the container and are left out.
     Source: proc_pid_mountinfo(5).
     """
+    from ocirun.kernel.mountinfo import rows, unescape  # cold: --no-pivot
+
     inside = {str(root_mount)}
     found = []
     # The table lists a mount before its children, except after moves: collect until nothing is new.
-    rows = [line.split(" ") for line in table.splitlines() if line]
+    table_rows = rows(table)
     known = 0
     while known != len(inside):
         known = len(inside)
-        inside.update(row[0] for row in rows if row[1] in inside)
-    for row in rows:
-        whole = row[3] == "/" and row[row.index("-") + 1] in FULL_VIEWS
-        if whole and row[0] not in inside:
+        inside.update(row[0] for row, _ in table_rows if row[1] in inside)
+    for row, (kind, *_) in table_rows:
+        if row[3] == "/" and kind in FULL_VIEWS and row[0] not in inside:
             found.append(unescape(row[4]))
     return found
-
-
-def unescape(field: str) -> str:
-    r"""Undo the octal escapes of mountinfo (\040 for a space)."""
-    if "\\" not in field:
-        return field
-    head, *rest = field.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
-
-
-def _mount_table() -> str:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
 
 
 def _cover(mount_point: str) -> None:

@@ -18,7 +18,16 @@ from ocirun.spec.rules import check_process_rules, check_resources_rules, check_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.spec.types import Config, Process, Resources
+
+
+CHECKS: Final = {
+    "config": checks.check_config,
+    "process": checks.check_process,
+    "resources": checks.check_resources,
+}
 
 
 class SpecMissing(SpecError):
@@ -39,7 +48,7 @@ def load_config(bundle: str, name: str = "config.json", *, need_process: bool = 
         SpecError: the file is missing or unreadable, is not JSON, or breaks rules; all of them.
     """
     document = read_document(os.path.join(bundle, name), name)
-    if not checks.check_config(document):
+    if not conforms(document, "config"):
         raise _misshapen(document, "config", name)
     config: Config = document  # type: ignore[assignment]  # check_config is what makes it one
     problems = check_rules(config)
@@ -49,6 +58,18 @@ def load_config(bundle: str, name: str = "config.json", *, need_process: bool = 
     if problems:
         raise SpecError(problems, name)
     return config
+
+
+def conforms(document: object, kind: str) -> bool:
+    """Return whether `document` has the shape of a `kind`: "config", "process" or "resources".
+
+    Members in another case are renamed in it: Go's reader takes them, and so does runc.
+    """
+    if CHECKS[kind](document):
+        return True
+    from ocirun.spec.members import respell  # cold: the document is not as it should be
+
+    return bool(respell(document, kind)) and CHECKS[kind](document)
 
 
 def check_root(bundle: str, config: Config) -> list[Problem]:
@@ -76,7 +97,7 @@ def check_process(document: object, name: str = "process.json") -> Process:
         SpecError: it is not shaped like one or breaks rules; all of them.
     """
     drop_nulls(document)
-    if not checks.check_process(document):
+    if not conforms(document, "process"):
         raise _misshapen(document, "process", name)
     process: Process = document  # type: ignore[assignment]  # check_process is what makes it one
     if problems := check_process_rules(process):
@@ -90,9 +111,12 @@ def check_resources(document: object, name: str = "resources") -> Resources:
     Raises:
         SpecError: it is not shaped like them or breaks rules; all of them.
     """
+    from ocirun.spec.members import drop_unknown  # cold: only update comes here
+
     drop_nulls(document)
-    if not checks.check_resources(document):
+    if not conforms(document, "resources"):
         raise _misshapen(document, "resources", name)
+    drop_unknown(document, "resources")
     resources: Resources = document  # type: ignore[assignment]  # check_resources makes it one
     if problems := check_resources_rules(resources):
         raise SpecError(problems, name)

@@ -19,6 +19,7 @@ import referencing
 import referencing.jsonschema
 
 from ocirun.errors import Problem
+from ocirun.spec.checks import _known_as
 from ocirun.spec.jsontext import escaped
 from ocirun.spec.schema_messages import SENTENCES
 
@@ -107,15 +108,26 @@ def _required(
                 yield jsonschema.ValidationError(name, path=[name])
 
 
+def _properties(
+    strict: Validator, properties: dict[str, Any], instance: object, schema: dict[str, Any]
+) -> Iterator[ValidationError]:
+    """As jsonschema's, and a member that Go's reader takes for one of these is an error there."""
+    yield from PROPERTIES(strict, properties, instance, schema)
+    for name in instance if isinstance(instance, dict) else ():
+        if name not in properties and (known := _known_as(name, properties)):
+            yield jsonschema.ValidationError(known, path=[name])
+
+
 def _pattern(_: Validator, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:
     closed = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
     if isinstance(instance, str) and not re.search(closed, instance):
         yield jsonschema.ValidationError(pattern)
 
 
+PROPERTIES: Final = jsonschema.Draft202012Validator.VALIDATORS["properties"]
 STRICT: Final = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # untyped there
     jsonschema.Draft202012Validator,
-    validators={"required": _required, "pattern": _pattern},
+    validators={"properties": _properties, "required": _required, "pattern": _pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: type(value) is int
     ),

@@ -71,6 +71,11 @@ def of_required(schema: Schema, _: object, member: str) -> Sentence:
     return node.get("x-absent", "is missing"), ""
 
 
+def of_properties(_: Schema, __: object, known: str) -> Sentence:
+    """Say which member it is in another case."""
+    return "is in the wrong case", f"write {quoted(known)}"
+
+
 def of_pattern(schema: Schema, found: object, _: str) -> Sentence:
     """Say that the text has not the form, and show one that has."""
     examples = schema.get("examples")
@@ -90,6 +95,7 @@ def of_min_items(schema: Schema, _: object, __: str) -> Sentence:
 
 
 SENTENCES: Final[dict[str, Callable[[Schema, object, str], Sentence]]] = {
+    "properties": of_properties,
     "type": of_type,
     "enum": of_enum,
     "required": of_required,

@@ -78,6 +78,9 @@ class Install:
         self.prefix = prefix
         self.program = prefix / "bin" / "ocirun"
         self.program.parent.mkdir(parents=True)
+        # With the fast start (test_fast_start.py) the ordinary launcher has another name.
+        cold = launcher.with_name("ocirun-cold")
+        launcher = cold if cold.exists() else launcher
         shutil.copy(launcher, self.program)
         name = re.search(rb"lib/(python3\.\d+t?)/site-packages", launcher.read_bytes())
         assert name, f"{launcher} names no package folder"

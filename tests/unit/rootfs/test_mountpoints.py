@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ocirun.errors import SetupError
+from ocirun.kernel.mountinfo import unescape
 from ocirun.rootfs.devices import is_host_dev
 from ocirun.rootfs.filesystems import fits_fsconfig
 from ocirun.rootfs.mountpoints import clean, refuse_proc
-from ocirun.rootfs.pivot import full_views, unescape
+from ocirun.rootfs.pivot import full_views
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ocirun.errors import Problem
+from ocirun.spec import _json
 from ocirun.spec.schema import KINDS, MOST, report, schemas_directory, validator
 from ocirun.spec.schema_messages import SENTENCES
 
@@ -173,6 +174,7 @@ def test_the_schemas_are_found_where_they_are_installed(tmp_path: Path) -> None:
     package = tmp_path / "ocirun"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "ocirun" / "spec", package / "spec", ignore=ignored)
+    shutil.copy(_json.__file__, package / "spec")  # compiled, so not among the sources
     shutil.copytree(REPOSITORY / "schemas", package / "schemas")
     for name in ("__init__.py", "errors.py"):
         shutil.copy(REPOSITORY / "ocirun" / name, package)

@@ -1,0 +1,1 @@
+"""The fast start: memory, dump, audit and thaw of an initialised interpreter."""

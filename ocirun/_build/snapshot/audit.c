@@ -1,0 +1,117 @@
+/* No word of an image may point to what the next process does not have.
+ *
+ * The C library, the dynamic linker, shared objects, the stack and the C library's heap lie
+ * somewhere else in each process. A pointer to any of these, saved and used again, is memory
+ * corruption in a privileged program. So each aligned word that is going to be saved is compared
+ * with every mapping of this process but the program's own, which lie at fixed addresses. A number
+ * that happens to look like such a pointer fails the dump too: it will not the next time, and no
+ * image is better than a wrong one.
+ *
+ * One value is known and allowed: the id of the one thread, which POSIX makes an address.
+ * PyOS_AfterFork_Child and thaw renew what holds it, so the image has 0 there.
+ */
+
+#define _GNU_SOURCE
+#include "image.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_MAPPINGS 512
+#define MAX_TOLD 20
+
+struct mapping {
+    unsigned long start, end;
+    char name[64];
+};
+
+/* Read the mappings that are not at fixed addresses; ends the process when there are too many. */
+static int read_mappings(struct mapping *mappings, const struct header *header)
+{
+    char line[PATH_MAX + 100];
+    int count = 0;
+    FILE *file = fopen("/proc/self/maps", "re");
+    extern char __executable_start[];
+
+    if (!file)
+        fail("making a snapshot: cannot read /proc/self/maps");
+    while (fgets(line, sizeof line, file)) {
+        struct mapping *next = &mappings[count];
+        const char *name;
+
+        if (sscanf(line, "%lx-%lx", &next->start, &next->end) != 2)
+            continue;
+        if (next->start >= (unsigned long)__executable_start &&
+            next->end <= header->heap.start + (64UL << 20))
+            continue;
+        if (++count == MAX_MAPPINGS)
+            fail("making a snapshot: too many mappings");
+        line[strcspn(line, "\n")] = '\0';
+        name = strrchr(line, strchr(line, '/') ? '/' : ' ');
+        snprintf(next->name, sizeof next->name, "%s", name ? name + 1 : "?");
+    }
+    fclose(file);
+    return count;
+}
+
+static bool is_spared(const struct header *header, uint64_t address)
+{
+    for (uint32_t i = 0; i < header->spared_count; i++)
+        if (address - header->spared[i].start < header->spared[i].length)
+            return true;
+    return false;
+}
+
+/* Name the variable that holds an address, as far as the program's symbols can. */
+static void describe(char *text, size_t room, uint64_t address)
+{
+    Dl_info info;
+
+    if (dladdr((void *)address, &info) && info.dli_sname)
+        snprintf(text, room, " (%s+%#lx)", info.dli_sname, address - (uint64_t)info.dli_saddr);
+    else
+        text[0] = '\0';
+}
+
+/* Look at each word of a range; returns how many point where they must not. */
+static unsigned int audit_range(const struct range *range, const struct header *header,
+                                const struct mapping *mappings, int count)
+{
+    const unsigned long thread = (unsigned long)pthread_self();
+    unsigned long *const words = (unsigned long *)range->start;
+    unsigned int found = 0;
+
+    for (uint64_t i = 0; i < range->length / sizeof *words; i++) {
+        const uint64_t address = range->start + i * sizeof *words;
+
+        if (words[i] == 0 || is_spared(header, address))
+            continue;
+        if (words[i] == thread) {
+            words[i] = 0;
+            continue;
+        }
+        for (int k = 0; k < count; k++) {
+            char holder[200];
+
+            if (words[i] < mappings[k].start || words[i] >= mappings[k].end)
+                continue;
+            describe(holder, sizeof holder, address);
+            if (found++ < MAX_TOLD)
+                fprintf(stderr, "ocirun: making a snapshot: the word at %#lx%s points into %s\n",
+                        address, holder, mappings[k].name);
+            break;
+        }
+    }
+    return found;
+}
+
+unsigned int audit(const struct header *header)
+{
+    struct mapping mappings[MAX_MAPPINGS]; /* on the stack, which is not part of the image */
+    int count = read_mappings(mappings, header);
+
+    return audit_range(&header->data, header, mappings, count) +
+           audit_range(&header->heap, header, mappings, count);
+}

@@ -1,0 +1,231 @@
+/* An allocator whose blocks lie at addresses that are the same in the next process.
+ *
+ * The region is a section without content of a program that is linked at a fixed address: the
+ * kernel keeps it free of everything else, and pages nobody touched cost nothing. All of Python's
+ * memory comes from here: its three domains by the public PyMem_SetAllocator, and what libpython
+ * asks of malloc before those can be set by the linker's --wrap. What the C library allocates for
+ * itself stays in its own heap, which no snapshot has.
+ *
+ * Blocks carry their size in the eight bytes before them, sizes come in classes, and each class has
+ * a list of free blocks. Nothing is merged and nothing goes back to the kernel: a verb lives for
+ * milliseconds. A full region is not an error: malloc takes over.
+ *
+ * Locking: threads may allocate at the same time in the raw domain and through extension modules
+ * that release the GIL, so a spin lock guards the lists. A fork in the middle cannot leave it
+ * taken: whoever forks holds the GIL and is not in here.
+ *
+ * Source: docs.python.org c-api/memory.html; ld(1), --wrap.
+ */
+
+#include "heap.h"
+
+#include <Python.h>
+#include <string.h>
+
+#define HEAP_BYTES (64UL << 20)
+#define TEXT_OF(number) TEXT_OF_(number)
+#define TEXT_OF_(number) #number
+
+/* In assembly, because a C variable in a section of its own would fill the file with zeros. */
+__asm__(".pushsection .snapshot_heap,\"aw\",%nobits\n"
+        ".balign 4096\n"
+        ".globl heap_start\n"
+        "heap_start: .zero 64 << 20\n"
+        ".popsection");
+_Static_assert(HEAP_BYTES == 64UL << 20, "the size stands in the assembly too");
+
+#define PAGE_BYTES 4096UL
+#define SMALL_BYTES 1024UL /* classes of 16 bytes below, four in each power of two above */
+
+static size_t used = 8; /* offset of the next block's payload is a multiple of 16 */
+static void *free_small[SMALL_BYTES / 16 + 1];
+static void *free_large[64 * 4];
+static char locked;
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *block, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+void __wrap_free(void *block);
+
+static void lock(void)
+{
+    while (__atomic_test_and_set(&locked, __ATOMIC_ACQUIRE))
+        ;
+}
+
+static void unlock(void)
+{
+    __atomic_clear(&locked, __ATOMIC_RELEASE);
+}
+
+static bool is_ours(const void *block)
+{
+    return (const char *)block >= heap_start && (const char *)block < heap_start + HEAP_BYTES;
+}
+
+static size_t *size_of(void *block)
+{
+    return (size_t *)block - 1;
+}
+
+/* The bytes that a block for `size` takes, its header included: the size of its class; 0 when no
+   region could hold it. */
+static size_t class_size(size_t size)
+{
+    size_t step;
+
+    if (size > HEAP_BYTES)
+        return 0;
+    size += sizeof(size_t);
+    if (size <= SMALL_BYTES)
+        return size < 32 ? 32 : (size + 15) & ~15UL;
+    step = 1UL << (63 - __builtin_clzl(size - 1) - 2);
+    return (size + step - 1) & ~(step - 1);
+}
+
+static void **free_list(size_t whole)
+{
+    unsigned int power;
+
+    if (whole <= SMALL_BYTES)
+        return &free_small[whole / 16];
+    power = 63 - (unsigned int)__builtin_clzl(whole - 1);
+    return &free_large[power * 4 + ((whole - 1) >> (power - 2) & 3)];
+}
+
+void *__wrap_malloc(size_t size)
+{
+    size_t whole = class_size(size);
+    void **list, *block;
+
+    if (whole == 0)
+        return __real_malloc(size);
+    list = free_list(whole);
+    lock();
+    block = *list;
+    if (block) {
+        *list = *(void **)block;
+    } else if (used + whole + sizeof(size_t) <= HEAP_BYTES) {
+        block = heap_start + used + sizeof(size_t);
+        used += whole;
+        *size_of(block) = whole;
+    }
+    unlock();
+    return block ? block : __real_malloc(size ? size : 1);
+}
+
+void __wrap_free(void *block)
+{
+    void **list;
+
+    if (!block)
+        return;
+    if (!is_ours(block)) {
+        __real_free(block);
+        return;
+    }
+    list = free_list(*size_of(block));
+    lock();
+    *(void **)block = *list;
+    *list = block;
+    unlock();
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    void *block;
+
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    block = __wrap_malloc(bytes);
+    if (block)
+        memset(block, 0, bytes);
+    return block;
+}
+
+void *__wrap_realloc(void *block, size_t size)
+{
+    size_t old;
+    void *other;
+
+    if (!block)
+        return __wrap_malloc(size);
+    if (!is_ours(block))
+        return __real_realloc(block, size ? size : 1);
+    if (class_size(size) == *size_of(block))
+        return block;
+    old = *size_of(block) - sizeof(size_t);
+    other = __wrap_malloc(size);
+    if (!other)
+        return NULL;
+    memcpy(other, block, old < size ? old : size);
+    __wrap_free(block);
+    return other;
+}
+
+static void *python_malloc(void *context, size_t size)
+{
+    (void)context;
+    return __wrap_malloc(size);
+}
+
+static void *python_calloc(void *context, size_t count, size_t size)
+{
+    (void)context;
+    return __wrap_calloc(count, size);
+}
+
+static void *python_realloc(void *context, void *block, size_t size)
+{
+    (void)context;
+    return __wrap_realloc(block, size);
+}
+
+static void python_free(void *context, void *block)
+{
+    (void)context;
+    __wrap_free(block);
+}
+
+/* Python's frames live in "arenas". pymalloc's would too, but it is not used. */
+static void python_free_arena(void *context, void *block, size_t size)
+{
+    (void)context, (void)size;
+    __wrap_free(block);
+}
+
+void heap_install(void)
+{
+    PyObjectArenaAllocator arenas = {NULL, python_malloc, python_free_arena};
+    PyMemAllocatorEx ours = {NULL, python_malloc, python_calloc, python_realloc, python_free};
+
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &ours);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &ours);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &ours);
+    PyObject_SetArenaAllocator(&arenas);
+}
+
+static void wipe(void **lists, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (void *block = lists[i], *next; block; block = next) {
+            next = *(void **)block;
+            memset(block, 0, *size_of(block) - sizeof(size_t));
+        }
+        lists[i] = NULL;
+    }
+}
+
+size_t heap_seal(void)
+{
+    /* Security: what was freed must not be in the image. Speed: new objects then lie close together
+       on fresh pages, instead of in holes all over the image, each a page to copy. */
+    wipe(free_small, sizeof free_small / sizeof *free_small);
+    wipe(free_large, sizeof free_large / sizeof *free_large);
+    used = ((used + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)) + sizeof(size_t);
+    return used - sizeof(size_t);
+}

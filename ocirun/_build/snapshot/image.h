@@ -1,0 +1,78 @@
+/* What a snapshot's file looks like, and who may use it.
+ *
+ * One page of header, then the writable data of this program, then the used part of heap.h's
+ * region, each a whole number of pages: they are mapped over the program's own, copy on write.
+ */
+
+#ifndef OCIRUN_SNAPSHOT_IMAGE_H
+#define OCIRUN_SNAPSHOT_IMAGE_H
+
+#include "../launcher.h"
+#include "../layout.h"
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#define PAGE_BYTES 4096UL
+#define IMAGE_BELOW "lib/ocirun/snapshot" /* of the prefix */
+#define MAX_SPARED 16
+
+/* A file whose change makes the image stale. An absent one has zeros: appearing is a change. */
+struct witness {
+    uint64_t inode, size, modified_ns;
+    char path[480];
+};
+
+/* Every member has to be equal, byte by byte, for an image to be used. */
+struct key {
+    char format[16];
+    uint8_t program_id[24], libc_id[24]; /* build ids, the rest zeros */
+    uint64_t inode, modified_ns;         /* of the image itself: a copy or a changed one differs */
+    char program[480];                   /* absolute path */
+};
+
+/* A range of memory; `offset` is where the file has it. */
+struct range {
+    uint64_t start, length, offset;
+};
+
+struct header {
+    struct key key;
+    struct witness witnesses[4];
+    struct range data, heap;
+    uint64_t file_size;
+    uint32_t thread_key; /* number of the pthread key that leads to the thread state */
+    uint32_t spared_count;
+    struct range spared[MAX_SPARED]; /* words in `data` that belong to the C library */
+};
+_Static_assert(sizeof(struct header) <= PAGE_BYTES, "the header is one page");
+
+/* Fill in a key for the image that `image` describes; "" or the reason why none can be made. */
+const char *make_key(struct key *key, const struct origin *origin, const struct stat *image);
+
+/* Record the files on which a start of Python with this layout depends. */
+const char *make_witnesses(struct header *header, const struct layout *layout);
+
+/* Is every witness as it was? */
+bool witnesses_agree(const struct header *header);
+
+/* Open the image of the launcher at `origin` and read its header; -1 with the reason in `why`. */
+int open_image(struct header *header, const struct origin *origin, const char **why);
+
+/* Return how many words of the header's ranges point to memory that only this process has, with a
+   line on stderr for each. Words that are this thread's id become 0. */
+unsigned int audit(const struct header *header);
+
+/* Become the image: map it, make what Python believes of its process true of this one, call its
+   main. Returns only when the image cannot be mapped here; this program can then only execute
+   another. */
+void thaw(int image_fd, const struct header *header, int argc, char **argv);
+
+/* What the dump leaves behind for thaw: fixed when the image is made, so part of it. */
+void remember(void);
+
+/* Write an image of a Python that has just come up to `image_fd`; ends the process. Refuses when the
+   Python that is linked in is another than `version`, what the ordinary start would load. */
+_Noreturn void dump(int image_fd, const struct origin *origin, const char *version);
+
+#endif

@@ -1,0 +1,171 @@
+/* For which program, C library and files an image is, and whether it can be trusted.
+ *
+ * The executable's build id covers the interpreter and our modules, which are linked in. The C
+ * library is found anew by the dynamic linker at each start; its id is here because a copy
+ * relocation has the size it had when the image was made. Python's own files (its library, which
+ * the ordinary start would load, and its modules, of which the cold ones are read later) and the
+ * package's are told by inode number, size and time, as make does.
+ *
+ * Security: whoever can write the image has every right of the process that maps it. It has to
+ * belong to root or to whoever owns the executable, who could replace that as well, and nobody else
+ * may open it: it holds the secret of Python's hashes.
+ */
+
+#define _GNU_SOURCE
+#include "image.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FORMAT "ocirun image 1"
+#define PUBLIC_BITS 07077 /* set-id bits and every right of group and others */
+
+/* Copy the build id out of a loaded object's notes; false when it has none. */
+static bool read_build_id(const struct dl_phdr_info *object, uint8_t *id, size_t room)
+{
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const char *note, *end;
+
+        if (object->dlpi_phdr[i].p_type != PT_NOTE)
+            continue;
+        note = (const char *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+        end = note + object->dlpi_phdr[i].p_memsz;
+        while (note + sizeof(ElfW(Nhdr)) < end) {
+            const ElfW(Nhdr) *header = (const ElfW(Nhdr) *)note;
+            const char *name = note + sizeof *header;
+            const char *content = name + ((header->n_namesz + 3) & ~3U);
+
+            if (header->n_type == NT_GNU_BUILD_ID && header->n_namesz == 4 &&
+                memcmp(name, "GNU", 4) == 0 && header->n_descsz <= room) {
+                memcpy(id, content, header->n_descsz);
+                return true;
+            }
+            note = content + ((header->n_descsz + 3) & ~3U);
+        }
+    }
+    return false;
+}
+
+struct ids {
+    struct key *key;
+    int objects, found;
+};
+
+static int visit_object(struct dl_phdr_info *object, size_t size, void *argument)
+{
+    struct ids *ids = argument;
+    const char *name = strrchr(object->dlpi_name, '/');
+
+    (void)size;
+    if (ids->objects++ == 0) /* the first is this program */
+        ids->found += read_build_id(object, ids->key->program_id, sizeof ids->key->program_id);
+    else if (name && strncmp(name, "/libc.so.", 9) == 0)
+        ids->found += read_build_id(object, ids->key->libc_id, sizeof ids->key->libc_id);
+    return ids->found == 2;
+}
+
+static uint64_t nanoseconds(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * 1000000000U + (uint64_t)time->tv_nsec;
+}
+
+const char *make_key(struct key *key, const struct origin *origin, const struct stat *image)
+{
+    struct ids ids = {key, 0, 0};
+
+    memset(key, 0, sizeof *key);
+    strcpy(key->format, FORMAT);
+    key->inode = image->st_ino;
+    key->modified_ns = nanoseconds(&image->st_mtim);
+    if (snprintf(key->program, sizeof key->program, "%s/%s", origin->directory, origin->name) >=
+        (int)sizeof key->program)
+        return "the path of the program is too long";
+    dl_iterate_phdr(visit_object, &ids);
+    return ids.found == 2 ? NULL : "the program or the C library has no build id";
+}
+
+static void look_at(struct witness *witness)
+{
+    struct stat found;
+
+    witness->inode = witness->size = witness->modified_ns = 0;
+    if (stat(witness->path, &found) == 0) {
+        witness->inode = found.st_ino;
+        witness->size = (uint64_t)found.st_size;
+        witness->modified_ns = nanoseconds(&found.st_mtim);
+    }
+}
+
+const char *make_witnesses(struct header *header, const struct layout *layout)
+{
+    const char *const files[][2] = {{layout->own_prefix, "pyvenv.cfg"},
+                                    {layout->stdlib, "os.py"},
+                                    {layout->library, ""},
+                                    {layout->package, "ocirun/frozen.id"}};
+
+    for (int i = 0; i < 4; i++) {
+        struct witness *witness = &header->witnesses[i];
+
+        if (snprintf(witness->path, sizeof witness->path, "%s%s%s", files[i][0],
+                     files[i][1][0] ? "/" : "", files[i][1]) >= (int)sizeof witness->path)
+            return "a path of the interpreter is too long";
+        look_at(witness);
+    }
+    return NULL;
+}
+
+bool witnesses_agree(const struct header *header)
+{
+    for (int i = 0; i < 4; i++) {
+        struct witness now = header->witnesses[i];
+
+        look_at(&now);
+        if (memcmp(&now, &header->witnesses[i], sizeof now) != 0)
+            return false;
+    }
+    return true;
+}
+
+int open_image(struct header *header, const struct origin *origin, const char **why)
+{
+    char path[PATH_MAX];
+    const char *slash = strrchr(origin->directory, '/');
+    struct stat image, program;
+    struct key key;
+    int fd;
+
+    if (snprintf(path, sizeof path, "%.*s/" IMAGE_BELOW, (int)(slash - origin->directory),
+                 origin->directory) >= (int)sizeof path) {
+        *why = "its path is too long";
+        return -1;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) {
+        *why = errno == ENOENT ? "there is none" : strerror(errno);
+        return -1;
+    }
+    *why = NULL;
+    if (fstat(fd, &image) < 0 || stat("/proc/self/exe", &program) < 0)
+        *why = strerror(errno);
+    else if (!S_ISREG(image.st_mode) || (image.st_mode & PUBLIC_BITS) ||
+             (image.st_uid != 0 && image.st_uid != program.st_uid))
+        *why = "its owner or mode is not as it should be";
+    else if (pread(fd, header, sizeof *header, 0) != (ssize_t)sizeof *header ||
+             header->file_size != (uint64_t)image.st_size)
+        *why = "it is cut off";
+    else if (!(*why = make_key(&key, origin, &image)) &&
+             memcmp(&key, &header->key, sizeof key) != 0)
+        *why = "it was made for another program, C library or place, or has been changed";
+    else if (!*why && !witnesses_agree(header))
+        *why = "Python or the ocirun package has changed since it was made";
+    if (*why) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}

@@ -1,0 +1,180 @@
+/* Start from a snapshot: to Python this is a fork that took a while.
+ *
+ * The image is mapped over this program's data and heap, and then what belongs to a process is made
+ * that of this one: the thread by PyOS_AfterFork_Child, which Python calls after every fork; the
+ * environment, the arguments, the standard streams and the ignored signals by hand.
+ *
+ * Not from CPython's public interface, and checked for 3.11: that PyOS_AfterFork_Child finds the
+ * thread state under the pthread key it had and makes a new key; that `os.environ` reads from the
+ * dictionary `posix.environ`.
+ *
+ * Source: docs.python.org c-api/sys.html#c.PyOS_AfterFork_Child; mmap(2).
+ */
+
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "image.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAX_SPARED_BYTES 1024
+
+/* Part of the image. Aligned, and not zero, so that the linker begins `.data` at a page: what lies
+   before, the addresses of the C library's functions, stays this process's own. */
+static struct {
+    char page_aligned __attribute__((aligned(4096)));
+    PyThreadState *thread;
+    PyObject *environ; /* the dictionary of posix and os */
+    PyObject *renew;   /* ocirun.cli.warmup.renew */
+    PyObject *signal;  /* _signal.signal */
+    PyObject *interrupt; /* _signal.default_int_handler */
+    PyObject *main;    /* ocirun.cli.launcher.main */
+} remembered = {.page_aligned = 1};
+
+static PyObject *attribute(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *found = module ? PyObject_GetAttrString(module, name) : NULL;
+
+    if (!found)
+        fail("making a snapshot: %s has no %s", module_name, name);
+    Py_DECREF(module);
+    return found;
+}
+
+void remember(void)
+{
+    remembered.thread = PyThreadState_Get();
+    remembered.environ = attribute("posix", "environ");
+    remembered.renew = attribute("ocirun.cli.warmup", "renew");
+    remembered.signal = attribute("_signal", "signal");
+    remembered.interrupt = attribute("_signal", "default_int_handler");
+    remembered.main = attribute("ocirun.cli.launcher", "main");
+    PyDict_Clear(remembered.environ);
+}
+
+/* Take the pthread key that the thread state was under; the first key of a process, or soon after.
+   False when a library has taken it already. */
+static bool take_thread_key(uint32_t wanted)
+{
+    pthread_key_t key;
+
+    do {
+        if (pthread_key_create(&key, NULL) != 0)
+            return false;
+    } while (key < wanted);
+    return key == wanted;
+}
+
+static bool map_range(int fd, const struct range *range)
+{
+    return mmap((void *)range->start, range->length, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_FIXED, fd, (off_t)range->offset) != MAP_FAILED;
+}
+
+/* Map the image; the words of the C library keep the values they have now. False when refused: this
+   program then can do nothing but execute another. */
+static bool map_image(int fd, const struct header *header)
+{
+    char kept[MAX_SPARED_BYTES], *next = kept;
+    bool mapped;
+
+    for (uint32_t i = 0; i < header->spared_count; i++) {
+        memcpy(next, (void *)header->spared[i].start, header->spared[i].length);
+        next += header->spared[i].length;
+    }
+    mapped = map_range(fd, &header->heap) && map_range(fd, &header->data);
+    next = kept;
+    for (uint32_t i = 0; i < header->spared_count; i++) {
+        memcpy((void *)header->spared[i].start, next, header->spared[i].length);
+        next += header->spared[i].length;
+    }
+    return mapped;
+}
+
+static _Noreturn void fail_in_python(void)
+{
+    PyErr_Print();
+    fail("starting from a snapshot failed; `ocirun snapshot` makes a new one");
+}
+
+static PyObject *checked(PyObject *object)
+{
+    if (!object)
+        fail_in_python();
+    return object;
+}
+
+static void renew_environment(void)
+{
+    for (char **entry = environ; *entry; entry++) {
+        const char *equals = strchr(*entry, '=');
+        PyObject *name, *value;
+
+        if (!equals)
+            continue;
+        name = checked(PyBytes_FromStringAndSize(*entry, equals - *entry));
+        value = checked(PyBytes_FromString(equals + 1));
+        checked(PyDict_SetDefault(remembered.environ, name, value)); /* the first one counts */
+        Py_DECREF(name);
+        Py_DECREF(value);
+    }
+}
+
+static void renew_arguments(int argc, char **argv)
+{
+    PyObject *words = checked(PyList_New(argc)), *original;
+
+    for (int i = 0; i < argc; i++)
+        PyList_SET_ITEM(words, i,
+                        checked(PyUnicode_DecodeUTF8(argv[i], (Py_ssize_t)strlen(argv[i]),
+                                                     "surrogateescape")));
+    original = checked(PyList_GetSlice(words, 0, argc));
+    PySys_SetObject("argv", words);
+    PySys_SetObject("orig_argv", original);
+    Py_DECREF(words);
+    Py_DECREF(original);
+}
+
+/* Python notes at its start which signals are ignored; so do we, by ignoring them once more. And
+   the module `_signal` catches SIGINT when it is imported, unless that is ignored. */
+static void renew_signals(void)
+{
+    for (int number = 1; number < NSIG; number++)
+        if (PyOS_getsig(number) == SIG_IGN)
+            Py_DECREF(checked(PyObject_CallFunction(remembered.signal, "ii", number, 1)));
+        else if (number == SIGINT)
+            Py_DECREF(checked(
+                PyObject_CallFunction(remembered.signal, "iO", number, remembered.interrupt)));
+}
+
+void thaw(int image_fd, const struct header *header, int argc, char **argv)
+{
+    size_t spared = 0;
+
+    for (uint32_t i = 0; i < header->spared_count && i < MAX_SPARED; i++)
+        spared += header->spared[i].length;
+    if (header->spared_count > MAX_SPARED || spared > MAX_SPARED_BYTES ||
+        !take_thread_key(header->thread_key) || !map_image(image_fd, header))
+        return;
+    close(image_fd);
+
+    pthread_setspecific(header->thread_key, remembered.thread);
+    remembered.thread->thread_id = PyThread_get_thread_ident();
+    remembered.thread->native_thread_id = PyThread_get_thread_native_id();
+    PyOS_AfterFork_Child();
+    renew_environment();
+    renew_arguments(argc, argv);
+    renew_signals();
+    Py_DECREF(checked(PyObject_CallNoArgs(remembered.renew)));
+    checked(PyObject_CallNoArgs(remembered.main));
+    fail("stopping because ocirun.cli.launcher came back, which is a bug of ocirun");
+}

@@ -1,0 +1,109 @@
+"""What a snapshot of the interpreter holds: the hot verbs' modules, imported and run a little.
+
+`_build/snapshot/dump.c` calls `warm_up` before it writes the image, `_build/snapshot/thaw.c` calls
+`renew` in each process that starts from it. Only imports and pure functions here: what is asked of
+the host now would be believed on another day.
+
+Source: docs/fast-start.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# Speed: the small verbs first, so that what they need lies together and touches few pages.
+SMALL: Final = ("state", "start", "kill", "delete", "list", "version")
+LARGE: Final = ("create", "run", "exec", "init", "pause", "resume", "update", "ps", "features")
+
+# What the verbs import when they need it, and what their plans may name.
+PACKAGES: Final = (
+    "ocirun.container",
+    "ocirun.process",
+    "ocirun.process.steps",
+    "ocirun.rootfs",
+    "ocirun.network",
+    "ocirun.resctrl",
+    "ocirun.security",
+    "ocirun.security.seccomp",
+    "ocirun.cgroups",
+    "ocirun.cgroups.v1",
+    "ocirun.cgroups.v2",
+    "ocirun.kernel",
+)
+SPEC: Final = ("load", "checks", "rules", "default", "seccomp", "capabilities", "devices")
+# Left out: they load what is not linked into the launcher, and few calls need them.
+LEFT_OUT: Final = {
+    "ocirun.kernel._native",
+    "ocirun.kernel.foreign",
+    "ocirun.process.command",
+    "ocirun.container.checkpoint",
+    "ocirun.container.restore",
+}
+
+STREAMS: Final = (
+    ("stdin", "r", "surrogateescape"),
+    ("stdout", "w", "surrogateescape"),
+    ("stderr", "w", "backslashreplace"),
+)
+
+
+def warm_up(frozen: list[str]) -> None:
+    """Import all that is hot, and run what can be run without a host.
+
+    `frozen` has the names of the modules that the launcher brings along.
+    """
+    _use_linked_calls()
+    __import__("ocirun.cli.launcher")
+    from ocirun.cli.parse import parse
+
+    for verb in SMALL:
+        __import__(f"ocirun.cli.commands.{verb}")
+    for verb in SMALL:
+        parse(["--root", "/run/x", verb, "id"])
+    for verb in LARGE:
+        __import__(f"ocirun.cli.commands.{verb}")
+        parse(["--root", "/run/x", verb, "id"])
+    for name in frozen:
+        if name.rpartition(".")[0] in PACKAGES and name not in LEFT_OUT:
+            __import__(name)
+    for name in SPEC:
+        __import__(f"ocirun.spec.{name}")
+    int("1" * 40)  # fills a table of logarithms
+    for name, _, _ in STREAMS:
+        setattr(sys, name, None)
+        setattr(sys, f"__{name}__", None)
+
+
+def _use_linked_calls() -> None:
+    """Put the modules that are linked into the launcher where their names are looked for."""
+    import _ocirun_json
+
+    import ocirun.kernel.linked
+    import ocirun.spec
+
+    sys.modules["ocirun.spec._json"] = ocirun.spec._json = _ocirun_json
+    linked = ocirun.kernel.linked
+    sys.modules["ocirun.kernel._native"] = ocirun.kernel._native = linked
+
+
+def renew() -> None:
+    """Make the standard streams and the time zone those of this process."""
+    io: Any = __import__("_io")
+    for fd, (name, mode, errors) in enumerate(STREAMS):
+        try:
+            buffer = io.open(fd, mode + "b", -1, None, None, None, False)
+        except OSError:  # closed
+            continue
+        buffer.raw.name = f"<{name}>"
+        stream = io.TextIOWrapper(
+            buffer, "utf-8", errors, "\n", fd == 2 or buffer.raw.isatty(), False
+        )
+        stream.mode = mode
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    time.tzset()

@@ -1,0 +1,101 @@
+"""`ocirun.kernel._native` in the launcher that starts from a snapshot: the calls without cffi.
+
+The calls are linked into that launcher (`_build/linked.py` writes them from cffi's declarations).
+This module gives them the part of cffi's interface that `kernel/` uses on the hot path; what it
+lacks (calls through pointers) is `load_cffi`'s. `ocirun.cli.warmup` puts it in `_native`'s place.
+
+Source: cffi.readthedocs.io, "FFI Interface".
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import _ocirun_calls as lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# C type: the type code of the array that holds its values.
+_CODES: Final = {
+    "char": "B",
+    "int": "i",
+    "uint32_t": "I",
+    "int64_t": "q",
+    "uint64_t": "Q",
+    "unsigned long": "L",
+}
+
+
+class _FFI:
+    """Memory for calls, as arrays; a pointer parameter takes an array, bytes, or NULL."""
+
+    NULL = None
+
+    @property
+    def errno(self) -> int:
+        """The errno of the last call."""
+        return int(lib.get_errno())
+
+    def new(self, kind: str, initial: Any = None) -> array[int]:  # noqa: ANN401  # cffi's
+        """Return zeroed memory of `kind` ("int *", "uint32_t[]", "char[64]"), initialised.
+
+        `initial` is a number for one value, for an open array its length or its values; bytes for
+        characters, which get a NUL.
+        """
+        if kind.endswith(" *"):
+            return array(_CODES[kind[:-2]], [initial or 0])
+        name, _, length = kind.removesuffix("]").partition("[")
+        code = _CODES[name]
+        if isinstance(initial, bytes):
+            return array(code, initial + b"\0")
+        if length:
+            count = int(length)
+        elif isinstance(initial, int):
+            count = initial
+        else:
+            count = len(initial)
+        values = [] if initial is None or isinstance(initial, int) else list(initial)
+        return array(code, values + [0] * (count - len(values)))
+
+    def cast(self, kind: str, value: array[int]) -> int:
+        """Return the address of memory, for the structures that hold one."""
+        if kind != "uintptr_t":
+            raise NotImplementedError(f"cast to {kind}")
+        return value.buffer_info()[0]
+
+    def string(self, data: array[int]) -> bytes:
+        """Return the bytes before the first NUL."""
+        return data.tobytes().partition(b"\0")[0]
+
+    def sizeof(self, kind: str) -> int:
+        """Return the bytes of a value of `kind`."""
+        return array(_CODES[kind]).itemsize
+
+    def buffer(self, data: array[int]) -> bytes:
+        """Return a copy of the bytes."""
+        return data.tobytes()
+
+
+ffi = _FFI()
+
+
+def load_cffi() -> tuple[Any, Any]:
+    """Return cffi's own (ffi, lib), from the extension module this one stands for.
+
+    Raises:
+        ImportError: it is not installed, or cffi is not.
+    """
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec  # cold: a few cold calls
+
+    import ocirun.kernel
+
+    for folder in ocirun.kernel.__path__:
+        path = f"{folder}/_native.abi3.so"
+        loader = ExtensionFileLoader("ocirun.kernel._native", path)
+        spec = ModuleSpec(loader.name, loader, origin=path)
+        module: Any = loader.create_module(spec)
+        loader.exec_module(module)
+        return module.ffi, module.lib
+    raise ImportError("ocirun.kernel has no folder")

@@ -1,0 +1,113 @@
+"""A main for `ocirun.cli.launcher` that prints what a program can see of itself, as JSON."""
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import gc
+import os
+import sys
+import time
+
+
+def stream(name: str) -> object:
+    """Everything about one of the standard streams."""
+    it = getattr(sys, name)
+    if it is None:
+        return None
+    raw = it.buffer.raw
+    return {
+        "text": [type(it).__name__, it.name, it.mode, it.encoding, it.errors, it.newlines],
+        "flushing": [it.line_buffering, it.write_through],
+        "file": [it.fileno(), it.isatty()],
+        "raw": [type(it.buffer).__name__, type(raw).__name__, raw.name, raw.mode, raw.closefd],
+        "dunder": it is getattr(sys, f"__{name}__"),
+    }
+
+
+def status(name: str) -> str:
+    """A line of /proc/self/status."""
+    with open("/proc/self/status") as file:
+        return next(line.split()[1] for line in file if line.startswith(name + ":"))
+
+
+def main() -> None:
+    """Print the report; `snapshot` is still the real verb."""
+    if sys.argv[1:2] == ["snapshot"]:
+        from ocirun.cli.commands.snapshot import run
+
+        os._exit(run(None))
+    handlers = {n: repr(_signal.getsignal(n)) for n in range(1, 65) if n not in {32, 33}}
+    fds = sorted(os.listdir("/proc/self/fd"))
+    import ctypes
+    import decimal
+    import hashlib
+    import json
+    import random
+    import ssl
+    import subprocess
+    import threading
+    import zlib
+
+    ran = []
+    os.register_at_fork(
+        before=lambda: ran.append("before"),
+        after_in_parent=lambda: ran.append("parent"),
+        after_in_child=lambda: ran.append("child"),
+    )
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7 if ran == ["before", "child"] else 8)
+    forked = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    natives = []
+    thread = threading.Thread(target=lambda: natives.append(threading.get_native_id()))
+    thread.start()
+    thread.join()
+    try:
+        int("x")
+    except ValueError as error:
+        complaint = str(error)
+    same = {
+        "argv": [sys.argv[1:], sys.orig_argv[1:]],
+        "environ": dict(os.environ),
+        "environb": sorted(map(repr, os.environb.items())),
+        "path": sys.path,
+        "prefix": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.platlibdir],
+        "flags": repr(sys.flags),
+        "version": sys.version,
+        "streams": [stream(name) for name in ("stdin", "stdout", "stderr")],
+        "handlers": handlers,
+        "signals": [status("SigIgn"), status("SigBlk"), status("SigCgt")],
+        "zone": [time.tzname, time.timezone, time.altzone, time.daylight],
+        "local time": time.strftime("%Z %z", time.localtime(0)),
+        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.callbacks, gc.garbage],
+        "idents": threading.main_thread().ident == _thread.get_ident(),
+        "native ids": threading.main_thread().native_id == os.getpid() == threading.get_native_id(),
+        "thread": natives != [os.getpid()],
+        "fork": [ran, forked],
+        "file system": [sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()],
+        "limits": [sys.getrecursionlimit(), sys.getswitchinterval(), sys.get_int_max_str_digits()],
+        "options": [sys.dont_write_bytecode, sys.warnoptions, "site" in sys.modules],
+        "hooks": [sys.excepthook is sys.__excepthook__, sys.gettrace(), sys.getprofile()],
+        "finders": [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path],
+        "path hooks": len(sys.path_hooks),
+        "fds": fds,
+        "folder": os.getcwd(),
+        "child": subprocess.run(
+            ["/bin/echo", "x"], capture_output=True, check=True
+        ).stdout.decode(),
+        "libraries": [zlib.crc32(b"x"), hashlib.sha256(b"x").hexdigest(), ssl.OPENSSL_VERSION],
+        "numbers": [2.0**0.5, float("1e300") * 1e10, 0.1 + 0.2, str(decimal.Decimal(1) / 3)],
+        "sizes": ctypes.sizeof(ctypes.c_long),
+        "complaint": complaint,
+    }
+    unlike = {
+        "start": "fast" if "_ocirun_calls" in sys.modules else "cold",
+        "random": random.random(),
+        "urandom": os.urandom(8).hex(),
+        "hash": hash("a string"),
+    }
+    print(json.dumps({"same": same, "unlike": unlike}))
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,110 @@
+"""What a program can see of itself is the same after both starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.fast_start import FastInstall
+from harness.machine import REPO
+from harness.needs import needs
+
+pytestmark = needs("ours")
+
+STUB = (REPO / "tests" / "data" / "start_report.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> FastInstall:
+    return FastInstall(tmp_path_factory.mktemp("equality") / "prefix", STUB)
+
+
+def both(install: FastInstall, *words: str, **keys: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Run both launchers the same way; what they see must be equal. Return what they saw."""
+    fast = install.report(*words, **keys)
+    cold = install.report(*words, program=install.cold, **keys)
+    assert (fast["unlike"]["start"], cold["unlike"]["start"]) == ("fast", "cold")
+    assert fast["same"] == cold["same"]
+    same: dict[str, Any] = fast["same"]
+    return same
+
+
+def test_with_ordinary_words(install: FastInstall) -> None:
+    report = both(install, "state", "x")
+    assert report["argv"] == [["state", "x"]] * 2
+    assert report["idents"]
+    assert report["native ids"]
+    assert report["fork"] == [["before", "parent"], 7]
+
+
+def test_in_an_empty_environment(install: FastInstall) -> None:
+    assert both(install, env={})["environ"] == {}
+
+
+def test_with_words_that_are_not_utf8(install: FastInstall) -> None:
+    environment = {os.fsdecode(b"n\xe9\xff"): os.fsdecode(b"caf\xe9"), "EMPTY": "", "A": "=b=c"}
+    report = both(install, os.fsdecode(b"caf\xe9-\xff"), "é", env=environment)
+    assert report["environ"] == environment
+    assert report["argv"][0] == [os.fsdecode(b"caf\xe9-\xff"), "é"]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "UTC", "EST5EDT", "nonsense"])
+def test_in_a_time_zone(install: FastInstall, zone: str) -> None:
+    both(install, env={"TZ": zone})
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "de_DE.ISO-8859-1", "ja_JP.eucJP"])
+def test_in_a_locale(install: FastInstall, locale: str) -> None:
+    both(install, env={"LC_ALL": locale, "LANG": locale})
+
+
+def test_with_ignored_and_blocked_signals(install: FastInstall) -> None:
+    def quiet() -> None:
+        for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGRTMIN + 3):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    report = both(install, preexec_fn=quiet)
+    assert report["handlers"][str(int(signal.SIGHUP))] == "1"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "0<&- 2>&-"])
+def test_with_closed_streams(install: FastInstall, closed: str) -> None:
+    seen = []
+    for program in (install.program, install.cold):
+        done = install.call("-c", f'exec {program} "$@" {closed}', "sh", "x", program="sh")
+        report = json.loads(done.stdout)["same"]
+        seen.append((report["streams"], report["fds"]))
+    assert seen[0] == seen[1]
+
+
+def test_on_a_terminal(install: FastInstall) -> None:
+    seen = []
+    for program in (install.program, install.cold):
+        master, slave = pty.openpty()
+        done = subprocess.run(
+            [program, "x"], stdin=slave, stdout=subprocess.PIPE, stderr=slave, text=True, check=True
+        )
+        os.close(slave)
+        os.close(master)
+        seen.append(json.loads(done.stdout)["same"]["streams"])
+    assert seen[0] == seen[1]
+    assert seen[0][0]["file"] == [0, True]
+
+
+def test_secrets_are_not_those_of_the_image(install: FastInstall, tmp_path: Path) -> None:
+    runs = [install.report()["unlike"] for _ in range(3)]
+    assert len({run["random"] for run in runs}) == 3
+    assert len({run["urandom"] for run in runs}) == 3
+    # Hashes are: they are baked into every dictionary. But not into those of another image.
+    other = FastInstall(tmp_path / "prefix", STUB)
+    assert len({run["hash"] for run in runs}) == 1
+    assert other.report()["unlike"]["hash"] != runs[0]["hash"]
+    install.snapshot()
+    assert install.report()["unlike"]["hash"] != runs[0]["hash"]
