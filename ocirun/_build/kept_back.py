@@ -27,7 +27,7 @@ static int clone_process(struct clone_args *args)
 
 /* What close_range does, without it: one descriptor after the other. Those above the soft limit were
    opened before somebody lowered it; a million is as far as we look for them. */
-static void close_each(unsigned int first, unsigned int last, unsigned int flags)
+static int close_each(unsigned int first, unsigned int last, unsigned int flags)
 {
     struct rlimit64 limit = { 0, 0 };
     unsigned int end = 1U << 20;
@@ -39,6 +39,7 @@ static void close_each(unsigned int first, unsigned int last, unsigned int flags
             syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
         else
             syscall(SYS_close, fd);
+    return 0;
 }
 
 static int sys_may_execute(const char *path)

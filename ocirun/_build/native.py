@@ -48,7 +48,7 @@ int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
 int reset_signals(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
-void close_each(unsigned int first, unsigned int last, unsigned int flags);
+int close_each(unsigned int first, unsigned int last, unsigned int flags);
 int is_kept_back(const char *call);
 int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
