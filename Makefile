@@ -62,6 +62,7 @@ conformance:
 
 # containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
 # CRITEST=program: cri-tools' validation suite, its images imported by hand.
+# CONTAINERD=directory, PODMAN=directory, DOCKER=directory: others than the installed ones.
 clients:
 	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
