@@ -10,10 +10,14 @@ Run by meson: `python native.py OUTPUT.c`.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cffi import FFI
-from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from ocirun._build.kept_back import SOURCE as KEPT_BACK
+from ocirun._build.native_traces import SOURCE as TRACES
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -47,6 +51,9 @@ int forget_arguments(const char *title, size_t length);
 int wipe(const char *text, size_t length);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int close_each(unsigned int first, unsigned int last, unsigned int flags);
+int is_kept_back(const char *call);
+int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
                       uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
 int sys_ioprio_set(int which, int who, int ioprio);
@@ -117,6 +124,9 @@ BEFORE_TRACES = r"""
 #endif
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
+#endif
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -195,6 +205,10 @@ static int64_t sys_mount_id(int fd)
     return (int64_t)buffer.stx_mnt_id;
 }
 
+"""
+
+BEFORE_TRACES += KEPT_BACK
+BEFORE_TRACES += r"""
 /* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
    lock of the interpreter is held by a thread that is not there. */
 static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
@@ -211,7 +225,7 @@ static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
 #else
     (void)cgroup_fd;
 #endif
-    return (int)syscall(SYS_clone3, &args, sizeof args);
+    return clone_process(&args);
 }
 
 /* A child that is in a user namespace, a new one or that of join_fd, until it is killed. Joining,
@@ -225,7 +239,7 @@ static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
     memset(&args, 0, sizeof args);
     args.flags = CLONE_PIDFD | (join_fd < 0 ? CLONE_NEWUSER : 0);
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -251,14 +265,15 @@ static int sys_hold(int *pidfd)
     args.flags = CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     sigfillset(&all);
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, (_NSIG - 1) / 8);
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (syscall(SYS_getppid) != parent) /* gone already, and nobody would kill us */
         syscall(SYS_exit_group, 0);
-    syscall(SYS_close_range, 0U, ~0U, 0U);
+    if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
+        close_each(0, ~0U, 0);
     for (;;)
         pause();
 }

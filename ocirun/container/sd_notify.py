@@ -110,12 +110,12 @@ class Notify:
 
     def _lock(self) -> None:
         """Be the only one to listen; what lies there by then is what a killed `start` has left."""
-        from fcntl import LOCK_EX, LOCK_NB, flock
+        from ocirun.kernel.locks import hold, is_held
 
-        try:
-            flock(self._folder_fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError as error:
-            raise SetupError("another start waits for the container to be ready") from error
+        hold(self._folder_fd)
+        # Of two that come at the same moment both may give up, never both go on.
+        if is_held(self._folder_fd):
+            raise SetupError("another start waits for the container to be ready")
 
     def _bind(self) -> None:
         self._inside.bind(f"/proc/self/fd/{self._folder_fd}/{NAME}")

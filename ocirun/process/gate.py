@@ -14,7 +14,7 @@ the lock and finds the gate still closed.
       │ ◄─────────────── end-of-file      │ the program runs
       │ ◄─────────────── an error, EOF    │ or a hook failed
 
-Source: runtime-spec runtime.md#lifecycle steps 7 to 9; fifo(7), flock(2).
+Source: runtime-spec runtime.md#lifecycle steps 7 to 9; fifo(7), fcntl_locking(2).
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def open_gate(dir_fd: int) -> str | None:
 
 def _win(gate_fd: int, dir_fd: int) -> None:
     """Be the only `start`, or raise ConnectionRefusedError."""
-    from fcntl import LOCK_EX, LOCK_NB, flock
+    from ocirun.kernel.locks import try_lock
 
     try:
-        flock(gate_fd, LOCK_EX | LOCK_NB)
+        try_lock(gate_fd)
     except BlockingIOError as error:
         raise ConnectionRefusedError("another start is at the gate") from error
     if not is_closed(dir_fd):
