@@ -23,7 +23,7 @@ class TestFilter:
     """linux.seccomp holds for every process of the container."""
 
     @pytest.mark.parametrize("flags", [(), ("--no-new-privs",), ("--user", "1000")])
-    def test_it_applies(self, box: Box, flags: tuple[str, ...]) -> None:
+    def test_the_containers_filter_applies_to_exec(self, box: Box, flags: tuple[str, ...]) -> None:
         bundle = box.bundle("/probe", "wait")
         bundle.linux["seccomp"] = NO_MKDIR
         container = box.running(bundle)
@@ -31,7 +31,7 @@ class TestFilter:
         assert [entry["errno"] for entry in call.ok().json()] == [EPERM, 0]
         assert container.exec("/probe", flags=flags).ok().json()["seccomp"] == "2"
 
-    def test_it_applies_to_a_process_file(self, box: Box) -> None:
+    def test_the_containers_filter_applies_to_a_process_file(self, box: Box) -> None:
         bundle = box.bundle("/probe", "wait")
         bundle.linux["seccomp"] = NO_MKDIR
         process = {"args": ["/probe", "try", "mkdir:/tmp/x"], "cwd": "/"}
