@@ -13,7 +13,10 @@ from __future__ import annotations
 import sys
 
 from cffi import FFI
-from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
+if __package__:
+    from ocirun._build.native_traces import SOURCE as TRACES
+else:  # run by meson, as a file
+    from native_traces import SOURCE as TRACES  # type: ignore[import-not-found, no-redef]
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -69,7 +72,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-SOURCE = r"""
+_BEFORE = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -275,7 +278,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE_AFTER = r"""
+_AFTER = r"""
 static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
 {
     struct rlimit64 limit;
@@ -376,11 +379,14 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
 """
 
 
+SOURCE = _BEFORE + TRACES + _AFTER
+
+
 def main(output: str) -> None:
     """Write the C source of the extension to `output`."""
     builder = FFI()
     builder.cdef(CDEF)
-    builder.set_source("ocirun.kernel._native", SOURCE + TRACES + SOURCE_AFTER, py_limited_api=True)
+    builder.set_source("ocirun.kernel._native", SOURCE, py_limited_api=True)
     builder.emit_c_code(output)
 
 

@@ -16,17 +16,15 @@ from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
 from ocirun.kernel.procstat import start_time
 from ocirun.process import mounts_parent
-from ocirun.process.bind_sources import is_idmapped
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
 from ocirun.rootfs import hot_mounts
-from ocirun.rootfs.context import Entry
+from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.mounts import open_source
 from ocirun.security.executable import require_seal
 from ocirun.spec.load import conforms, read_document
-from ocirun.spec.mount_options import read_options
 from ocirun.spec.rules import check_rules
 
 TYPE_CHECKING = False
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from ocirun.container.record import Record
     from ocirun.container.store import Store
+    from ocirun.rootfs.context import Entry
     from ocirun.spec.types import Config
 
 MEMBER = "/mounts"  # where the list stands in a config.json, and problems say so
@@ -49,10 +48,7 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
     """
     with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
-        entries = [
-            Entry(mount, read_options(mount.get("options")), entered.record.bundle, index)
-            for index, mount in enumerate(config["mounts"])
-        ]
+        entries = read_entries(config, entered.record.bundle)
         for entry in entries:
             hot_mounts.refuse_late(entry)
         mounts_parent.add(entered.target, entries, lambda: _prepare(config, entries, entered))
@@ -117,19 +113,19 @@ def _prepare(config: Config, entries: list[Entry], entered: _MountedContainer) -
     fds: dict[int, int] = {}
     try:
         for entry in entries:
-            if entry.words.bind and not is_idmapped(entry.mount):
-                fd = open_source(entry.mount, entry.index, request.bundle)
+            if entry.options.bind and not entry.is_idmapped:
+                fd = open_source(entry, userns=userns)
                 assert fd is not None, "refuse_late lets through what has a source only"  # noqa: S101
                 fds[entry.index] = fd
-            elif not entry.words.bind and entry.fs_name not in hot_mounts.MADE_INSIDE:
+            elif not entry.options.bind and entry.fs_name not in hot_mounts.MADE_INSIDE:
                 with doing(f'making "{entry.fs_name}" for "{entry.destination}"'):
                     fds[entry.index] = hot_mounts.make_outside(entry)
-        if any(is_idmapped(entry.mount) for entry in entries):
+        if any(entry.is_idmapped for entry in entries):
             if userns:
                 request.namespaces.fds["user"] = entered.open_user_namespace()
-            open_idmapped_sources(config, request, fds)
+            open_idmapped_sources(entries, config, request, fds)
         for entry in entries:
-            if entry.words.bind:
+            if entry.options.bind:
                 with doing(f'setting the attributes of "{entry.destination}"'):
                     hot_mounts.finish_outside(entry, fds[entry.index], keep=userns)
     except BaseException:

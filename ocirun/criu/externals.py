@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 from posixpath import basename
 
-from ocirun.rootfs.context import Entry
+from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import is_directory
 from ocirun.rootfs.resolve import open_in_root
 from ocirun.spec.devices import devices_of
-from ocirun.spec.mount_options import COPY_SYMLINK, REMOUNT, read_options
+from ocirun.spec.mount_options import COPY_SYMLINK, REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.process.namespaces import Namespaces
+    from ocirun.rootfs.context import Entry
     from ocirun.spec.types import Config
 
     Hierarchies = list[tuple[list[str], str, str]]
@@ -45,7 +46,7 @@ def external_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> di
     """
     found: dict[str, str] = {}
     for entry in _entries(config, bundle):
-        if entry.words.bind:
+        if entry.options.bind:
             found[entry.destination] = entry.source
         elif entry.fs_name == "cgroup":
             for controllers, mount_point, path in hierarchies:
@@ -57,9 +58,10 @@ def external_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> di
 
 
 def _entries(config: Config, bundle: str) -> Iterator[Entry]:
-    for index, mount in enumerate(config.get("mounts") or ()):
-        entry = Entry(mount, read_options(mount.get("options")), bundle, index)
-        if not entry.words.extra & (REMOUNT | COPY_SYMLINK):
+    root = config.get("root", {"path": "rootfs"})
+    rootfs = os.path.realpath(os.path.join(bundle, root["path"]))
+    for entry in read_entries(config, bundle, rootfs):
+        if not entry.options.extra & (REMOUNT | COPY_SYMLINK):
             yield entry
 
 

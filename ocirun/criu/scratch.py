@@ -26,10 +26,9 @@ from ocirun.kernel.mount import (
 )
 from ocirun.kernel.process import CLONE_NEWNS, clone3
 from ocirun.rootfs import prepare
-from ocirun.rootfs.context import Entry, MountContext
+from ocirun.rootfs.context import MountContext, read_entries
 from ocirun.rootfs.mountpoints import open_directory, refuse_proc
 from ocirun.rootfs.mounts import load_for, mount_entry
-from ocirun.spec.mount_options import read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def make_mountpoints(config: Config, request: Request) -> None:
     Raises:
         SetupError: a destination is not allowed, or cannot be made.
     """
-    load_for(config.get("mounts") or [])
+    load_for(read_entries(config, request.bundle, request.rootfs))
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
         pid, pidfd = clone3(CLONE_NEWNS)
@@ -146,15 +145,14 @@ def _read_all(fd: int) -> bytes:
 def _make_all(config: Config, request: Request) -> None:
     prepare.set_propagation("rslave")
     root_fd = prepare.attach_root(request.rootfs, "rslave")
-    context = MountContext(request.bundle)
+    context = MountContext()
     covered: list[str] = []
-    for index, mount in enumerate(config.get("mounts") or []):
-        entry = Entry(mount, read_options(mount.get("options")), request.bundle, index)
+    for entry in read_entries(config, request.bundle, request.rootfs):
         # CRIU restores what is in new file systems, mountpoints too.
         if any(entry.destination.startswith(f"{place}/") for place in covered):
             continue
-        if entry.words.bind and not entry.is_idmapped:
-            mount_entry(root_fd, mount, context, index)
+        if entry.options.bind and not entry.is_idmapped:
+            mount_entry(root_fd, entry, context)
         else:
             refuse_proc(entry.destination, entry.fs_name == "proc")
             with doing(f'making the mountpoint "{entry.destination}"'):

@@ -66,6 +66,11 @@ MS_LAZYTIME = 1 << 25
 
 MNT_DETACH = 2
 
+# Of statfs(2); for the first four the same bits as MOUNT_ATTR_*.
+ST_NOATIME = 0x400
+ST_NODIRATIME = 0x800
+ST_RELATIME = 0x1000
+
 PROC_SUPER_MAGIC = 0x9FA0
 SYSFS_MAGIC = 0x62656572
 

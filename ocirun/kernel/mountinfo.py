@@ -58,3 +58,40 @@ def read_mountinfo(path: str = "/proc/self/mountinfo") -> str:
     finally:
         os.close(fd)
     return os.fsdecode(bytes(data))
+
+
+class MountRow:
+    """One mount. `options` are its own (ro, nosuid, …), `tags` its propagation (shared:1, …)."""
+
+    __slots__ = ("mount_id", "options", "parent_id", "point", "tags")
+
+    def __init__(self, fields: list[str]) -> None:
+        self.mount_id = int(fields[0])
+        self.parent_id = int(fields[1])
+        self.point = unescape(fields[4])
+        self.options = fields[5].split(",")
+        self.tags = fields[6:]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether mounts made on it show in its peers."""
+        return any(tag.startswith("shared:") for tag in self.tags)
+
+
+def mount_rows() -> list[MountRow]:
+    """Return the mounts of our own mount namespace."""
+    return [MountRow(fields) for fields, _ in rows(read_mountinfo())]
+
+
+def descendants(found: list[MountRow], mount_id: int) -> list[MountRow]:
+    """Return the mounts of `found` that are mounted on `mount_id` or below it; not itself.
+
+    The table lists a mount before its children, except after moves: it is searched until nothing
+    new turns up.
+    """
+    inside = {mount_id}
+    known = 0
+    while known != len(inside):
+        known = len(inside)
+        inside.update(row.mount_id for row in found if row.parent_id in inside)
+    return [row for row in found if row.mount_id in inside and row.mount_id != mount_id]

@@ -12,38 +12,49 @@ from __future__ import annotations
 
 import os
 
-from ocirun.rootfs.mounts import load_for, open_source
+from ocirun.rootfs.context import read_entries
+from ocirun.rootfs.mountpoints import below
+from ocirun.rootfs.mounts import open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.process.request import Request
-    from ocirun.spec.types import Config, Mount
+    from ocirun.rootfs.context import Entry
+    from ocirun.spec.types import Config
 
 
 def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
     """Open a detached copy of each bind mount's source that init cannot open itself.
 
+    A source on a mount that an earlier entry makes is not there yet: those are noted in
+    `request.late_sources`, and init opens them.
+
     Returns:
-        Index in `mounts` → descriptor, which the caller closes.
+        Index in `mounts` → descriptor, which the caller closes: of the copy, or for a late source
+        of the user namespace whose maps it shall have.
 
     Raises:
         SetupError: a source does not open, or its ids cannot be mapped. UnsupportedError: an
             id-mapped mount of what cannot be one.
     """
-    mounts = config.get("mounts") or []
-    load_for(mounts)
+    entries = read_entries(config, request.bundle, request.rootfs)
+    idmapped = any(entry.is_idmapped for entry in entries)
     all_of_them = _opens_all(request)
     fds: dict[int, int] = {}
+    if not (idmapped or all_of_them):
+        return fds
+    request.late_sources = late_sources(entries)
     try:
-        for index, mount in enumerate(mounts):
-            if all_of_them and not is_idmapped(mount):
-                fd = open_source(mount, index, request.bundle)
-                if fd is not None:
-                    fds[index] = fd
-        if any(map(is_idmapped, mounts)):
+        if all_of_them:
+            for entry in entries:
+                if not entry.is_idmapped and entry.index not in request.late_sources:
+                    fd = open_source(entry, userns=True)
+                    if fd is not None:
+                        fds[entry.index] = fd
+        if idmapped:
             from ocirun.process.idmapped_mounts import open_idmapped_sources  # cold
 
-            open_idmapped_sources(config, request, fds)
+            open_idmapped_sources(entries, config, request, fds)
     except BaseException:
         for fd in fds.values():
             os.close(fd)
@@ -51,19 +62,23 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
     return fds
 
 
+def late_sources(entries: list[Entry]) -> list[int]:
+    """Return the indices of bind mounts whose source lies on a mount of an earlier entry."""
+    places: list[str] = []
+    found = []
+    for entry in entries:
+        source = entry.source_in_root
+        if source and any(below(place, source) for place in places):
+            found.append(entry.index)
+        places.append(entry.destination)
+    return found
+
+
 def _opens_all(request: Request) -> bool:
-    """Tell whether every source is for us to open.
+    """Return whether every source is for us to open.
 
     Without root's rights we could not more than init. What lies in a mount namespace that init
     joins can only be copied in there.
     """
     namespaces = request.namespaces
     return namespaces.has("user") and "mount" not in namespaces.paths and os.geteuid() == 0
-
-
-def is_idmapped(mount: Mount) -> bool:
-    """Tell whether the ids of this mount are to be mapped: it says how, or only that."""
-    if mount.get("uidMappings") or mount.get("gidMappings"):
-        return True
-    options = mount.get("options") or ()
-    return "idmap" in options or "ridmap" in options

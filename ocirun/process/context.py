@@ -59,7 +59,6 @@ class InitContext:
         self.limits: list[Limit] = []
         self.own_executable = (0, 0)
         self.context = MountContext(
-            request.bundle,
             userns=request.namespaces.has("user"),
             cgroup=CgroupView(
                 [Hierarchy(tuple(names), *places) for names, *places in request.hierarchies],

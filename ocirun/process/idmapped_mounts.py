@@ -6,6 +6,7 @@ container's maps on the mount, files of root on the host are files of root insid
 
     mappings on the mount      a user namespace is made for them and held by its descriptor;
                                equal mappings share one
+    `idmap=uids=…;gids=…`      the same, as crun has it (spec/id_map_option.py)
     `idmap` or `ridmap` alone  the maps of the container's user namespace, new or joined
 
 Source: runtime-spec config.md#mounts (uidMappings, gidMappings, idmap, ridmap);
@@ -15,16 +16,10 @@ docs/runc-compat/mounts.md#id-mapped-mounts; mount_setattr(2), "ID-mapped mounts
 from __future__ import annotations
 
 import os
-from errno import EINVAL, EPERM
 
-from ocirun.errors import Problem, UnsupportedError, doing
-from ocirun.kernel.mount import (
-    AT_RECURSIVE,
-    MOUNT_ATTR_IDMAP,
-    mount_setattr,
-)
-from ocirun.process.bind_sources import is_idmapped
+from ocirun.errors import Problem, UnsupportedError
 from ocirun.process.userns_maps import make_user_namespace
+from ocirun.rootfs.id_maps import map_ids
 from ocirun.rootfs.mounts import open_source
 
 TYPE_CHECKING = False
@@ -32,58 +27,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ocirun.process.request import Request
-    from ocirun.spec.types import Config, IDMapping, Mount
+    from ocirun.rootfs.context import Entry
+    from ocirun.spec.types import Config, IDMapping
 
 
-def open_idmapped_sources(config: Config, request: Request, fds: dict[int, int]) -> None:
-    """Open each id-mapped source and add it to `fds`: index in `mounts` → descriptor.
+def open_idmapped_sources(
+    entries: list[Entry], config: Config, request: Request, fds: dict[int, int]
+) -> None:
+    """Open the source of each id-mapped entry and add it to `fds`: index in `mounts` → descriptor.
+
+    For one of `request.late_sources` that is the user namespace, with which init maps the ids.
 
     Raises:
         SetupError: a source does not open, or the kernel cannot map the ids of its file system.
         UnsupportedError: the mount cannot be id-mapped as it is asked for.
     """
     with _MapNamespaces() as map_namespaces:
-        for index, mount in enumerate(config.get("mounts") or []):
-            if not is_idmapped(mount):
+        for entry in entries:
+            if not entry.is_idmapped:
                 continue
             if "mount" in request.namespaces.paths:
-                raise _refusal(index, "id-mapped mounts need a mount namespace of their own")
-            userns_fd = _userns_of(mount, config, request, map_namespaces)
-            tree_fd = open_source(mount, index, request.bundle)
+                raise _refusal(entry, "id-mapped mounts need a mount namespace of their own")
+            userns_fd = _userns_of(entry, config, request, map_namespaces)
+            if entry.index in request.late_sources:
+                fds[entry.index] = os.dup(userns_fd)
+                continue
+            tree_fd = open_source(entry, userns=request.namespaces.has("user"))
             if tree_fd is None:
-                raise _refusal(index, "an id-mapped mount is neither a remount nor a copied link")
-            fds[index] = tree_fd
-            recursive = "ridmap" in (mount.get("options") or ())
-            with doing(f'mapping the ids of "{mount["source"]}" for "{mount["destination"]}"'):
-                _map_ids(fds[index], userns_fd, recursive=recursive)
+                raise _refusal(entry, "an id-mapped mount is neither a remount nor a copied link")
+            fds[entry.index] = tree_fd
+            map_ids(entry, tree_fd, userns_fd)
 
 
-def _refusal(index: int, words: str) -> UnsupportedError:
-    return UnsupportedError([Problem(f"/mounts/{index}", words)])
+def _refusal(entry: Entry, message: str) -> UnsupportedError:
+    return UnsupportedError([Problem(f"/mounts/{entry.index}", message)])
 
 
 def _userns_of(
-    mount: Mount, config: Config, request: Request, map_namespaces: _MapNamespaces
+    entry: Entry, config: Config, request: Request, map_namespaces: _MapNamespaces
 ) -> int:
-    """Give the user namespace whose maps the mount shall have; borrowed."""
+    """Return the user namespace whose maps the mount shall have; borrowed."""
+    mount, linux = entry.mount, config.get("linux", {})
     if mount.get("uidMappings"):
         return map_namespaces.get(mount["uidMappings"], mount["gidMappings"])
+    if entry.options.id_maps:
+        from ocirun.spec.id_map_option import read_id_maps
+
+        return map_namespaces.get(*read_id_maps(entry.options.id_maps, linux))
     if "user" in request.namespaces.fds:
         return request.namespaces.fds["user"]
-    linux = config["linux"]
     return map_namespaces.get(linux["uidMappings"], linux["gidMappings"])
-
-
-def _map_ids(tree_fd: int, userns_fd: int, *, recursive: bool) -> None:
-    flags = AT_RECURSIVE if recursive else 0
-    try:
-        mount_setattr(tree_fd, "", flags, MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
-    except OSError as error:
-        if error.errno in (EINVAL, EPERM):
-            which = "it or a mount below it" if recursive else "it"
-            hint = f"is {which} id-mapped already, or of a file system that cannot be?"
-            error.strerror = f"{error.strerror} ({hint})"
-        raise
 
 
 class _MapNamespaces:

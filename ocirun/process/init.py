@@ -131,6 +131,7 @@ def _prepare(
     take_stdio(init, fds)
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
+    init.context.late_sources = request.late_sources
     seal_imports()
     forget_caller()
     with doing("joining the cgroup"):

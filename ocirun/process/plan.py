@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from ocirun.process.step import Step, steps_of
 from ocirun.process.steps import assemble
+from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
@@ -70,11 +71,13 @@ def plan_join(config: Config, request: Request) -> Plan:
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    new, process = request.namespaces.new, config["process"]
+    new, process, linux = request.namespaces.new, config["process"], config.get("linux", {})
     has_mounts = request.namespaces.has("mount")
     keyring = not request.no_new_keyring
     label = keyring and process.get("selinuxLabel")
     devices = request.make_devices and has_mounts
+    reads_mountinfo = linux.get("rootfsPropagation") or request.no_pivot
+    mountinfo = ["ocirun.kernel.mountinfo"] if reads_mountinfo else []
     return [
         (_uses_procfs(config, request), "open a private procfs", "labels:open_procfs"),
         (label, "label keys", "labels:label_keys", "ocirun.security.selinux"),
@@ -95,8 +98,8 @@ def _assemble(config: Config, request: Request) -> Rows:
         ),
         (not has_mounts, f"open the root {request.rootfs}", "assemble:open_root"),
         (has_mounts, "set the propagation of /", "assemble:set_propagation"),
-        (has_mounts, f"bind the root {request.rootfs}", "assemble:attach_root"),
-        *(_mounts(config) if has_mounts else ()),
+        (has_mounts, f"bind the root {request.rootfs}", "assemble:attach_root", *mountinfo),
+        *(_mounts(config, request) if has_mounts else ()),
         (
             devices,
             "make devices",
@@ -108,14 +111,12 @@ def _assemble(config: Config, request: Request) -> Rows:
     ]
 
 
-def _mounts(config: Config) -> list[Step]:
-    mounts = config.get("mounts") or []
-    load_for(mounts)
+def _mounts(config: Config, request: Request) -> list[Step]:
+    entries = read_entries(config, request.bundle, request.rootfs)
+    load_for(entries)
     return [
-        Step(
-            f"mount {mount.get('type', 'bind')} on {mount['destination']}", assemble.mounting(index)
-        )
-        for index, mount in enumerate(mounts)
+        Step(f"mount {entry.fs_name or 'bind'} on {entry.destination}", assemble.mounting(entry))
+        for entry in entries
     ]
 
 

@@ -20,9 +20,9 @@ class Request:
     `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
-    opened. `seccomp` is the compiled filter as prepare_filter gives it, or None. `mount_label` is
-    linux.mountLabel, or "" where no SELinux would read it. `keyring` is the name of the session
-    keyring.
+    opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
+    compiled filter as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or ""
+    where no SELinux would read it. `keyring` is the name of the session keyring.
 
     Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
     descriptors of init's cgroup namespace and root come along.
@@ -39,6 +39,7 @@ class Request:
         "joins",
         "kept_fds",
         "keyring",
+        "late_sources",
         "listen_fds",
         "listen_names",
         "make_devices",
@@ -74,6 +75,7 @@ class Request:
         self.listen_names = ""
         self.hierarchies: list[tuple[list[str], str, str]] = []
         self.bind_sources: list[int] = []
+        self.late_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None
         self.mount_label = _effective_mount_label(config)
 

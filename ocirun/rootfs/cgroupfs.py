@@ -74,7 +74,7 @@ def _mount_hierarchies(
     target_fd: int, view: CgroupView, entry: Entry, context: MountContext
 ) -> None:
     """Show the hierarchies of v1 in a tmpfs, each under the name of its host mount point."""
-    words = entry.words
+    options = entry.options
     data = ["mode=755"]
     if context.mount_label:
         data.append(label_option(context.mount_label))
@@ -85,32 +85,32 @@ def _mount_hierarchies(
         for hierarchy in view.hierarchies:
             name = basename(hierarchy.mount_point)
             os.mkdir(name, 0o755, dir_fd=tmpfs_fd)
-            _mount_hierarchy(tmpfs_fd, name, hierarchy, words, context.cgroupns)
+            _mount_hierarchy(tmpfs_fd, name, hierarchy, options, context.cgroupns)
             for controller in hierarchy.controllers:
                 if controller != name and "=" not in controller:
                     os.symlink(name, controller, dir_fd=tmpfs_fd)
         # Order: read-only when everything in it stands.
-        if words.attr_set & MOUNT_ATTR_RDONLY:
+        if options.attr_set & MOUNT_ATTR_RDONLY:
             mount_setattr(tmpfs_fd, "", 0, MOUNT_ATTR_RDONLY)
-        finish(tmpfs_fd, words)
+        finish(tmpfs_fd, options)
     finally:
         os.close(tmpfs_fd)
 
 
 def _mount_hierarchy(
-    tmpfs_fd: int, name: str, hierarchy: Hierarchy, words: MountOptions, cgroupns: bool
+    tmpfs_fd: int, name: str, hierarchy: Hierarchy, options: MountOptions, cgroupns: bool
 ) -> None:
     """Mount one hierarchy of v1 on the directory `name` of the tmpfs."""
     if cgroupns:
         # Kernel: mounted from inside a cgroup namespace its root is the container's cgroup.
-        attributes = QUIET | words.attr_set & MOUNT_ATTR_RDONLY
+        attributes = QUIET | options.attr_set & MOUNT_ATTR_RDONLY
         source = name if name == "systemd" else "cgroup"
         mount_fd = make_filesystem("cgroup", source, attributes, 0, [*hierarchy.controllers])
     else:
         mount_fd = open_tree(AT_FDCWD, hierarchy.path, OPEN_TREE_CLONE | AT_RECURSIVE)
     try:
         if not cgroupns:
-            set_attributes(mount_fd, words)
+            set_attributes(mount_fd, options)
         place_fd = os.open(name, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tmpfs_fd)
         try:
             attach(mount_fd, place_fd, name)
@@ -122,24 +122,24 @@ def _mount_hierarchy(
 
 def _mount_unified(target_fd: int, entry: Entry, context: MountContext) -> None:
     """Show the tree of v2; where it cannot be mounted, bind it; where it is not there, hide it."""
-    words = entry.words
+    options = entry.options
     try:
         # The superblock is the host's own: its flags are not ours to choose.
         mount_fd = make_filesystem(
-            "cgroup2", entry.source or "cgroup", words.attr_set, 0, words.data
+            "cgroup2", entry.source or "cgroup", options.attr_set, 0, options.data
         )
     except OSError as error:
         if error.errno not in (EPERM, EBUSY):
             raise
-        mount_fd = _bind_unified(words, context)
+        mount_fd = _bind_unified(options, context)
     try:
         attach(mount_fd, target_fd, entry.destination)
-        finish(mount_fd, words)
+        finish(mount_fd, options)
     finally:
         os.close(mount_fd)
 
 
-def _bind_unified(words: MountOptions, context: MountContext) -> int:
+def _bind_unified(options: MountOptions, context: MountContext) -> int:
     """Copy the host's mount of v2: the container's part with a cgroup namespace, else all of it.
 
     Returns a detached mount the caller closes.
@@ -159,8 +159,8 @@ def _bind_unified(words: MountOptions, context: MountContext) -> int:
     try:
         if context.userns and not context.cgroupns:
             # Security: CVE-2023-25809: the whole tree of the host, so never to be written.
-            words.take(ATTRIBUTE, MOUNT_ATTR_RDONLY, 0)
-        set_attributes(mount_fd, words)
+            options.take(ATTRIBUTE, MOUNT_ATTR_RDONLY, 0)
+        set_attributes(mount_fd, options)
     except BaseException:
         os.close(mount_fd)
         raise

@@ -23,6 +23,7 @@ from ocirun.kernel.mount import (
 from ocirun.rootfs.filesystems import attach
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.resolve import components, make_dir_in_root, make_file_in_root, open_parent
+from ocirun.spec.mount_options import read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ OVERFLOW_ID = (
     65534  # Kernel: what stat shows of an owner without an id (/proc/sys/kernel/overflowuid)
 )
 
+IN_THE_WAY = "something else is there already"
+ON_HOST = "on the host, whose node is mounted because none can be made here"
+
 LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -43,12 +47,11 @@ LINKS = (
 
 
 def is_host_dev(config: Config) -> bool:
-    """Say whether /dev is a bind mount: then it is the host's, and nothing is made in it."""
-    for mount in config.get("mounts") or ():
-        options = mount.get("options") or ()
-        if ("bind" in options or "rbind" in options) and clean(mount["destination"]) == "/dev":
-            return True
-    return False
+    """Return whether /dev is a bind mount: then it is the host's, and nothing is made in it."""
+    return any(
+        clean(mount["destination"]) == "/dev" and read_options(mount.get("options")).bind
+        for mount in config.get("mounts") or ()
+    )
 
 
 def make_devices(root_fd: int, devices: list[Device], bind: bool) -> None:
@@ -158,10 +161,18 @@ def _correct(name: str, parent_fd: int, path: str, device: Device) -> None:
 
 
 def _bind_node(root_fd: int, path: str, device: Device) -> None:
-    """Mount the host's node of the same path, after seeing that it is the device asked for."""
-    tree_fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
+    """Mount the host's node of the same path, after seeing that it is the device asked for.
+
+    Raises:
+        SetupError: the host has no such node, or something else at its path.
+    """
     try:
-        _verify(os.fstat(tree_fd), *_identity(device), path)
+        tree_fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
+    except FileNotFoundError as error:
+        error.strerror = f"{error.strerror} {ON_HOST}"
+        raise
+    try:
+        _verify(os.fstat(tree_fd), *_identity(device), path, ON_HOST)
         mount_setattr(tree_fd, "", 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
         target_fd = make_file_in_root(root_fd, path)
         try:
@@ -172,9 +183,11 @@ def _bind_node(root_fd: int, path: str, device: Device) -> None:
         os.close(tree_fd)
 
 
-def _verify(found: os.stat_result, kind: int, number: int, path: str) -> None:
+def _verify(found: os.stat_result, kind: int, number: int, path: str, where: str = "") -> None:
+    """Check that `found` is the device; `where` it was looked for, if not in the container."""
     if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != number:
-        raise SetupError(f'creating device "{path}": something else is there already')
+        what = f"something else is at that path {where}" if where else IN_THE_WAY
+        raise SetupError(f'creating device "{path}": {what}')
 
 
 def _identity(device: Device) -> tuple[int, int]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from errno import EINVAL, EPERM
 
+from ocirun.errors import kernel_words
 from ocirun.kernel.mount import (
     AT_RECURSIVE,
     FSCONFIG_STRING_MAX,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
     MS_DIRSYNC,
     MS_LAZYTIME,
@@ -25,6 +27,7 @@ from ocirun.kernel.mount import (
     fsconfig_string,
     fsmount,
     fsopen,
+    fstatfs,
     mount_setattr,
     move_mount,
 )
@@ -35,7 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.spec.mount_options import MountOptions
 
-SUPERBLOCK_WORDS = (
+SUPERBLOCK_OPTIONS = (
     (MS_RDONLY, "ro"),
     (MS_SYNCHRONOUS, "sync"),
     (MS_DIRSYNC, "dirsync"),
@@ -46,6 +49,15 @@ SUPERBLOCK_WORDS = (
 # What a bind mount with options of its own does not take over from its source (see set_attributes).
 REPLACED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
+# What the kernel may lock on a mount, beside access times. ST_* of statfs(2) are the same bits.
+LOCKABLE = (
+    (MOUNT_ATTR_RDONLY, "MS_RDONLY"),
+    (MOUNT_ATTR_NOSUID, "MS_NOSUID"),
+    (MOUNT_ATTR_NODEV, "MS_NODEV"),
+    (MOUNT_ATTR_NOEXEC, "MS_NOEXEC"),
+)
+LOCKED = "cannot clear locked flags"
+
 
 def make_filesystem(
     fs_name: str, source: str, attributes: int, superblock: int, data: list[str]
@@ -53,7 +65,7 @@ def make_filesystem(
     """Make a file system and a detached mount of it.
 
     `source` shows in mountinfo ("" is none); `attributes` are MOUNT_ATTR_*; `superblock` MS_* of
-    SUPERBLOCK_WORDS; `data` its own options, "key=value" or a bare word. Returns a descriptor of
+    SUPERBLOCK_OPTIONS; `data` its own options, "key=value" or a bare word. Returns a descriptor of
     the mount's root, which the caller closes.
 
     Raises:
@@ -64,7 +76,7 @@ def make_filesystem(
         if source:
             fsconfig_string(fs_fd, "source", source)
         if superblock:
-            for flag, word in SUPERBLOCK_WORDS:
+            for flag, word in SUPERBLOCK_OPTIONS:
                 if superblock & flag:
                     fsconfig_flag(fs_fd, word)
         for option in data:
@@ -102,29 +114,50 @@ def fits_fsconfig(data: list[str]) -> bool:
 
 
 def set_attributes(
-    tree_fd: int, words: MountOptions, held_back: int = 0, *, keep: bool = False
+    tree_fd: int, options: MountOptions, held_back: int = 0, *, keep: bool = False
 ) -> None:
     """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
 
-    Without any such word it keeps those of its source. With one it has just those, as runc's
+    Without any such option it keeps those of its source. With one it has just those, as runc's
     remount of a bind has; only what an outer user namespace has locked on the source stays too,
-    or, with `keep` (a copy from outside, where nothing is locked), all that it does not mention.
+    or, with `keep` (a copy from outside, which carries no locks), all that it does not mention.
 
     Raises:
-        OSError: EPERM when a word asks to clear a locked attribute.
+        OSError: EPERM when an option asks to clear a locked attribute; the words name it.
     """
-    if not words.attr_set | words.attr_clr:
+    if not options.attr_set | options.attr_clr:
         return
-    attr_set = words.attr_set & ~held_back
+    attr_set = options.attr_set & ~held_back
     if not keep:
-        try:
-            mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr | REPLACED & ~attr_set)
-        except OSError as error:
-            if error.errno != EPERM:
-                raise
-        else:
-            return
-    mount_setattr(tree_fd, "", 0, attr_set, words.attr_clr)
+        for replaced in (REPLACED | MOUNT_ATTR_NOSYMFOLLOW, REPLACED):
+            try:
+                mount_setattr(tree_fd, "", 0, attr_set, options.attr_clr | replaced & ~attr_set)
+            except OSError as error:
+                if error.errno == EPERM:
+                    break  # something is locked: what is not mentioned stays
+                # Kernel: nosymfollow is EINVAL before 5.14.
+                if error.errno != EINVAL or replaced == REPLACED:
+                    raise
+            else:
+                return
+    _set_unless_locked(tree_fd, 0, attr_set, options.attr_clr)
+
+
+def _set_unless_locked(mount_fd: int, flags: int, attr_set: int, attr_clr: int) -> None:
+    try:
+        mount_setattr(mount_fd, "", flags, attr_set, attr_clr)
+    except OSError as error:
+        if error.errno == EPERM:
+            given = fstatfs(mount_fd)[1]
+            lost = sum(bit for bit, _ in LOCKABLE if given & attr_clr & bit)
+            error.strerror = f"{locked_words(lost) or LOCKED}: {kernel_words(error)}"
+        raise
+
+
+def locked_words(attributes: int) -> str:
+    """Name in runc's words the locked flags that cannot be cleared; "" for none."""
+    names = [name for bit, name in LOCKABLE if attributes & bit]
+    return f"{LOCKED} {'|'.join(names)}" if names else ""
 
 
 def attach(mount_fd: int, target_fd: int, destination: str, *, is_procfs: bool = False) -> None:
@@ -143,9 +176,9 @@ def attach(mount_fd: int, target_fd: int, destination: str, *, is_procfs: bool =
         raise
 
 
-def finish(mount_fd: int, words: MountOptions) -> None:
+def finish(mount_fd: int, options: MountOptions) -> None:
     """Apply what reaches below an attached mount: recursive attributes, then propagation."""
-    if words.rec_set | words.rec_clr:
-        mount_setattr(mount_fd, "", AT_RECURSIVE, words.rec_set, words.rec_clr)
-    for kind, recursive in words.propagation:
+    if options.rec_set | options.rec_clr:
+        _set_unless_locked(mount_fd, AT_RECURSIVE, options.rec_set, options.rec_clr)
+    for kind, recursive in options.propagation:
         mount_setattr(mount_fd, "", AT_RECURSIVE if recursive else 0, propagation=kind)

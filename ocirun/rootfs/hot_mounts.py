@@ -58,16 +58,16 @@ def refuse_late(entry: Entry) -> None:
     """
     pointer = f"/{entry.index}"
     for bit, word in _EXTRAS.items():
-        if entry.words.extra & bit:
+        if entry.options.extra & bit:
             message = f'"{word}" is not possible in a running container'
             raise UnsupportedError([Problem(f"{pointer}/options", message)])
-    if not entry.words.bind:
+    if not entry.options.bind:
         if entry.fs_name in ("proc", "cgroup"):
             message = f"a {entry.fs_name} file system cannot be added to a running container"
             raise UnsupportedError([Problem(f"{pointer}/type", message)])
         if entry.is_idmapped:
             raise UnsupportedError([Problem(pointer, "only bind mounts can be id-mapped")])
-        if not fits_fsconfig(entry.words.data):
+        if not fits_fsconfig(entry.options.data):
             raise UnsupportedError([Problem(f"{pointer}/options", "an option is too long")])
     refuse_place(entry.destination)
 
@@ -86,13 +86,13 @@ def refuse_place(destination: str) -> None:
 
 def finish_outside(entry: Entry, tree_fd: int, *, keep: bool) -> None:
     """Give a detached copy of a bind mount's source all its entry asks for; `keep` as there."""
-    set_attributes(tree_fd, entry.words, keep=keep)
-    finish(tree_fd, entry.words)
+    set_attributes(tree_fd, entry.options, keep=keep)
+    finish(tree_fd, entry.options)
 
 
 def make_outside(entry: Entry) -> int:
     """Make the entry's file system and a detached mount of it. The caller closes it."""
-    return _make(entry, entry.words.data)
+    return _make(entry, entry.options.data)
 
 
 def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
@@ -101,8 +101,8 @@ def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
     Raises:
         SetupError: the destination is not allowed.
     """
-    if entry.words.bind:
-        nofollow = entry.words.extra & DEST_NOFOLLOW != 0
+    if entry.options.bind:
+        nofollow = entry.options.extra & DEST_NOFOLLOW != 0
         target_fd = open_bind_target(root_fd, entry.destination, mount_fd, nofollow)
     else:
         target_fd = open_directory(root_fd, entry.destination)[0]
@@ -114,7 +114,7 @@ def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
 
 def place_new(root_fd: int, entry: Entry, label: str) -> int:
     """Make a file system of MADE_INSIDE and attach it; give the mount, which the caller closes."""
-    data = entry.words.data
+    data = entry.options.data
     if label and entry.fs_name not in UNLABELLED:
         data = [*data, label_option(label)]
     existed = False
@@ -138,11 +138,11 @@ def place_new(root_fd: int, entry: Entry, label: str) -> int:
 
 
 def _make(entry: Entry, data: list[str]) -> int:
-    attributes = entry.words.attr_set
-    superblock = entry.words.superblock | attributes & MOUNT_ATTR_RDONLY
+    attributes = entry.options.attr_set
+    superblock = entry.options.superblock | attributes & MOUNT_ATTR_RDONLY
     mount_fd = make_filesystem(entry.fs_name, entry.source, attributes, superblock, data)
     try:
-        finish(mount_fd, entry.words)
+        finish(mount_fd, entry.options)
     except BaseException:
         os.close(mount_fd)
         raise

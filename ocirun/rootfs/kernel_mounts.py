@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from ocirun.kernel.mount import PROC_SUPER_MAGIC, SYSFS_MAGIC
+from ocirun.rootfs.mountpoints import below
 from ocirun.rootfs.resolve import is_same_place
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class KernelMounts:
         the new one is held, and its descriptor with it; else it stays the caller's.
         """
         for place, fd in list(self._fds.items()):
-            if _is_below(place, destination) or is_same_place(fd, target_fd):
+            if below(destination, place) or is_same_place(fd, target_fd):
                 os.close(self._fds.pop(place))
         if magic not in KERNEL_FILESYSTEMS:
             return False
@@ -55,18 +56,13 @@ class KernelMounts:
         """
         best = ""
         for place in self._fds:
-            if len(place) > len(best) and _is_below(path, place) and not (above and path == place):
+            if len(place) > len(best) and below(place, path) and not (above and path == place):
                 best = place
         if not best:
             return root_fd, path
-        return self._fds[best], path[len(best) :].lstrip("/") or "."
+        return self._fds[best], below(best, path)[1:] or "."
 
     def close(self) -> None:
         """Close all descriptors."""
         while self._fds:
             os.close(self._fds.popitem()[1])
-
-
-def _is_below(path: str, place: str) -> bool:
-    """Whether `path` is `place` or lies below it; both are clean."""
-    return path == place or path.startswith(f"{place}/")

@@ -83,8 +83,8 @@ def remount_or_copy(root_fd: int, entry: Entry) -> bool:
 
     Returns False when the source is no link after all: then it is an ordinary bind mount.
     """
-    if entry.words.extra & REMOUNT:
-        _remount(root_fd, entry.destination, entry.words)
+    if entry.options.extra & REMOUNT:
+        _remount(root_fd, entry.destination, entry.options)
         return True
     try:
         target = os.readlink(entry.source)
@@ -101,12 +101,12 @@ def mount_long(root_fd: int, target_fd: int, entry: Entry, data: list[str]) -> N
 
     Kernel: mount(2) takes a page of options. Its target is ".", so that it is still `target_fd`.
     """
-    words = entry.words
+    options = entry.options
     refuse_procfs(target_fd, entry.destination)
     with working_in(target_fd):
-        flags = old_flags(words.attr_set) | words.superblock
+        flags = old_flags(options.attr_set) | options.superblock
         mount(entry.source, ".", entry.fs_name, flags, ",".join(data))
-    if not (words.propagation or words.rec_set | words.rec_clr):
+    if not (options.propagation or options.rec_set | options.rec_clr):
         return
     # The call returns no descriptor of the new mount, so it is looked up; whoever exchanged a
     # directory meanwhile gets an error instead of a propagation.
@@ -114,7 +114,7 @@ def mount_long(root_fd: int, target_fd: int, entry: Entry, data: list[str]) -> N
     try:
         if mount_id(mount_fd) == mount_id(target_fd):
             raise SetupError(f'"{entry.destination}" changed while it was being mounted')
-        finish(mount_fd, words)
+        finish(mount_fd, options)
     finally:
         os.close(mount_fd)
 
@@ -128,17 +128,17 @@ def old_flags(attributes: int) -> int:
     return flags
 
 
-def _remount(root_fd: int, destination: str, words: MountOptions) -> None:
+def _remount(root_fd: int, destination: str, options: MountOptions) -> None:
     """Change what is mounted at `destination`: with "bind" its mount, else its file system too."""
     mount_fd = open_existing(root_fd, destination, os.O_PATH)
     try:
-        if words.bind:
-            mount_setattr(mount_fd, "", 0, words.attr_set, words.attr_clr)
+        if options.bind:
+            mount_setattr(mount_fd, "", 0, options.attr_set, options.attr_clr)
         else:
-            flags = MS_REMOUNT | old_flags(words.attr_set) | words.superblock
+            flags = MS_REMOUNT | old_flags(options.attr_set) | options.superblock
             with working_in(mount_fd):
-                mount("", ".", "", flags, ",".join(words.data))
-        finish(mount_fd, words)
+                mount("", ".", "", flags, ",".join(options.data))
+        finish(mount_fd, options)
     finally:
         os.close(mount_fd)
 

@@ -45,6 +45,16 @@ def clean(destination: str) -> str:
     return normpath("/" + destination.lstrip("/"))
 
 
+def below(place: str, path: str) -> str:
+    """Return the rest of `path` as an absolute path if it lies at or below `place`, else "".
+
+    Both are clean absolute paths.
+    """
+    if path == place:
+        return "/"
+    return path[len(place) :] if path.startswith(f"{place}/") else ""
+
+
 def refuse_proc(destination: str, is_procfs: bool) -> None:
     """Refuse a clean `destination` in /proc unless it is one of lxcfs, or /proc for a procfs.
 

@@ -23,7 +23,6 @@ from ocirun.kernel.mount import (
     mount_setattr,
     open_tree,
 )
-from ocirun.rootfs.context import Entry
 from ocirun.rootfs.filesystems import (
     attach,
     finish,
@@ -38,51 +37,59 @@ from ocirun.rootfs.mountpoints import (
     open_ordinary_directory,
     refuse_proc,
 )
+from ocirun.rootfs.resolve import open_in_root
 from ocirun.spec.mount_options import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
     REMOUNT,
     SRC_NOFOLLOW,
     TMPCOPYUP,
-    read_options,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.rootfs.context import MountContext
+    from ocirun.rootfs.context import Entry, MountContext
     from ocirun.spec.mount_options import MountOptions
-    from ocirun.spec.types import Mount
 
 # Only on a directory that no link leads to.
 ORDINARY = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
 
 
-def load_for(mounts: list[Mount]) -> None:
+def load_for(entries: list[Entry]) -> None:
     """Import what these entries need beyond this module. Order: before init's import seal."""
-    for mount in mounts:
-        options = mount.get("options") or ()
-        if mount.get("type") == "cgroup":
+    for entry in entries:
+        extra = entry.options.extra
+        if entry.fs_name == "cgroup":
             import ocirun.rootfs.cgroupfs
-        if "tmpcopyup" in options:
+        if extra & TMPCOPYUP:
             import ocirun.rootfs.copyup
-        if "remount" in options or "copy-symlink" in options or not fits_fsconfig([*options]):
-            import ocirun.rootfs.legacy_mount  # noqa: F401
+        if extra & (REMOUNT | COPY_SYMLINK) or not fits_fsconfig(entry.options.data):
+            import ocirun.rootfs.legacy_mount
+        if entry.is_idmapped:
+            import ocirun.rootfs.id_maps  # noqa: F401
 
 
-def open_source(mount: Mount, index: int, bundle: str) -> int | None:
+def open_source(entry: Entry, *, userns: bool) -> int | None:
     """Open a bind mount's source as a detached copy, for an init that may not; in the parent.
 
+    `userns`: the container has a user namespace, so that the flags of the source are locked.
     Returns a descriptor the caller closes, or None for what init does itself: other kinds of
     entries, and links to be copied.
+
+    Raises:
+        SetupError: the source does not open, or the entry asks to clear a locked flag.
     """
-    entry = Entry(mount, read_options(mount.get("options")), bundle, index)
-    words = entry.words
-    if not words.bind or words.extra & (REMOUNT | COPY_SYMLINK):
+    options = entry.options
+    if not options.bind or options.extra & (REMOUNT | COPY_SYMLINK):
         return None
     with doing(f'opening "{entry.source}" to mount it on "{entry.destination}"'):
-        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(options))
         try:
+            if userns and options.changes_attributes:
+                from ocirun.rootfs.locked_flags import refuse_unlocking  # cold
+
+                refuse_unlocking(entry, tree_fd)
             # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
             # makes slaves of those when it copies a namespace for another user, so do we.
             mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
@@ -92,8 +99,8 @@ def open_source(mount: Mount, index: int, bundle: str) -> int | None:
     return tree_fd
 
 
-def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = -1) -> None:
-    """Do one entry of `mounts`; `index` is its place there, the key of `context.source_fds`.
+def mount_entry(root_fd: int, entry: Entry, context: MountContext) -> None:
+    """Do one entry of `mounts`.
 
     Descriptors are borrowed, except the entry's source in `context.source_fds`, which is used up.
 
@@ -101,7 +108,6 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
         SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
         UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
-    entry = Entry(mount, read_options(mount.get("options")), context.bundle, index)
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):
         try:
             _do(root_fd, entry, context)
@@ -113,13 +119,13 @@ def mount_entry(root_fd: int, mount: Mount, context: MountContext, index: int = 
 
 
 def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
-    extra = entry.words.extra
-    if extra & REMOUNT or (extra & COPY_SYMLINK and entry.words.bind):
+    extra = entry.options.extra
+    if extra & REMOUNT or (extra & COPY_SYMLINK and entry.options.bind):
         from ocirun.rootfs.legacy_mount import remount_or_copy
 
         if remount_or_copy(root_fd, entry):
             return
-    if entry.words.bind:
+    if entry.options.bind:
         _bind(root_fd, entry, context)
     elif entry.fs_name == "cgroup":
         from ocirun.rootfs.cgroupfs import mount_cgroup
@@ -133,26 +139,14 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
 
 
 def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
-    """Attach a copy of the source's mount. Data words are ignored, as mount(2) ignores them."""
-    words = entry.words
-    for option in words.data:
-        if option.startswith(("idmap=", "ridmap=")):
-            remedy = "say it in uidMappings and gidMappings"
-            pointer = f"/mounts/{entry.index}/options"
-            raise UnsupportedError([Problem(pointer, f'"{option}" is not understood', remedy)])
-    tree_fd = context.source_fds.pop(entry.index, -1)
-    from_parent = tree_fd >= 0
-    if not from_parent:
-        if entry.is_idmapped:
-            raise ProtocolError(
-                f"the id-mapped source of mount {entry.index} was not opened for us"
-            )
-        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(words))
+    """Attach a copy of the source's mount. Options of file systems are ignored, as by mount(2)."""
+    options = entry.options
+    tree_fd, keep = _open_tree(root_fd, entry, context)
     try:
         magic = fstatfs(tree_fd)[0]
         refuse_proc(entry.destination, magic == PROC_SUPER_MAGIC)
-        set_attributes(tree_fd, words, _held_back(entry), keep=from_parent)
-        nofollow = words.extra & DEST_NOFOLLOW != 0
+        set_attributes(tree_fd, options, _held_back(entry), keep=keep)
+        nofollow = options.extra & DEST_NOFOLLOW != 0
         start_fd, below = context.kernel_mounts.start_of(root_fd, entry.destination, above=True)
         target_fd = open_bind_target(start_fd, below, tree_fd, nofollow)
         try:
@@ -164,10 +158,51 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
             os.close(tree_fd)
 
 
+def _open_tree(root_fd: int, entry: Entry, context: MountContext) -> tuple[int, bool]:
+    """Return a detached copy of the source's mount, which the caller closes.
+
+    And whether it carries no locks although the container has a user namespace: it comes from the
+    parent, who has seen to it that no locked flag is asked away.
+    """
+    given_fd = context.source_fds.pop(entry.index, -1)
+    if entry.index in context.late_sources:
+        return _open_late_tree(root_fd, entry, context, given_fd), False
+    if given_fd >= 0:
+        return given_fd, context.userns
+    if entry.is_idmapped:
+        raise ProtocolError(f"the id-mapped source of mount {entry.index} was not opened for us")
+    return open_tree(AT_FDCWD, entry.source, _tree_flags(entry.options)), False
+
+
+def _open_late_tree(root_fd: int, entry: Entry, context: MountContext, userns_fd: int) -> int:
+    """Copy a source that lies on a mount of an earlier entry, which only we can see.
+
+    Security: looked for inside the root: what is on those mounts may be the container's own.
+    `userns_fd`, -1 or used up, has the maps for the source's ids.
+    """
+    try:
+        start_fd, path = context.kernel_mounts.start_of(root_fd, entry.source_in_root)
+        nofollow = os.O_NOFOLLOW if entry.options.extra & SRC_NOFOLLOW else 0
+        source_fd = open_in_root(start_fd, path, os.O_PATH | nofollow)
+        try:
+            flags = _tree_flags(entry.options) & ~AT_SYMLINK_NOFOLLOW
+            tree_fd = open_tree(source_fd, "", flags)
+        finally:
+            os.close(source_fd)
+        if userns_fd >= 0:
+            from ocirun.rootfs.id_maps import map_ids
+
+            map_ids(entry, tree_fd, userns_fd)
+    finally:
+        if userns_fd >= 0:
+            os.close(userns_fd)
+    return tree_fd
+
+
 def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Mount a new file system of the entry's type."""
     refuse_proc(entry.destination, entry.fs_name == "proc")
-    data = entry.words.data
+    data = entry.options.data
     if context.mount_label and entry.fs_name not in UNLABELLED:
         data = [*data, label_option(context.mount_label)]
     start_fd, below = context.kernel_mounts.start_of(root_fd, entry.destination, above=True)
@@ -192,13 +227,13 @@ def _attach_filesystem(
     target_fd: int, entry: Entry, data: list[str], context: MountContext
 ) -> None:
     """Make the entry's file system with the options `data` and attach it on `target_fd`."""
-    words, fs_name = entry.words, entry.fs_name
-    attributes = words.attr_set & ~_held_back(entry)
+    options, fs_name = entry.options, entry.fs_name
+    attributes = options.attr_set & ~_held_back(entry)
     # MS_RDONLY has the same bit: mount(2) makes mount and superblock read-only, so do we.
-    superblock = words.superblock | attributes & MOUNT_ATTR_RDONLY
+    superblock = options.superblock | attributes & MOUNT_ATTR_RDONLY
     mount_fd = make_filesystem(fs_name, entry.source, attributes, superblock, data)
     try:
-        if words.extra & TMPCOPYUP and fs_name == "tmpfs":
+        if options.extra & TMPCOPYUP and fs_name == "tmpfs":
             from ocirun.rootfs.copyup import copy_up
 
             copy_up(target_fd, mount_fd)
@@ -214,12 +249,12 @@ def _attach(mount_fd: int, target_fd: int, entry: Entry, context: MountContext, 
 
     Returns `mount_fd` for the caller to close, or -1 where `context` keeps it for later.
     """
-    words = entry.words
+    options = entry.options
     attach(mount_fd, target_fd, entry.destination, is_procfs=magic == PROC_SUPER_MAGIC)
-    if context.mount_label and entry.fs_name == "mqueue" and not words.bind:
+    if context.mount_label and entry.fs_name == "mqueue" and not options.bind:
         _label(mount_fd, context.mount_label)
-    finish(mount_fd, words)
-    if _held_back(entry) & words.attr_set:
+    finish(mount_fd, options)
+    if _held_back(entry) & options.attr_set:
         context.deferred.append((mount_fd, entry.destination))
         return -1
     held = context.kernel_mounts.attached(mount_fd, magic, entry.destination, target_fd)
@@ -228,15 +263,17 @@ def _attach(mount_fd: int, target_fd: int, entry: Entry, context: MountContext, 
 
 def _held_back(entry: Entry) -> int:
     """Return the attributes that finalize sets: /dev and every tmpfs are written to until then."""
-    is_written = entry.destination == "/dev" or (entry.fs_name == "tmpfs" and not entry.words.bind)
+    is_written = entry.destination == "/dev" or (
+        entry.fs_name == "tmpfs" and not entry.options.bind
+    )
     return MOUNT_ATTR_RDONLY if is_written else 0
 
 
-def _tree_flags(words: MountOptions) -> int:
+def _tree_flags(options: MountOptions) -> int:
     flags = OPEN_TREE_CLONE
-    if words.recursive:
+    if options.recursive:
         flags |= AT_RECURSIVE
-    if words.extra & SRC_NOFOLLOW:
+    if options.extra & SRC_NOFOLLOW:
         flags |= AT_SYMLINK_NOFOLLOW
     return flags
 
@@ -260,15 +297,13 @@ def _label(mount_fd: int, label: str) -> None:
 
 def _hint(error: OSError, entry: Entry, context: MountContext) -> str:
     """Return what would help, when that is certain."""
-    bind, fs_name = entry.words.bind, entry.fs_name
+    bind, fs_name = entry.options.bind, entry.fs_name
     if error.errno == ENODEV and fs_name == "bind":
         return 'a bind mount needs the option "bind" or "rbind"; its type has no meaning'
     if error.errno == ENODEV and "fsopen" in str(getattr(error, "__notes__", "")):
         return f'this kernel knows no file system "{fs_name}"'
     if error.errno == EPERM and fs_name == "sysfs" and context.userns and not bind:
         return "a user namespace needs its own network namespace to mount sysfs; bind /sys instead"
-    if error.errno == EPERM and bind and entry.words.attr_clr:
-        return "an option clears an attribute that the host has locked on the source"
     if error.errno == ENOTDIR and bind:
         return "are you trying to mount a directory onto a file or the other way round?"
     return ""

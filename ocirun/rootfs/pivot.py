@@ -24,7 +24,6 @@ from ocirun.kernel.mount import (
     pivot_root,
     umount2,
 )
-from ocirun.kernel.mountinfo import read_mountinfo, rows, unescape
 
 FULL_VIEWS = ("proc", "sysfs")
 
@@ -79,6 +78,8 @@ def _cover_full_views(root_mount: int) -> None:
     Security: the kernel lets a user namespace mount proc or sysfs anew only where a full one is
     visible already; behind a chroot the host's would still count, masks or not.
     """
+    from ocirun.kernel.mountinfo import read_mountinfo  # cold: --no-pivot
+
     for mount_point in full_views(read_mountinfo(), root_mount):
         try:
             # Order: slave first, so that the unmount does not happen on the host.
@@ -101,6 +102,8 @@ def full_views(table: str, root_mount: int) -> list[str]:
     Those on the mount `root_mount` or below it belong to the container and are left out.
     Source: proc_pid_mountinfo(5).
     """
+    from ocirun.kernel.mountinfo import rows, unescape  # cold: --no-pivot
+
     inside = {str(root_mount)}
     found = []
     # The table lists a mount before its children, except after moves: collect until nothing is new.

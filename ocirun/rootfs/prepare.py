@@ -16,11 +16,12 @@ from ocirun.kernel.mount import (
     MS_SHARED,
     MS_UNBINDABLE,
     OPEN_TREE_CLONE,
+    mount_id,
     mount_setattr,
     move_mount,
     open_tree,
 )
-from ocirun.spec.mount_options import PROPAGATION_WORDS
+from ocirun.spec.mount_options import PROPAGATION_OPTIONS
 
 
 def set_propagation(rootfs_propagation: str | None) -> None:
@@ -51,7 +52,7 @@ def attach_root(rootfs: str, rootfs_propagation: str | None) -> int:
     with doing(f'binding rootfs "{rootfs}" on itself'):
         under_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if kind == MS_SHARED or not recursive:
+            if (kind == MS_SHARED or not recursive) and _is_shared(under_fd):
                 _make_private(under_fd)
             root_fd = open_tree(under_fd, "", OPEN_TREE_CLONE | AT_RECURSIVE)
             move_mount(root_fd, under_fd)
@@ -75,10 +76,22 @@ def repropagate(rootfs_propagation: str | None) -> None:
 
 
 def _propagation(word: str) -> tuple[int, bool]:
-    found = PROPAGATION_WORDS.get(word)
+    found = PROPAGATION_OPTIONS.get(word)
     if found is None:
         raise SetupError(f"rootfsPropagation={word} is not supported")
     return found
+
+
+def _is_shared(under_fd: int) -> bool:
+    """Whether the mount that holds `under_fd` is shared; also where the table does not have it.
+
+    A slave stays one: it may be the parent of a new root, and takes part in what rootfsPropagation
+    asks for.
+    """
+    from ocirun.kernel.mountinfo import mount_rows  # cold: a propagation of the bundle's own
+
+    number = mount_id(under_fd)
+    return all(row.is_shared for row in mount_rows() if row.mount_id == number)
 
 
 def _make_private(under_fd: int) -> None:

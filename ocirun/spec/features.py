@@ -12,7 +12,7 @@ from ocirun.kernel.which import find_in_path
 from ocirun.spec import memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
-from ocirun.spec.mount_options import MOUNT_WORDS
+from ocirun.spec.mount_options import MOUNT_OPTIONS
 from ocirun.spec.rules import HOOK_NAMES
 from ocirun.spec.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, library_arch
 
@@ -27,7 +27,7 @@ OCI_VERSION_MIN: Final = "1.0.0"
 NAMESPACES: Final = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 
 # Words that only ask for an id-mapped mount, which mountExtensions.idmap is about.
-IDMAP_WORDS: Final = frozenset(("idmap", "ridmap"))
+IDMAP_OPTIONS: Final = frozenset(("idmap", "ridmap"))
 
 # Callers ask this one, by runc's name, before they offer checkpoints.
 CHECKPOINT: Final = "org.opencontainers.runc.checkpoint.enabled"
@@ -46,7 +46,7 @@ def features() -> Features:
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION,
         "hooks": list(HOOK_NAMES),
-        "mountOptions": sorted(MOUNT_WORDS.keys() - IDMAP_WORDS),
+        "mountOptions": sorted(MOUNT_OPTIONS.keys() - IDMAP_OPTIONS),
         "linux": _linux(),
         "annotations": {CHECKPOINT: "true" if find_in_path("criu") else "false"},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),

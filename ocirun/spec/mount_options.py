@@ -36,7 +36,7 @@ _UNBINDABLE, _PRIVATE, _SLAVE, _SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 # Kernel: relatime, noatime and strictatime are one choice, so each word of it clears the whole
 # choice first; "norelatime" has no effect in mount(2) either, relatime being the default.
 # Kernel: MS_SILENT and MS_I_VERSION mean nothing to fsconfig; they are accepted as mount(2) does.
-MOUNT_WORDS: dict[str, tuple[int, int, int]] = {
+MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "async": (SUPERBLOCK, 0, _SYNCHRONOUS),
     "atime": (ATTRIBUTE, 0, _NOATIME),
     "bind": (BIND, 0, 0),
@@ -109,9 +109,9 @@ MOUNT_WORDS: dict[str, tuple[int, int, int]] = {
     "unbindable": (PROPAGATION, _UNBINDABLE, 0),
 }
 
-PROPAGATION_WORDS: dict[str, tuple[int, bool]] = {
+PROPAGATION_OPTIONS: dict[str, tuple[int, bool]] = {
     word: (first, bool(second))
-    for word, (act, first, second) in MOUNT_WORDS.items()
+    for word, (act, first, second) in MOUNT_OPTIONS.items()
     if act == PROPAGATION
 }
 
@@ -123,7 +123,8 @@ class MountOptions:
     for the whole tree. The clear masks hold the access-time choice whole or not at all, as
     mount_setattr(2) wants it. `superblock`: MS_* of the file system. `bind`: it is a bind mount;
     `recursive`: with all below. `propagation`: (MS_* type, recursive) in the order given.
-    `extra`: bits such as TMPCOPYUP. `data`: the file system's own options, in order.
+    `extra`: bits such as TMPCOPYUP. `id_maps`: what `idmap=` or `ridmap=` says ("" without them).
+    `data`: the file system's own options, in order.
     """
 
     __slots__ = (
@@ -132,6 +133,7 @@ class MountOptions:
         "bind",
         "data",
         "extra",
+        "id_maps",
         "propagation",
         "rec_clr",
         "rec_set",
@@ -149,10 +151,16 @@ class MountOptions:
         self.recursive = False
         self.propagation: list[tuple[int, int]] = []
         self.extra = 0
+        self.id_maps = ""
         self.data: list[str] = []
 
+    @property
+    def changes_attributes(self) -> bool:
+        """Whether any option is about attributes of the mount or of those below it."""
+        return bool(self.attr_set | self.attr_clr | self.rec_set | self.rec_clr)
+
     def take(self, act: int, first: int, second: int) -> None:
-        """Note one known word by its row of MOUNT_WORDS."""
+        """Note one known word by its row of MOUNT_OPTIONS."""
         if act == ATTRIBUTE:
             self.attr_set = self.attr_set & ~second | first
             self.attr_clr = self.attr_clr & ~first | second
@@ -170,21 +178,24 @@ class MountOptions:
             self.extra |= first
 
 
-def read_options(options: Iterable[str] | None) -> MountOptions:
+def read_options(given: Iterable[str] | None) -> MountOptions:
     """Read the options of one mount entry; None is an empty list."""
-    words = MountOptions()
-    for option in options or ():
-        row = MOUNT_WORDS.get(option)
+    options = MountOptions()
+    for option in given or ():
+        row = MOUNT_OPTIONS.get(option)
         if row is not None:
-            words.take(*row)
+            options.take(*row)
+        elif option.startswith(("idmap=", "ridmap=")):
+            options.extra |= RIDMAP if option.startswith("r") else IDMAP
+            options.id_maps = option.partition("=")[2]
         elif "," in option and "context=" not in option:
             # Several options in one string work with mount(2), which splits the joined text again.
-            words.data += split_data(option)
+            options.data += split_data(option)
         elif option:
-            words.data.append(option)
-    words.attr_clr = whole_atime(words.attr_set, words.attr_clr)
-    words.rec_clr = whole_atime(words.rec_set, words.rec_clr)
-    return words
+            options.data.append(option)
+    options.attr_clr = whole_atime(options.attr_set, options.attr_clr)
+    options.rec_clr = whole_atime(options.rec_set, options.rec_clr)
+    return options
 
 
 def whole_atime(attr_set: int, attr_clr: int) -> int:

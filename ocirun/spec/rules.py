@@ -219,16 +219,22 @@ def id_mapped_mount(config: Config) -> Found:
     for index, mount in enumerate(config.get("mounts", ())):
         where = f"/mounts/{index}"
         maps = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
-        asked = [word for word in ("idmap", "ridmap") if word in mount.get("options", ())]
+        asked = [one for one in mount.get("options") or () if one.startswith(("idmap", "ridmap"))]
+        given = [one for one in asked if "=" in one]
         if not maps and not asked:
             continue
         if not is_bind(mount):
             yield Problem(where, "id-mapped mounts are only supported for bind mounts")
         if len(maps) == 1:
             yield Problem(where, "id-mapped mounts need both uidMappings and gidMappings")
-        if not maps and not in_userns:
+        if not maps and not given and not in_userns:
             message = f"{asked[0]} without mappings needs a user namespace"
             yield Problem(f"{where}/options", message)
+        if given:
+            from ocirun.spec.id_map_option import wrong_id_maps  # cold: crun's own option
+
+            if message := wrong_id_maps(given, config.get("linux", {}), has_maps=bool(maps)):
+                yield Problem(f"{where}/options", message)
         if os.geteuid() != 0:
             yield Problem(where, "id-mapped mounts are not supported for rootless containers")
 

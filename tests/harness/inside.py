@@ -21,8 +21,8 @@ from ocirun.kernel.mount import (
     move_mount,
     open_tree,
 )
-from ocirun.rootfs.context import MountContext
-from ocirun.rootfs.mounts import load_for, mount_entry
+from ocirun.rootfs import mounts as rootfs_mounts
+from ocirun.rootfs.context import Entry, MountContext
 from ocirun.rootfs.prepare import attach_root, set_propagation
 
 if TYPE_CHECKING:
@@ -145,12 +145,26 @@ def do(
 
     Returns the root's descriptor and the context they were done in.
     """
-    context = MountContext(str(root.parent), **circumstances)  # type: ignore[arg-type]
+    context = MountContext(**circumstances)  # type: ignore[arg-type]
     root_fd = attach_root(str(root), None)
-    load_for([*entries])
     for index, entry in enumerate(entries):
-        mount_entry(root_fd, entry, context, index)
+        mount_entry(root_fd, entry, context, index, bundle=str(root.parent))
     return root_fd, context
+
+
+def mount_entry(
+    root_fd: int,
+    mount: Any,  # noqa: ANN401  # JSON
+    context: MountContext,
+    index: int = -1,
+    *,
+    bundle: str = "/",
+    rootfs: str = "",
+) -> None:
+    """Read one entry of `mounts`, load what it needs, and do it."""
+    entry = Entry(mount, index, bundle, rootfs)
+    rootfs_mounts.load_for([entry])
+    rootfs_mounts.mount_entry(root_fd, entry, context)
 
 
 def seen(row: Mounted) -> dict[str, Any]:

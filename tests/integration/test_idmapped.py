@@ -77,6 +77,21 @@ class TestMapping:
         bundle = mount(each_way.bundle(), source, uids=[(0, 5000, 1), (1000, 6000, 10)])
         assert owners(each_way, bundle) == ["5000:5000", "6000:6001", OVERFLOW]
 
+    @peer_deviates("crun", "1.8 is before the option", sometimes=True)
+    def test_of_cruns_option(self, each_way: Box, source: Path) -> None:
+        option = "idmap=uids=0-5000-1#1000-6000-10;gids=0-7000-2000"
+        bundle = mount(each_way.bundle(), source, "bind", option)
+        assert owners(each_way, bundle, "root", "user") == ["5000:7000", "6000:8001"]
+
+    @peer_deviates("crun", "1.8 is before the option", sometimes=True)
+    def test_of_cruns_option_relative_to_the_user_namespace(
+        self, each_way: Box, source: Path
+    ) -> None:
+        bundle = each_way.bundle()
+        bundle.use_userns(CONTAINER)
+        mount(bundle, source, "bind", "idmap=uids=@0-500-2000;gids=@0-600-2000")
+        assert owners(each_way, bundle, "root", "user") == ["500:600", "1500:1601"]
+
     def test_uids_and_gids_apart(self, each_way: Box, source: Path) -> None:
         bundle = mount(
             each_way.bundle(), source, "bind", "idmap", uids=[(0, 10, 2000)], gids=[(0, 20, 2000)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -291,36 +290,6 @@ class TestHostilePlaces:
         bundle.add_mount("/../../../data", "bind", str(outside), "bind")
         assert box.output(bundle) == "from the host\n"
 
-    @pytest.mark.parametrize("place", ["/proc", "/sys"])
-    def test_proc_and_sys_may_not_be_links(self, box: Box, place: str) -> None:
-        """CVE-2019-19921, CVE-2023-27561, CVE-2023-28642."""
-        bundle = box.bundle()
-        (bundle.rootfs / place[1:]).rmdir()
-        (bundle.rootfs / "elsewhere").mkdir()
-        (bundle.rootfs / place[1:]).symlink_to("elsewhere")
-        kind = "proc" if place == "/proc" else "sysfs"
-        bundle.config["mounts"] = [{"destination": place, "type": kind, "source": kind}]
-        box.container(bundle).create().failed("must be mounted on ordinary directory")
-
-    @pytest.mark.parametrize("place", ["/proc/sys", "/proc/self/attr", "/proc/net/dev", "/proc/1"])
-    def test_nothing_is_mounted_below_proc(self, box: Box, outside: Path, place: str) -> None:
-        if place == "/proc/net/dev" and box.runtime.name == "runc":
-            pytest.xfail("1.1 still had it on its list")
-        bundle = box.bundle()
-        bundle.add_mount(place, "bind", str(outside), "bind")
-        box.container(bundle).create().failed("/proc")
-
-    def test_a_folder_over_proc_is_refused(self, box: Box, outside: Path) -> None:
-        bundle = box.bundle()
-        bundle.add_mount("/proc", "bind", str(outside), "bind")
-        box.container(bundle).create().failed("/proc")
-
-    def test_a_link_into_proc_is_refused_too(self, box: Box, outside: Path) -> None:
-        bundle = box.bundle()
-        (bundle.rootfs / "data").symlink_to("/proc/sys")
-        bundle.add_mount("/data", "bind", str(outside), "bind")
-        box.container(bundle).create().failed("/proc")
-
     @pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg"])
     def test_lxcfs_files_may_cover_proc(self, box: Box, outside: Path, name: str) -> None:
         bundle = box.bundle("cat", f"/proc/{name}")
@@ -333,35 +302,56 @@ class TestHostilePlaces:
         run = box.container(bundle).run()
         assert run.status != 0 or "probe" in run.stdout
 
-    @peer_deviates("runc", "1.1 may make a folder where the link leads", sometimes=True)
-    @peer_deviates("crun", "may make a folder where the link leads", sometimes=True)
-    def test_a_place_that_is_swapped_for_a_link_never_leads_out(
+
+class TestWhereTheyCome:
+    """Destinations and sources that name the root by its path on the host."""
+
+    @peer_deviates("crun", "takes it literally", sometimes=True)
+    def test_a_destination_that_begins_with_the_roots_own_path(
         self, box: Box, outside: Path
     ) -> None:
-        """CVE-2021-30465: a folder that becomes a link while the mount is made."""
-        bundle = box.bundle("true")
-        volume = box.folder / "volume"
-        (volume / "dir").mkdir(parents=True)
-        target = box.folder / "target-on-the-host"
-        target.mkdir()
-        os.symlink("/" + os.path.relpath(target, "/"), volume / "link")
-        bundle.add_mount("/volume", "bind", str(volume), "bind")
-        bundle.add_mount("/volume/dir/sub", "bind", str(outside), "bind")
-        ended = threading.Event()
+        """runc strips it: the mount is at /final."""
+        bundle = box.bundle("cat", "/final/file")
+        bundle.add_mount(f"{bundle.rootfs}/final", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
+        assert not (bundle.rootfs / str(bundle.rootfs)[1:]).exists()
 
-        def swap() -> None:
-            while not ended.is_set():
-                _exchange(volume / "dir", volume / "link")
+    def test_a_destination_that_only_looks_like_it(self, box: Box, outside: Path) -> None:
+        bundle = box.bundle("cat", f"{box.folder}/bundle1/rootfs2/file")
+        bundle.add_mount(f"{bundle.rootfs}2", "bind", str(outside), "bind")
+        assert box.output(bundle) == "from the host\n"
 
-        thread = threading.Thread(target=swap)
-        thread.start()
-        try:
-            for _ in range(15):
-                box.container(bundle).run()
-        finally:
-            ended.set()
-            thread.join()
-        assert list(target.iterdir()) == []
+    @pytest.mark.parametrize("userns", [False, True])
+    @peer_deviates("runc", "1.1 opens sources first with a user namespace", sometimes=True)
+    @peer_deviates("crun", "1.8 opens sources first", sometimes=True)
+    def test_a_source_that_an_earlier_entry_provides(self, box: Box, *, userns: bool) -> None:
+        bundle = box.bundle("sh", "-c", "echo one >/data/sub/file && cat /again/file")
+        if userns:
+            bundle.use_userns((0, 100000, 65536))
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "size=64k")
+        bundle.add_mount("/data/sub", "tmpfs", "tmpfs", "size=64k")
+        bundle.add_mount("/again", "bind", f"{bundle.rootfs}/data/sub", "bind")
+        assert box.output(bundle) == "one\n"
+
+    @needs("ours")
+    def test_a_late_source_is_looked_for_inside_the_root(self, box: Box, outside: Path) -> None:
+        """A link on the mount, which may be the container's own, does not lead to the host."""
+        (outside / "link").symlink_to("/etc")
+        bundle = box.bundle("ls", "/again")
+        (bundle.rootfs / "etc/of-the-image").touch()
+        bundle.use_userns((0, 100000, 65536))
+        bundle.add_mount("/data", "bind", str(outside), "rbind")
+        bundle.add_mount("/again", "bind", f"{bundle.rootfs}/data/link", "rbind")
+        assert "of-the-image" in box.output(bundle).split()
+
+    @needs("ours")
+    def test_the_ids_of_a_late_source_are_mapped(self, box: Box) -> None:
+        bundle = box.bundle("stat", "-c", "%u", "/again")
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "size=64k")
+        bundle.add_mount("/again", "bind", f"{bundle.rootfs}/data", "bind")
+        bundle.mounts[-1]["uidMappings"] = [{"containerID": 0, "hostID": 77, "size": 1}]
+        bundle.mounts[-1]["gidMappings"] = [{"containerID": 0, "hostID": 77, "size": 1}]
+        assert box.output(bundle) == "77\n"
 
 
 class TestAfterwards:
@@ -382,8 +372,3 @@ class TestAfterwards:
         bundle = box.bundle("ls", "/..", "/../..", "/proc/1/root/..")
         assert set(box.output(bundle).split()) >= {"probe", "bin"}
         assert "work" not in box.output(bundle).split()
-
-
-def _exchange(first: Path, second: Path) -> None:
-    at_fdcwd, rename_exchange = -100, 2
-    libc_call("renameat2", at_fdcwd, bytes(first), at_fdcwd, bytes(second), rename_exchange)

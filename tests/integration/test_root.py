@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from harness.box import Box
@@ -15,7 +18,8 @@ from harness.machine import MNT_DETACH, libc_call
 from harness.mountinfo import mount_at
 from harness.peers import peer_deviates
 
-MS_SHARED = 1 << 20
+MS_BIND = 4096
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 BEFORE_PIVOT_ONLY = peer_deviates("runc", "1.1 applies it before the pivot only")
 
 
@@ -46,6 +50,61 @@ class TestReadonly:
         container = box.running(bundle)
         (bundle.rootfs / "from-outside").touch()
         container.stop()
+
+
+class TestInherited:
+    """What the root's own mount is before decides with what it becomes; as on runc."""
+
+    @pytest.fixture
+    def place(self, box: Box, request: pytest.FixtureRequest) -> Generator[Path, None, None]:
+        """A tmpfs of the host that is shared, a slave, or private."""
+        folder, peer = box.folder / "place", box.folder / "peer"
+        for path in (folder, peer):
+            path.mkdir()
+        libc_call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, None)
+        libc_call("mount", None, os.fsencode(folder), None, MS_PRIVATE, None)
+        if request.param != "private":
+            libc_call("mount", None, os.fsencode(folder), None, MS_SHARED, None)
+        if request.param == "slave":
+            libc_call("mount", os.fsencode(folder), os.fsencode(peer), None, MS_BIND, None)
+            libc_call("mount", None, os.fsencode(folder), None, MS_SLAVE, None)
+        yield folder
+        libc_call("umount2", os.fsencode(folder), MNT_DETACH)
+        if request.param == "slave":
+            libc_call("umount2", os.fsencode(peer), MNT_DETACH)
+
+    @pytest.mark.parametrize(
+        ("place", "word", "tag"),
+        [
+            ("shared", None, "master"),
+            ("shared", "rslave", "master"),
+            ("shared", "slave", None),
+            ("shared", "private", None),
+            ("shared", "rprivate", None),
+            ("slave", None, "master"),
+            ("slave", "slave", "master"),
+            ("slave", "rslave", "master"),
+            ("slave", "private", "master"),
+            ("slave", "rprivate", None),
+            ("private", None, None),
+            ("private", "slave", None),
+            ("private", "rslave", None),
+            pytest.param("shared", "shared", "shared", marks=BEFORE_PIVOT_ONLY),
+            pytest.param("slave", "shared", "shared", marks=BEFORE_PIVOT_ONLY),
+            pytest.param("slave", "unbindable", "unbindable", marks=BEFORE_PIVOT_ONLY),
+        ],
+        indirect=["place"],
+    )
+    def test_the_root_becomes(
+        self, box: Box, place: Path, *, word: str | None, tag: str | None
+    ) -> None:
+        bundle = box.bundle()
+        shutil.move(bundle.rootfs, place / "rootfs")
+        bundle.config["root"]["path"] = str(place / "rootfs")
+        if word:
+            bundle.linux["rootfsPropagation"] = word
+        tags = mount_at(box.report(bundle), "/").tags
+        assert [found.partition(":")[0] for found in tags][:1] == ([tag] if tag else [])
 
 
 class TestPropagation:
@@ -93,8 +152,6 @@ class TestPropagation:
             bundle = box.bundle("true")
             bundle.path.rename(shared / "bundle")
         except OSError:  # another filesystem: copy
-            import shutil
-
             shutil.copytree(bundle.path, shared / "bundle", symlinks=True)
         try:
             bundle.path = shared / "bundle"

@@ -13,13 +13,13 @@ from harness.inside import (
     Refused,
     do,
     inside,
+    mount_entry,
     mounts,
     without_master,
 )
 
 from ocirun.rootfs import finalize, pivot, prepare
 from ocirun.rootfs.context import MountContext
-from ocirun.rootfs.mounts import mount_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def entered(root: Path, enter: Callable[[int], None], propagation: str | None = 
     def work() -> object:
         prepare.set_propagation(propagation)
         root_fd = prepare.attach_root(str(root), propagation)
-        context = MountContext("/")
+        context = MountContext()
         mount_entry(root_fd, {"destination": "/proc", "type": "proc"}, context)
         enter(root_fd)
         prepare.repropagate(propagation)
@@ -122,7 +122,7 @@ def test_nothing_reaches_a_shared_host(root: Path) -> None:
             def container(wanted: str | None = propagation) -> object:
                 prepare.set_propagation(wanted)
                 root_fd = prepare.attach_root(str(root), wanted)
-                mount_entry(root_fd, TMPFS, MountContext("/"))
+                mount_entry(root_fd, TMPFS, MountContext())
                 here = [place for place in mounts() if place.startswith(str(root))]
                 pivot.pivot(root_fd)
                 prepare.repropagate(wanted)
@@ -144,9 +144,9 @@ def test_a_readonly_root_keeps_its_other_attributes(root: Path) -> None:
         (origin / "proc").mkdir()
         host_fd, _ = do(root.parent)
         entry = {"destination": "/root", "source": str(origin), "options": ["bind", "nosuid"]}
-        mount_entry(host_fd, entry, MountContext("/"))
+        mount_entry(host_fd, entry, MountContext())
         root_fd = prepare.attach_root(str(root), None)
-        mount_entry(root_fd, {"destination": "/proc", "type": "proc"}, MountContext("/"))
+        mount_entry(root_fd, {"destination": "/proc", "type": "proc"}, MountContext())
         pivot.pivot(root_fd)
         finalize.readonly_root()
         return sorted(mounts()["/"].options & {"ro", "nosuid"})

@@ -6,16 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness.inside import (
-    TMPFS,
-    Refused,
-    do,
-    inside,
-    mounts,
-)
+from harness.inside import TMPFS, Refused, do, inside, mount_entry, mounts
 
 from ocirun.rootfs.context import MountContext
-from ocirun.rootfs.mounts import mount_entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +23,6 @@ if TYPE_CHECKING:
         ({"type": "bind", "source": "/etc"}, 'no such device .*needs the option "bind" or "rbind"'),
         ({"source": "/does/not/exist", "options": ["bind"]}, "no such file or directory"),
         ({"source": "/etc/hostname", "options": ["bind"]}, "not a directory .*the other way round"),
-        ({"source": "/etc", "options": ["bind", "idmap=uids=0-1-2"]}, "say it in uidMappings"),
         ({"type": "tmpfs", "uidMappings": [{}], "gidMappings": [{}]}, "only bind mounts"),
     ],
 )
@@ -54,7 +46,7 @@ def test_locked_attributes_stay_in_a_user_namespace(root: Path) -> None:
         bind = {"destination": "/b", "source": f"{root}/t", "options": options}
 
         def work() -> object:
-            mount_entry(root_fd_of(root), bind, MountContext("/", userns=True))
+            mount_entry(root_fd_of(root), bind, MountContext(userns=True))
             return sorted(mounts(str(root))["/b"].options)
 
         os.close(root_fd)
@@ -70,7 +62,7 @@ def test_locked_attributes_stay_in_a_user_namespace(root: Path) -> None:
         except Refused as error:
             return str(error)
 
-    assert "operation not permitted (an option clears" in str(inside(refused))
+    assert "cannot clear locked flags MS_NOSUID: operation not permitted" in str(inside(refused))
 
 
 def root_fd_of(root: Path) -> int:

@@ -13,6 +13,7 @@ from harness.inside import (
     TMPFS,
     do,
     inside,
+    mount_entry,
     mounted,
     mounts,
     seen,
@@ -20,7 +21,8 @@ from harness.inside import (
 
 from ocirun.kernel.mount import AT_FDCWD, AT_RECURSIVE, MS_SHARED, mount_setattr
 from ocirun.rootfs import finalize, pivot
-from ocirun.rootfs.mounts import load_for, mount_entry, open_source
+from ocirun.rootfs.context import Entry
+from ocirun.rootfs.mounts import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,8 +168,7 @@ def test_the_parent_opens_what_init_may_not(root: Path) -> None:
 
     def host() -> object:
         mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, propagation=MS_SHARED)
-        load_for(entries)
-        fds = {index: open_source(one, index, str(root.parent))
+        fds = {index: open_source(Entry(one, index, str(root.parent)), userns=True)
                for index, one in enumerate(entries)}  # fmt: skip
 
         def container() -> object:
@@ -183,7 +184,7 @@ def test_the_parent_opens_what_init_may_not(root: Path) -> None:
         return inside(container, root_of_userns=True)
 
     assert inside(host) == [0, 0, ["ro"], ["master:", "master:"]]
-    assert open_source(TMPFS, 0, "/") is None
+    assert open_source(Entry(TMPFS, 0, "/"), userns=False) is None
 
 
 def test_a_relative_source_starts_at_the_bundle(root: Path) -> None:

@@ -16,11 +16,11 @@ from harness.inside import (
     CLONE_NEWUTS,
     Mounted,
     inside,
+    mount_entry,
 )
 
 from ocirun.rootfs import devices, finalize, masks, pivot, prepare
 from ocirun.rootfs.context import MountContext
-from ocirun.rootfs.mounts import load_for, mount_entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,8 +75,7 @@ def as_ours(bundle: Path, config: dict[str, Any]) -> str:
     def work() -> object:
         os.umask(0)
         root_fd = prepare.attach_root(str(bundle / "rootfs"), None)
-        context = MountContext(str(bundle))
-        load_for(config["mounts"])
+        context = MountContext()
         for index, entry in enumerate(config["mounts"]):
             mount_entry(root_fd, entry, context, index)
         devices.make_devices(root_fd, default_devices(), bind=False)

@@ -18,12 +18,11 @@ from pathlib import Path
 import pytest
 from harness.attack import Exchanger
 from harness.box import Box
-from harness.inside import do, inside, mounts
+from harness.inside import do, inside, mount_entry, mounts
 from harness.needs import needs
 from harness.peers import peer_deviates
 
 from ocirun.kernel.mount import umount2
-from ocirun.rootfs.mounts import load_for, mount_entry
 
 ENTRY = {
     "destination": "/data",
@@ -63,7 +62,6 @@ def cover(root: Path, rounds: int) -> tuple[int, int, set[str]]:
 
     def work() -> object:
         root_fd, context = do(root)
-        load_for([ENTRY])
         done = refused = 0
         contents = set()
         for _ in range(rounds):
@@ -109,7 +107,6 @@ def test_a_link_in_the_place_of_a_folder_is_not_entered(root: Path) -> None:
 
     def work() -> object:
         root_fd, context = do(root)
-        load_for([ENTRY])
         contents = set()
         for _ in range(ROUNDS):
             try:
@@ -136,7 +133,6 @@ def test_a_folder_that_is_moved_away_is_not_followed_up(root: Path) -> None:
 
     def work() -> object:
         root_fd, context = do(root)
-        load_for([ENTRY])
         names = set()
         for _ in range(ROUNDS):
             try:

@@ -15,6 +15,7 @@ import pytest
 from harness import bars
 from harness.attack import Exchanger
 from harness.box import Box
+from harness.inside import do, inside, mount_entry, mounts
 from harness.needs import needs
 from harness.peers import peer_deviates
 
@@ -85,3 +86,38 @@ def test_no_link_is_made_where_the_link_leads(box: Box, volume: Path, target: Pa
         for _ in range(ROUNDS):
             box.container(bundle).run()
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_the_steps_alone_1000_times(tmp_path: Path) -> None:
+    """CVE-2021-30465, CVE-2024-45310: half the time the parent of the mounts is a link."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    outside.mkdir()
+    (root / "vol" / "dir").mkdir(parents=True)
+    (root / "vol" / "link").symlink_to(f"../../{'../' * 20}{str(outside)[1:]}")
+    rounds = 1000
+
+    def work() -> object:
+        root_fd, context = do(root)
+        refused = escaped = 0
+        with Exchanger((root / "vol/dir", root / "vol/link")):
+            for number in range(rounds):
+                entry = {"destination": f"/vol/dir/new{number}", "type": "tmpfs"}
+                if number % 2:
+                    entry = {
+                        "destination": f"/vol/dir/file{number}",
+                        "source": "/etc/hostname",
+                        "options": ["bind"],
+                    }
+                try:
+                    mount_entry(root_fd, entry, context)
+                except Exception:  # noqa: BLE001  # a lost race may fail, never leave the root
+                    refused += 1
+            escaped = sum(place.startswith(str(outside)) for place in mounts())
+        return refused, escaped, len(mounts(str(root)))
+
+    refused, escaped, made = inside(work)  # type: ignore[misc]
+    assert escaped == 0
+    assert os.listdir(outside) == []
+    assert made + refused >= rounds
+    assert refused < rounds / 2

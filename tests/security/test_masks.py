@@ -18,12 +18,11 @@ import pytest
 from harness import bars
 from harness.attack import Exchanger
 from harness.box import Box
-from harness.inside import CLONE_NEWPID, Refused, do, inside, mounts
+from harness.inside import CLONE_NEWPID, Refused, do, inside, mount_entry, mounts
 from harness.peers import peer_deviates
 
 from ocirun.kernel.mount import umount2
 from ocirun.rootfs import devices, masks
-from ocirun.rootfs.mounts import mount_entry
 
 ROUNDS = bars.count(40, 1000)
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}

@@ -8,6 +8,7 @@ runc 1.1.5 refuses the static ones, except `dest-nofollow`, which it does not kn
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from harness import bars
 from harness.attack import Exchanger
 from harness.box import Box
 from harness.bundle import Bundle
+from harness.inside import CLONE_NEWNET, CLONE_NEWPID, Refused, do, inside, mounted
 from harness.mountinfo import MountLine, read_line
 from harness.needs import needs
 from harness.peers import peer_deviates
@@ -152,3 +154,43 @@ def test_a_proc_that_is_exchanged_for_a_link(box: Box) -> None:
             found += [point for point in points if point == "/elsewhere"]
     assert found == []
     assert list((bundle.rootfs / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+@pytest.mark.parametrize("fs_name", ["proc", "sysfs"])
+def test_proc_and_sysfs_want_an_ordinary_directory(tmp_path: Path, fs_name: str) -> None:
+    """CVE-2019-19921, CVE-2023-27561: on the way as well as at the end."""
+    root = tmp_path / "root"
+    (root / "elsewhere" / "place").mkdir(parents=True)
+    (root / "place").symlink_to("elsewhere/place")
+    (root / "way").symlink_to("elsewhere")
+    (root / "file").touch()
+    words = f'filesystem "{fs_name}" must be mounted on ordinary directory'
+    for destination in ("/place", "/way/place", "/way/new", "/file"):
+        entry = {"destination": destination, "type": fs_name, "source": fs_name}
+        with pytest.raises(Refused, match=words):
+            inside(lambda one=entry: do(root, one), CLONE_NEWPID | CLONE_NEWNET)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_the_rules_of_proc(tmp_path: Path) -> None:
+    """CVE-2019-16884: only a procfs is /proc, and only the files of lxcfs lie below it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "alias").symlink_to("/proc")
+    (root / "inner").symlink_to("/proc/sys")
+    proc = {"destination": "/proc", "type": "proc", "source": "proc"}
+    lxcfs = {"destination": "/proc/uptime", "source": "/etc/hostname", "options": ["bind"]}
+    again = {"destination": "/proc", "source": "/proc", "options": ["rbind"]}
+    assert mounted(root, proc, lxcfs, at="/proc/uptime", namespaces=CLONE_NEWPID)
+    assert mounted(root, again, at="/proc")["type"] == "proc"
+    for entries, words in (
+        ([{"destination": "/proc", "type": "tmpfs"}], "is not of type proc"),
+        ([{"destination": "/proc", "source": "/etc", "options": ["bind"]}], "not of type proc"),
+        ([proc, {"destination": "/proc/sys", "type": "tmpfs"}], "is inside /proc"),
+        ([proc, {"destination": "/inner", "type": "tmpfs"}], "is inside /proc"),
+        ([{"destination": "/alias", "type": "tmpfs"}, proc], "is not of type proc"),
+    ):
+        (root / "proc").mkdir(exist_ok=True)
+        with pytest.raises(Refused, match=words):
+            inside(lambda all_of=entries: do(root, *all_of), CLONE_NEWPID)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocirun.process.context import InitContext
+    from ocirun.rootfs.context import Entry
 
 
 def join_keyring(init: InitContext) -> None:
@@ -60,11 +61,11 @@ def attach_root(init: InitContext) -> None:
     init.root_fd = prepare.attach_root(init.request.rootfs, propagation)
 
 
-def mounting(index: int) -> Callable[[InitContext], None]:
-    """Make the step that mounts entry `index` of config.json's mounts."""
+def mounting(entry: Entry) -> Callable[[InitContext], None]:
+    """Return the step that does one entry of config.json's mounts."""
 
     def mount(init: InitContext) -> None:
-        mount_entry(init.root_fd, init.config["mounts"][index], init.context, index)
+        mount_entry(init.root_fd, entry, init.context)
 
     return mount
 

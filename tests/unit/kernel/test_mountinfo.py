@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocirun.cgroups.paths import Table, parse_own
-from ocirun.kernel.mountinfo import read_mountinfo, rows, unescape
+from ocirun.kernel.mountinfo import MountRow, descendants, read_mountinfo, rows, unescape
 from ocirun.rootfs.pivot import full_views
 
 
@@ -53,3 +53,29 @@ def test_a_cgroup_mount_without_options_is_one() -> None:
 
 def test_our_own_table_is_read() -> None:
     assert any(fields[4] == "/" for fields, _ in rows(read_mountinfo()))
+
+
+TABLE = """\
+20 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+32 31 0:24 / /a/below rw,nosuid - tmpfs tmpfs rw,size=64k
+31 20 0:23 /sub /a\\040b ro,noatime shared:2 master:1 - tmpfs tmpfs rw
+33 20 0:25 / /c rw - proc proc rw
+"""
+MOUNTS = [MountRow(fields) for fields, _ in rows(TABLE)]
+
+
+def test_a_row_has_its_fields() -> None:
+    row = MOUNTS[2]
+    assert (row.mount_id, row.parent_id, row.point) == (31, 20, "/a b")
+    assert row.options == ["ro", "noatime"]
+    assert row.tags == ["shared:2", "master:1"]
+
+
+def test_only_a_shared_tag_is_shared() -> None:
+    assert [row.is_shared for row in MOUNTS] == [True, False, True, False]
+
+
+def test_what_is_below_a_mount_is_found_whatever_the_order() -> None:
+    assert [row.mount_id for row in descendants(MOUNTS, 31)] == [32]
+    assert [row.mount_id for row in descendants(MOUNTS, 20)] == [32, 31, 33]
+    assert descendants(MOUNTS, 33) == []

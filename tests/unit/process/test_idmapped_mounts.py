@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ocirun.process import idmapped_mounts
-from ocirun.process.bind_sources import is_idmapped
+from ocirun.process.bind_sources import late_sources
+from ocirun.rootfs.context import Entry, read_entries
 
 
 def maps(host: int) -> Any:  # noqa: ANN401
@@ -40,7 +41,25 @@ def test_equal_mappings_share_a_namespace(monkeypatch: pytest.MonkeyPatch) -> No
         ({"options": ["bind", "idmap"]}, True),
         ({"options": ["rbind", "ridmap"]}, True),
         ({"options": ["bind"], "uidMappings": maps(1), "gidMappings": maps(1)}, True),
+        ({"options": ["bind", "idmap=uids=0-1-1;gids=0-1-1"]}, True),
     ],
 )
 def test_which_mounts_it_is_about(mount: Any, *, answer: bool) -> None:  # noqa: ANN401
-    assert is_idmapped(mount) is answer
+    assert Entry({"destination": "/a", "source": "b", **mount}, 0, "/b").is_idmapped is answer
+
+
+def test_a_source_on_an_earlier_mount_is_opened_late() -> None:
+    def bind(source: str) -> dict[str, Any]:
+        return {"destination": "/other", "source": source, "options": ["bind"]}
+
+    config: Any = {
+        "mounts": [
+            bind("rootfs/data"),  # not a mount yet
+            {"destination": "/data", "type": "tmpfs"},
+            bind("/b/rootfs/data/deep"),
+            bind("rootfs/./data"),
+            bind("/b/rootfs/database"),
+            bind("/data"),  # the host's
+        ]
+    }
+    assert late_sources(read_entries(config, "/b", "/b/rootfs")) == [2, 3]

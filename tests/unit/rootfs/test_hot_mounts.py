@@ -12,12 +12,11 @@ import pytest
 from ocirun.errors import SetupError, UnsupportedError
 from ocirun.rootfs.context import Entry
 from ocirun.rootfs.hot_mounts import refuse_late, refuse_place
-from ocirun.spec.mount_options import read_options
 
 
 def entry(destination: str = "/data", kind: str = "bind", *options: str, **more: Any) -> Entry:  # noqa: ANN401
     mount: Any = {"destination": destination, "type": kind, "source": "/x", **more}
-    return Entry(mount, read_options(options), "/bundle", 3)
+    return Entry(mount | {"options": list(options)}, 3, "/bundle")
 
 
 @pytest.mark.parametrize("word", ["remount", "copy-symlink", "tmpcopyup"])

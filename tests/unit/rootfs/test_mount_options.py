@@ -9,8 +9,8 @@ from ocirun.spec.mount_options import (
     ATTRIBUTE,
     COPY_SYMLINK,
     DEST_NOFOLLOW,
-    MOUNT_WORDS,
-    PROPAGATION_WORDS,
+    MOUNT_OPTIONS,
+    PROPAGATION_OPTIONS,
     RECURSIVE,
     SRC_NOFOLLOW,
     SUPERBLOCK,
@@ -89,9 +89,9 @@ def test_bind_and_rbind() -> None:
 def test_propagation_keeps_its_order() -> None:
     words = read_options(["rslave", "shared"])
     assert words.propagation == [(kernel.MS_SLAVE, 1), (kernel.MS_SHARED, 0)]
-    assert PROPAGATION_WORDS["runbindable"] == (kernel.MS_UNBINDABLE, True)
-    assert PROPAGATION_WORDS["private"] == (kernel.MS_PRIVATE, False)
-    assert len(PROPAGATION_WORDS) == 8
+    assert PROPAGATION_OPTIONS["runbindable"] == (kernel.MS_UNBINDABLE, True)
+    assert PROPAGATION_OPTIONS["private"] == (kernel.MS_PRIVATE, False)
+    assert len(PROPAGATION_OPTIONS) == 8
 
 
 def test_options_of_the_runtime_are_recognised() -> None:
@@ -123,8 +123,8 @@ def test_the_numbers_are_the_kernels() -> None:
         "nosymfollow": kernel.MOUNT_ATTR_NOSYMFOLLOW,
     }
     for word, bit in known.items():
-        assert MOUNT_WORDS[word][:2] == (ATTRIBUTE, bit)
-        assert MOUNT_WORDS[f"r{word}"][:2] == (RECURSIVE, bit)
+        assert MOUNT_OPTIONS[word][:2] == (ATTRIBUTE, bit)
+        assert MOUNT_OPTIONS[f"r{word}"][:2] == (RECURSIVE, bit)
     superblock = {
         "sync": kernel.MS_SYNCHRONOUS,
         "dirsync": kernel.MS_DIRSYNC,
@@ -132,4 +132,4 @@ def test_the_numbers_are_the_kernels() -> None:
         "lazytime": kernel.MS_LAZYTIME,
     }
     for word, bit in superblock.items():
-        assert MOUNT_WORDS[word][:2] == (SUPERBLOCK, bit)
+        assert MOUNT_OPTIONS[word][:2] == (SUPERBLOCK, bit)

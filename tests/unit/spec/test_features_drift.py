@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.spec.features import IDMAP_WORDS, OCI_VERSION_MIN, features
-from ocirun.spec.mount_options import MOUNT_WORDS, read_options
+from ocirun.spec.features import IDMAP_OPTIONS, OCI_VERSION_MIN, features
+from ocirun.spec.mount_options import MOUNT_OPTIONS, read_options
 
 
 def acted_on(section: str, name: str) -> bool:
@@ -67,7 +67,7 @@ def test_hooks_are_those_of_the_schema_and_all_are_called() -> None:
 
 def test_each_mount_option_is_understood_and_not_left_to_the_file_system() -> None:
     told = features()["mountOptions"]
-    assert set(told) == MOUNT_WORDS.keys() - IDMAP_WORDS
+    assert set(told) == MOUNT_OPTIONS.keys() - IDMAP_OPTIONS
     for word in told:
         assert read_options([word]).data == []
     assert read_options(["no-such-word"]).data == ["no-such-word"]
@@ -76,7 +76,7 @@ def test_each_mount_option_is_understood_and_not_left_to_the_file_system() -> No
 def test_idmapped_mounts_are_a_feature_while_there_is_code_for_them() -> None:
     here = find_spec("ocirun.process.idmapped_mounts") is not None
     assert features()["linux"]["mountExtensions"] == {"idmap": {"enabled": here}}
-    assert MOUNT_WORDS.keys() > IDMAP_WORDS
+    assert MOUNT_OPTIONS.keys() > IDMAP_OPTIONS
 
 
 def test_cgroup_managers_and_trees() -> None:
