@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocirun.process.step import Rows
     from ocirun.spec.types import Config
 
+MOUNTINFO = "ocirun.kernel.mountinfo"  # rare: costs a module and a file of the kernel
 PHASES = ("assemble", "join", "enter", "start")
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 
@@ -71,13 +72,11 @@ def plan_join(config: Config, request: Request) -> Plan:
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    new, process, linux = request.namespaces.new, config["process"], config.get("linux", {})
+    new, process = request.namespaces.new, config["process"]
     has_mounts = request.namespaces.has("mount")
     keyring = not request.no_new_keyring
     label = keyring and process.get("selinuxLabel")
     devices = request.make_devices and has_mounts
-    reads_mountinfo = linux.get("rootfsPropagation") or request.no_pivot
-    mountinfo = ["ocirun.kernel.mountinfo"] if reads_mountinfo else []
     return [
         (_uses_procfs(config, request), "open a private procfs", "labels:open_procfs"),
         (label, "label keys", "labels:label_keys", "ocirun.security.selinux"),
@@ -98,7 +97,12 @@ def _assemble(config: Config, request: Request) -> Rows:
         ),
         (not has_mounts, f"open the root {request.rootfs}", "assemble:open_root"),
         (has_mounts, "set the propagation of /", "assemble:set_propagation"),
-        (has_mounts, f"bind the root {request.rootfs}", "assemble:attach_root", *mountinfo),
+        (
+            has_mounts,
+            f"bind the root {request.rootfs}",
+            "assemble:attach_root",
+            *((MOUNTINFO,) if config.get("linux", {}).get("rootfsPropagation") else ()),
+        ),
         *(_mounts(config, request) if has_mounts else ()),
         (
             devices,
@@ -134,7 +138,12 @@ def _enter(config: Config, request: Request) -> Rows:
             "ocirun.process.hooks",
         ),
         (mounts and not request.no_pivot, "enter the root by pivot_root", "enter:pivot_root"),
-        (mounts and request.no_pivot, "enter the root by moving it to /", "enter:move_root"),
+        (
+            mounts and request.no_pivot,
+            "enter the root by moving it to /",
+            "enter:move_root",
+            MOUNTINFO,
+        ),
         (not mounts, "enter the root by chroot", "enter:chroot"),
         # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
         (

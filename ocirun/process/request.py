@@ -17,7 +17,8 @@ class Request:
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
     3 on belong to the program, the first `listen_fds` of them for socket activation, named
-    `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
+    `listen_names`. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
+    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
@@ -34,6 +35,7 @@ class Request:
         "cgroup_join_fds",
         "cgroup_namespace",
         "container_id",
+        "given_stdio",
         "hierarchies",
         "join_flags",
         "joins",
@@ -62,6 +64,7 @@ class Request:
         self.bundle = ""
         self.rootfs = ""
         self.stdio_fds = 0
+        self.given_stdio: list[int] = []
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False

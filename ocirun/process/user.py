@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from ocirun.errors import SetupError, doing, kernel_words
 from ocirun.kernel.process import ids, setgroups
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ocirun.spec.types import User
 
 DEFAULT_UMASK: Final = 0o022
-DEV_NULL: Final = os.makedev(1, 3)
 
 
 def become_root_of_namespace(*, keep_groups: bool = False) -> None:
@@ -39,42 +37,6 @@ def become_root_of_namespace(*, keep_groups: bool = False) -> None:
                     raise
     if not keep_groups:
         _drop_groups([])
-
-
-def own_stdio(uid: int) -> None:
-    """Give fds 0 to 2 to the user, so that it may reopen them as /dev/stdout and the like.
-
-    /dev/null is left alone: it is everybody's. What cannot change hands (a read-only file system,
-    a file that is not ours to give) stays as it is.
-    """
-    for fd in range(3):
-        try:
-            found = os.fstat(fd)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            continue  # the caller runs us without it
-        if found.st_uid == uid or _is_null_device(found):
-            continue
-        try:
-            os.fchown(fd, uid, -1)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
-                raise
-
-
-def is_null(fd: int) -> bool:
-    """Tell whether `fd` is open and is the null device."""
-    try:
-        return _is_null_device(os.fstat(fd))
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        return False
-
-
-def _is_null_device(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == DEV_NULL
 
 
 def become_user(user: User, *, keep_groups: bool = False) -> None:

@@ -23,7 +23,7 @@ class TestFilter:
     """linux.seccomp holds for every process of the container."""
 
     @pytest.mark.parametrize("flags", [(), ("--no-new-privs",), ("--user", "1000")])
-    def test_the_containers_filter_applies_to_exec(self, box: Box, flags: tuple[str, ...]) -> None:
+    def test_the_filter_applies_to_exec(self, box: Box, flags: tuple[str, ...]) -> None:
         bundle = box.bundle("/probe", "wait")
         bundle.linux["seccomp"] = NO_MKDIR
         container = box.running(bundle)

@@ -72,7 +72,7 @@ def test_each_way_of_starting_it(each_way: Box) -> None:
 
 @peer_deviates("runc", HOST_ONLY)
 @peer_deviates("crun", HOST_ONLY)
-def test_exec_is_inside_with_joined_namespaces(box: Box) -> None:
+def test_exec_enters_the_root_beside_joined_namespaces(box: Box) -> None:
     first = box.running(without_mounts(box, "pid", "network"))
     bundle = without_mounts(box)
     for kind, name in (("pid", "pid"), ("network", "net")):

@@ -5,7 +5,7 @@ program would have the ids, groups and capabilities of the runtime.
 
 On runc 1.1.5 the program runs with uid 0 where setuid is faked.
 
-Source: seccomp(2), SECCOMP_RET_ERRNO: the call is not executed, and an errno of 0 is success.
+SECCOMP_RET_ERRNO with an errno of 0 looks like success. Source: seccomp(2).
 """
 
 from __future__ import annotations

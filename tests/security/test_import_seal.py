@@ -294,9 +294,7 @@ class TestExec:
             ("--cgroup", "none", "true"),
         ],
     )
-    def test_a_failing_exec_opens_no_file_of_the_root(
-        self, box: Box, words: tuple[str, ...]
-    ) -> None:
+    def test_a_failing_exec_touches_no_trap(self, box: Box, words: tuple[str, ...]) -> None:
         bundle = box.bundle("/probe", "wait")
         with TrappedRoot(bundle) as traps:
             container = box.running(bundle)

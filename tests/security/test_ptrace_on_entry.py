@@ -167,10 +167,10 @@ class TestExecIsNotSeen:
         container.wait_output("ready")
         return container
 
-    def test_root_of_the_container_cannot_trace_exec(self, box: Box) -> None:
+    def test_root_inside_finds_nothing_on_entry(self, box: Box) -> None:
         self.stalk(self.begun(self.stalker(box)))
 
-    def test_a_user_of_the_container_cannot_trace_exec(self, box: Box) -> None:
+    def test_root_inside_finds_nothing_of_a_user_on_entry(self, box: Box) -> None:
         user = {"uid": 1000, "gid": 1000}
         self.stalk(self.begun(self.stalker(box, user=user)))
 

@@ -9,7 +9,7 @@ from ocirun.kernel import process as kernel_process
 from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
 from ocirun.kernel.process import setdomainname, sethostname
-from ocirun.process import user
+from ocirun.process import stdio, user
 from ocirun.process.environment import environment
 from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
@@ -57,14 +57,14 @@ def reopen_null(init: InitContext) -> None:
 
     Security: a descriptor of the host's /dev leads into the host's file system.
     """
-    wanted = [fd for fd in range(3) if user.is_null(fd)]
+    wanted = [fd for fd in range(3) if stdio.is_null(fd)]
     if not wanted:
         return
     with doing("reopening /dev/null"):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         null_fd = open_in_root(init.root_fd, "/dev/null", flags)
         try:
-            if not user.is_null(null_fd):
+            if not stdio.is_null(null_fd):
                 raise SetupError("/dev/null of the container is not the null device")
             for fd in wanted:
                 os.dup2(null_fd, fd, inheritable=True)
@@ -165,8 +165,8 @@ def have_limits_raised(init: InitContext) -> None:
 
 
 def set_umask(init: InitContext) -> None:
-    """Set the program's umask."""
-    os.umask(init.user.get("umask", user.DEFAULT_UMASK))
+    """Set the program's umask; umask(2) looks at nine bits of it."""
+    os.umask(init.user.get("umask", user.DEFAULT_UMASK) & 0o777)
 
 
 def enter_cwd(init: InitContext) -> None:
@@ -205,7 +205,7 @@ def drop_bounding_set(init: InitContext) -> None:
 def become_user(init: InitContext) -> None:
     """Become the user, with every capability still permitted."""
     set_keepcaps(True)
-    user.own_stdio(init.user["uid"])
+    stdio.give(init.request.given_stdio, init.user["uid"])
     user.become_user(init.user, keep_groups=init.keeps_groups)
     if not init.cwd_entered:
         try:
