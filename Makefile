@@ -4,7 +4,8 @@
 
 ROUNDS ?= 30
 MINUTES ?= 30
-BARS ?= $(addprefix tests/integration/test_,faults.py many.py hostile.py devices_agree.py)
+BARS ?= $(addprefix tests/integration/test_,faults.py many.py hostile.py devices_agree.py) \
+  $(addprefix tests/security/test_,console.py exchanged_places.py masks.py mounts_over_proc.py proc_writes.py)
 
 demo: build
 	@tools/demo

@@ -47,7 +47,7 @@ int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
 int reset_signals(int ends_too);
 int forget_arguments(const char *title, size_t length);
-void wipe(const char *text, size_t length);
+int wipe(const char *text, size_t length);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,

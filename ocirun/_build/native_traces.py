@@ -46,13 +46,14 @@ static int reset_signals(int ends_too)
     return sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Overwrite with zeros; the compiler may not leave that out. */
-static void wipe(const char *text, size_t length)
+/* Overwrite with zeros; the compiler may not leave that out. Returns 0. */
+static int wipe(const char *text, size_t length)
 {
     volatile char *byte = (volatile char *)(uintptr_t)text;
 
     while (length--)
         *byte++ = 0;
+    return 0;
 }
 
 /* Overwrite the strings that this program was executed with, then write `title` where the kernel

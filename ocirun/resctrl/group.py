@@ -151,7 +151,7 @@ class ResctrlGroup:
 
 
 def _legacy_lines(rdt: IntelRdt) -> list[str]:
-    """Give the lines of the two older members.
+    """Return the lines of the two older members.
 
     Spec: of an l3CacheSchema with lines that begin with MB:, only the others count.
     """

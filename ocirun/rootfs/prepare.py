@@ -62,7 +62,7 @@ def attach_root(rootfs: str, rootfs_propagation: str | None) -> int:
 
 
 def repropagate(rootfs_propagation: str | None) -> None:
-    """Give the new "/" its propagation, after the pivot.
+    """Set the propagation of the new "/", after the pivot.
 
     Order: before the pivot "/" still was the host's root: shared there means shared with the host,
     and unbindable would have kept the rootfs from being bound. Private and slave hold already.

@@ -83,6 +83,11 @@ def test_a_line_of_another_shape_is_left_out(line: str) -> None:
     assert parse_mountinfo(f"{line}\n") == []
 
 
+def test_a_line_without_tags_has_six_fields_and_three() -> None:
+    [(before, after)] = rows("1 2 0:3 / /x rw - proc p rw\n")
+    assert (len(before), len(after)) == (6, 3)
+
+
 def test_a_cgroup_mount_without_options_is_one() -> None:
     table = Table("1 2 0:3 /r /x rw - cgroup2 none\n", "0::/a\n")
     [mount] = table.mounts
