@@ -13,10 +13,7 @@ from __future__ import annotations
 import sys
 
 from cffi import FFI
-if __package__:
-    from ocirun._build.native_traces import SOURCE as TRACES
-else:  # run by meson, as a file
-    from native_traces import SOURCE as TRACES  # type: ignore[import-not-found, no-redef]
+from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -72,7 +69,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-_BEFORE = r"""
+BEFORE_TRACES = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -278,7 +275,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-_AFTER = r"""
+AFTER_TRACES = r"""
 static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
 {
     struct rlimit64 limit;
@@ -378,8 +375,7 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
 }
 """
 
-
-SOURCE = _BEFORE + TRACES + _AFTER
+SOURCE = BEFORE_TRACES + TRACES + AFTER_TRACES
 
 
 def main(output: str) -> None:

@@ -31,7 +31,7 @@ class TestFilter:
         assert [entry["errno"] for entry in call.ok().json()] == [EPERM, 0]
         assert container.exec("/probe", flags=flags).ok().json()["seccomp"] == "2"
 
-    def test_the_containers_filter_applies_to_a_process_file(self, box: Box) -> None:
+    def test_it_applies_to_a_process_file(self, box: Box) -> None:
         bundle = box.bundle("/probe", "wait")
         bundle.linux["seccomp"] = NO_MKDIR
         process = {"args": ["/probe", "try", "mkdir:/tmp/x"], "cwd": "/"}

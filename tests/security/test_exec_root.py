@@ -89,13 +89,13 @@ def test_a_working_directory_is_inside_as_well(box: Box, cwd: str) -> None:
     assert call.status == 255 or "only-here" in call.stdout
 
 
-def test_exec_is_inside_a_mount_namespace(box: Box) -> None:
+def test_with_a_mount_namespace(box: Box) -> None:
     container = box.running()
     (container.bundle.rootfs / "only-here").touch()
     is_inside(container)
 
 
-def test_exec_is_inside_without_pivot_root(box: Box) -> None:
+def test_with_no_pivot(box: Box) -> None:
     container = box.container(box.bundle("/probe", "wait"))
     (container.bundle.rootfs / "only-here").touch()
     container.create("--no-pivot").ok()
@@ -106,7 +106,7 @@ def test_exec_is_inside_without_pivot_root(box: Box) -> None:
 
 @needs("ours")
 @pytest.mark.parametrize("mounts", [True, False])
-def test_exec_is_inside_for_a_caller_in_another_mount_namespace(box: Box, mounts: bool) -> None:
+def test_a_caller_in_another_mount_namespace(box: Box, mounts: bool) -> None:
     """What counts is the namespaces and the root of init, not those of who calls exec."""
     bundle = box.bundle("/probe", "wait") if mounts else without_mounts(box, "pid")
     (bundle.rootfs / "only-here").touch()
