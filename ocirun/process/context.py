@@ -73,6 +73,16 @@ class InitContext:
         """`process.user`, uid and gid 0 where it is left out."""
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
 
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether the caller's groups stay, as crun's annotation asks for (podman: keep-groups).
+
+        Security: groups that the user namespace does not map cannot be seen in the container, and
+        grant what they grant.
+        """
+        annotations = self.config.get("annotations") or {}
+        return annotations.get("run.oci.keep_original_groups") == "1"
+
     def capability_sets(self) -> CapabilitySets:
         """Return the sets of the program, and warn of what cannot be granted."""
         if self._sets is None:

@@ -86,7 +86,7 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             os.close(cgroupns_fd)
         os.setsid()
         if init.request.namespaces.has("user") or init.request.join_flags & CLONE_NEWUSER:
-            user.become_root_of_namespace()
+            user.become_root_of_namespace(keep_groups=init.keeps_groups)
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
         for step in plan.enter:
             step.act(init)

@@ -139,7 +139,7 @@ def _prepare(
     with doing("resetting the CPU affinity"):
         # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
         reset_affinity()
-    _enter_namespaces(join, request)
+    _enter_namespaces(join, init)
     channel.send(PROC_READY)
     return init, plan, gate_fds
 
@@ -155,7 +155,7 @@ def take_stdio(init: InitContext, fds: list[int]) -> None:
         os.close(given)
 
 
-def _enter_namespaces(join: dict[str, int], request: Request) -> None:
+def _enter_namespaces(join: dict[str, int], init: InitContext) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
     os.setsid()
     # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
@@ -164,8 +164,8 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     set_dumpable(False)
     if join:
         join_namespaces(join)
-    if request.namespaces.has("user"):
-        user.become_root_of_namespace()
+    if init.request.namespaces.has("user"):
+        user.become_root_of_namespace(keep_groups=init.keeps_groups)
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 
