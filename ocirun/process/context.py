@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.process.channel import Channel
+    from ocirun.process.hook_outputs import HookOutputs
     from ocirun.process.request import Request
     from ocirun.process.rlimits import Limit
     from ocirun.security.capabilities import CapabilitySets
@@ -34,6 +35,7 @@ class InitContext:
         "context",
         "cwd_entered",
         "environment",
+        "hook_outputs",
         "init_pidfd",
         "init_root_fd",
         "limits",
@@ -56,6 +58,7 @@ class InitContext:
         self.cwd_entered = False
         self.environment: dict[bytes, bytes] = {}
         self.program = b""
+        self.hook_outputs: HookOutputs | None = None
         self.limits: list[Limit] = []
         self.own_executable = (0, 0)
         self.context = MountContext(

@@ -125,11 +125,17 @@ def _prepare(
     request = init.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
     os.umask(user.DEFAULT_UMASK)
-    kept = range(3, 3 + request.kept_fds)
-    keep_only([*kept, channel.fileno(), *join.values(), *fds])
+    keep_only([*request.kept_fds, channel.fileno(), *join.values(), *fds])
     gate_fds = fds.pop(0), fds.pop(0)
     take_stdio(init, fds)
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
+    count = len(request.bind_sources)
+    fds, output_fds = fds[:count], fds[count:]
+    if output_fds:
+        from ocirun.process.hook_outputs import HookOutputs  # cold: crun's annotations
+
+        named = dict(zip(request.hook_outputs, output_fds, strict=True))
+        init.hook_outputs = HookOutputs(**named)
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     init.context.late_sources = request.late_sources
     seal_imports()

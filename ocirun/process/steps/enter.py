@@ -29,7 +29,7 @@ def create_container_hooks(init: InitContext) -> None:
     with doing("changing to the root"):
         os.fchdir(init.root_fd)
     hooks = init.config["hooks"]["createContainer"]
-    run_hooks("createContainer", hooks, init.state("creating"), {})
+    run_hooks("createContainer", hooks, init.state("creating"), {}, outputs=init.hook_outputs)
 
 
 def pivot_root(init: InitContext) -> None:
