@@ -10,7 +10,6 @@ Run by meson: `python linked.py OUTPUT.c`.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
@@ -214,8 +213,7 @@ def generate(cdef: str, source: str) -> str:
 
 def main(output: str) -> None:
     """Write the C source to `output`."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from ocirun._build.native import CDEF, SOURCE
+    from native import CDEF, SOURCE  # type: ignore[import-not-found]  # beside this file
 
     with open(output, "w", encoding="utf-8") as target:
         target.write(generate(CDEF, SOURCE))
