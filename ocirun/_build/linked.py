@@ -10,7 +10,6 @@ Run by meson: `python linked.py OUTPUT.c`.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
@@ -28,9 +27,7 @@ UNSIGNED: Final = {
     "size_t": "SIZE_MAX",
 }
 POINTERS: Final = {
-    f"{const}{kind} *"
-    for const in ("", "const ")
-    for kind in {*SIGNED, *UNSIGNED, "char", "void"}
+    f"{const}{kind} *" for const in ("", "const ") for kind in {*SIGNED, *UNSIGNED, "char", "void"}
 }
 
 # Calls that return pointers: cffi's alone.
@@ -132,7 +129,8 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             limit = SIGNED[kind]
             before.append(
                 f"    long long {value};\n"
-                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX, &{value}) < 0)\n"
+                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX,"
+                f" &{value}) < 0)\n"
                 "        goto out;\n"
             )
             words.append(f"({kind}){value}")
@@ -162,7 +160,11 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             "            PyBuffer_Release(&lent[i]);\n"
         )
     # Declarations first: no jump passes over one.
-    declared = [line for text in before for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.M)]
+    declared = [
+        line
+        for text in before
+        for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.MULTILINE)
+    ]
     steps = [re.sub(r"^    (?:unsigned )?long long.*\n", "", text) for text in before]
     return (
         f"\nstatic PyObject *call_{name}(PyObject *module, PyObject *const *arguments, "
@@ -183,7 +185,9 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             if result == "void"
             else "    result = PyLong_FromLongLong(returned);\n"
         )
-        + "out:\n" + "".join(after) + "    return result;\n}\n"
+        + "out:\n"
+        + "".join(after)
+        + "    return result;\n}\n"
     )
 
 
@@ -209,8 +213,7 @@ def generate(cdef: str, source: str) -> str:
 
 def main(output: str) -> None:
     """Write the C source to `output`."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from ocirun._build.native import CDEF, SOURCE
+    from native import CDEF, SOURCE  # type: ignore[import-not-found]  # beside this file
 
     with open(output, "w", encoding="utf-8") as target:
         target.write(generate(CDEF, SOURCE))
