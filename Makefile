@@ -1,10 +1,11 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration bars bench soak conformance clients lab clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
-BARS ?= $(addprefix tests/integration/test_,faults.py many.py hostile.py devices_agree.py)
+BARS ?= $(addprefix tests/integration/test_,faults.py many.py hostile.py devices_agree.py) \
+  $(addprefix tests/security/test_,console.py exchanged_places.py masks.py mounts_over_proc.py proc_writes.py)
 
 demo: build
 	@tools/demo
@@ -38,6 +39,20 @@ fuzz:
 integration:
 	@tools/prepare test
 	tools/as-root .venv/bin/pytest -m integration tests/integration tests/rootfs tests/security
+
+# One thing changed in a module, its unit tests run: how many of the changes do they notice?
+# EACH=100 tries more, MODULES="ocirun.spec.load" chooses; see docs/testing.md.
+EACH ?= 24
+mutants:
+	@tools/prepare test
+	.venv/bin/python tests/mutants --each $(EACH) $(MODULES)
+
+# A sample on the ordinary launcher, where the other one starts from a snapshot.
+COLD ?= $(addprefix tests/integration/test_,lifecycle.py exec.py import_seal.py seals.py seccomp.py)
+cold:
+	@tools/prepare test
+	[ ! -x .venv/bin/ocirun-cold ] || \
+	    tools/as-root .venv/bin/pytest -m integration --runtime=.venv/bin/ocirun-cold $(COLD)
 
 # What integration does with samples and small numbers, whole: every system call that can fail, every
 # place to die at, a thousand containers in a row. Hours; see docs/robustness.md.

@@ -9,6 +9,8 @@
        ├─ ContainerError            about one container; carries its id
        │  ├─ ContainerExists
        │  ├─ ContainerNotFound
+       │  ├─ NotAContainer          its name in the state root is a link, or somebody else's
+       │  ├─ DamagedRecord          its files in the state root cannot be what we wrote
        │  └─ WrongStatus            this verb may not act in this status
        ├─ SetupError                the kernel refused a step; its cause is the OSError
        │  ├─ InitError              the same, told by init over the channel
@@ -76,12 +78,17 @@ class Problem:
 
 
 class SpecError(OcirunError):
-    """The bundle's author is at fault: `document` breaks the rules named in `problems`."""
+    """The bundle's author is at fault: `document` breaks the rules named in `problems`.
 
-    def __init__(self, problems: list[Problem], document: str = "config.json") -> None:
+    `lead` goes before all of them in the message.
+    """
+
+    def __init__(
+        self, problems: list[Problem], document: str = "config.json", *, lead: str = ""
+    ) -> None:
         self.problems = problems
         self.document = document
-        super().__init__("; ".join(f"{document}: {problem}" for problem in problems))
+        super().__init__(lead + "; ".join(f"{document}: {problem}" for problem in problems))
 
 
 class UnsupportedError(SpecError):
@@ -108,6 +115,17 @@ class ContainerNotFound(ContainerError):
 
     def __init__(self, container_id: str) -> None:
         super().__init__(container_id, "container does not exist")
+
+
+class NotAContainer(ContainerError):
+    """What has the container's name in the state root is not a folder of ours: `fault` says why."""
+
+    def __init__(self, container_id: str, path: str, fault: str) -> None:
+        super().__init__(container_id, f"container does not exist: {path} {fault}")
+
+
+class DamagedRecord(ContainerError):
+    """A file of the container's record is not what we wrote; the message names the file."""
 
 
 class WrongStatus(ContainerError):

@@ -31,7 +31,7 @@ ENTRIES: Final = {
     "resources": "config/resources.json",
 }
 
-WORDS: Final = {"$schema", "$defs", "title", "description", "examples", "x-absent"}
+WORDS: Final = {"$schema", "$defs", "title", "description", "examples", "x-absent", "x-invalid"}
 KEYWORDS: Final = {
     "$ref", "type", "enum", "minimum", "maximum", "pattern", "items", "minItems",
     "properties", "required", "additionalProperties",

@@ -29,7 +29,7 @@ UNSIGNED: Final = {
 }
 POINTERS: Final = {
     "const char *", "const uint32_t *", "const unsigned long *", "int *", "int64_t *",
-    "uint64_t *", "void *",
+    "uint32_t *", "uint64_t *", "void *",
 }  # fmt: skip
 
 # Calls that return pointers: cffi's alone.

@@ -14,6 +14,7 @@ import os
 import sys
 
 from cffi import FFI
+from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from ocirun._build.kept_back import SOURCE as KEPT_BACK
@@ -45,7 +46,9 @@ int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
 int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard);
 int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
-int reset_signals(void);
+int reset_signals(int ends_too);
+int forget_arguments(const char *title, size_t length);
+int wipe(const char *text, size_t length);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int close_each(unsigned int first, unsigned int last, unsigned int flags);
@@ -62,6 +65,8 @@ int setdomainname(const char *name, size_t length);
 int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
           unsigned long arg5);
 int sys_capset(const uint32_t *six_words);
+int sys_capget(uint32_t *six_words);
+int sys_getres(uint32_t *six_ids);
 long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                 unsigned long arg5);
 int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
@@ -71,7 +76,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-SOURCE = r"""
+BEFORE_TRACES = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -88,6 +93,8 @@ SOURCE = r"""
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -281,7 +288,9 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
     struct rlimit64 limit = { soft, hard };
     return (int)syscall(SYS_prlimit64, pid, resource, &limit, NULL);
 }
+"""
 
+AFTER_TRACES = r"""
 static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
 {
     struct rlimit64 limit;
@@ -291,23 +300,6 @@ static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
         soft_and_hard[1] = limit.rlim_max;
     }
     return result;
-}
-
-/* Every disposition to its default, no signal blocked: what a program expects after execve.
-
-   The system call itself: the C library keeps the signals 32 and 33 to itself and refuses to set
-   them, but ignores them in whatever posix_spawn starts, make for one. Zeros are SIG_DFL, no flag
-   and an empty mask in the kernel's struct sigaction of every architecture. */
-static int reset_signals(void)
-{
-    const unsigned long zeros[8] = {0};
-    sigset_t none;
-
-    for (int number = 1; number < _NSIG; number++)
-        if (number != SIGKILL && number != SIGSTOP)
-            syscall(SYS_rt_sigaction, number, zeros, NULL, (_NSIG - 1) / 8);
-    sigemptyset(&none);
-    return sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
@@ -357,6 +349,21 @@ static int sys_capset(const uint32_t *six_words)
     return (int)syscall(SYS_capset, &header, six_words);
 }
 
+/* As sys_capset. */
+static int sys_capget(uint32_t *six_words)
+{
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    return (int)syscall(SYS_capget, &header, six_words);
+}
+
+/* six_ids: real, effective and saved uid, then gid. */
+static int sys_getres(uint32_t *six_ids)
+{
+    if (syscall(SYS_getresuid, six_ids, six_ids + 1, six_ids + 2) < 0)
+        return -1;
+    return (int)syscall(SYS_getresgid, six_ids + 3, six_ids + 4, six_ids + 5);
+}
+
 static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
                        unsigned long arg5)
 {
@@ -382,6 +389,8 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
     return (int)syscall(SYS_bpf, command, attributes, size);
 }
 """
+
+SOURCE = BEFORE_TRACES + TRACES + AFTER_TRACES
 
 
 def main(output: str) -> None:

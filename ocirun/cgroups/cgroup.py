@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES, EOPNOTSUPP, EPERM, EROFS, ESRCH
+from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS, ESRCH
 
 from ocirun.cgroups.files import (
     has_file,
@@ -42,9 +42,11 @@ class Cgroup:
     refusals while creating and joining are forgiven as long as nobody asked for limits or for a
     path. `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
     of ours that is in it until init is, 0 for none.
+    `inode` is that of the main directory, 0 where that is not known. Kernel: of a cgroup file
+    system it is never used again, so it tells this cgroup from a later one at the same path.
     """
 
-    __slots__ = ("explicit", "holder", "made", "manager", "paths", "rootless", "unit")
+    __slots__ = ("explicit", "holder", "inode", "made", "manager", "paths", "rootless", "unit")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Cgroup:
         self.made: list[str] = []
         self.unit = ""
         self.holder = 0
+        self.inode = 0
 
     def prepare(self, resources: Resources | None) -> None:
         """Make the directories; refuse a cgroup that is frozen or that has processes.
@@ -72,6 +75,8 @@ class Cgroup:
         """
         try:
             self._prepare(resources or {})
+            if directory := self.main_directory():
+                self.inode = os.stat(directory).st_ino
         except BaseException as error:
             try:
                 self.undo()
@@ -89,6 +94,8 @@ class Cgroup:
             SetupError: a process is still in one of them.
         """
         made, self.made = self.made, []
+        if not self.is_current():
+            return
         own = set(self.paths.values())
         remove_directories([directory for directory in made if directory in own])
         # A parent may have been taken up by another container meanwhile: then it stays.
@@ -149,8 +156,10 @@ class Cgroup:
         """Write the limits of a container that runs; what it may do with devices stays.
 
         Raises:
-            SetupError: as `apply`.
+            SetupError: as `apply`; or another cgroup is at our path by now.
         """
+        if not self.is_current():
+            raise SetupError(f"cgroup {self.main_directory()} is another container's by now")
         self._write(resources, devices=False)
 
     def _write(self, resources: Resources, *, devices: bool) -> None:
@@ -217,31 +226,74 @@ class Cgroup:
         """Count the processes that were killed because the memory limit was reached."""
         raise NotImplementedError
 
+    def main_directory(self) -> str:
+        """Return the directory that stands for the cgroup; "" when there is none."""
+        return next(iter(self.paths.values()), "")
+
+    def is_current(self) -> bool:
+        """Return whether our path still leads to this cgroup, and not to a later one.
+
+        Where nothing is there any more, nothing of another's can be hit.
+        """
+        if not self.inode:
+            return True
+        try:
+            return os.stat(self.main_directory()).st_ino == self.inode
+        except FileNotFoundError:
+            return True
+
     def processes(self) -> list[int]:
-        """List the host pids in the cgroup and below, sorted."""
-        for directory in self.directories():
-            return sorted(processes_below(directory))
-        return []
+        """Return the host pids in the cgroup and below, sorted."""
+        directory = self.main_directory()
+        return sorted(processes_below(directory)) if directory else []
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup and below, frozen or not, until none is left.
 
         For about a second: what has not died by then (in the middle of a call that cannot be
-        interrupted) is left to `remove`, which says so. Never leaves anything frozen.
+        interrupted) is left to `remove`, which says so. Never leaves anything frozen. The cgroup
+        is opened first, and compared: a later one at the same path is left alone.
 
         Raises:
             SetupError: the kernel refused.
         """
+        fd = self._open_own()
+        if fd < 0:
+            return
+        try:
+            self._kill_all(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+
+    def _open_own(self) -> int:
+        """Open the main directory; -1 where it is not there or another's. The caller closes it."""
+        directory = self.main_directory()
+        try:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        except OSError as error:
+            what = f"opening cgroup {directory}: {kernel_words(error)}"
+            raise SetupError(what, error.errno or 0) from error
+        if self.inode and os.fstat(fd).st_ino != self.inode:
+            os.close(fd)
+            return -1
+        return fd
+
+    def _kill_all(self, own: str) -> None:
+        """Kill what is in the main directory, which `own` leads to whatever becomes of its path."""
         unified = self.paths.get("")
         patience = 0
-        if unified and has_file(unified, "cgroup.kill") and self._kill_at_once(unified):
-            patience = PATIENCE
+        if unified:
+            unified = own if unified == self.main_directory() else unified
+            if has_file(unified, "cgroup.kill") and self._kill_at_once(unified):
+                patience = PATIENCE
         pause_s = KILL_PAUSE_S
         for round_ in range(KILL_ROUNDS):
-            if not self.processes():
+            if not processes_below(own):
                 break
             if round_ >= patience:
-                self._kill_each()
+                self._kill_each(own)
             time.sleep(pause_s)
             pause_s *= 2
 
@@ -256,7 +308,7 @@ class Cgroup:
         try:
             set_value(unified, "cgroup.kill", 1)
         except SetupError as error:
-            if error.errno != EOPNOTSUPP:
+            if error.errno not in (EOPNOTSUPP, ENOENT, ENODEV):
                 raise
             return False
         else:
@@ -264,11 +316,11 @@ class Cgroup:
         finally:
             self._thaw_after_kill()
 
-    def _kill_each(self) -> None:
+    def _kill_each(self, own: str) -> None:
         """Freeze so that nobody can fork away, kill, thaw."""
         try:
             self._try_to_freeze()
-            for pid in self.processes():
+            for pid in processes_below(own):
                 kill_one(pid)
         finally:
             self._thaw_after_kill()
@@ -292,10 +344,13 @@ class Cgroup:
     def remove(self) -> None:
         """Remove the cgroup with all below it; what is gone already is fine.
 
+        A later cgroup at the same path is left alone.
+
         Raises:
             SetupError: a process is still there after about a second of trying.
         """
-        remove_directories(self.directories())
+        if self.is_current():
+            remove_directories(self.directories())
         self.made = []
 
     def directories(self) -> list[str]:
@@ -314,56 +369,6 @@ class Cgroup:
         return error.errno in NOT_ALLOWED and (self.rootless or is_in_user_namespace())
 
 
-class NoCgroup(Cgroup):
-    """`--cgroup-manager=disabled`: the container stays where its creator is.
-
-    Limits are not written; that is what was asked for.
-    """
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__({}, "disabled")
-
-    def _prepare(self, resources: Resources) -> None:
-        """Make nothing."""
-
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
-        """Stay."""
-
-    def _write(self, resources: Resources, *, devices: bool) -> None:
-        """Write nothing."""
-
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """List where the container is: in the cgroups of its creator."""
-        from ocirun.cgroups.paths import own_hierarchies, read_table
-
-        return own_hierarchies(read_table())
-
-    def is_frozen(self) -> bool:
-        """Nothing here can be frozen."""
-        return False
-
-    def freeze(self) -> None:
-        """Refuse: there is no cgroup to freeze.
-
-        Raises:
-            SetupError: always.
-        """
-        raise SetupError("freezing the container: it has no cgroup")
-
-    def thaw(self) -> None:
-        """Nothing here can be frozen."""
-
-    def has_freezer(self) -> bool:
-        """Nothing here can be frozen."""
-        return False
-
-    def oom_kills(self) -> int:
-        """Nothing is counted."""
-        return 0
-
-
 def is_in_user_namespace() -> bool:
     """Tell whether ocirun runs in a user namespace below the first one.
 
@@ -378,9 +383,13 @@ def is_in_user_namespace() -> bool:
 def kill_one(host_pid: int) -> None:
     """Send SIGKILL; a process that is gone is fine.
 
+    Security: 0 and negative numbers would be whole process groups; nothing is sent to those.
+
     Raises:
         SetupError: the kernel refused.
     """
+    if host_pid <= 0:
+        return
     try:
         os.kill(host_pid, SIGKILL)
     except OSError as error:

@@ -50,7 +50,7 @@ def new_cgroup(
         SpecError, UnsupportedError, SetupError: with "systemd" only, as new_unit says.
     """
     if manager == "disabled":
-        from ocirun.cgroups.cgroup import NoCgroup
+        from ocirun.cgroups.none import NoCgroup
 
         return NoCgroup()
     table = table or read_table()
@@ -80,7 +80,7 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
     Nothing is read from the host: only the paths decide. `unit` is systemd's name for it.
     """
     if manager == "disabled":
-        from ocirun.cgroups.cgroup import NoCgroup
+        from ocirun.cgroups.none import NoCgroup
 
         return NoCgroup()
     if manager == "systemd":

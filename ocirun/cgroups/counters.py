@@ -87,7 +87,7 @@ def nested(directory: str, name: str) -> list[tuple[str, dict[str, int]]]:
 
 
 def as_number(word: str, directory: str, name: str) -> int:
-    """Give the number that `word`, from the file `name`, is: at least 0, at most `UNLIMITED`.
+    """Return the number that `word`, from the file `name`, is: at least 0, at most `UNLIMITED`.
 
     "max" is `UNLIMITED`; the kernel's negative numbers are counters that were caught in between.
 
@@ -134,7 +134,7 @@ def pressure(directory: str, name: str) -> Part | None:
 
 
 def _share(word: str, directory: str, name: str) -> int | float:
-    """Give `12.50` as 12.5 and `0.00` as 0: JSON as Go writes it."""
+    """Return `12.50` as 12.5 and `0.00` as 0: JSON as Go writes it."""
     whole, _, decimals = word.partition(".")
     if not decimals.strip("0"):
         return as_number(whole, directory, name)

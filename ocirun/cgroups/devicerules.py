@@ -77,7 +77,7 @@ class Verdicts:
         self.exceptions.clear()
 
     def join_overlapping(self) -> None:
-        """Let one permission say all that may be done with a device, where several say parts.
+        """Merge overlapping permissions, so that one has all that is allowed for a device.
 
         Kernel: v1 looks for a single exception that permits all that is asked for. Where one rule
         permits reading and another writing, opening for both needs one that has both.

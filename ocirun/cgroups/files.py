@@ -236,11 +236,11 @@ def _look_into(path: str, waiting: list[tuple[str, bool] | int]) -> None:
             raise
 
 
-def processes_in(directory: str) -> list[int]:
-    """Read the host pids of one cgroup; a cgroup that is gone has none.
+def members_in(directory: str) -> list[int]:
+    """Read the host pids of one cgroup as the kernel lists them; a cgroup that is gone has none.
 
-    Kernel: in a threaded cgroup `cgroup.procs` cannot be read (EOPNOTSUPP): its threads are told
-    instead.
+    Kernel: v2 lists a process of a foreign pid namespace as 0. In a threaded cgroup `cgroup.procs`
+    cannot be read (EOPNOTSUPP), and `cgroup.threads` stands in for it.
     """
     try:
         text = read_text(f"{directory}/cgroup.procs")
@@ -263,12 +263,20 @@ def _threads_in(directory: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-def processes_below(directory: str) -> list[int]:
-    """Read the host pids of a cgroup and of all cgroups below it."""
-    pids = processes_in(directory)
+def members_below(directory: str) -> list[int]:
+    """Read the host pids of a cgroup and of all cgroups below it, as `members_in` does."""
+    pids = members_in(directory)
     for child in directories_below(directory):
-        pids += processes_in(child)
+        pids += members_in(child)
     return pids
+
+
+def processes_below(directory: str) -> list[int]:
+    """Read the host pids of a cgroup and of all below it that can be signalled from here.
+
+    Security: 0 and negative numbers mean whole process groups to kill(2).
+    """
+    return [pid for pid in members_below(directory) if pid > 0]
 
 
 def remove_directories(directories: Iterable[str]) -> None:

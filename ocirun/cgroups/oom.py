@@ -48,7 +48,7 @@ class OomWatch:
             return self._kills  # the cgroup is being removed: nothing more will be counted
 
     def news(self) -> bool:
-        """Tell whether memory ran out since the last call; never waits."""
+        """Return whether memory ran out since the last call; never waits."""
         try:
             happened = bool(os.read(self.fd, READ_SIZE))
         except BlockingIOError:

@@ -120,9 +120,10 @@ def parse_mountinfo(text: str) -> list[CgroupMount]:
 
 
 def _plain(field: str) -> str:
+    """Undo the octal escapes of a mountinfo field, which hardly any has."""
     if "\\" not in field:
         return field
-    from ocirun.kernel.mountinfo import unescape  # cold: cgroup mounts have plain names
+    from ocirun.kernel.mountinfo import unescape  # cold
 
     return unescape(field)
 

@@ -29,12 +29,12 @@ def stat(paths: dict[str, str]) -> Part:
 
 
 def is_unified(paths: dict[str, str]) -> bool:
-    """Tell whether these are the directories of a cgroup of a v2 host."""
+    """Return whether these are the directories of a cgroup of a v2 host."""
     return list(paths) == [""]
 
 
 def is_there(paths: dict[str, str]) -> bool:
-    """Tell whether anything of the cgroup exists; a container without one has nothing to lose."""
+    """Return whether anything of the cgroup exists; a container without one has nothing to lose."""
     return not paths or any(os.path.isdir(directory) for directory in paths.values())
 
 

@@ -13,7 +13,7 @@ UNKNOWN: Final = "-"
 
 
 def format_size(count: int | None) -> str:
-    """Say bytes in three digits or so: `0B`, `512B`, `1.5K`, `64M`."""
+    """Return a size in about three digits: `0B`, `512B`, `1.5K`, `64M`."""
     if count is None:
         return UNKNOWN
     unit = 0
@@ -27,12 +27,12 @@ def format_size(count: int | None) -> str:
 
 
 def rate(count: int | None) -> str:
-    """Say bytes a second."""
+    """Return a rate, in bytes per second."""
     return UNKNOWN if count is None else f"{format_size(count)}/s"
 
 
 def share(percent: float | None) -> str:
-    """Say a share with one decimal: `12.5%`."""
+    """Return a share with one decimal: `12.5%`."""
     return UNKNOWN if percent is None else f"{percent:.1f}%"
 
 

@@ -73,7 +73,7 @@ def act(words: Sequence[str]) -> int:
 
 
 def _ask_typer(words: Sequence[str]) -> Call | None:
-    """Have typer read what the quick reader left; None: it has answered, as with --help.
+    """Read with typer what the quick reader refused; None if typer has answered, as for --help.
 
     Raises:
         UsageError: the command line is wrong, or typer is not there to say what is.

@@ -45,12 +45,12 @@ def parse(words: Sequence[str]) -> Call | None:
 
 
 def is_wrong_count(verb: Verb, count: int) -> bool:
-    """Tell whether `verb` cannot be given `count` words."""
+    """Return whether `verb` cannot be given `count` words."""
     return count < verb.least or (0 <= verb.most < count)
 
 
 def _has_dashed(rest: Sequence[str]) -> bool:
-    """Tell whether an option or "--" follows the id: allowed, and rare enough for typer."""
+    """Return whether an option or "--" follows the id: allowed, and rare enough for typer."""
     return any(word[:1] == "-" and word != "-" for word in rest)
 
 

@@ -214,7 +214,7 @@ def _caption(count: int, hidden: int, interval: str) -> Text:
 
 
 def _cells(usage: Usage, bars: int) -> dict[str, str]:
-    """Say what one container uses, by the title of the column."""
+    """Return the cells of one container, by the title of the column."""
     return {
         "CONTAINER": usage.id,
         "STATUS": usage.status,
@@ -231,7 +231,7 @@ def _cells(usage: Usage, bars: int) -> dict[str, str]:
 
 
 def waiting(usage: Usage) -> str:
-    """Say the shares of time in which some process waited."""
+    """Return the shares of time in which some process waited."""
     if usage.waiting is None:
         return UNKNOWN
     return "/".join(f"{usage.waiting.get(name, 0):.0f}" for name in RESOURCES)

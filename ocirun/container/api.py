@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from ocirun.errors import HookError
+    from ocirun.errors import OcirunError
     from ocirun.spec.types import Process, Resources
 
 
@@ -90,7 +90,7 @@ class Container:
             notify_socket=notify_socket,
             command=find_command(),
         )
-        create_container(Store(container.root), container_id, options)
+        create_container(Store(container.root), container_id, options).close()
         return container
 
     @classmethod
@@ -214,11 +214,12 @@ class Container:
         number = signal if isinstance(signal, int) else signal_number(signal)
         kill_container(Store(self.root), self.id, number, everyone)
 
-    def delete(self, *, force: bool = False) -> list[HookError]:
+    def delete(self, *, force: bool = False) -> list[OcirunError]:
         """Delete the container and all that was made for it; `force` kills it first.
 
         Returns:
-            What failed of its poststop hooks; the container is gone nevertheless.
+            What failed of its poststop hooks, and what of a damaged record could not be read; the
+            container is gone nevertheless.
 
         Raises:
             WrongStatus: it still runs, and `force` was not given.

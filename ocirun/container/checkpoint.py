@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from ocirun.container.criu_options import CriuOptions
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.errors import HookError
+    from ocirun.errors import OcirunError
 
 LOG: Final = "dump.log"
 
 
-def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[HookError]:
+def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[OcirunError]:
     """Save a running or paused container into `options.image_path`.
 
     Returns:
@@ -49,8 +49,12 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Ho
     """
     require_root("checkpoint")
     options.check()
-    record = store.load(container_id)
-    status = status_of(store, record)
+    with store.load(container_id) as record:
+        return _checkpoint(record, options)
+
+
+def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
+    container_id, status = record.id, status_of(record)
     if status not in (RUNNING, PAUSED):
         words = f"container cannot be checkpointed in the {status} state"
         raise WrongStatus(container_id, status, words)
@@ -62,7 +66,7 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Ho
     with Folders(options, LOG, make=True) as folders:
         _check_parent(options, folders)
         try:
-            _dump(store, record, options, folders)
+            _dump(record, options, folders)
         except BaseException:
             # CRIU stops them all by the freezer; killed, it cannot let them go.
             if status == RUNNING and is_frozen(record):
@@ -71,7 +75,7 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Ho
     if options.leave_running or options.pre_dump:
         return []
     kill_and_wait(record)
-    return destroy(store, record)
+    return destroy(record)
 
 
 def _check_parent(options: CriuOptions, folders: Folders) -> None:
@@ -104,9 +108,9 @@ def _check_status_fd(fd: int) -> None:
         raise UsageError(f"invalid --status-fd {fd}: it is not open for writing")
 
 
-def _dump(store: Store, record: Record, options: CriuOptions, folders: Folders) -> None:
+def _dump(record: Record, options: CriuOptions, folders: Folders) -> None:
     kind = PRE_DUMP if options.pre_dump else DUMP
-    fields = _fields(store, record, options, folders)
+    fields = _fields(record, options, folders)
     if not options.pre_dump:
         save_names(folders.image_fd, record.external_descriptors or ["", "", ""])
     with Criu(folders.work) as criu:
@@ -121,9 +125,9 @@ def _hear(options: CriuOptions, name: str) -> None:
             os.write(options.status_fd, b"\0")
 
 
-def _fields(store: Store, record: Record, options: CriuOptions, folders: Folders) -> dict[str, Any]:
+def _fields(record: Record, options: CriuOptions, folders: Folders) -> dict[str, Any]:
     """Fill in CRIU's options for this container."""
-    config = read_config(store.directory(record.id))
+    config = read_config(record.directory)
     pid = record.init_process_pid
     with doing(f"looking at the processes of container {record.id}"):
         root_fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

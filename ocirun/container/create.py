@@ -14,9 +14,10 @@ from ocirun.container.hooks import run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATED, CREATING, STOPPED
+from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, UsageError, doing
+from ocirun.errors import InitDied, SetupError, doing
 from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources
 from ocirun.process.conversation import write_pid_file
@@ -25,6 +26,7 @@ from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import load_config
@@ -52,13 +54,16 @@ def create(
 
     `foreground` connects its terminal or its stdio with ours, where the caller stays.
 
+    Returns:
+        The record; the caller closes it.
+
     Raises:
         SpecError: config.json breaks a rule. ContainerExists: the id is taken.
         SetupError, InitError, HookError: a step failed; everything done was taken back.
     """
     if options.command is None:
         require_seal()
-    store.directory(container_id)
+    check_id(container_id)
     with Undo() as undo:
         making = Creation(store, container_id, options, undo)
         making.check(foreground)
@@ -71,7 +76,7 @@ def create(
         making.publish()
         undo.forget()
     making.close()
-    making.parent.close()
+    making.hand_over()
     return making.record
 
 
@@ -83,12 +88,10 @@ class Creation:
         self.id = container_id
         self.options = options
         self.undo = undo
-        self.directory = store.directory(container_id)
-        self.record = Record(container_id)
-        self.lock_fd = -1
         self.fds: list[int] = []
         self.stdio_fds: list[int] = []
         self.has_run = False
+        self.record: Record
         self.config: Config
         self.request: Request
         self.cgroup: Cgroup
@@ -122,14 +125,9 @@ class Creation:
             from ocirun.process.userns_maps import check_joined_maps  # cold
 
             check_joined_maps(self.config, self.request.namespaces.fds["user"])
-        _check_terminal(self.request.terminal, options, foreground)
-        if foreground:
-            foreground.prepare(self.config, self.request)
-            self.stdio_fds = foreground.init_fds
-        elif self.request.terminal:
-            self.stdio_fds = [connect_unix(str(options.console_socket))]
+        self.stdio_fds = open_stdio(self.config, self.request, options.console_socket, foreground)
+        if not foreground:
             self.fds += self.stdio_fds
-        self.request.stdio_fds = len(self.stdio_fds)
 
     def compile_filter(self) -> None:
         """Compile the seccomp filter, or find it compiled already."""
@@ -137,10 +135,10 @@ class Creation:
 
     def claim(self) -> None:
         """Take the id and the cgroup, and remember them before anything runs."""
-        self.lock_fd = self.store.claim(self.id)
+        self.record = Record(self.store.claim(self.id))
+        self.undo.add("closing the record", self.record.close)
         self.undo.add("running poststop hooks", self._poststop)
-        self.undo.add("removing the state", lambda: self.store.remove(self.id))
-        self.undo.add("releasing the lock", self.close)
+        self.undo.add("removing the state", self._remove_folder)
         linux = self.config.get("linux", {})
         self.cgroup = new_cgroup(
             linux.get("cgroupsPath"),
@@ -154,9 +152,10 @@ class Creation:
             from ocirun.container.sd_notify import give_notify
 
             # Order: not before the configuration is kept, which exec starts from.
-            self.config = give_notify(self.config, self.directory)
+            self.config = give_notify(self.config, self.record.directory)
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
+        self.record.cgroup_inode = self.cgroup.inode
         if self.cgroup.unit:
             from ocirun.container.delegation import delegate  # cold
 
@@ -171,7 +170,7 @@ class Creation:
         self.record.intel_rdt_monitoring = group.monitoring
         # Order: remembered before it is made, in case we die; corrected when init is remembered.
         self.record.intel_rdt_made = group.missing()
-        self.record.write(self.directory)
+        self.record.write()
         self.undo.add("removing the resctrl group", group.undo)
         group.prepare()
         self.record.intel_rdt_made = group.made
@@ -188,6 +187,7 @@ class Creation:
         record.owner = os.geteuid()
         record.private_pid = "pid" in self.request.namespaces.new
         record.no_new_keyring = self.request.no_new_keyring
+        record.keyring = self.request.keyring
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.systemd_unit = self.cgroup.unit
@@ -196,13 +196,13 @@ class Creation:
             stdio_fds = self.stdio_fds if len(self.stdio_fds) == 3 else (0, 1, 2)
             record.external_descriptors = [_name_of(fd) for fd in stdio_fds]
         record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
-        write_config(self.directory, config)
-        record.write(self.directory)
+        write_config(record.directory, config)
+        record.write()
 
     def bring_to_gate(self) -> None:
         """Bring init into being and through the protocol."""
         linux = self.config.get("linux", {})
-        self.gate_fds = make_gate(self.directory)
+        self.gate_fds = make_gate(self.record.directory.fd)
         self.fds += self.gate_fds
         # Made here as well: that loads what a forked init will need.
         plan = plan_create(self.config, self.request)
@@ -215,7 +215,7 @@ class Creation:
         # While init reads all that: remember it, in case we die.
         self.record.init_process_pid = self.parent.pid
         self.record.init_process_start = start_time(self.parent.pid) or 0
-        self.record.write(self.directory)
+        self.record.write_init()
         self.has_run = True
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
@@ -279,7 +279,18 @@ class Creation:
             hooks = self.config["hooks"][moment]  # type: ignore[literal-required]
             # Spec: prestart comes from a time when `start` called it, with a created container.
             status = CREATED if moment == "prestart" else CREATING
-            run_hooks(moment, hooks, self.record.state(status), os.environ, self._hooks_cwd())
+            run_hooks(
+                moment,
+                hooks,
+                self.record.state(status),
+                os.environ,
+                self._hooks_cwd(),
+                init_pidfd=self.init_pidfd(),
+            )
+
+    def init_pidfd(self) -> int:
+        """Return init's pidfd (borrowed), whose end ends a hook; -1 where it is not known."""
+        return self.parent.pidfd
 
     def _hooks_cwd(self) -> str | None:
         """Hooks run in the bundle; a program with threads must not change its directory."""
@@ -296,13 +307,14 @@ class Creation:
                 os.close(socket_fd)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.parent.pid)
-        self.parent.close()
+
+    def hand_over(self) -> None:
+        """Leave the container to others: the lock goes, its init's pidfd is the record's."""
+        self.record.init_pidfd = self.parent.take_pidfd()
+        self.record.directory.unlock()
 
     def close(self) -> None:
-        """Let go of the lock and of what init has its own copies of."""
-        lock_fd, self.lock_fd = self.lock_fd, -1
-        if lock_fd >= 0:
-            self.store.release(lock_fd)
+        """Close what init has its own copies of."""
         while self.fds:
             os.close(self.fds.pop())
 
@@ -311,6 +323,11 @@ class Creation:
         if self.has_run and not self.record.private_pid:
             self.cgroup.kill_all()
         self.cgroup.undo()
+
+    def _remove_folder(self) -> None:
+        """Remove the folder, then the lock: a `delete` that waits for it finds nothing."""
+        self.record.directory.remove()
+        self.record.directory.unlock()
 
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:
@@ -337,14 +354,6 @@ def _is_rootless(word: str) -> bool:
     if word in ("true", "false"):
         return word == "true"
     return os.geteuid() != 0 or is_in_user_namespace()
-
-
-def _check_terminal(terminal: bool, options: CreateOptions, foreground: Foreground | None) -> None:
-    """Hold runc's two rules on terminals, in its words."""
-    if terminal and not foreground and not options.console_socket:
-        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
-    if options.console_socket and (foreground or not terminal):
-        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
 def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:

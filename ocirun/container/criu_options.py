@@ -113,7 +113,7 @@ class CriuOptions:
         return {"address": address.strip("[]"), "port": int(port)}
 
     def common(self) -> dict[str, Any]:
-        """Give the fields of CRIU's options that both verbs fill in the same way."""
+        """Return the fields of CRIU's options that both verbs fill in the same way."""
         fields: dict[str, Any] = {
             "log_level": LOG_LEVEL,
             "notify_scripts": True,

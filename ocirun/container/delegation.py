@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def delegate(cgroup: Cgroup, config: Config) -> None:
-    """Give the cgroup to the container's root, where the configuration makes that safe and useful.
+    """Change the owner of the cgroup to the container's root, if that is safe and useful.
 
     Raises:
         SetupError: the kernel refused.
@@ -26,7 +26,7 @@ def delegate(cgroup: Cgroup, config: Config) -> None:
 
 
 def delegated_uid(config: Config) -> int | None:
-    """Give the host's number of the container's root if the cgroup is to be its own.
+    """Return the host's uid of the container's root if it is to own the cgroup.
 
     Security: without a cgroup namespace the container would see, and with a shared user namespace
     own, what belongs to others.

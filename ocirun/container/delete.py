@@ -1,4 +1,7 @@
-"""Delete a container: what is left of it goes, and also what a failed create left behind.
+"""Delete a container: everything that is left of it, also of one that was never finished.
+
+What is deleted is the container whose folder was opened. While another process is still making it,
+`delete --force` ends init, which makes that process give up, and waits for it.
 
 Source: runtime-spec runtime.md#delete, runtime.md#lifecycle steps 11 to 13;
 docs/runc-compat/cli.md#delete.
@@ -6,48 +9,79 @@ docs/runc-compat/cli.md#delete.
 
 from __future__ import annotations
 
-from ocirun.container.kill import kill_and_wait
-from ocirun.container.record import read_config
+import os
+import time
+
+from ocirun.container.init_process import is_there, signal_init
+from ocirun.container.kill import SIGKILL, kill_and_wait
+from ocirun.container.record import CONFIG_FILE, INIT_LINK, STATE_FILE, Record, read_config
 from ocirun.container.status import CREATED, CREATING, STOPPED, cgroup_of, status_of
-from ocirun.errors import ContainerError, ContainerNotFound, HookError, WrongStatus
+from ocirun.errors import (
+    ContainerError,
+    ContainerNotFound,
+    DamagedRecord,
+    HookError,
+    OcirunError,
+    SetupError,
+    WrongStatus,
+    what_failed,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.container.record import Record
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    from ocirun.container.folder import Folder
     from ocirun.container.store import Store
+    from ocirun.spec.types import Config
+
+MAKER_WAIT_S: Final = 10.0
+OTHER_DELETE_WAIT_S: Final = 0.2
+LOCK_ROUND_S: Final = 0.05
 
 
-def delete(store: Store, container_id: str, force: bool) -> list[HookError]:
+def delete(store: Store, container_id: str, force: bool) -> list[OcirunError]:
     """Remove a stopped or created container; with `force` a running one too.
 
     Returns:
-        What failed of the poststop hooks; the container is gone nevertheless.
+        What failed without stopping the deletion: poststop hooks, and what could not be known of a
+        container whose record is damaged.
 
     Raises:
         ContainerNotFound: there is none, and `force` does not say that this is as good.
-        WrongStatus: it is running. ContainerError: it cannot be killed.
+        NotAContainer: a link or something else has its name. WrongStatus: it is running.
+        DamagedRecord: it is damaged (not with `force`). ContainerError: it cannot be killed.
+        SetupError: it is gone, but for what could not be removed.
     """
     try:
-        record = store.load(container_id)
+        folder = store.open(container_id)
     except ContainerNotFound:
-        if not force and store.is_being_made(container_id):
-            raise _not_stopped(container_id, CREATING) from None
-        # A create that was killed before it had written anything leaves an empty folder.
-        store.remove(container_id)
         if force:
             return []
         raise
-    except ContainerError:
-        if not force:
-            raise
-        store.remove(container_id)  # a damaged record: nothing more can be learned from it
-        return []
-    status = status_of(store, record)
-    if status not in (STOPPED, CREATED) and not force:
-        raise _not_stopped(container_id, status)
-    if status != STOPPED:
-        kill_and_wait(record)
-    return destroy(store, record)
+    with folder:
+        _take(folder, force)
+        if not folder.is_in_place():  # another delete was faster
+            if force:
+                return []
+            raise ContainerNotFound(container_id)
+        record, failures = _read(folder, force)
+        if record is None:
+            # A create that was killed before it had written anything leaves an empty folder.
+            folder.remove()
+            if force:
+                return failures
+            raise ContainerNotFound(container_id)
+        with record:
+            status = status_of(record)
+            if status not in (STOPPED, CREATED) and not force:
+                raise _not_stopped(container_id, status)
+            if status != STOPPED:
+                kill_and_wait(record)
+            failures += destroy(record)
+    _raise_lasting(failures)
+    return failures
 
 
 def _not_stopped(container_id: str, status: str) -> WrongStatus:
@@ -58,22 +92,124 @@ def _not_stopped(container_id: str, status: str) -> WrongStatus:
     )
 
 
-def destroy(store: Store, record: Record) -> list[HookError]:
-    """Remove all that is left of a container whose init is gone; give failed poststop hooks."""
+def _take(folder: Folder, force: bool) -> None:
+    """Lock the folder; end its maker if there is one and `force` says so.
+
+    Raises:
+        WrongStatus: it is being made. ContainerError: its maker does not give up.
+    """
+    if folder.lock():
+        return
+    if not force:
+        if folder.lock(OTHER_DELETE_WAIT_S):
+            return
+        raise _not_stopped(folder.id, CREATING)
+    end = time.monotonic() + MAKER_WAIT_S
+    while not folder.lock(LOCK_ROUND_S):
+        _end_init(folder)
+        if time.monotonic() > end:
+            words = f"container {folder.id} is still being made, and its maker does not give up"
+            raise ContainerError(folder.id, words)
+
+
+def _end_init(folder: Folder) -> None:
+    """Kill the init of a container that is being made, as far as there is one yet."""
+    try:
+        record = Record.read(folder)
+    except DamagedRecord:
+        record = Record.recover(folder)
+    if record and is_there(record):
+        try:
+            signal_init(record, SIGKILL, tolerate_gone=True)
+        finally:
+            record.close_init()
+
+
+def _read(folder: Folder, force: bool) -> tuple[Record | None, list[OcirunError]]:
+    """Read the record, with `force` what is left of it; and tell what is damaged."""
+    try:
+        record = Record.read(folder)
+    except DamagedRecord as error:
+        if not force:
+            raise
+        fault: OcirunError = error
+    else:
+        # Order: the record is written after the configuration, and the link after both.
+        if record or not {CONFIG_FILE, INIT_LINK}.intersection(os.listdir(folder.fd)):
+            return record, []
+        fault = DamagedRecord(folder.id, f"{folder.path}/{STATE_FILE} is gone")
+        if not force:
+            raise fault
+    record = Record.recover(folder)
+    if record is None:
+        words = (
+            f"{fault}, and so is {INIT_LINK}: processes of container {folder.id}, if any are left, "
+            "cannot be found"
+        )
+        return None, [DamagedRecord(folder.id, words)]
+    failures = [fault]
+    try:
+        config = read_config(folder)
+    except DamagedRecord as error:
+        failures.append(error)
+    else:
+        record.annotations = config.get("annotations") or {}
+        record.oci_version = config["ociVersion"]
+        record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
+    return record, failures
+
+
+def destroy(record: Record) -> list[OcirunError]:
+    """Remove everything that is left of a container whose init is gone.
+
+    Each step is tried, whatever became of the one before. Where the folder is not in place any
+    more somebody else has deleted the container: what has its names by now is not touched.
+
+    Returns:
+        What failed.
+    """
+    folder = record.directory
+    failures: list[OcirunError] = []
+    if not folder.lock(MAKER_WAIT_S) or not folder.is_in_place():
+        return failures
+    config: Config | None = None
+    if "poststop" in record.hooks:
+        try:
+            config = read_config(folder)
+        except OcirunError as error:
+            failures.append(error)
     if record.cgroup_paths:
         cgroup = cgroup_of(record)
         if not record.private_pid:
-            cgroup.kill_all()
-        cgroup.remove()
+            _try(failures, cgroup.kill_all)
+        _try(failures, cgroup.remove)
     if record.intel_rdt_made:
         from ocirun.resctrl.group import remove_groups
 
-        remove_groups(record.intel_rdt_made)
-    if "poststop" not in record.hooks:
-        store.remove(record.id)
-        return []
-    from ocirun.container.hooks import run_poststop
+        _try(failures, remove_groups, record.intel_rdt_made)
+    _try(failures, folder.remove)
+    folder.unlock()
+    if config is not None:
+        from ocirun.container.hooks import run_poststop
 
-    config = read_config(store.directory(record.id))
-    store.remove(record.id)
-    return run_poststop(config, record.state(STOPPED))
+        failures += run_poststop(config, record.state(STOPPED))
+    return failures
+
+
+def _try(failures: list[OcirunError], act: Callable[..., object], *arguments: Any) -> None:  # noqa: ANN401  # of `act`
+    try:
+        act(*arguments)
+    except OcirunError as error:
+        failures.append(error)
+    except OSError as error:
+        failures.append(SetupError(what_failed(error), error.errno or 0))
+
+
+def _raise_lasting(failures: list[OcirunError]) -> None:
+    """Raise the first failure by which something of the container has stayed on the host."""
+    lasting = [error for error in failures if not isinstance(error, (HookError, DamagedRecord))]
+    if lasting:
+        for other in failures:
+            if other is not lasting[0]:
+                lasting[0].add_note(f"and: {other}")
+        raise lasting[0]

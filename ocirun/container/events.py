@@ -5,14 +5,13 @@ Source: docs/runc-compat/cli.md#events; runc(8), runc-events.
 
 from __future__ import annotations
 
-import os
 import select
 import time
 
 from ocirun.cgroups.oom import watch
+from ocirun.container.init_process import open_init
 from ocirun.container.stats import read_stats, refuse_stopped
-from ocirun.errors import UsageError, WrongStatus, doing
-from ocirun.kernel.procstat import start_time
+from ocirun.errors import UsageError, WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +43,14 @@ def events(
         UsageError: the interval is not positive.
         SetupError: the kernel refused; also while it is followed.
     """
-    record = store.load(container_id)
     check_interval(interval_ns)
-    refuse_stopped(store, record)
-    return _follow(store, record, interval_ns, listener)
+    record = store.load(container_id)
+    try:
+        refuse_stopped(record)
+    except BaseException:
+        record.close()
+        raise
+    return _follow(record, interval_ns, listener)
 
 
 def check_interval(interval_ns: int) -> None:
@@ -60,25 +63,22 @@ def check_interval(interval_ns: int) -> None:
         raise UsageError("duration interval must be greater than 0")
 
 
-def _follow(store: Store, record: Record, interval_ns: int, listener: int) -> Iterator[Event]:
-    init = _open_init(record)
-    if init < 0:
-        return
-    try:
+def _follow(record: Record, interval_ns: int, listener: int) -> Iterator[Event]:
+    """Follow the container; `record` is closed at the end."""
+    with record:
+        try:
+            init = open_init(record)
+        except ProcessLookupError:
+            return
         memory = watch(record.cgroup_paths)
         try:
-            yield from _wait(
-                store, record, interval_ns, init=init, listener=listener, memory=memory
-            )
+            yield from _wait(record, interval_ns, init=init, listener=listener, memory=memory)
         finally:
             if memory is not None:
                 memory.close()
-    finally:
-        os.close(init)
 
 
 def _wait(
-    store: Store,
     record: Record,
     interval_ns: int,
     *,
@@ -108,25 +108,7 @@ def _wait(
         if now >= due:
             due = max(due + interval_ns, now)
             try:
-                data = read_stats(store, record)
+                data = read_stats(record)
             except WrongStatus:
                 continue  # its end is what the next round finds
             yield {"type": "stats", "id": record.id, "data": data}
-
-
-def _open_init(record: Record) -> int:
-    """Open a pidfd of init, for the caller to close; -1 when it is gone.
-
-    Raises:
-        SetupError: the kernel refused.
-    """
-    with doing(f"watching process {record.init_process_pid}"):
-        try:
-            pidfd = os.pidfd_open(record.init_process_pid)
-        except ProcessLookupError:
-            return -1
-    # Order: compared while the pidfd holds the pid; before, it could be reused still.
-    if start_time(record.init_process_pid) != record.init_process_start:
-        os.close(pidfd)
-        return -1
-    return pidfd

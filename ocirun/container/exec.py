@@ -6,8 +6,10 @@ Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec.
 from __future__ import annotations
 
 import os
+from errno import ENOMEM
 
 from ocirun.container.inherited_fds import config_with
+from ocirun.container.init_process import goes_away, is_there, open_init
 from ocirun.container.record import read_config
 from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
 from ocirun.container.status import (
@@ -15,19 +17,18 @@ from ocirun.container.status import (
     PAUSED,
     RUNNING,
     STOPPED,
-    goes_away,
-    is_there,
     status_of,
 )
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, UsageError, WrongStatus, doing, kernel_words
+from ocirun.errors import InitDied, SetupError, WrongStatus, doing
 from ocirun.process.conversation import write_pid_file
 from ocirun.process.exec_parent import ExecParent
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
 from ocirun.process.sockets import connect_unix, send_fd
+from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 
 TYPE_CHECKING = False
@@ -85,8 +86,8 @@ class ExecOptions:
 
 def container_process(store: Store, container_id: str) -> Process:
     """Give the container's own process as it was at create: what flags of exec start from."""
-    record = store.load(container_id)
-    return read_config(store.directory(record.id))["process"]
+    with store.load(container_id) as record:
+        return read_config(record.directory)["process"]
 
 
 def execute(store: Store, container_id: str, process: Process, options: ExecOptions) -> int:
@@ -136,11 +137,20 @@ def begin(
     """
     if options.command is None:
         require_seal()
-    record = store.load(container_id)
-    _check_status(store, record, options)
-    config = config_with(read_config(store.directory(record.id)), process)
+    with store.load(container_id) as record:
+        return _begin(store, record, process, options, foreground)
+
+
+def _begin(
+    store: Store,
+    record: Record,
+    process: Process,
+    options: ExecOptions,
+    foreground: Foreground | None,
+) -> ExecParent:
+    _check_status(record, options)
+    config = config_with(read_config(record.directory), process)
     request = _make_request(config, record, options)
-    _check_terminal(request.terminal, options, foreground)
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
         joining = ExecParent(config, request, options.tell)
@@ -156,8 +166,7 @@ def begin(
             # Whatever it looked like: with its init every process of a container dies, and
             # nothing can be cloned into its pid namespace any more.
             joining.abandon()
-            told_why = isinstance(error, SetupError) and not isinstance(error, InitDied)
-            if not is_there(record) or (not told_why and goes_away(record)):
+            if not is_there(record) or (_may_be_its_end(error) and goes_away(record)):
                 raise _stopped(record) from error
             raise
         _publish(joining, options)
@@ -165,8 +174,19 @@ def begin(
     return joining
 
 
-def _check_status(store: Store, record: Record, options: ExecOptions) -> None:
-    status = status_of(store, record)
+def _may_be_its_end(error: BaseException) -> bool:
+    """Return whether a container that is just dying may be behind `error`.
+
+    Kernel: nothing can be cloned into a pid namespace whose init is dying (ENOMEM), and what was
+    there already is killed without a word.
+    """
+    if isinstance(error, SetupError) and not isinstance(error, InitDied):
+        return error.errno == ENOMEM
+    return True
+
+
+def _check_status(record: Record, options: ExecOptions) -> None:
+    status = status_of(record)
     if status == CREATING:
         # Security: before its init has entered the root, the host's files are still in sight.
         raise WrongStatus(record.id, status, "cannot exec in a container that is being created")
@@ -191,19 +211,12 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.bundle = record.bundle
     request.rootfs = record.rootfs
     request.no_new_keyring = record.no_new_keyring
+    request.keyring = record.keyring or f"_ses.{record.id}"  # of older versions, and restored
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds
     check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
     return request
-
-
-def _check_terminal(terminal: bool, options: ExecOptions, foreground: Foreground | None) -> None:
-    """Hold runc's two rules on terminals, in its words."""
-    if terminal and not foreground and not options.console_socket:
-        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
-    if options.console_socket and (foreground or not terminal):
-        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
 def _join(
@@ -215,27 +228,25 @@ def _join(
 ) -> None:
     """Bring the process into the container, up to its gate."""
     config = joining.config
-    plan = plan_join(config, request)  # loads what a forked joiner will need
-    if options.tell:
-        from ocirun.process.ignored import ignored_members
-
-        for line in ignored_members(config):
-            options.tell(f"ignoring {line}")
-        for line in plan.describe():
-            options.tell(f"plan: {line}")
     cgroup = cgroup_below(record, options.cgroups)
     ours: list[int] = []
     try:
-        stdio = _stdio(config, request, options, foreground, ours)
-        init_pidfd = _open_init(record)
-        ours.append(init_pidfd)
+        stdio = open_stdio(config, request, options.console_socket, foreground)
+        if not foreground:
+            ours += stdio
+        try:
+            init_pidfd = open_init(record)
+        except ProcessLookupError:
+            raise _stopped(record) from None
+        joining.look_at_init(init_pidfd, record.init_process_pid)
+        _make_plan(config, request, options)
         join_fds = cgroup.open_join_fds()
         ours += join_fds
         request.cgroup_join_fds = len(join_fds)
         cgroup_fd = cgroup.cgroup_fd()
         if cgroup_fd is not None:
             ours.append(cgroup_fd)
-        joining.spawn(options.command, (init_pidfd, record.init_process_pid), cgroup_fd)
+        joining.spawn(options.command, cgroup_fd)
         if cgroup_fd is not None and not joining.born_in_cgroup:
             _move(joining.pid, cgroup, record, options)
         if record.intel_rdt_path:
@@ -250,6 +261,18 @@ def _join(
             os.close(fd)
 
 
+def _make_plan(config: Config, request: Request, options: ExecOptions) -> None:
+    """Make the plan here as well: that loads what a forked child will need."""
+    plan = plan_join(config, request)
+    if options.tell:
+        from ocirun.process.ignored import ignored_members
+
+        for line in ignored_members(config):
+            options.tell(f"ignoring {line}")
+        for line in plan.describe():
+            options.tell(f"plan: {line}")
+
+
 def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -> None:
     """Move the process where it could not be born; where it may not be, to where init is."""
     try:
@@ -259,48 +282,6 @@ def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -
         if deeper is None:
             raise
         deeper.join(host_pid)
-
-
-def _stdio(
-    config: Config,
-    request: Request,
-    options: ExecOptions,
-    foreground: Foreground | None,
-    ours: list[int],
-) -> list[int]:
-    """Open what the process gets for its stdio, as Request.stdio_fds counts it.
-
-    What has to be closed afterwards goes to `ours`; the foreground closes its own.
-    """
-    fds: list[int] = []
-    if foreground:
-        foreground.prepare(config, request)
-        fds = foreground.init_fds
-    elif options.console_socket:
-        fds = [connect_unix(options.console_socket)]
-        ours += fds
-    request.stdio_fds = len(fds)
-    return fds
-
-
-def _open_init(record: Record) -> int:
-    """Open the pidfd of the container's init; its start time says that it is still the same.
-
-    Raises:
-        WrongStatus: it is gone.
-    """
-    try:
-        pidfd = os.pidfd_open(record.init_process_pid)
-    except ProcessLookupError:
-        raise _stopped(record) from None
-    except OSError as error:
-        words = f"opening the container's init: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
-    # Order: compared while the pidfd holds the pid; before, it could be reused still.
-    if not is_there(record):
-        os.close(pidfd)
-        raise _stopped(record)
-    return pidfd
 
 
 def _publish(joining: ExecParent, options: ExecOptions) -> None:

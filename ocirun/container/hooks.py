@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import HookError
+from ocirun.errors import HookError, OcirunError, what_failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Config
 
 
-def run_poststop(config: Config, state: dict[str, Any]) -> list[HookError]:
-    """Run each poststop hook, whatever became of the one before; give what failed."""
+def run_poststop(config: Config, state: dict[str, Any]) -> list[OcirunError]:
+    """Run each poststop hook, whatever became of the one before; return what failed."""
     from ocirun.process.hooks import run_hooks
 
-    failures = []
-    for index, hook in enumerate(config["hooks"]["poststop"]):
+    failures: list[OcirunError] = []
+    for index, hook in enumerate((config.get("hooks") or {}).get("poststop") or []):
         try:
             run_hooks("poststop", [hook], state, os.environ)
         except HookError as error:
             failures.append(HookError(error.moment, index, error.path, error.reason))
+        except OcirunError as error:
+            failures.append(error)
+        except (OSError, ValueError) as error:  # no descriptor left, a name with a NUL, …
+            reason = what_failed(error) if isinstance(error, OSError) else str(error)
+            failures.append(HookError("poststop", index, str(hook.get("path")), reason))
     return failures

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import time
 
+from ocirun.container.init_process import is_there, signal_init
 from ocirun.container.status import STOPPED, cgroup_of, status_of
-from ocirun.errors import ContainerError, SetupError, UsageError, WrongStatus, kernel_words
-from ocirun.kernel.procstat import start_time
+from ocirun.errors import ContainerError, UsageError, WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,25 +31,27 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
     """Send `signal` to the container's init; with `everyone` to each of its processes.
 
     SIGKILL for a container without a pid namespace of its own goes to every process of its
-    cgroup, because nothing else would end them.
+    cgroup, because nothing else would end them; also when its init has gone already.
 
     Raises:
         WrongStatus: the container has stopped (no error with `everyone`, which then ends what is
             left of it).
         SetupError: the signal could not be sent.
     """
-    record = store.load(container_id)
-    status = status_of(store, record)
-    if status == STOPPED and not everyone:
-        raise WrongStatus(container_id, status, "container not running")
-    if signal == SIGKILL and (everyone or not record.private_pid):
-        cgroup_of(record).kill_all()
-    elif everyone:
-        _signal_each(cgroup_of(record).processes(), signal)
-    if status != STOPPED:
-        signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
-        if signal == SIGKILL:
-            _let_die(cgroup_of(record))
+    with store.load(container_id) as record:
+        status = status_of(record)
+        cgroup = cgroup_of(record)
+        kills_all = signal == SIGKILL and (everyone or not record.private_pid)
+        if status == STOPPED and not everyone and not (kills_all and cgroup.processes()):
+            raise WrongStatus(container_id, status, "container not running")
+        if kills_all:
+            cgroup.kill_all()
+        elif everyone:
+            _signal_each(cgroup.processes(), signal)
+        if status != STOPPED:
+            signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
+            if signal == SIGKILL:
+                _let_die(cgroup)
 
 
 def _let_die(cgroup: Cgroup) -> None:
@@ -62,32 +64,6 @@ def _let_die(cgroup: Cgroup) -> None:
         cgroup.thaw()
     if cgroup.thaw_below():
         cgroup.kill_all()
-
-
-def signal_init(record: Record, signal: int, *, tolerate_gone: bool = False) -> None:
-    """Signal init itself, through a pidfd, so that no other process can be hit.
-
-    Raises:
-        SetupError: it is gone (unless tolerated), or not ours to signal.
-    """
-    from _signal import pidfd_send_signal
-
-    try:
-        pidfd = os.pidfd_open(record.init_process_pid)
-        try:
-            # Order: compared while the pidfd holds the pid; before, it could be reused still.
-            if start_time(record.init_process_pid) != record.init_process_start:
-                raise ProcessLookupError
-            pidfd_send_signal(pidfd, signal)
-        finally:
-            os.close(pidfd)
-    except ProcessLookupError as error:
-        if tolerate_gone:
-            return
-        raise SetupError("unable to signal init: os: process already finished", 3) from error
-    except OSError as error:
-        words = f"unable to signal init: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
 
 
 def _signal_each(pids: list[int], signal: int) -> None:
@@ -104,20 +80,21 @@ def kill_and_wait(record: Record) -> None:
     Raises:
         ContainerError: it is still there.
     """
-    if record.init_process_pid:
-        if not record.private_pid:
-            cgroup_of(record).kill_all()
-        signal_init(record, SIGKILL, tolerate_gone=True)
-        cgroup = cgroup_of(record)
-        _let_die(cgroup)
-        for attempt in range(POLLS):
-            if start_time(record.init_process_pid) != record.init_process_start:
-                return
-            if attempt >= STUBBORN:
-                _let_die(cgroup)
-            # Most are gone in a millisecond; only the stubborn are waited for at leisure.
-            time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
-        raise ContainerError(record.id, "container init still running")
+    if not record.init_process_pid:
+        return
+    cgroup = cgroup_of(record)
+    if not record.private_pid:
+        cgroup.kill_all()
+    signal_init(record, SIGKILL, tolerate_gone=True)
+    _let_die(cgroup)
+    for attempt in range(POLLS):
+        if not is_there(record):
+            return
+        if attempt >= STUBBORN:
+            _let_die(cgroup)
+        # Most are gone in a millisecond; only the stubborn are waited for at leisure.
+        time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
+    raise ContainerError(record.id, "container init still running")
 
 
 def signal_number(word: str) -> int:
@@ -130,9 +107,10 @@ def signal_number(word: str) -> int:
     """
     if word.isascii() and word.isdecimal() and len(word) < 10 and int(word) <= MAX_SIGNAL:
         return int(word)
-    from ocirun.container.signals import SIGNALS
+    import _signal  # cold: most callers give the number
 
     name = word.upper().removeprefix("SIG")
-    if name not in SIGNALS:
+    number = getattr(_signal, f"SIG{name}", None) if name.isalnum() else None
+    if not isinstance(number, int):
         raise UsageError(f'unknown signal "{word}"')
-    return SIGNALS[name]
+    return int(number)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 
+from ocirun.container.init_process import is_there, open_init
 from ocirun.container.record import read_config
 from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
-from ocirun.kernel.procstat import start_time
 from ocirun.process import mounts_parent
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped_mounts import open_idmapped_sources
@@ -140,41 +140,50 @@ def _prepare(config: Config, entries: list[Entry], entered: _MountedContainer) -
 class _MountedContainer:
     """A container that can be entered, for the length of a block."""
 
-    __slots__ = ("_init_pidfd", "config", "record", "target")
+    __slots__ = ("config", "record", "target")
 
     def __init__(self, store: Store, container_id: str) -> None:
         require_seal()
         self.record: Record = store.load(container_id)
-        status = status_of(store, self.record)
+        try:
+            self._check_status()
+            self.config: Config = read_config(self.record.directory)
+        except BaseException:
+            self.record.close()
+            raise
+        self.target: mounts_parent.MountTarget
+
+    def _check_status(self) -> None:
+        status = status_of(self.record)
         if status in (CREATING, STOPPED):
             raise self._not_running(status)
-        self.config: Config = read_config(store.directory(self.record.id))
-        self._init_pidfd = -1
-        self.target: mounts_parent.MountTarget
 
     def _not_running(self, status: str) -> WrongStatus:
         return WrongStatus(self.record.id, status, "container not running")
 
     def __enter__(self) -> _MountedContainer:
+        try:
+            self.target = self._open_target()
+        except BaseException:
+            self.record.close()
+            raise
+        return self
+
+    def _open_target(self) -> mounts_parent.MountTarget:
         request = Request(self.config)
         namespaces = request.namespaces
         if not namespaces.has("mount"):
             message = "the container has no mount namespace of its own"
             raise UnsupportedError([Problem("/linux/namespaces", message)])
-        host_pid = self.record.init_process_pid
-        flags = 0
         try:
-            self._init_pidfd = os.pidfd_open(host_pid)
-            flags = flags_of(namespaces, host_pid)
-            # Order: compared last. The pidfd and the flags are then those of the same process.
-            gone = start_time(host_pid) != self.record.init_process_start
+            init_pidfd = open_init(self.record)
+            flags = flags_of(self.record.init_process_pid)
         except (ProcessLookupError, FileNotFoundError):
-            gone = True
-        if gone:
-            self.__exit__()
+            raise self._not_running(STOPPED) from None
+        # Order: looked at last: the flags are then those of the process that the pidfd names.
+        if not is_there(self.record):
             raise self._not_running(STOPPED)
-        self.target = mounts_parent.MountTarget(self._init_pidfd, flags, request.mount_label)
-        return self
+        return mounts_parent.MountTarget(init_pidfd, flags, request.mount_label)
 
     def open_user_namespace(self) -> int:
         """Open the user namespace of the container's init. The caller closes it."""
@@ -183,6 +192,4 @@ class _MountedContainer:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __exit__(self, *_: object) -> None:
-        if self._init_pidfd >= 0:
-            os.close(self._init_pidfd)
-            self._init_pidfd = -1
+        self.record.close()

@@ -19,11 +19,11 @@ def pause(store: Store, container_id: str) -> None:
     Raises:
         WrongStatus: it is neither created nor running. SetupError: it has no freezer.
     """
-    record = store.load(container_id)
-    status = status_of(store, record)
-    if status not in (CREATED, RUNNING):
-        raise WrongStatus(container_id, status, "container not running")
-    cgroup_of(record).freeze()
+    with store.load(container_id) as record:
+        status = status_of(record)
+        if status not in (CREATED, RUNNING):
+            raise WrongStatus(container_id, status, "container not running")
+        cgroup_of(record).freeze()
 
 
 def resume(store: Store, container_id: str) -> None:
@@ -32,11 +32,11 @@ def resume(store: Store, container_id: str) -> None:
     Raises:
         WrongStatus: it is not paused.
     """
-    record = store.load(container_id)
-    status = status_of(store, record)
-    if status != PAUSED:
-        raise WrongStatus(container_id, status, "container not paused")
-    cgroup_of(record).thaw()
+    with store.load(container_id) as record:
+        status = status_of(record)
+        if status != PAUSED:
+            raise WrongStatus(container_id, status, "container not paused")
+        cgroup_of(record).thaw()
 
 
 def processes(store: Store, container_id: str) -> list[int]:
@@ -45,4 +45,5 @@ def processes(store: Store, container_id: str) -> list[int]:
     Raises:
         ContainerNotFound: no such container.
     """
-    return cgroup_of(store.load(container_id)).processes()
+    with store.load(container_id) as record:
+        return cgroup_of(record).processes()

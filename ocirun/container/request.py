@@ -7,7 +7,7 @@ import stat
 from errno import EBADF
 from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 
-from ocirun.errors import Problem, SpecError, UsageError, kernel_words
+from ocirun.errors import Problem, SpecError, UsageError, kernel_words, warn
 from ocirun.process.request import Request
 from ocirun.rootfs.devices import is_host_dev
 
@@ -27,9 +27,20 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.container_id = container_id
     request.bundle = os.path.realpath(options.bundle)
     request.rootfs = _root(config, request.bundle)
+    for mount in config.get("mounts") or ():
+        if not mount["destination"].startswith("/"):
+            # Spec: "MUST be an absolute path"; runc goes on with a warning, and so do we.
+            warn(
+                f"mount destination {mount['destination']} is not absolute. Support for "
+                "non-absolute mount destinations will be removed in a future release."
+            )
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
+    if not request.no_new_keyring:
+        from ocirun.security.keyring import new_name
+
+        request.keyring = new_name(container_id)
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = request.listen_fds + options.preserve_fds

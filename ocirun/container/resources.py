@@ -47,7 +47,7 @@ HALVES: Final = {
 # What a new cgroup has, to take back what was not limited before. Nothing stands here for what
 # it has from its parent.
 FRESH: Final[dict[str, Section]] = {
-    "memory": {"limit": -1, "swap": -1, "disableOOMKiller": False},
+    "memory": {"limit": -1, "swap": -1, "kernelTCP": -1, "disableOOMKiller": False},
     "cpu": {"shares": 1024, "quota": -1, "period": 100_000, "burst": 0, "idle": 0},
     "pids": {"limit": -1},
 }

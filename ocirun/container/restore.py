@@ -12,12 +12,13 @@ Source: docs/runc-compat/checkpoint.md#restore; criu.org/Checkpoint/Restore.
 
 from __future__ import annotations
 
-import os
-
 from ocirun.container.create import Creation
 from ocirun.container.criu_options import Folders, require_root
 from ocirun.container.delete import destroy
+from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
+from ocirun.container.run import undo_start
+from ocirun.container.store import check_id
 from ocirun.container.undo import Undo
 from ocirun.criu.externals import (
     inherited_namespaces,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.container.record import Record
     from ocirun.container.store import Store
-    from ocirun.errors import HookError
+    from ocirun.errors import OcirunError
 
 LOG: Final = "restore.log"
 
@@ -62,7 +63,7 @@ def restore(
     *,
     detach: bool,
     subreaper: bool,
-) -> tuple[int, list[HookError]]:
+) -> tuple[int, list[OcirunError]]:
     """Restore a container from `criu_options.image_path` with the bundle that `options` name.
 
     Returns:
@@ -74,26 +75,24 @@ def restore(
     require_root("restore")
     criu_options.check()
     if detach:
-        _restore(store, container_id, options, criu_options)
+        _restore(store, container_id, options, criu_options).close()
         return 0, []
     if subreaper:
         set_child_subreaper()
     block_signals()
     foreground = Foreground()
-    record = _restore(store, container_id, options, criu_options, foreground)
-    pidfd = os.pidfd_open(record.init_process_pid)
-    try:
-        foreground.connect()
-        status = wait_for(record.init_process_pid, pidfd, foreground)
-        foreground.finish()
-    except BaseException:
-        kill_and_wait(record)
-        destroy(store, record)
-        raise
-    finally:
-        os.close(pidfd)
-        foreground.restore()
-    return status, destroy(store, record)
+    with _restore(store, container_id, options, criu_options, foreground) as record:
+        try:
+            pidfd = open_init(record)
+            foreground.connect()
+            status = wait_for(record.init_process_pid, pidfd, foreground)
+            foreground.finish()
+        except BaseException as error:
+            undo_start(record, error)
+            raise
+        finally:
+            foreground.restore()
+        return status, destroy(record)
 
 
 def _restore(
@@ -104,7 +103,7 @@ def _restore(
     foreground: Foreground | None = None,
 ) -> Record:
     require_seal()
-    store.directory(container_id)
+    check_id(container_id)
     with Undo() as undo, Folders(criu_options, LOG, make=False) as folders:
         criu_options.check_version(ask_version())
         require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)
@@ -115,6 +114,7 @@ def _restore(
         making.publish()
         undo.forget()
     making.close()
+    making.record.directory.unlock()
     return making.record
 
 
@@ -129,7 +129,7 @@ class Restoration(Creation):
         # Security: what is restored must not gain rights that it had given up for good.
         no_new_privs = self.config["process"].get("noNewPrivileges", False)
         with (
-            ScratchRoot(self.directory, self.request.rootfs) as scratch,
+            ScratchRoot(self.record.directory.path, self.request.rootfs) as scratch,
             Criu(folders.work, [fd for _, fd in inherited], no_new_privs=no_new_privs) as criu,
         ):
             self.undo.add("killing what was restored", self._kill_restored)
@@ -165,6 +165,10 @@ class Restoration(Creation):
         if not self.has_run or response.restore.pid != self.record.init_process_pid:
             raise SetupError("criu has restored a process of which it did not tell before")
 
+    def init_pidfd(self) -> int:
+        """Return -1: CRIU, which waits for our hooks, tells us when it has failed."""
+        return -1
+
     def _inherited(self, folders: Folders) -> list[tuple[str, int]]:
         """Give (key, descriptor) of what CRIU takes in the place of what was the host's."""
         found = inherited_namespaces(self.request.namespaces)
@@ -196,7 +200,7 @@ class Restoration(Creation):
                 userns=self.request.namespaces.has("user"),
                 implied=implied_rules(self.config),
             )
-            self.record.write(self.directory)
+            self.record.write_init()
         elif name == "orphan-pts-master" and fds and len(self.stdio_fds) == 1:
             send_fd(self.stdio_fds[0], fds[0], "/dev/ptmx")
 

@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.container.folder import Folder
     from ocirun.errors import OcirunError
     from ocirun.spec.types import Config
 
@@ -56,16 +57,16 @@ def check_notify(config: Config, notify_socket: str) -> None:
                          "own cannot be given a socket (unset it)")  # fmt: skip
 
 
-def give_notify(config: Config, directory: str) -> Config:
+def give_notify(config: Config, directory: Folder) -> Config:
     """Make the folder in `directory`, the container's; return the config that brings it inside.
 
     Only init sees that: a process of exec has its own readiness, and no manager that waits for it.
     """
-    folder = f"{directory}/{FOLDER}"
+    folder = f"{directory.path}/{FOLDER}"
     with doing(f"making {folder}"):
-        os.mkdir(folder)
+        os.mkdir(FOLDER, dir_fd=directory.fd)
         # Whatever our umask: every user of the container goes through it.
-        os.chmod(folder, 0o755)  # noqa: S103
+        os.chmod(FOLDER, 0o755, dir_fd=directory.fd)  # noqa: S103
     mount = {
         "destination": INSIDE,
         "type": "bind",
@@ -89,7 +90,7 @@ class Notify:
 
     __slots__ = ("_failures", "_folder_fd", "_host", "_inside", "_over")
 
-    def __init__(self, directory: str, notify_socket: str) -> None:
+    def __init__(self, directory: Folder, notify_socket: str) -> None:
         self._failures: list[OcirunError] = []
         self._over: _thread.LockType | None = None
         self._host = _connect(notify_socket)
@@ -97,11 +98,10 @@ class Notify:
         self._folder_fd = -1
         try:
             # Security: by descriptor. A container with root's rights may have written there.
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            with doing(f"opening {directory}/{FOLDER}"):
-                self._folder_fd = os.open(f"{directory}/{FOLDER}", flags)
+            with doing(f"opening {directory.path}/{FOLDER}"):
+                self._folder_fd = directory.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY)
             self._lock()
-            with doing(f"binding {directory}/{FOLDER}/{NAME}"):
+            with doing(f"binding {directory.path}/{FOLDER}/{NAME}"):
                 self._unlink()
                 self._bind()
         except BaseException:
@@ -235,9 +235,9 @@ def is_ready(message: bytes) -> bool:
     return len(message) <= MAX_MESSAGE and READY in message.split(b"\n")
 
 
-def open_notify(directory: str, notify_socket: str | None) -> Notify | None:
+def open_notify(directory: Folder, notify_socket: str | None) -> Notify | None:
     """Give what `start` listens with; None when nobody waits, or create gave the container none."""
-    if not notify_socket or not os.path.isdir(f"{directory}/{FOLDER}"):
+    if not notify_socket or FOLDER not in os.listdir(directory.fd):
         return None
     return Notify(directory, notify_socket)
 

@@ -7,18 +7,11 @@ from __future__ import annotations
 
 import os
 
+from ocirun.container.init_process import goes_away, open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
-from ocirun.container.status import (
-    CREATED,
-    CREATING,
-    PAUSED,
-    RUNNING,
-    STOPPED,
-    goes_away,
-    status_of,
-)
-from ocirun.errors import HookError, SetupError, WrongStatus, doing, kernel_words
+from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
+from ocirun.errors import HookError, SetupError, WrongStatus, kernel_words
 from ocirun.process.gate import open_gate, remove_gate
 
 TYPE_CHECKING = False
@@ -43,51 +36,50 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
     Raises:
         WrongStatus: the container is not created, or another start was first.
         SetupError: a startContainer hook or the last settings failed; the container has stopped.
-        HookError: a poststart hook failed; the container was killed.
+        HookError: a poststart hook failed; the container was stopped and deleted.
     """
-    record = store.load(container_id)
-    status = status_of(store, record)
-    if status != CREATED:
-        raise WrongStatus(container_id, status, _REFUSALS[status])
-    if notify_socket:
-        _start_and_tell(store, record, notify_socket)
-    else:
-        pass_gate(store, record)
+    with store.load(container_id) as record:
+        status = status_of(record)
+        if status != CREATED:
+            raise WrongStatus(container_id, status, _REFUSALS[status])
+        if notify_socket:
+            _start_and_tell(record, notify_socket)
+        else:
+            pass_gate(record)
 
 
-def _start_and_tell(store: Store, record: Record, notify_socket: str) -> None:
+def _start_and_tell(record: Record, notify_socket: str) -> None:
     """Start it with its socket open, and relay what it says there."""
     from ocirun.container.sd_notify import open_notify  # cold: a service manager waits
 
-    notify = open_notify(store.directory(record.id), notify_socket)
+    notify = open_notify(record.directory, notify_socket)
     if notify is None:  # create gave it no socket, so it has nothing to say
-        pass_gate(store, record)
+        pass_gate(record)
         return
     try:
-        with doing("looking for the container's init"):
-            pidfd = os.pidfd_open(record.init_process_pid)
         try:
-            pass_gate(store, record)
-            notify.relay(pidfd, record.init_process_pid)
-        finally:
-            os.close(pidfd)
+            pidfd = open_init(record)
+        except ProcessLookupError:
+            raise WrongStatus(record.id, STOPPED, _REFUSALS[STOPPED]) from None
+        pass_gate(record)
+        notify.relay(pidfd, record.init_process_pid)
     finally:
         notify.close()
 
 
-def pass_gate(store: Store, record: Record) -> None:
+def pass_gate(record: Record) -> None:
     """Open the gate of a container that is known to wait at it, and run the poststart hooks."""
-    directory = store.directory(record.id)
+    dir_fd = record.directory.fd
     try:
-        failure = open_gate(directory)
+        failure = open_gate(dir_fd)
     except ConnectionResetError as error:
         if not goes_away(record):
             raise WrongStatus(record.id, RUNNING, _REFUSALS[RUNNING]) from None
         raise SetupError(f"unable to start container process: {error}") from error
     except (FileNotFoundError, ConnectionError):
-        status = status_of(store, record)
+        status = status_of(record)
         if status == CREATED:  # a start that died in between has left the file
-            remove_gate(directory)
+            remove_gate(dir_fd)
             status = RUNNING
         raise WrongStatus(record.id, status, _REFUSALS[status]) from None
     except OSError as error:
@@ -99,15 +91,25 @@ def pass_gate(store: Store, record: Record) -> None:
         kill_and_wait(record)
         raise SetupError(f"unable to start container process: {failure}")
     if "poststart" in record.hooks:
-        _run_poststart(store, record)
+        _run_poststart(record)
 
 
-def _run_poststart(store: Store, record: Record) -> None:
+def _run_poststart(record: Record) -> None:
+    """Run the poststart hooks; where one fails, stop and delete the container.
+
+    Spec: runtime.md#lifecycle, step 9: generate an error, stop the container, and continue the
+    lifecycle at step 12, which destroys it and runs the poststop hooks.
+    """
     from ocirun.process.hooks import run_hooks
 
-    config = read_config(store.directory(record.id))
+    config = read_config(record.directory)
     try:
-        run_hooks("poststart", config["hooks"]["poststart"], record.state(RUNNING), os.environ)
-    except HookError:
+        hooks = config["hooks"]["poststart"]
+        run_hooks("poststart", hooks, record.state(RUNNING), os.environ)
+    except HookError as error:
+        from ocirun.container.delete import destroy  # cold: a hook failed
+
         kill_and_wait(record)
+        for failure in destroy(record):
+            error.add_note(f"and then: {failure}")
         raise

@@ -6,47 +6,82 @@ docs/runc-compat/cli.md#list.
 
 from __future__ import annotations
 
+from ocirun.container.record import Record
 from ocirun.container.status import STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
-    from ocirun.container.record import Record
     from ocirun.container.store import Store
+
+NO_TIME: Final = "0001-01-01T00:00:00Z"  # Go's zero: what reads a list has to read a time
 
 
 def state_of(store: Store, container_id: str) -> dict[str, Any]:
-    """Give the state of one container, its keys in runc's order.
+    """Return the state of one container, its keys in runc's order.
 
     Raises:
-        ContainerNotFound: no such container.
+        ContainerNotFound: no such container. DamagedRecord: it says what is damaged.
     """
-    return _describe(store, store.load(container_id), owner="")
+    with store.load(container_id) as record:
+        return _describe(record, owner="")
 
 
 def list_states(store: Store) -> tuple[list[dict[str, Any]], list[str]]:
-    """Give the states of all containers, and a sentence for each folder that cannot be read.
+    """Return the states of all containers, and a sentence for each record that is damaged.
 
-    One that is removed meanwhile is left out silently.
+    Of a damaged one the state has what can be found out. One that is removed meanwhile is left
+    out silently.
     """
-    from ocirun.errors import ContainerNotFound, OcirunError
+    from ocirun.errors import ContainerNotFound, DamagedRecord, NotAContainer, OcirunError
 
     states, broken = [], []
     for container_id in store.ids():
         try:
-            record = store.load(container_id)
-            states.append(_describe(store, record, owner=_user_name(record.owner)))
+            with store.load(container_id) as record:
+                states.append(_describe(record, owner=_user_name(record.owner)))
         except ContainerNotFound:
-            if store.exists(container_id) and not store.is_being_made(container_id):
+            if _is_leftover(store, container_id):
                 broken.append(f"load container {container_id}: container does not exist")
+        except NotAContainer:
+            continue
+        except DamagedRecord as error:
+            broken.append(f"load container {container_id}: {error}")
+            states += _found_of(store, container_id)
         except OcirunError as error:
             broken.append(f"load container {container_id}: {error}")
     return states, broken
 
 
-def _describe(store: Store, record: Record, owner: str) -> dict[str, Any]:
-    status = status_of(store, record)
+def _is_leftover(store: Store, container_id: str) -> bool:
+    """Return whether the folder is there without a record, and nobody makes one."""
+    from ocirun.errors import ContainerError
+
+    try:
+        with store.open(container_id) as folder:
+            return not folder.is_locked_by_another()
+    except ContainerError:
+        return False
+
+
+def _found_of(store: Store, container_id: str) -> list[dict[str, Any]]:
+    """Return the state of a container whose record is damaged, as far as it can be found."""
+    from ocirun.errors import OcirunError
+
+    try:
+        with store.open(container_id) as folder:
+            record = Record.recover(folder)
+            if record is None:
+                return []
+            record.created = NO_TIME
+            return [_describe(record, owner="")]
+    except OcirunError:
+        return []
+
+
+def _describe(record: Record, owner: str) -> dict[str, Any]:
+    status = status_of(record)
     state: dict[str, Any] = {
         "ociVersion": record.oci_version,
         "id": record.id,

@@ -35,29 +35,30 @@ def stats_of(store: Store, container_id: str) -> Stats:
         ContainerError: it lives, and its cgroup does not.
         SetupError: the kernel refused to show a counter.
     """
-    return read_stats(store, store.load(container_id))
+    with store.load(container_id) as record:
+        return read_stats(record)
 
 
-def read_stats(store: Store, record: Record) -> Stats:
+def read_stats(record: Record) -> Stats:
     """Read the counters of the container that `record` remembers, as `stats_of` says."""
     stats = {**stat(record.cgroup_paths), "intel_rdt": _intel_rdt(record)}
     # None: runc has the key and no interfaces; whoever made the network counts there.
     stats["network_interfaces"] = None
     # Order: after reading. What vanished meanwhile has been read as zeros, which are no counts; as
     # long as init lives nothing of its cgroup can be removed, unless somebody moved it elsewhere.
-    refuse_stopped(store, record)
+    refuse_stopped(record)
     if not is_there(record.cgroup_paths):
         raise ContainerError(record.id, f"the cgroup of container {record.id} does not exist")
     return stats
 
 
-def refuse_stopped(store: Store, record: Record) -> None:
+def refuse_stopped(record: Record) -> None:
     """Refuse a container that has stopped, or is not made yet.
 
     Raises:
         WrongStatus: with runc's words.
     """
-    status = status_of(store, record)
+    status = status_of(record)
     if status == STOPPED or (status == CREATING and not record.init_process_pid):
         words = f"container with id {record.id} is not running"
         raise WrongStatus(record.id, status, words)

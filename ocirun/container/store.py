@@ -1,6 +1,7 @@
-"""The root directory: one folder for each container, its name the container's id.
+"""The state root: one folder for each container, its name the container's id.
 
-    ROOT/ID/state.json    what we remember (record.py)
+    ROOT/ID/state.json    the record (record.py)
+    ROOT/ID/init          what finds its processes when that is damaged (record.py)
     ROOT/ID/config.json   the configuration as it was at create
     ROOT/ID/start.fifo    the gate; there until the container is started
     ROOT/ID/started.fifo  what init answers; as long
@@ -10,7 +11,7 @@
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
 being made its maker holds a lock on the folder, which ends with the maker: a folder without a
-lock and without a process is a leftover.
+lock and without a process is a leftover. folder.py has what may be relied on.
 
 Source: docs/runc-compat/state.md.
 """
@@ -18,13 +19,14 @@ Source: docs/runc-compat/state.md.
 from __future__ import annotations
 
 import os
-from errno import ENOTEMPTY
 
-from ocirun.container.record import Record
+from ocirun.container.folder import Folder, fault_of, open_root
+from ocirun.container.record import STATE_FILE, Record
 from ocirun.errors import (
     ContainerError,
     ContainerExists,
     ContainerNotFound,
+    DamagedRecord,
     UsageError,
     doing,
     kernel_words,
@@ -39,11 +41,13 @@ _ID_CHARACTERS: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
 )
 MAX_ID_LENGTH: Final = 255  # a directory's name is no longer
-REMOVE_TRIES: Final = 10
+FILE_TYPE: Final = 0o170000
+DIRECTORY: Final = 0o040000
+LOCK_WAIT_S: Final = 10.0
 
 
 def default_root() -> str:
-    """Choose the root directory when the caller names none.
+    """Return the state root when the caller names none.
 
     Real root always gets /run/ocirun. Everybody else, root of a user namespace included unless it
     calls itself root, gets a folder of its own below XDG_RUNTIME_DIR.
@@ -93,168 +97,124 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
 
-    def directory(self, container_id: str) -> str:
-        """Give the folder of a container, whether it is there or not."""
-        check_id(container_id)
-        return f"{self.root}/{container_id}"
-
-    def claim(self, container_id: str) -> int:
+    def claim(self, container_id: str) -> Folder:
         """Make the folder of a new container, and lock it for as long as it is being made.
 
         Returns:
-            The descriptor that holds the lock; for `release`.
+            The folder, locked; the caller unlocks and closes it.
 
         Raises:
             ContainerExists: somebody else was first.
+            SetupError: the root is not ours alone.
         """
-        directory = self.directory(container_id)
-        with doing(f"making the root directory {self.root}"):
-            self._make_root()
+        check_id(container_id)
+        root_fd = self._make_root()
         try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            raise ContainerExists(container_id) from None
-        except OSError as error:
-            raise ContainerError(
-                container_id, f"making {directory}: {kernel_words(error)}"
-            ) from error
-        with doing(f"locking {directory}"):
-            try:
-                return _lock(directory)
-            except OSError:
-                os.rmdir(directory)
-                raise
-
-    def release(self, lock_fd: int) -> None:
-        """Say that the container is made, or given up; close the descriptor that `claim` gave.
-
-        Unlocked by word and not by closing alone: where another thread of our program is just
-        starting a process, that one has a copy of the descriptor until its execve.
-        """
-        from ocirun.kernel.locks import unlock
-
-        try:
-            unlock(lock_fd)
-        except OSError:
-            return  # closing it lets go as well
+            while True:
+                _make_folder(root_fd, container_id, f"{self.root}/{container_id}")
+                folder = Folder(os.dup(root_fd), self.root, container_id)
+                # A delete that has found the folder empty may have taken it for a leftover.
+                if folder.lock(LOCK_WAIT_S) and folder.is_in_place():
+                    return folder
+                folder.close()
         finally:
-            os.close(lock_fd)
+            os.close(root_fd)
 
-    def _make_root(self) -> None:
-        if os.path.isdir(self.root):
-            return
-        os.makedirs(self.root, 0o700, exist_ok=True)
-        if self.root != DEFAULT_ROOT and self.root == default_root():
-            # Session cleaners leave what is sticky alone (XDG base directory specification).
-            os.chmod(self.root, 0o1700)
-
-    def is_being_made(self, container_id: str) -> bool:
-        """Tell whether the maker of the container is still at work."""
-        from ocirun.kernel.locks import is_held
-
+    def _make_root(self) -> int:
+        """Open the state root, which is made if there is none; the caller closes the descriptor."""
         try:
-            fd = os.open(self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return open_root(self.root)
         except FileNotFoundError:
-            return False
+            with doing(f"making the root directory {self.root}"):
+                _make_parents(self.root.rpartition("/")[0])
+                # Session cleaners leave what is sticky alone (XDG base directory specification).
+                sticky = self.root != DEFAULT_ROOT and self.root == default_root()
+                try:
+                    os.mkdir(self.root, 0o700)
+                except FileExistsError:
+                    return open_root(self.root)
+                if sticky:
+                    os.chmod(self.root, 0o1700)
+                return open_root(self.root)
+
+    def open(self, container_id: str) -> Folder:
+        """Open the folder of a container, with or without a record in it; the caller closes it.
+
+        Raises:
+            ContainerNotFound: there is none.
+            NotAContainer: a link or something else has its name.
+            SetupError: the root is not ours alone.
+        """
+        check_id(container_id)
         try:
-            return is_held(fd)
-        finally:
-            os.close(fd)
+            root_fd = open_root(self.root)
+        except FileNotFoundError:
+            raise ContainerNotFound(container_id) from None
+        return Folder(root_fd, self.root, container_id)
 
     def load(self, container_id: str) -> Record:
-        """Read what is remembered of a container.
+        """Read what is kept of a container; the caller closes the record.
 
         Raises:
             ContainerNotFound: there is no such folder, or none with a record in it yet.
+            NotAContainer: a link or something else has its name. DamagedRecord: it is damaged.
         """
-        record = Record.read(self.directory(container_id), container_id)
-        if record is None:
-            raise ContainerNotFound(container_id)
-        return record
-
-    def exists(self, container_id: str) -> bool:
-        """Tell whether the container has a folder, with or without a record in it."""
-        return os.path.isdir(self.directory(container_id))
+        folder = self.open(container_id)
+        try:
+            return _read(folder)
+        except BaseException:
+            folder.close()
+            raise
 
     def ids(self) -> list[str]:
-        """List the ids that have a folder, sorted; a root that is not there has none."""
+        """Return the ids that have a folder of ours, sorted; a root that is not there has none.
+
+        Raises:
+            SetupError: the root is not ours alone.
+        """
         try:
-            names = os.listdir(self.root)
+            root_fd = open_root(self.root)
         except FileNotFoundError:
             return []
-        return sorted(
-            name
-            for name in names
-            if _ID_CHARACTERS.issuperset(name) and os.path.isdir(f"{self.root}/{name}")
-        )
-
-    def remove(self, container_id: str) -> None:
-        """Remove the folder of a container with all its files; what is gone already is fine."""
-        directory = self.directory(container_id)
-        with doing(f"removing {directory}"):
-            for tries_left in range(REMOVE_TRIES - 1, -1, -1):
-                try:
-                    for name in os.listdir(directory):
-                        _unlink(f"{directory}/{name}")
-                    os.rmdir(directory)
-                except FileNotFoundError:  # another delete was faster
-                    return
-                except OSError as error:
-                    # An update that is at work may have put its new file there in between.
-                    if error.errno != ENOTEMPTY or not tries_left:
-                        raise
-                else:
-                    return
+        try:
+            names = [name for name in os.listdir(root_fd) if _ID_CHARACTERS.issuperset(name)]
+            return sorted(name for name in names if _is_folder(root_fd, name))
+        finally:
+            os.close(root_fd)
 
 
-def _lock(directory: str) -> int:
-    """Open and lock the folder of a container; the descriptor holds the lock."""
-    from ocirun.kernel.locks import hold
+def _read(folder: Folder) -> Record:
+    record = Record.read(folder)
+    if record is None:
+        if Record.recover(folder):
+            raise DamagedRecord(folder.id, f"{folder.path}/{STATE_FILE} is gone")
+        raise ContainerNotFound(folder.id)
+    return record
 
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+def _is_folder(root_fd: int, name: str) -> bool:
     try:
-        hold(fd)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
+        found = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
     except FileNotFoundError:
+        return False
+    return found.st_mode & FILE_TYPE == DIRECTORY and not fault_of(found)
+
+
+def _make_folder(root_fd: int, container_id: str, path: str) -> None:
+    try:
+        os.mkdir(container_id, 0o700, dir_fd=root_fd)
+    except FileExistsError:
+        raise ContainerExists(container_id) from None
+    except OSError as error:
+        raise ContainerError(container_id, f"making {path}: {kernel_words(error)}") from error
+
+
+def _make_parents(path: str) -> None:
+    """Make the directories that the root lacks above it, for others to enter but not to change."""
+    if not path or os.path.isdir(path):
         return
-    except IsADirectoryError:
-        _remove_folder(path)
-
-
-def _remove_folder(path: str) -> None:
-    """Remove one of the two folders that a container's own may hold.
-
-    Order: what a killed restore has left is unmounted, and never emptied: it shows the root.
-    """
-    from ocirun.criu.scratch import FOLDER, remove_scratch  # cold: seldom there
-
-    if path.endswith(f"/{FOLDER}"):
-        remove_scratch(path)
+    _make_parents(path.rpartition("/")[0])
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
         return
-    _empty(path)  # notify/, which a container with root's rights can fill
-    os.rmdir(path)
-
-
-def _empty(folder: str) -> None:
-    """Remove all that is in `folder`, by bringing up what is deeper.
-
-    Security: it may be deeper than any recursion or path, and a mount that has come here from a
-    container is somebody's data: nothing can be brought up out of it (EXDEV).
-    """
-    while names := os.listdir(folder):
-        for name in names:
-            path = f"{folder}/{name}"
-            try:
-                os.unlink(path)
-            except IsADirectoryError:
-                for inner in os.listdir(path):
-                    os.rename(f"{path}/{inner}", f"{folder}/{os.urandom(16).hex()}")
-                os.rmdir(path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def cgroup_below(record: Record, below: tuple[str, ...]) -> Cgroup:
-    """Give the container's cgroup, or the one below it that the words of `--cgroup` name.
+    """Return the container's cgroup, or the one below it that the words of `--cgroup` name.
 
     A word is a path, for every controller, or "cpu,memory:path" for some of v1; "/" is the
     container's own cgroup.
@@ -61,7 +61,7 @@ def parse_words(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def _below(top: str, path: str) -> str:
-    """Give the directory `path` below `top`.
+    """Return the directory `path` below `top`.
 
     Security: the words are the caller's, and only the container's cgroup is his to choose from.
     """
@@ -75,7 +75,7 @@ def _below(top: str, path: str) -> str:
 
 
 def cgroup_of_init(record: Record) -> Cgroup | None:
-    """Give the cgroup v2 that init has moved itself to, below the container's; None without one.
+    """Return the cgroup v2 that init has moved itself to, below the container's; None without one.
 
     Kernel: a cgroup that hands controllers down may hold no process itself (EBUSY), so where a
     service manager inside has done that, processes can only join further below.

@@ -26,6 +26,7 @@ from ocirun.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.cgroup import Cgroup
+    from ocirun.container.folder import Folder
     from ocirun.container.record import Record
     from ocirun.container.store import Store
     from ocirun.spec.types import IntelRdt, Linux, Resources
@@ -41,21 +42,15 @@ def update(store: Store, container_id: str, resources: Resources, schemas: Intel
         ContainerNotFound, WrongStatus: there is none to update. UsageError: `schemas` for a
             container without intelRdt. SetupError: the kernel refused a value.
     """
-    directory = store.directory(container_id)
-    lock_fd = _lock(directory, container_id)
-    try:
-        folder_fd = _open_folder(directory, container_id)
+    with store.load(container_id) as record:
+        lock_fd = _lock(record.directory)
         try:
-            # By descriptor: a container of the same id that comes after this one has another.
-            folder = f"/proc/self/fd/{folder_fd}"
-            _update(store, store.load(container_id), folder, resources, schemas)
+            _update(record, resources, schemas)
         except SetupError as error:
-            _refuse_what_has_gone(store, container_id, error)
+            _refuse_what_has_gone(record, error)
             raise
         finally:
-            os.close(folder_fd)
-    finally:
-        os.close(lock_fd)
+            os.close(lock_fd)
 
 
 def schemas_of(l3_cache_schema: str, mem_bw_schema: str) -> IntelRdt:
@@ -68,7 +63,7 @@ def schemas_of(l3_cache_schema: str, mem_bw_schema: str) -> IntelRdt:
     return schemas
 
 
-def _lock(directory: str, container_id: str) -> int:
+def _lock(directory: Folder) -> int:
     """Wait until no other update is at work on the container.
 
     Returns:
@@ -76,16 +71,16 @@ def _lock(directory: str, container_id: str) -> int:
     """
     from ocirun.kernel.locks import lock
 
-    path = f"{directory}/{STATE_FILE}"
+    path = f"{directory.path}/{STATE_FILE}"
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = directory.open(STATE_FILE, os.O_RDWR | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise ContainerNotFound(container_id) from None
+            raise ContainerNotFound(directory.id) from None
         try:
             with doing(f"locking {path}"):
                 lock(fd)
-            if _is_still(fd, path):
+            if _is_still(fd, directory):
                 return fd
         except BaseException:
             os.close(fd)
@@ -93,27 +88,17 @@ def _lock(directory: str, container_id: str) -> int:
         os.close(fd)  # another file is there by now, and others wait for that one
 
 
-def _open_folder(directory: str, container_id: str) -> int:
-    """Returns a descriptor the caller closes."""
+def _is_still(fd: int, directory: Folder) -> bool:
     try:
-        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise ContainerNotFound(container_id) from None
-
-
-def _is_still(fd: int, path: str) -> bool:
-    try:
-        there, here = os.stat(path), os.fstat(fd)
+        there, here = os.stat(STATE_FILE, dir_fd=directory.fd), os.fstat(fd)
     except FileNotFoundError:
         return False
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def _update(
-    store: Store, record: Record, folder: str, resources: Resources, schemas: IntelRdt
-) -> None:
-    _check_status(store, record)
-    config = read_config(folder)
+def _update(record: Record, resources: Resources, schemas: IntelRdt) -> None:
+    _check_status(record)
+    config = read_config(record.directory)
     linux: Linux = config.setdefault("linux", {})
     before = linux.get("resources") or {}
     rdt_before = linux.get("intelRdt")
@@ -133,7 +118,7 @@ def _update(
             if schemas and rdt_before is not None:
                 _apply_schemas(record, rdt_before, schemas)
                 linux["intelRdt"] = {**rdt_before, **schemas}
-        write_config(folder, config)
+        write_config(record.directory, config)
     except BaseException as error:  # an interrupted one must not leave half of it either
         _restore(cgroup, to_restore(writes, before), error)
         if schemas and rdt_before is not None:
@@ -141,8 +126,8 @@ def _update(
         raise
 
 
-def _check_status(store: Store, record: Record) -> None:
-    status = status_of(store, record)
+def _check_status(record: Record) -> None:
+    status = status_of(record)
     if status == STOPPED:
         raise _not_running(record, status)
     if status == CREATING:
@@ -150,12 +135,11 @@ def _check_status(store: Store, record: Record) -> None:
         raise WrongStatus(record.id, status, "cannot update a container that is being created")
 
 
-def _refuse_what_has_gone(store: Store, container_id: str, error: SetupError) -> None:
+def _refuse_what_has_gone(record: Record, error: SetupError) -> None:
     """Say that the container has ended meanwhile, where that is what stands behind `error`."""
-    if not store.exists(container_id):
-        raise ContainerNotFound(container_id) from error
-    record = store.load(container_id)
-    status = status_of(store, record)
+    if not record.directory.is_in_place():
+        raise ContainerNotFound(record.id) from error
+    status = status_of(record)
     if status == STOPPED:
         raise _not_running(record, status) from error
 

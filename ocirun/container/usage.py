@@ -146,7 +146,7 @@ class Monitor:
             ContainerNotFound: there is none of this id.
         """
         for container_id in ids:
-            store.load(container_id)
+            store.load(container_id).close()
         self._store = store
         self._ids = list(dict.fromkeys(ids))
         self._known: dict[str, Usage] = {}
@@ -164,12 +164,12 @@ class Monitor:
 
     def _look_at(self, container_id: str) -> Usage:
         try:
-            record = self._store.load(container_id)
-            status = status_of(self._store, record)
-            usage = Usage(container_id, status)
-            if status in (RUNNING, PAUSED):
-                reading = Reading(record, status, read_stats(self._store, record))
-                usage.take(reading, self._known.get(container_id))
+            with self._store.load(container_id) as record:
+                status = status_of(record)
+                usage = Usage(container_id, status)
+                if status in (RUNNING, PAUSED):
+                    reading = Reading(record, status, read_stats(record))
+                    usage.take(reading, self._known.get(container_id))
         except ContainerNotFound:
             return Usage(container_id, GONE)
         except WrongStatus:

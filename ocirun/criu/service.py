@@ -185,7 +185,7 @@ class Criu:
             ) from error
 
     def _failure(self, kind: int, response: Any) -> SetupError:  # noqa: ANN401
-        """Say why CRIU failed, in one line: containerd shows no second one."""
+        """Return why CRIU failed, in one line: containerd shows only one."""
         errno = response.cr_errno
         words = [f"criu failed: type {TYPE_NAMES[kind]} errno {errno}"]
         if errno > 0:
@@ -202,7 +202,7 @@ class Criu:
         return SetupError("; ".join([what, *reasons]))
 
     def _reasons(self) -> list[str]:
-        """Give what its log says, or before it had one its stderr, and where the log is."""
+        """Return the errors of its log (else of its stderr) and the path of the log."""
         if self._work:
             lines = error_lines(self._work.fd, self._work.log)
             if lines:
@@ -248,7 +248,7 @@ def _spawn_bound(program: str, actions: list[Any]) -> int:
 
 
 def find_criu() -> str:
-    """Give the path of criu.
+    """Return the path of criu.
 
     Raises:
         SetupError: it is not there.
@@ -260,7 +260,7 @@ def find_criu() -> str:
 
 
 def ask_version() -> tuple[int, int, int]:
-    """Ask CRIU for its version (major, minor, sublevel).
+    """Return CRIU's version (major, minor, sublevel).
 
     Raises:
         SetupError: it is older than all that is asked of it here.
@@ -275,7 +275,7 @@ def ask_version() -> tuple[int, int, int]:
 
 
 def require_features(*, memory_tracking: bool, lazy_pages: bool) -> None:
-    """Ask CRIU whether it and this kernel can do what is needed.
+    """Check that CRIU and this kernel support what is needed.
 
     Raises:
         SetupError: they cannot.

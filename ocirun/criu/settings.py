@@ -17,7 +17,7 @@ FILES: Final = ("/etc/criu/ocirun.conf", "/etc/criu/runc.conf")
 
 
 def config_file(annotations: Mapping[str, str]) -> str:
-    """Give its path, "" for none: what the annotation names, else the first that is there."""
+    """Return its path, "" for none: that of the annotation, else the first existing one."""
     if ANNOTATION in annotations:
         return annotations[ANNOTATION]
     return next((path for path in FILES if os.path.exists(path)), "")

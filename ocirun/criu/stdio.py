@@ -59,7 +59,7 @@ def load_names(image_fd: int) -> list[str]:
 
 
 def pipes_among(names: list[str]) -> list[tuple[str, int]]:
-    """Give (name, number) of each of fds 0 to 2 that was a pipe, each pipe once."""
+    """Return (name, number) of each of fds 0 to 2 that was a pipe, each pipe once."""
     found: dict[str, int] = {}
     for number, name in enumerate(names[:3]):
         if name.startswith("pipe:["):

@@ -1,4 +1,4 @@
-r"""The fields of /proc/PID/mountinfo.
+r"""Read the kernel's table of mounts, /proc/PID/mountinfo.
 
 A line ends with "\n" and fields are separated by one space; the kernel writes space, tab, newline
 and backslash of a path as octal escapes, and everything else as it is, form feeds included.
@@ -14,9 +14,78 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+OWN_TABLE: Final = "/proc/self/mountinfo"
 ESCAPES: Final = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
 ESCAPE_LETTERS: Final = 3
-FEWEST_FIELDS: Final = 9  # six, the separator, file system, source; super options may be empty
+FEWEST_FIELDS: Final = 6  # before the separator; tags of the propagation may follow
+
+
+class MountRow:
+    """One mount. `options` are its own (ro, nosuid, …), `tags` its propagation (shared:1, …)."""
+
+    __slots__ = ("fs_name", "mount_id", "options", "parent_id", "point", "root", "source", "tags")
+
+    def __init__(self, before: list[str], after: list[str]) -> None:
+        """Read the fields `before` and `after` the separator, still escaped."""
+        self.mount_id = int(before[0])
+        self.parent_id = int(before[1])
+        self.root = unescape(before[3])
+        self.point = unescape(before[4])
+        self.options = before[5].split(",")
+        self.tags = before[6:]
+        self.fs_name = after[0]
+        self.source = unescape(after[1])
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether mounts made on it show in its peers."""
+        return any(tag.startswith("shared:") for tag in self.tags)
+
+
+def read_mountinfo() -> list[MountRow]:
+    """Read the mounts of our own mount namespace.
+
+    Raises:
+        OSError: as open(2) and read(2).
+    """
+    fd = os.open(OWN_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = bytearray()
+        while piece := os.read(fd, 1 << 16):
+            data += piece
+    finally:
+        os.close(fd)
+    return parse_mountinfo(os.fsdecode(bytes(data)))
+
+
+def parse_mountinfo(text: str) -> list[MountRow]:
+    """Return the mounts of a table; lines of another shape are left out."""
+    rows = []
+    for line in text.split("\n"):  # not splitlines: a name may have a form feed in it
+        before, _, after = line.partition(" - ")
+        fields, others = before.split(" "), after.split(" ")
+        is_row = len(fields) >= FEWEST_FIELDS and len(others) > 1
+        if is_row and _is_number(fields[0]) and _is_number(fields[1]):
+            rows.append(MountRow(fields, others))
+    return rows
+
+
+def _is_number(field: str) -> bool:
+    return field.isascii() and field.isdecimal()
+
+
+def descendants(rows: list[MountRow], mount_id: int) -> list[MountRow]:
+    """Return the mounts of `rows` that are mounted on `mount_id` or below it; not itself.
+
+    The table lists a mount before its children, except after moves: it is searched until nothing
+    new turns up.
+    """
+    inside = {mount_id}
+    known = 0
+    while known != len(inside):
+        known = len(inside)
+        inside.update(row.mount_id for row in rows if row.parent_id in inside)
+    return [row for row in rows if row.mount_id in inside and row.mount_id != mount_id]
 
 
 def unescape(field: str) -> str:
@@ -27,71 +96,3 @@ def unescape(field: str) -> str:
         letter = ESCAPES.get(part[:ESCAPE_LETTERS])
         parts.append("\\" + part if letter is None else letter + part[ESCAPE_LETTERS:])
     return "".join(parts)
-
-
-def rows(text: str) -> list[tuple[list[str], list[str]]]:
-    """Return the fields before and after the separator, line by line, still escaped.
-
-    Before: mount id, parent id, device, root, mount point, options, tags. After: file system,
-    source, super options. Lines of another shape are left out.
-    """
-    found = []
-    for line in text.split("\n"):
-        before, separator, after = line.partition(" - ")
-        fields = before.split(" ")
-        if separator and len(fields) >= FEWEST_FIELDS - 3:
-            found.append((fields, after.split(" ")))
-    return found
-
-
-def read_mountinfo(path: str = "/proc/self/mountinfo") -> str:
-    """Return the mount table of our mount namespace.
-
-    Raises:
-        OSError: as open(2) and read(2).
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = bytearray()
-        while piece := os.read(fd, 1 << 16):
-            data += piece
-    finally:
-        os.close(fd)
-    return os.fsdecode(bytes(data))
-
-
-class MountRow:
-    """One mount. `options` are its own (ro, nosuid, …), `tags` its propagation (shared:1, …)."""
-
-    __slots__ = ("mount_id", "options", "parent_id", "point", "tags")
-
-    def __init__(self, fields: list[str]) -> None:
-        self.mount_id = int(fields[0])
-        self.parent_id = int(fields[1])
-        self.point = unescape(fields[4])
-        self.options = fields[5].split(",")
-        self.tags = fields[6:]
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether mounts made on it show in its peers."""
-        return any(tag.startswith("shared:") for tag in self.tags)
-
-
-def mount_rows() -> list[MountRow]:
-    """Return the mounts of our own mount namespace."""
-    return [MountRow(fields) for fields, _ in rows(read_mountinfo())]
-
-
-def descendants(found: list[MountRow], mount_id: int) -> list[MountRow]:
-    """Return the mounts of `found` that are mounted on `mount_id` or below it; not itself.
-
-    The table lists a mount before its children, except after moves: it is searched until nothing
-    new turns up.
-    """
-    inside = {mount_id}
-    known = 0
-    while known != len(inside):
-        known = len(inside)
-        inside.update(row.mount_id for row in found if row.parent_id in inside)
-    return [row for row in found if row.mount_id in inside and row.mount_id != mount_id]

@@ -103,13 +103,47 @@ def get_rlimit(pid: int, resource: int) -> tuple[int, int]:
     return limits[0], limits[1]
 
 
-def reset_signals() -> None:
+def reset_signals(*, ends_too: bool = False) -> None:
     """Reset every signal to its default disposition, and unblock all.
 
-    Python ignores SIGPIPE and SIGXFSZ; an ignored signal stays ignored across execve.
+    Python ignores SIGPIPE and SIGXFSZ; an ignored signal stays ignored across execve. With
+    `ends_too`, signals that would end a process by default end this one by exit with status
+    128 plus the number, until execve: process 1 of a pid namespace has to ask for that.
     """
-    if lib.reset_signals() < 0:
+    if lib.reset_signals(ends_too) < 0:
         raise oserror(ffi.errno, "sigprocmask(SIG_SETMASK, [])")
+
+
+def forget_arguments(title: bytes) -> bool:
+    """Overwrite the arguments and the environment that this program was executed with.
+
+    /proc/PID/cmdline shows `title` from then on, and /proc/PID/environ nothing.
+
+    Returns:
+        False where they are not found, as in an interpreter that something else has started.
+    """
+    return lib.forget_arguments(title, len(title)) == 0
+
+
+def wipe(text: bytes) -> None:
+    """Overwrite the memory of `text`, of which nobody else may make use.
+
+    A single byte is shared with every other object of that value, and left alone.
+    """
+    if len(text) > 1:
+        lib.wipe(text, len(text))
+
+
+def ids() -> tuple[int, ...]:
+    """Return our real, effective and saved uid, then gid, as the kernel has them.
+
+    Security: a number that the kernel did not write is 2³²-1, which is nobody's.
+    Source: getresuid(2).
+    """
+    six = ffi.new("uint32_t[6]", [0xFFFFFFFF] * 6)
+    if lib.sys_getres(six) < 0:
+        raise oserror(ffi.errno, "getresuid()")
+    return tuple(int(number) for number in six)
 
 
 def reset_affinity() -> None:

@@ -64,7 +64,7 @@ class Channel:
         self._plain = True
 
     def fileno(self) -> int:
-        """Give the descriptor, which stays ours."""
+        """Return the descriptor, which stays ours."""
         return self._socket.fileno()
 
     def move(self, fd: int) -> None:
@@ -107,7 +107,7 @@ class Channel:
             raise SetupError(words, error.errno or 0) from error
 
     def warn(self, message: str) -> None:
-        """Have the other side log a warning."""
+        """Ask the other side to log a warning."""
         self.send(PROC_WARNING, message[:MAX_WARNING])
 
     def receive(self, *expected: str) -> tuple[str, Any, list[int]]:

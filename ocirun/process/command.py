@@ -21,7 +21,7 @@ _known: list[str] = []
 
 
 def find_command() -> str:
-    """Give the path of the installed `ocirun` command that belongs to this package.
+    """Return the path of the installed `ocirun` command that belongs to this package.
 
     Raises:
         SetupError: it is not where it was recorded, nor where it usually is.

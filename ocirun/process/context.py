@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirun.errors import warn
 from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ocirun.process.channel import Channel
     from ocirun.process.request import Request
     from ocirun.process.rlimits import Limit
+    from ocirun.security.capabilities import CapabilitySets
     from ocirun.spec.types import Config, User
 
 
@@ -20,20 +22,25 @@ class InitContext:
     """What init knows (config, request) and holds (descriptors) on its way in.
 
     Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
-    outlives execve.
+    outlives execve. `init_pidfd` and `init_root_fd` are of the container that exec joins. `pty` is
+    master, slave and name of the terminal between its steps.
     """
 
     __slots__ = (
+        "_sets",
         "channel",
         "config",
         "console_fd",
         "context",
         "cwd_entered",
         "environment",
+        "init_pidfd",
+        "init_root_fd",
         "limits",
         "own_executable",
         "procfs_fd",
         "program",
+        "pty",
         "request",
         "root_fd",
     )
@@ -43,6 +50,9 @@ class InitContext:
         self.config = config
         self.request = request
         self.root_fd = self.procfs_fd = self.console_fd = -1
+        self.init_pidfd = self.init_root_fd = -1
+        self.pty = (-1, -1, "")
+        self._sets: CapabilitySets | None = None
         self.cwd_entered = False
         self.environment: dict[bytes, bytes] = {}
         self.program = b""
@@ -62,6 +72,18 @@ class InitContext:
     def user(self) -> User:
         """`process.user`, uid and gid 0 where it is left out."""
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
+
+    def capability_sets(self) -> CapabilitySets:
+        """Return the sets of the program, and warn of what cannot be granted."""
+        if self._sets is None:
+            from ocirun.kernel.capability import capget
+            from ocirun.security.capabilities import CapabilitySets
+
+            # Security: a configuration that names no capabilities gives none.
+            self._sets = CapabilitySets(self.config["process"].get("capabilities") or {})
+            for sentence in self._sets.leave_out(capget()[1]):
+                warn(sentence)
+        return self._sets
 
     def close(self) -> None:
         """Close the root and its mounts: we are in it, and nothing is opened through them now."""

@@ -95,6 +95,11 @@ class Conversation:
             finally:
                 self.close()
 
+    def take_pidfd(self) -> int:
+        """Return the child's pidfd, which is the caller's from here."""
+        pidfd, self.pidfd = self.pidfd, -1
+        return pidfd
+
     def close(self) -> None:
         """Let go of the child without harm."""
         if self.pidfd >= 0:

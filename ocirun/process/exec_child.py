@@ -13,7 +13,9 @@
       │ ◄───────────────── end-of-file         │  execve, or its failure
 
 Everything is understood and loaded before the first namespace is entered, because what is in there
-is hostile: its processes must find nothing in us to trace, to follow or to import.
+is hostile: its processes must find nothing in us to trace, to follow, to import or to read. For the
+same reason the stage does as much as it can (plan.py, `join`): it is in no pid namespace of the
+container.
 
 Source: setns(2) with a pidfd; docs/runc-compat/init.md#exec; CVE-2016-9962, CVE-2019-5736,
 CVE-2024-21626.
@@ -24,14 +26,14 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import doing
+from ocirun.errors import doing, send_warnings_to
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
-from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_PARENT, reset_affinity, setns
+from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_PARENT, setns
 from ocirun.process import user
 from ocirun.process.channel import PeerGone
 from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
-from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.seal import forget_caller, keep_only, seal_imports
 from ocirun.process.spawn import clone_init
 
 TYPE_CHECKING = False
@@ -45,21 +47,21 @@ if TYPE_CHECKING:
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
     """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
+    send_warnings_to(channel.warn)
     init, plan = understand(channel, bootstrap)
     seal_imports()
     kept = range(3, 3 + init.request.kept_fds)
     keep_only([*kept, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
-    cgroupns_fd = fds.pop() if bootstrap["cgroup_namespace"] else -1
-    (init_pidfd,) = fds
+    init.init_root_fd = fds.pop() if init.request.root_sent else -1
+    cgroupns_fd = fds.pop() if init.request.cgroup_namespace else -1
+    (init.init_pidfd,) = fds
     # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
     set_dumpable(False)
-    for step in plan.assemble:
+    forget_caller()
+    for step in (*plan.assemble, *plan.join):
         step.act(init)
-    if bootstrap["flags"]:
-        with doing("joining the namespaces of the container"):
-            setns(init_pidfd, bootstrap["flags"])
-    os.close(init_pidfd)
+    os.close(init.init_pidfd)
     pid, pidfd, born_in_cgroup = clone_init(CLONE_PARENT, cgroup_fd)
     if pid == 0:
         _become(init, plan, cgroupns_fd)
@@ -82,16 +84,10 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             with doing("joining the cgroup namespace of the container"):
                 setns(cgroupns_fd, CLONE_NEWCGROUP)
             os.close(cgroupns_fd)
-        if "execCPUAffinity" not in init.config["process"]:  # else it is a step
-            with doing("resetting the CPU affinity"):
-                # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
-                reset_affinity()
         os.setsid()
-        if init.request.namespaces.has("user"):
+        if init.request.namespaces.has("user") or init.request.join_flags & CLONE_NEWUSER:
             user.become_root_of_namespace()
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
-        with doing("opening the container's root"):
-            init.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         for step in plan.enter:
             step.act(init)
         init.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.kernel.process import CLONE_NEWCGROUP
+from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWNS
 from ocirun.process.channel import PeerGone
 from ocirun.process.conversation import Conversation
 from ocirun.process.messages import PROC_RESUME, SEND_CONFIG
@@ -14,7 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.process.namespaces import Namespaces
+    from ocirun.process.channel import Tell
+    from ocirun.process.request import Request
+    from ocirun.spec.types import Config
 
 # Names in /proc/PID/ns that are not the specification's.
 PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
@@ -23,35 +25,49 @@ PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
 class ExecParent(Conversation):
     """The conversation with one process on its way into a running container."""
 
-    __slots__ = ()
+    __slots__ = ("_init_fds",)
 
-    def spawn(self, command: str | None, target: tuple[int, int], cgroup_fd: int | None) -> None:
-        """Bring the process into being inside the container's namespaces.
+    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
+        super().__init__(config, request, tell)
+        self._init_fds: list[int] = []
 
-        `target` is init's pidfd (borrowed, like `cgroup_fd`) and host pid. `command` as in
-        Parent.spawn.
+    def look_at_init(self, init_pidfd: int, init_pid: int) -> None:
+        """Find out what there is to join, and open what a setns with the pidfd does not reach.
+
+        `init_pidfd` is borrowed for as long as `spawn` takes. The plan depends on what is found.
         """
-        init_pidfd, init_pid = target
-        flags = flags_of(self._request.namespaces, init_pid)
-        given = [init_pidfd] if cgroup_fd is None else [init_pidfd, cgroup_fd]
+        request = self._request
+        flags = flags_of(init_pid)
+        self._init_fds = [init_pidfd]
         # Kernel: where cgroup namespaces are limits of delegation (nsdelegate, every host of
         # systemd's), nobody in one may be born in a cgroup from outside of it (ENOENT): the
         # process joins it when it is there.
-        cgroupns_fd = -1
         if flags & CLONE_NEWCGROUP:
             flags &= ~CLONE_NEWCGROUP
-            cgroupns_fd = os.open(f"/proc/{init_pid}/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
-            given.insert(1, cgroupns_fd)
-        bootstrap = {
-            "flags": flags,
-            "into_cgroup": cgroup_fd is not None,
-            "cgroup_namespace": cgroupns_fd >= 0,
-        }
+            request.cgroup_namespace = True
+            path = f"/proc/{init_pid}/ns/cgroup"
+            self._init_fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        # Security: a root that no mount namespace of the container's begins with is not entered by
+        # joining namespaces.
+        if not flags & CLONE_NEWNS or not request.namespaces.has("mount"):
+            request.root_sent = True
+            path = f"/proc/{init_pid}/root"
+            self._init_fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        request.join_flags = flags
+
+    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+        """Bring the process into being inside the container's namespaces.
+
+        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in. `command` as in
+        CreateParent.spawn.
+        """
+        bootstrap = {"into_cgroup": cgroup_fd is not None}
+        given = [*self._init_fds, *([] if cgroup_fd is None else [cgroup_fd])]
         try:
             self._spawn_by_stage(command, bootstrap, given)
         finally:
-            if cgroupns_fd >= 0:
-                os.close(cgroupns_fd)
+            for fd in self._init_fds[1:]:
+                os.close(fd)
 
     def send_config(self, fds: list[int]) -> None:
         """Send stdio and the descriptors of the cgroups, all borrowed: the process goes on."""
@@ -70,8 +86,11 @@ class ExecParent(Conversation):
             self._channel.close()
 
 
-def flags_of(namespaces: Namespaces, init_pid: int) -> int:
-    """Give the setns flags of the namespaces that the container does not share with us.
+def flags_of(init_pid: int) -> int:
+    """Return the setns flags of the namespaces in which init is and we are not.
+
+    What config.json names is not asked: who calls exec may be in namespaces of its own, and CRIU
+    puts init into a time namespace.
 
     Kernel: entering the user namespace one is in already is refused (EINVAL).
 
@@ -79,9 +98,12 @@ def flags_of(namespaces: Namespaces, init_pid: int) -> int:
         OSError: ENOENT when init is gone.
     """
     flags = 0
-    for kind in (*namespaces.new, *namespaces.paths):
+    for kind, flag in FLAGS.items():
         name = PROC_NAMES.get(kind, kind)
-        theirs, ours = os.stat(f"/proc/{init_pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
-        if theirs.st_ino != ours.st_ino:
-            flags |= FLAGS[kind]
+        try:
+            ours = os.stat(f"/proc/self/ns/{name}")
+        except FileNotFoundError:  # this kernel has no such namespaces
+            continue
+        if os.stat(f"/proc/{init_pid}/ns/{name}").st_ino != ours.st_ino:
+            flags |= flag
     return flags

@@ -1,14 +1,15 @@
 """What connects a container in the foreground with the caller's terminal and files.
 
-    process.terminal       a pseudo-terminal, made inside; ours goes raw and is copied both ways
-    a new user namespace   three pipes that belong to its root, which could not reopen our own
-                           files as /dev/stdout; copied too
-    neither                the container has our own fds 0 to 2: nothing to do
+    process.terminal   a pseudo-terminal, made inside; ours goes raw and is copied both ways
+    otherwise          pipes that belong to the container's user, copied to and from our own files
+
+Security: the container never has a descriptor of the caller's. Through one it could change the
+file's mode or owner, write to what is open for reading, or go on reading when we have ended.
 
 Each way is copied by a thread of its own, started after the last clone: input that nobody reads
 must not hold up output.
 
-Source: pty(7), termios(3); docs/runc-compat/protocols.md#foreground-mode.
+Source: pty(7), termios(3), pipe(7); docs/runc-compat/protocols.md#foreground-mode.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import _socket
 import _thread
 import os
 import select
+import sys
+import time
 from fcntl import ioctl
 
 from ocirun.errors import doing
 from ocirun.process.sockets import receive_fd
+from ocirun.process.stdio import is_null, is_same_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,24 +36,40 @@ if TYPE_CHECKING:
 
 TIOCGWINSZ: Final = 0x5413
 TIOCSWINSZ: Final = 0x5414
+FIONREAD: Final = 0x541B
 WINSIZE_BYTES: Final = 8
 COPY_BYTES: Final = 64 << 10
+# How long a process that was left behind may still say something before we end.
+LINGER_S: Final = 0.5
+# More than the kernel buffers of a terminal hold.
+TERMINAL_BYTES: Final = 1 << 20
+LONGEST_WAIT_MS: Final = 3000
 
 
 class Foreground:
     """The connection of one container; owns its descriptors.
 
     `init_fds` are what init is given: a socket to send the terminal's master to, or its fds 0 to
-    2, or nothing. They are closed by `connect`.
+    2. They are closed by `connect`.
     """
 
-    __slots__ = ("_end", "_master", "_receiver", "_routes", "_saved", "_unfinished", "init_fds")
+    __slots__ = (
+        "_end",
+        "_master",
+        "_receiver",
+        "_routes",
+        "_saved",
+        "_terminal",
+        "_unfinished",
+        "init_fds",
+    )
 
     def __init__(self) -> None:
         self.init_fds: list[int] = []
         self._receiver = -1
         self._master = -1
-        self._routes: dict[int, int] = {}  # read from → write to
+        self._terminal = -1  # the caller's, for its size; keys come from fd 0 only
+        self._routes: list[tuple[int, int]] = []  # read from, write to
         self._saved: list[Any] = []
         self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
         self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
@@ -57,66 +77,96 @@ class Foreground:
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
         if request.terminal:
+            self._terminal = find_terminal()
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
             self._receiver = ours.detach()
             self.init_fds = [theirs.detach()]
-        elif "user" in request.namespaces.new:
-            uid = _host_id(config["linux"]["uidMappings"])
-            gid = _host_id(config["linux"]["gidMappings"])
-            self._make_pipes(uid, gid)
+        else:
+            self._make_pipes()
+            if request.namespaces.has("user"):
+                self._give_to_root(config)
 
-    def _make_pipes(self, uid: int, gid: int) -> None:
+    def _make_pipes(self) -> None:
         stdin, to_stdin = os.pipe()
         from_stdout, stdout = os.pipe()
-        from_stderr, stderr = os.pipe()
+        if is_null(0):
+            os.close(to_stdin)  # its end is there at once, without a thread
+        else:
+            self._routes.append((0, to_stdin))
+        self._routes.append((from_stdout, 1))
+        if is_same_file(1, 2):
+            # As after 2>&1: one pipe keeps the order of what is written to the two.
+            stderr = os.dup(stdout)
+        else:
+            from_stderr, stderr = os.pipe()
+            self._routes.append((from_stderr, 2))
         self.init_fds = [stdin, stdout, stderr]
-        self._routes = {0: to_stdin, from_stdout: 1, from_stderr: 2}
-        if os.geteuid() == 0:
-            with doing(f"giving the container's stdio to {uid}:{gid}, root in its user namespace"):
-                for fd in self.init_fds:
-                    os.fchown(fd, uid, gid)
+
+    def _give_to_root(self, config: Config) -> None:
+        """Let root of the user namespace give them to the container's user."""
+        if os.geteuid() != 0:  # our own id is what is mapped
+            return
+        linux = config.get("linux", {})
+        uid, gid = host_root(linux.get("uidMappings")), host_root(linux.get("gidMappings"))
+        with doing(f"giving the container's stdio to {uid}:{gid}, root in its user namespace"):
+            for fd in self.init_fds:
+                os.fchown(fd, uid, gid)
+                if uid == 0:
+                    # The maps of a namespace that is joined are not told: let anybody open them
+                    # again who has them.
+                    os.fchmod(fd, 0o666)
 
     def connect(self) -> None:
         """Begin copying, now that init has its ends."""
         for fd in self.init_fds:
             os.close(fd)
         self.init_fds = []
+        self._end = os.pipe()
         if self._receiver >= 0:
             self._master = receive_fd(self._receiver)
             os.close(self._receiver)
-            self._routes = {0: self._master, self._master: 1}
-            self._end = os.pipe()
-            self._go_raw()
-        for source, target in self._routes.items():
+            self._routes = [(0, self._master), (self._master, 1)]
+            self._set_up_terminals()
+        for source, target in self._routes:
             done = _thread.allocate_lock()
             done.acquire()
             if source != 0:
                 self._unfinished.append(done)
             _thread.start_new_thread(self._copy, (source, target, done))
 
-    def _go_raw(self) -> None:
-        """Leave all interpretation of keys to the container's terminal."""
-        if os.isatty(0):
-            import termios  # cold: a person sits there
-            import tty
+    def _set_up_terminals(self) -> None:
+        """Leave keys to the container's terminal; ends of lines too, unless output is captured.
 
+        Captured output has the lines as the program writes them, as with runc, and what others
+        write to our terminal meanwhile keeps its carriage returns.
+        """
+        import termios  # cold: a person sits there
+        import tty
+
+        captured = not os.isatty(1)
+        if captured:
+            modes = termios.tcgetattr(self._master)
+            modes[tty.OFLAG] &= ~termios.ONLCR
+            termios.tcsetattr(self._master, termios.TCSANOW, modes)
+        if os.isatty(0):
             self._saved = termios.tcgetattr(0)
             tty.setraw(0, termios.TCSANOW)
-            self.copy_size()
+            if captured:
+                modes = termios.tcgetattr(0)
+                modes[tty.OFLAG] = self._saved[tty.OFLAG]
+                termios.tcsetattr(0, termios.TCSANOW, modes)
+        self.copy_size()
 
     def copy_size(self) -> bool:
         """Give the container's terminal the size of ours; False when there are not both."""
-        if self._master < 0 or not os.isatty(0):
+        if self._master < 0 or self._terminal < 0 or not os.isatty(self._terminal):
             return False
-        ioctl(self._master, TIOCSWINSZ, ioctl(0, TIOCGWINSZ, b"\0" * WINSIZE_BYTES))
+        ioctl(self._master, TIOCSWINSZ, ioctl(self._terminal, TIOCGWINSZ, b"\0" * WINSIZE_BYTES))
         return True
 
     def finish(self) -> None:
-        """Wait for the last output, then set our terminal back as it was.
-
-        Of a terminal that is what is in it by now: a job left behind may keep it open for good.
-        """
-        if self._master >= 0:
+        """Wait for the last output, then set our terminal back as it was."""
+        if self._end[1] >= 0:
             os.close(self._end[1])
         for done in self._unfinished:
             done.acquire()
@@ -133,46 +183,86 @@ class Foreground:
     def _copy(self, source: int, target: int, done: Any) -> None:  # noqa: ANN401  # a lock
         """Copy one way until its end, and hand the end on.
 
-        The container's side is closed with ours, whichever goes first; not so its terminal: that
-        is told of the end of input by a character, which has gone through already, and what it
-        still says when nobody listens is dropped.
+        The container's side is closed with ours, whichever goes first; not so its terminal: what
+        that still says when nobody listens is dropped.
         """
-        for data in _all_of(source, self._end[0] if source == self._master else -1):
+        last = b"\n"
+        for data in self._output(source) if source != 0 else _input():
             if not _write_all(target, data) and source != self._master:
                 break
+            last = data[-1:]
+        if source == 0 and target == self._master and not os.isatty(0):
+            self._tell_end(last)
         for fd in (source, target):
             if fd not in (0, 1, 2, self._master):
                 os.close(fd)
         done.release()
 
+    def _tell_end(self, last: bytes) -> None:
+        """Tell the readers of the container's terminal that input has ended, until init ends.
 
-def _all_of(source: int, end: int) -> Iterator[bytes]:
-    """Give what can be read from `source` until its end.
+        A terminal has no end of file, only a key that ends one read(2): who reads again would wait
+        for good. `last` is what was typed last; within a line the first such key ends the line.
+        """
+        import termios
 
-    Once the other side of `end` (-1: none) is closed, what can be read at once is all there is.
+        key: bytes = termios.tcgetattr(self._master)[6][termios.VEOF]
+        keys = key if last == b"\n" else key * 2
+        poll = select.poll()
+        poll.register(self._end[0], select.POLLIN)
+        wait_ms = 100
+        while _write_all(self._master, keys) and not poll.poll(wait_ms):
+            keys = key
+            wait_ms = min(wait_ms * 2, LONGEST_WAIT_MS)
 
-    Kernel: to poll a terminal is to flush what was written to its other side.
-    """
-    if end < 0:
-        while data := _read(source):
-            yield data
-        return
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    poll.register(end, select.POLLIN)
-    ended = False
-    while True:
-        ready = {fd for fd, _ in poll.poll(0 if ended else None)}
-        if end in ready:
-            ended = True
-            poll.unregister(end)
-        if source in ready:
-            data = _read(source)
-            if not data:
+    def _output(self, source: int) -> Iterator[bytes]:
+        """Yield what comes from the container, until its end or, soon after init's, ours.
+
+        What init itself has said is all in the pipe or terminal by its end. A process that it left
+        behind may hold that open for good: of a pipe, its words of the next moment still arrive;
+        of a terminal, those that are there.
+
+        Kernel: to poll a terminal is to flush what was written to its other side.
+        """
+        end = self._end[0]
+        poll = select.poll()
+        poll.register(source, select.POLLIN)
+        poll.register(end, select.POLLIN)
+        while end not in {fd for fd, _ in poll.poll()}:
+            if not (data := _read(source)):
                 return
             yield data
-        elif ended and end not in ready:
-            return
+        poll.unregister(end)
+        if source == self._master:
+            owed, deadline = TERMINAL_BYTES, 0.0
+        else:
+            owed = int.from_bytes(ioctl(source, FIONREAD, b"\0" * 4), sys.byteorder)
+            deadline = time.monotonic() + LINGER_S
+        while owed > 0 or time.monotonic() < deadline:
+            left_ms = max(0, (deadline - time.monotonic()) * 1000)
+            if not poll.poll(left_ms) or not (data := _read(source)):
+                return
+            owed -= len(data)
+            yield data
+
+
+def find_terminal() -> int:
+    """Return a descriptor of the caller's terminal: one of our fds 0 to 2, else /dev/tty, else -1.
+
+    Where there is none the container has one nevertheless, with the size that its config names.
+    """
+    for fd in (0, 1, 2):
+        if os.isatty(fd):
+            return fd
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def _input() -> Iterator[bytes]:
+    while data := _read(0):
+        yield data
 
 
 def _read(fd: int) -> bytes:
@@ -204,9 +294,9 @@ def _wait_until(fd: int, event: int) -> None:
     poll.poll()
 
 
-def _host_id(mappings: list[Any]) -> int:
-    """Find the host's id of the container's root; our own where nobody is."""
-    for mapping in mappings:
+def host_root(mappings: Any) -> int:  # noqa: ANN401  # a list of IDMapping, or None
+    """Return the host's id of the container's root; our own where the maps do not tell."""
+    for mapping in mappings or ():
         if mapping["containerID"] == 0:
             return int(mapping["hostID"])
     return os.geteuid()

@@ -34,8 +34,8 @@ GO: Final = b"g"
 MAX_ERROR_BYTES: Final = 64 << 10
 
 
-def make_gate(directory: str) -> tuple[int, int]:
-    """Make the gate of the container whose state directory is `directory`.
+def make_gate(dir_fd: int) -> tuple[int, int]:
+    """Make the gate in the container's folder, which is open as `dir_fd` (borrowed).
 
     Returns:
         The gate and the answer, close-on-exec; the caller gives them to init and closes them.
@@ -43,29 +43,33 @@ def make_gate(directory: str) -> tuple[int, int]:
         `start` that dies costs init nothing.
     """
     with doing("making the start gate"):
-        answer_fd = _make_fifo(f"{directory}/{ANSWER_NAME}")
+        answer_fd = _make_fifo(dir_fd, ANSWER_NAME)
         try:
-            return _make_fifo(f"{directory}/{NAME}"), answer_fd
+            return _make_fifo(dir_fd, NAME), answer_fd
         except OSError:
             os.close(answer_fd)
             raise
 
 
-def _make_fifo(path: str) -> int:
-    os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+def _make_fifo(dir_fd: int, name: str) -> int:
+    os.mkfifo(name, 0o600, dir_fd=dir_fd)
+    return _open(dir_fd, name, os.O_RDWR)
 
 
-def is_closed(directory: str) -> bool:
+def _open(dir_fd: int, name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def is_closed(dir_fd: int) -> bool:
     """Tell whether the container has not been started yet.
 
     Its files may outlive the gate, where a `start` was killed before it took them away; then
     nobody holds the answer any more, for init has become its program.
     """
     try:
-        os.lstat(f"{directory}/{NAME}")
+        os.lstat(NAME, dir_fd=dir_fd)
         # Kernel: opening a FIFO for writing needs a reader (ENXIO); init is one while it waits.
-        os.close(os.open(f"{directory}/{ANSWER_NAME}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(_open(dir_fd, ANSWER_NAME, os.O_WRONLY | os.O_NONBLOCK))
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -82,7 +86,7 @@ def wait_at_gate(gate_fd: int, answer_fd: int) -> None:
     os.write(answer_fd, GO)
 
 
-def open_gate(directory: str) -> str | None:
+def open_gate(dir_fd: int) -> str | None:
     """Let init go on, and wait until it runs the program.
 
     Returns:
@@ -93,23 +97,21 @@ def open_gate(directory: str) -> str | None:
             more): somebody else has started the container, or init died.
     """
     # For writing too: a write to a FIFO that init has let go of would kill us.
-    gate_fd = os.open(f"{directory}/{NAME}", os.O_RDWR | os.O_CLOEXEC)
+    gate_fd = _open(dir_fd, NAME, os.O_RDWR)
     try:
-        _win(gate_fd, directory)
-        answer_fd = os.open(
-            f"{directory}/{ANSWER_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )
+        _win(gate_fd, dir_fd)
+        answer_fd = _open(dir_fd, ANSWER_NAME, os.O_RDONLY | os.O_NONBLOCK)
         try:
             _check_waiting(answer_fd)
             os.write(gate_fd, GO)
-            return _answer(answer_fd, directory)
+            return _answer(answer_fd, dir_fd)
         finally:
             os.close(answer_fd)
     finally:
         os.close(gate_fd)
 
 
-def _win(gate_fd: int, directory: str) -> None:
+def _win(gate_fd: int, dir_fd: int) -> None:
     """Be the only `start`, or raise ConnectionRefusedError."""
     from ocirun.kernel.locks import try_lock
 
@@ -117,7 +119,7 @@ def _win(gate_fd: int, directory: str) -> None:
         try_lock(gate_fd)
     except BlockingIOError as error:
         raise ConnectionRefusedError("another start is at the gate") from error
-    if not is_closed(directory):
+    if not is_closed(dir_fd):
         raise ConnectionRefusedError("another start has opened the gate")
 
 
@@ -131,24 +133,24 @@ def _check_waiting(answer_fd: int) -> None:
     raise ConnectionRefusedError("init is not at the gate" if not said else "init has gone on")
 
 
-def _answer(answer_fd: int, directory: str) -> str | None:
+def _answer(answer_fd: int, dir_fd: int) -> str | None:
     os.set_blocking(answer_fd, True)
     if os.read(answer_fd, len(GO)) != GO:
         raise ConnectionResetError("init went away from the start gate")
-    remove_gate(directory)
+    remove_gate(dir_fd)
     error = bytearray()
     while len(error) < MAX_ERROR_BYTES and (piece := os.read(answer_fd, 4096)):
         error += piece
     return os.fsdecode(bytes(error)) if error else None
 
 
-def remove_gate(directory: str) -> None:
+def remove_gate(dir_fd: int) -> None:
     """Take the files away: the container counts as started.
 
     Of two starts both may try; only one has passed the gate, and it must not fail for the other.
     """
     for name in (NAME, ANSWER_NAME):
         try:
-            os.unlink(f"{directory}/{name}")
+            os.unlink(name, dir_fd=dir_fd)
         except FileNotFoundError:
             continue

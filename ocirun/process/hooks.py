@@ -39,11 +39,14 @@ def run_hooks(
     state: dict[str, Any],
     environment: Mapping[str, str] | Mapping[bytes, bytes],
     directory: str | None = None,
+    *,
+    init_pidfd: int = -1,
 ) -> None:
     """Run the hooks of `moment` in our own namespaces.
 
     `state` is what each one reads, `environment` what it gets when it names no `env` itself,
-    `directory` where it starts (None: where we are).
+    `directory` where it starts (None: where we are). `init_pidfd` (borrowed) is the container's
+    init, without which a hook has nothing to do any more: it is killed when init ends.
 
     Raises:
         HookError: it could not be run, failed, was killed, or ran past its timeout.
@@ -54,7 +57,7 @@ def run_hooks(
         if directory is not None:
             os.chdir(directory)
         for index, hook in enumerate(hooks):
-            failure = _run(hook, text, environment)
+            failure = _run(hook, text, environment, init_pidfd)
             if failure:
                 raise HookError(moment, index, hook["path"], failure)
     finally:
@@ -63,7 +66,10 @@ def run_hooks(
 
 
 def _run(
-    hook: Hook, text: bytes, environment: Mapping[str, str] | Mapping[bytes, bytes]
+    hook: Hook,
+    text: bytes,
+    environment: Mapping[str, str] | Mapping[bytes, bytes],
+    init_pidfd: int,
 ) -> str | None:
     """Run one hook to its end; say how it failed, if it did."""
     state_fd = _memory_file(text)
@@ -88,7 +94,7 @@ def _run(
             return f"fork/exec {hook['path']}: {kernel_words(error)}"
         os.close(write_fd)
         write_fd = -1
-        return _wait(pid, output_fd, hook.get("timeout"))
+        return _wait(pid, output_fd, hook.get("timeout"), init_pidfd)
     finally:
         for fd in (state_fd, output_fd, write_fd):
             if fd >= 0:
@@ -103,7 +109,7 @@ def _memory_file(text: bytes) -> int:
     return fd
 
 
-def _wait(pid: int, output_fd: int, timeout: int | None) -> str | None:
+def _wait(pid: int, output_fd: int, timeout: int | None, init_pidfd: int) -> str | None:
     """Wait for the hook's own end, not for that of what it left running with its stdout."""
     deadline = None if timeout is None else time.monotonic() + timeout
     output = bytearray()
@@ -111,6 +117,8 @@ def _wait(pid: int, output_fd: int, timeout: int | None) -> str | None:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(output_fd, select.POLLIN)
+    if init_pidfd >= 0:
+        poll.register(init_pidfd, select.POLLIN)
     try:
         while True:
             left_ms = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
@@ -120,9 +128,11 @@ def _wait(pid: int, output_fd: int, timeout: int | None) -> str | None:
             if pidfd in ready:
                 _drain(output_fd, output)
                 break
-            if not ready:
+            if not ready or init_pidfd in ready:
                 os.kill(pid, 9)
                 os.waitpid(pid, 0)
+                if ready:
+                    return "the container's init has ended"
                 return f"hook ran past specified timeout of {float(timeout or 0)}s"
     finally:
         os.close(pidfd)

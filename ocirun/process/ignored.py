@@ -6,7 +6,6 @@ one on stderr for callers that read both streams together (docs/runc-compat/cli.
 
 from __future__ import annotations
 
-from ocirun.security.capabilities import CapabilitySets
 from ocirun.spec.process_rules import has_selinux
 
 TYPE_CHECKING = False
@@ -30,9 +29,4 @@ def ignored_members(config: Config) -> list[str]:
         lines.append("/process/consoleSize: there is no terminal")
     if config.get("linux", {}).get("mountLabel") and not has_selinux():
         lines.append("/linux/mountLabel: this host has no SELinux")
-    if "capabilities" in process:
-        lines += [
-            f"capability {name}: this kernel does not know it"
-            for name in sorted(CapabilitySets(process["capabilities"]).ignored)
-        ]
     return lines

@@ -31,7 +31,7 @@ from ocirun.process.messages import (
 from ocirun.process.namespaces import join_namespaces
 from ocirun.process.plan import plan_create, plan_join
 from ocirun.process.request import Request
-from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.seal import forget_caller, keep_only, seal_imports
 from ocirun.security.executable import own_executable
 
 TYPE_CHECKING = False
@@ -133,6 +133,7 @@ def _prepare(
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     init.context.late_sources = request.late_sources
     seal_imports()
+    forget_caller()
     with doing("joining the cgroup"):
         enter_cgroups(join_fds)
     with doing("resetting the CPU affinity"):

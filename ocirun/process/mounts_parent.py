@@ -23,7 +23,7 @@ from ocirun.kernel.process import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, clon
 from ocirun.process import user
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.init import SIGKILL
-from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.seal import forget_caller, keep_only, seal_imports
 from ocirun.process.spawn import reap
 from ocirun.rootfs import hot_mounts
 
@@ -188,6 +188,7 @@ def _be_child(
     try:
         set_pdeathsig(SIGKILL)
         seal_imports()
+        forget_caller()
         keep_only([channel.fileno(), target.init_pidfd, *fds])
         # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
         set_dumpable(False)

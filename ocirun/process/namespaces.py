@@ -100,7 +100,7 @@ class Namespaces:
         return SpecError([Problem(self.pointers[kind], message)])
 
     def has(self, kind: str) -> bool:
-        """Tell whether the container has a `kind` namespace that is not simply the caller's."""
+        """Return whether the container has a `kind` namespace that is not simply the caller's."""
         return kind in self.new or kind in self.paths
 
     @property
@@ -119,7 +119,7 @@ class Namespaces:
 
     @property
     def need_stage(self) -> bool:
-        """Tell whether a process must enter namespaces before init can be cloned.
+        """Return whether a process must enter namespaces before init can be cloned.
 
         A joined pid or a new time namespace holds only the children of who asked for it; a new
         user namespace would own no right over the joined ones.
@@ -133,7 +133,7 @@ class Namespaces:
 
 
 def _kind_of(fd: int) -> int:
-    """Give the CLONE_NEW* flag of the namespace `fd` is open on, 0 for any other file."""
+    """Return the CLONE_NEW* flag of the namespace `fd` is open on, 0 for any other file."""
     from fcntl import ioctl  # cold: only when namespaces are joined
 
     try:

@@ -4,155 +4,124 @@
     enter      procResume → procGate    pivot_root, then give up every right
     start      the gate   → execve      the last hooks and the program
 
+A process of exec has the phase `join` instead of a root to assemble: what its stage does on its way
+into the container's namespaces, before the process itself can be seen in there (exec_child.py).
+
 The parent makes the plan too, before the clone: that imports what the steps need (a forked init
-shares those pages), and `--debug` prints it. Nothing is decided later than here.
+shares those pages), and `--debug` prints it. Nothing is decided later than here; step.py says how a
+row is read.
 
 Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/init.md#order-of-init.
 """
 
 from __future__ import annotations
 
-from ocirun.process.steps import assemble, enter, start
+from ocirun.process.step import Step, steps_of
+from ocirun.process.steps import assemble
 from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mounts import load_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from ocirun.process.context import InitContext
     from ocirun.process.request import Request
+    from ocirun.process.step import Rows
     from ocirun.spec.types import Config
 
-    Act = Callable[[InitContext], None]
-    # Wanted, name, what to do, and the module it needs beyond those init always has.
-    Row = tuple[Any, str, Act] | tuple[Any, str, Act, str] | tuple[Any, str, Act, str, str]
-    Rows = list[Row]
-
-PROCESS_SETTINGS = frozenset(("scheduler", "ioPriority"))
-LINUX_SETTINGS = frozenset(("personality", "memoryPolicy"))
-
-
-class Step:
-    """One thing init does, and the words for it."""
-
-    __slots__ = ("act", "name")
-
-    def __init__(self, name: str, act: Act) -> None:
-        self.name = name
-        self.act = act
+MOUNTINFO = "ocirun.kernel.mountinfo"  # rare: costs a module and a file of the kernel
+PHASES = ("assemble", "join", "enter", "start")
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 
 
 class Plan:
-    """The three lists of steps."""
+    """The steps of each phase; a phase that there is not is empty."""
 
-    __slots__ = ("assemble", "enter", "start")
+    __slots__ = PHASES
 
-    def __init__(self, assemble: Rows, enter: Rows, start: Rows) -> None:
-        self.assemble = _present(assemble)
-        self.enter = _present(enter)
-        self.start = _present(start)
+    def __init__(self, *, assemble: Rows, join: Rows, enter: Rows, start: Rows) -> None:
+        self.assemble = steps_of(assemble)
+        self.join = steps_of(join)
+        self.enter = steps_of(enter)
+        self.start = steps_of(start)
 
     def describe(self) -> list[str]:
-        """Name each step with its phase, in order."""
-        return [
-            f"{phase}: {step.name}"
-            for phase, steps in (
-                ("assemble", self.assemble),
-                ("enter", self.enter),
-                ("start", self.start),
-            )
-            for step in steps
-        ]
+        """Return a line for each step, with its phase, in order."""
+        return [f"{phase}: {step.name}" for phase in PHASES for step in getattr(self, phase)]
 
 
 def plan_create(config: Config, request: Request) -> Plan:
-    """Make the plan of a container's init."""
-    return Plan(_assemble(config, request), _enter(config, request), _start(config))
+    """Return the plan of a container's init."""
+    return Plan(
+        assemble=_assemble(config, request),
+        join=[],
+        enter=_enter(config, request),
+        start=_start(config),
+    )
 
 
 def plan_join(config: Config, request: Request) -> Plan:
-    """Make the plan of a process that joins a running container (exec).
+    """Return the plan of a process that joins a running container (exec).
 
-    `config` is the container's, with the joining process in the place of its own. The stage acts
-    out `assemble` before it enters anything, the process itself the rest.
+    `config` is the container's, with the joining process in the place of its own.
     """
-    outside_of_it: Rows = []
-    if _writes_through_procfs(config, request):
-        from ocirun.process.steps import labels
-
-        # Order: before the namespaces are joined, in which no procfs is to be trusted.
-        outside_of_it = [(True, "open a private procfs", labels.open_procfs)]
-    final: Rows = []
-    if "execCPUAffinity" in config["process"]:
-        from ocirun.process.steps import affinity
-
-        outside_of_it.append((True, "set the initial CPU affinity", affinity.set_initial))
-        final = [(True, "set the final CPU affinity", affinity.set_final)]
-    joining: Rows = [
-        *final,
-        *_keyring(config, request),
-        (
-            request.terminal,
-            "open the terminal",
-            enter.open_terminal,
-            "ocirun.process.terminal",
-            "ocirun.process.sockets",
-        ),
-        *_profile_and_sysctls(config, request),
-        *_rights(config, request),
-    ]
-    return Plan(outside_of_it, joining, _become(config))
-
-
-def _present(rows: Rows) -> list[Step]:
-    """Keep the rows whose first column is true, and load the modules they need.
-
-    Security: a step's own `from … import …` then finds its module loaded; after the seal it could
-    not be loaded any more, least of all from inside the container.
-    """
-    steps = []
-    for wanted, name, act, *modules in rows:
-        if wanted:
-            for module in modules:
-                __import__(module)
-            steps.append(Step(name, act))
-    return steps
+    return Plan(
+        assemble=_before_joining(config),
+        join=_join(config, request),
+        enter=_joined(config, request),
+        start=[(True, "exec the program", "start:exec_program")],
+    )
 
 
 def _assemble(config: Config, request: Request) -> Rows:
-    new = request.namespaces.new
-    rows: Rows = [
-        *_keyring(config, request),
-        # Order: in the container's cgroup by now, so that it becomes the namespace's root.
-        ("cgroup" in new, "unshare the cgroup namespace", assemble.unshare_cgroup),
-        ("network" in new, "bring up lo", assemble.bring_up_loopback, "ocirun.network.loopback"),
-    ]
-    if not request.namespaces.has("mount"):
-        return [*rows, (True, "open the root", assemble.open_root)]
-    if config.get("linux", {}).get("rootfsPropagation") or request.no_pivot:
-        import ocirun.kernel.mountinfo  # noqa: F401  # for attach_root, enter_root
-    rows += [
-        (True, "set the propagation of /", assemble.set_propagation),
-        (True, f"bind the root {request.rootfs}", assemble.attach_root),
-    ]
-    entries = read_entries(config, request.bundle, request.rootfs)
-    load_for(entries)
-    for entry in entries:
-        name = f"mount {entry.fs_name or 'bind'} on {entry.destination}"
-        rows.append((True, name, assemble.mounting(entry)))
-    rows += [
+    new, process = request.namespaces.new, config["process"]
+    has_mounts = request.namespaces.has("mount")
+    keyring = not request.no_new_keyring
+    label = keyring and process.get("selinuxLabel")
+    devices = request.make_devices and has_mounts
+    return [
+        (_uses_procfs(config, request), "open a private procfs", "labels:open_procfs"),
+        (label, "label keys", "labels:label_keys", "ocirun.security.selinux"),
         (
-            request.make_devices,
+            keyring,
+            "join a new session keyring",
+            "assemble:join_keyring",
+            "ocirun.security.keyring",
+        ),
+        (label, "label no more keys", "labels:label_no_keys"),
+        # Order: in the container's cgroup by now, so that it becomes the namespace's root.
+        ("cgroup" in new, "unshare the cgroup namespace", "assemble:unshare_cgroup"),
+        (
+            "network" in new,
+            "bring up lo",
+            "assemble:bring_up_loopback",
+            "ocirun.network.loopback",
+        ),
+        (not has_mounts, f"open the root {request.rootfs}", "assemble:open_root"),
+        (has_mounts, "set the propagation of /", "assemble:set_propagation"),
+        (
+            has_mounts,
+            f"bind the root {request.rootfs}",
+            "assemble:attach_root",
+            *((MOUNTINFO,) if config.get("linux", {}).get("rootfsPropagation") else ()),
+        ),
+        *(_mounts(config, request) if has_mounts else ()),
+        (
+            devices,
             "make devices",
-            assemble.make_devices,
+            "assemble:make_devices",
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
         ),
-        (request.make_devices, "link devices", assemble.link_devices, "ocirun.rootfs.devices"),
+        (devices, "link devices", "assemble:link_devices"),
     ]
-    return rows
+
+
+def _mounts(config: Config, request: Request) -> list[Step]:
+    entries = read_entries(config, request.bundle, request.rootfs)
+    load_for(entries)
+    return [
+        Step(f"mount {entry.fs_name or 'bind'} on {entry.destination}", assemble.mounting(entry))
+        for entry in entries
+    ]
 
 
 def _enter(config: Config, request: Request) -> Rows:
@@ -160,130 +129,235 @@ def _enter(config: Config, request: Request) -> Rows:
     process = config["process"]
     hooks = config.get("hooks") or {}
     mounts = request.namespaces.has("mount")
+    propagation = linux.get("rootfsPropagation")
     return [
         (
             hooks.get("createContainer"),
             "run createContainer hooks",
-            enter.create_container_hooks,
+            "enter:create_container_hooks",
             "ocirun.process.hooks",
         ),
-        (True, "enter the root", enter.enter_root),
+        (mounts and not request.no_pivot, "enter the root by pivot_root", "enter:pivot_root"),
+        (
+            mounts and request.no_pivot,
+            "enter the root by moving it to /",
+            "enter:move_root",
+            MOUNTINFO,
+        ),
+        (not mounts, "enter the root by chroot", "enter:chroot"),
         # Order: after the pivot; shared any earlier, our own unmounts would reach the host.
-        (mounts, "set the propagation of the new /", enter.repropagate),
-        (request.make_devices, "reopen /dev/null", enter.reopen_null),
+        (
+            mounts,
+            f"set the propagation of the new / {propagation or ''}".rstrip(),
+            "enter:repropagate",
+        ),
+        (request.make_devices, "reopen /dev/null", "enter:reopen_null"),
         # Order: before the root may become read-only.
-        (True, f"make the working directory {process['cwd']}", enter.make_cwd),
+        (True, f"make the working directory {process['cwd']}", "enter:make_cwd"),
         (
             request.terminal,
             "open the terminal",
-            enter.open_terminal,
+            "enter:open_terminal",
             "ocirun.process.terminal",
             "ocirun.process.sockets",
         ),
+        (request.terminal and mounts, "bind the terminal on /dev/console", "enter:bind_console"),
+        (request.terminal, "send the terminal and take it as stdio", "enter:take_terminal"),
         (
             mounts,
             "remount read-only what asked for it",
-            enter.remount_readonly,
+            "enter:remount_readonly",
             "ocirun.rootfs.finalize",
         ),
-        (config.get("hostname"), "set the hostname", enter.set_hostname),
-        (config.get("domainname"), "set the domain name", enter.set_domainname),
-        *_profile_and_sysctls(config, request),
-        (linux.get("readonlyPaths"), "cover read-only paths", enter.cover_readonly_paths),
-        (linux.get("maskedPaths"), "cover masked paths", enter.cover_masked_paths),
+        (mounts and config["root"].get("readonly"), "make / read-only", "enter:readonly_root"),
+        (config.get("hostname"), "set the hostname", "enter:set_hostname"),
+        (config.get("domainname"), "set the domain name", "enter:set_domainname"),
+        *_profile(config),
+        (
+            linux.get("sysctl"),
+            "write sysctls",
+            "labels:write_sysctls",
+            "ocirun.security.sysctl",
+        ),
+        (linux.get("readonlyPaths"), "cover read-only paths", "enter:cover_readonly_paths"),
+        (linux.get("maskedPaths"), "cover masked paths", "enter:cover_masked_paths"),
+        (process.get("noNewPrivileges"), "set no_new_privs", "enter:set_no_new_privs"),
+        # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
+        *_scheduling(config),
+        *_limits_to_raise(config),
+        *_label(config, procfs=_uses_procfs(config, request)),
+        (True, "set the umask", "enter:set_umask"),
+        (True, f"enter the working directory {process['cwd']}", "enter:enter_cwd"),
+        *_rights(config, request),
+    ]
+
+
+def _before_joining(config: Config) -> Rows:
+    """What a stage of exec does while every path is still the host's."""
+    process = config["process"]
+    return [
+        (_has_labels(config), "open a private procfs", "labels:open_procfs"),
+        ("execCPUAffinity" in process, "set the initial CPU affinity", "affinity:set_initial"),
+    ]
+
+
+def _join(config: Config, request: Request) -> Rows:
+    """What a stage of exec does on its way in: as much as can be done before it is seen there."""
+    process = config["process"]
+    userns = request.namespaces.has("user")
+    return [
+        (request.join_flags, "join the namespaces of init", "join:join_namespaces"),
+        # Security: without a mount namespace of its own, its root is all that the container has.
+        (request.root_sent, "enter the root of init", "join:enter_root"),
+        (True, "open the root", "join:open_root"),
+        # Order: the private procfs shows the host's processes, and must be gone before the clone.
+        *_profile(config),
+        *_label(config, procfs=_has_labels(config)),
+        # Security: not in a user namespace, in which we have become nobody yet.
+        (not userns, f"enter the working directory {process['cwd']}", "enter:enter_cwd"),
+        (
+            True,
+            "drop capabilities that are needed no more",
+            "join:drop_capabilities",
+            "ocirun.security.capabilities",
+        ),
+    ]
+
+
+def _joined(config: Config, request: Request) -> Rows:
+    """What a process of exec does itself, inside the container."""
+    process = config["process"]
+    return [
+        # Order: in the cgroup, whose cpuset counts.
+        ("execCPUAffinity" in process, "set the final CPU affinity", "affinity:set_final"),
+        ("execCPUAffinity" not in process, "reset the CPU affinity", "join:reset_affinity"),
+        (
+            not request.no_new_keyring,
+            "join the session keyring",
+            "assemble:join_keyring",
+            "ocirun.security.keyring",
+        ),
+        (
+            request.terminal,
+            "open the terminal",
+            "enter:open_terminal",
+            "ocirun.process.terminal",
+            "ocirun.process.sockets",
+        ),
+        (request.terminal, "send the terminal and take it as stdio", "enter:take_terminal"),
+        (process.get("noNewPrivileges"), "set no_new_privs", "enter:set_no_new_privs"),
+        *_scheduling(config),
+        *_limits_to_raise(config),
+        (True, "set the umask", "enter:set_umask"),
+        (
+            request.namespaces.has("user"),
+            f"enter the working directory {process['cwd']}",
+            "enter:enter_cwd",
+        ),
         *_rights(config, request),
     ]
 
 
 def _rights(config: Config, request: Request) -> Rows:
-    """Give up rights and settle what is left: the same for init and for who joins it."""
+    """Settle what is left and give up rights: the same for init and for who joins it.
+
+    Order: whatever can be done before the filter is loaded is: from then on a call of ours is one
+    that the profile has to allow. What follows it here is what peers need as well.
+    """
     process = config["process"]
+    filtered = request.seccomp
+    # Kernel: without no_new_privs, loading a filter needs CAP_SYS_ADMIN.
+    keeps_admin = filtered and not process.get("noNewPrivileges")
+    new = request.namespaces.new
+    # Kernel: to fetch a descriptor is to trace, which a parent that is no root of the host's may
+    # do to a process that is dumpable.
+    # Security: nobody else sees us in a pid namespace that is new and our own (CVE-2016-9962).
+    fetched = (
+        filtered
+        and filtered["flags"] & SECCOMP_FILTER_FLAG_NEW_LISTENER
+        and "user" in new
+        and "pid" in new
+        and not request.joins
+    )
+    ends = "pid" in new and not request.joins
     return [
-        (process.get("noNewPrivileges"), "set no_new_privs", enter.set_no_new_privs),
-        # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
-        *_settings(config),
+        (True, "settle the environment", "enter:settle_environment"),
+        (True, "mark the descriptors to be closed", "start:leave_descriptors"),
+        (
+            not request.joins,
+            "drop the bounding set",
+            "enter:drop_bounding_set",
+            "ocirun.security.capabilities",
+        ),
+        (True, "become the user", "enter:become_user", "ocirun.security.capabilities"),
+        (not keeps_admin, "set capabilities", "enter:set_capabilities"),
+        (keeps_admin, "set capabilities and keep CAP_SYS_ADMIN", "enter:set_capabilities_but_one"),
+        (True, f"find the program {process['args'][0]}", "enter:find_program"),
+        (True, "outlive the parent", "enter:outlive_parent"),
+        (not ends, "reset signals", "enter:reset_signals"),
+        # Kernel: a signal of default disposition does not reach process 1.
+        (ends, "reset signals, and end on each that ends a process", "enter:end_on_signals"),
         (
             process.get("rlimits"),
-            "have hard limits raised",
-            enter.have_limits_raised,
+            "set resource limits",
+            "enter:set_limits",
             "ocirun.process.rlimits",
         ),
-        *_selinux_label(config, request),
-        (True, "set the umask", enter.set_umask),
-        (True, f"enter the working directory {process['cwd']}", enter.enter_cwd),
-        (True, "settle the environment", enter.settle_environment),
-        (True, "mark the descriptors to be closed", start.leave_descriptors),
-        # Order: before CAP_SYS_ADMIN is given up, which loading needs here. From here on a call of
-        # ours is one that the profile has to allow: what can be done before, is.
-        *_seccomp(request, wanted=not process.get("noNewPrivileges")),
-        (True, "become the user", enter.become_user, "ocirun.security.capabilities"),
-        (True, f"find the program {process['args'][0]}", enter.find_program),
-        (True, "outlive the parent", enter.outlive_parent),
-        # Order: last, so that the profile has to allow as little as possible of our own calls.
-        *_seccomp(request, wanted=bool(process.get("noNewPrivileges"))),
+        (fetched, "let the parent fetch the listener", "seccomp:allow_fetching"),
+        (filtered, "load the seccomp filter", "seccomp:load_seccomp"),
+        (fetched, "be untraceable again", "seccomp:forbid_fetching"),
+        (keeps_admin, "give up CAP_SYS_ADMIN", "enter:give_up_sys_admin"),
     ]
 
 
-def _seccomp(request: Request, *, wanted: bool) -> Rows:
-    if not request.seccomp:
-        return []
-    from ocirun.process.steps import seccomp
-
-    return [(wanted, "load the seccomp filter", seccomp.load_seccomp)]
-
-
-def _sysctls(config: Config, request: Request) -> bool:
-    """Tell whether sysctls are to be written; they are the container's, set once."""
-    return bool(config.get("linux", {}).get("sysctl")) and not request.joins
+def _profile(config: Config) -> Rows:
+    """Order: before no_new_privs, under which a profile can only get stricter."""
+    profile = config["process"].get("apparmorProfile")
+    name = f"set the AppArmor profile {profile}"
+    return [(profile, name, "labels:set_apparmor_profile", "ocirun.security.apparmor")]
 
 
-def _writes_through_procfs(config: Config, request: Request) -> bool:
-    """Tell whether process/steps/labels.py is needed; it is loaded for those only."""
-    process = config["process"]
-    labels = process.get("apparmorProfile") or process.get("selinuxLabel")
-    return bool(labels) or _sysctls(config, request)
+def _label(config: Config, *, procfs: bool) -> Rows:
+    """Order: the last that is written through the private procfs."""
+    label = config["process"].get("selinuxLabel")
+    name = f"set the SELinux label {label}"
+    return [
+        (label, name, "labels:set_selinux_label", "ocirun.security.selinux"),
+        (procfs, "close the private procfs", "labels:close_procfs"),
+    ]
 
 
-def _keyring(config: Config, request: Request) -> Rows:
-    rows: Rows = [
+def _scheduling(config: Config) -> Rows:
+    """The settings that few containers have."""
+    linux, process = config.get("linux", {}), config["process"]
+    return [
+        ("scheduler" in process, "set the scheduling policy", "scheduling:set_scheduler"),
+        ("ioPriority" in process, "set the I/O priority", "scheduling:set_io_priority"),
+        ("personality" in linux, "set the personality", "scheduling:set_personality"),
+        ("memoryPolicy" in linux, "set the memory policy", "scheduling:set_memory_policy"),
+    ]
+
+
+def _limits_to_raise(config: Config) -> Rows:
+    return [
         (
-            not request.no_new_keyring,
-            "join the session keyring" if request.joins else "join a new session keyring",
-            assemble.join_keyring,
-            "ocirun.security.keyring",
+            config["process"].get("rlimits"),
+            "have hard limits raised",
+            "enter:have_limits_raised",
+            "ocirun.process.rlimits",
         )
     ]
-    if not _writes_through_procfs(config, request):
-        return rows
-    from ocirun.process.steps import labels
-
-    return labels.around_keyring(rows, config, request)
 
 
-def _profile_and_sysctls(config: Config, request: Request) -> Rows:
-    if not _writes_through_procfs(config, request):
-        return []
-    from ocirun.process.steps import labels
-
-    return labels.profile_and_sysctls(config, _sysctls(config, request))
+def _has_labels(config: Config) -> bool:
+    process = config["process"]
+    return bool(process.get("apparmorProfile") or process.get("selinuxLabel"))
 
 
-def _selinux_label(config: Config, request: Request) -> Rows:
-    if not _writes_through_procfs(config, request):
-        return []
-    from ocirun.process.steps import labels
-
-    return labels.selinux_label(config)
-
-
-def _settings(config: Config) -> Rows:
-    """The settings few containers have; their module is loaded for those only."""
-    linux, process = config.get("linux", {}), config["process"]
-    if PROCESS_SETTINGS.isdisjoint(process) and LINUX_SETTINGS.isdisjoint(linux):
-        return []
-    from ocirun.process.steps import scheduling
-
-    return scheduling.rows(config)
+def _uses_procfs(config: Config, request: Request) -> bool:
+    """Tell whether init writes through a private procfs: labels, or sysctls, which are set once."""
+    sysctls = config.get("linux", {}).get("sysctl") and not request.joins
+    return bool(sysctls) or _has_labels(config)
 
 
 def _start(config: Config) -> Rows:
@@ -292,21 +366,8 @@ def _start(config: Config) -> Rows:
         (
             hooks.get("startContainer"),
             "run startContainer hooks",
-            start.start_container_hooks,
+            "start:start_container_hooks",
             "ocirun.process.hooks",
         ),
-        *_become(config),
-    ]
-
-
-def _become(config: Config) -> Rows:
-    """Become the program: nothing may follow."""
-    return [
-        (
-            config["process"].get("rlimits"),
-            "set resource limits",
-            start.set_limits,
-            "ocirun.process.rlimits",
-        ),
-        (True, "exec the program", start.exec_program),
+        (True, "exec the program", "start:exec_program"),
     ]

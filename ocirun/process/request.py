@@ -17,22 +17,30 @@ class Request:
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
     cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
     3 on belong to the program, the first `listen_fds` of them for socket activation, named
-    `listen_names`. `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
+    `listen_names`. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
+    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
     compiled filter as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or ""
-    where no SELinux would read it.
+    where no SELinux would read it. `keyring` is the name of the session keyring.
+
+    Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
+    descriptors of init's cgroup namespace and root come along.
     """
 
     __slots__ = (
         "bind_sources",
         "bundle",
         "cgroup_join_fds",
+        "cgroup_namespace",
         "container_id",
+        "given_stdio",
         "hierarchies",
+        "join_flags",
         "joins",
         "kept_fds",
+        "keyring",
         "late_sources",
         "listen_fds",
         "listen_names",
@@ -41,6 +49,7 @@ class Request:
         "namespaces",
         "no_new_keyring",
         "no_pivot",
+        "root_sent",
         "rootfs",
         "seccomp",
         "stdio_fds",
@@ -55,10 +64,15 @@ class Request:
         self.bundle = ""
         self.rootfs = ""
         self.stdio_fds = 0
+        self.given_stdio: list[int] = []
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
+        self.keyring = ""
         self.joins = False
+        self.join_flags = 0
+        self.cgroup_namespace = False
+        self.root_sent = False
         self.kept_fds = 0
         self.listen_fds = 0
         self.listen_names = ""

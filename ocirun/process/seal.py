@@ -8,8 +8,10 @@ therefore imports what its plan needs, then seals.
 from __future__ import annotations
 
 import gc
+import posix
 import sys
 
+from ocirun.kernel import process
 from ocirun.kernel.process import close_range
 
 
@@ -25,6 +27,18 @@ def seal_imports() -> None:
     # Memory: a collection would touch, and so copy into the container's cgroup, pages that we
     # share with the parent; init is gone before garbage matters.
     gc.disable()
+
+
+def forget_caller() -> None:
+    """Overwrite the arguments and the environment of our caller, in this process alone.
+
+    Security: /proc/PID/cmdline can be read by everybody who sees us, environ and memory by who may
+    trace us. Order: nothing of the environment can be asked for afterwards.
+    """
+    process.forget_arguments(b"ocirun init")
+    while posix.environ:
+        for text in posix.environ.popitem():
+            process.wipe(text)
 
 
 def keep_only(fds: list[int]) -> None:

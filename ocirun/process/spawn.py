@@ -95,7 +95,7 @@ def execute_stage(theirs: Channel, command: str) -> int:
         return os.posix_spawn(
             command,
             [command, "init"],
-            os.environ,
+            {},
             file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), INIT_CHANNEL_FD)],
             setsigmask=(),
             # Nothing of what the program ignores: above all not SIGCHLD, or no hook could be

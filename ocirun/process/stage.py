@@ -27,7 +27,7 @@ from ocirun.process.channel import PeerGone
 from ocirun.process.init import run_init, tell_error, understand
 from ocirun.process.messages import BOOTSTRAP_DATA, PROC_CLONED
 from ocirun.process.namespaces import join_namespaces
-from ocirun.process.seal import keep_only, seal_imports
+from ocirun.process.seal import forget_caller, keep_only, seal_imports
 from ocirun.process.spawn import clone_init
 
 TYPE_CHECKING = False
@@ -84,6 +84,7 @@ def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]
     # files of our modules are theirs.
     inside, plan = understand(channel, bootstrap)
     seal_imports()
+    forget_caller()
     request = inside.request
     keep_only([*range(3, 3 + request.kept_fds), channel.fileno(), *fds])
     with doing(f"changing to the root {request.rootfs}"):

@@ -39,7 +39,7 @@ def main() -> NoReturn:
 
 
 def _is_from_parent(fd: int) -> bool:
-    """Tell whether `fd` is a socket whose other end was made by the process that started us."""
+    """Return whether `fd` is a socket whose other end was made by the process that started us."""
     try:
         probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
     except OSError:

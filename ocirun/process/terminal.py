@@ -13,12 +13,8 @@ from fcntl import ioctl
 from struct import pack
 
 from ocirun.errors import SetupError, doing
-from ocirun.kernel.mount import (
-    OPEN_TREE_CLONE,
-    fstatfs,
-    move_mount,
-    open_tree,
-)
+from ocirun.kernel.mount import fstatfs
+from ocirun.rootfs.filesystems import attach_copy
 from ocirun.rootfs.mountpoints import refuse_procfs
 from ocirun.rootfs.resolve import make_file_in_root, open_in_root
 
@@ -79,12 +75,8 @@ def bind_console(root_fd: int, slave: int) -> None:
         try:
             if stat.S_ISLNK(os.fstat(target).st_mode):
                 raise SetupError("/dev/console of the container is a symbolic link")
-            tree = open_tree(slave, "", OPEN_TREE_CLONE)
-            try:
-                refuse_procfs(target, "/dev/console")
-                move_mount(tree, target)
-            finally:
-                os.close(tree)
+            refuse_procfs(target, "/dev/console")
+            attach_copy(slave, target)
         finally:
             os.close(target)
 

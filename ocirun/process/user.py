@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from ocirun.errors import SetupError, doing, kernel_words
-from ocirun.kernel.process import setgroups
+from ocirun.kernel.process import ids, setgroups
 from ocirun.rootfs.resolve import DIRECTORY, INSIDE, make_dir_in_root, open_unmoved
 
 TYPE_CHECKING = False
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ocirun.spec.types import User
 
 DEFAULT_UMASK: Final = 0o022
-DEV_NULL: Final = os.makedev(1, 3)
 
 
 def become_root_of_namespace() -> None:
@@ -39,50 +37,15 @@ def become_root_of_namespace() -> None:
     _drop_groups([])
 
 
-def own_stdio(uid: int) -> None:
-    """Give fds 0 to 2 to the user, so that it may reopen them as /dev/stdout and the like.
-
-    /dev/null is left alone: it is everybody's. What cannot change hands (a read-only file system,
-    a file that is not ours to give) stays as it is.
-    """
-    for fd in range(3):
-        try:
-            found = os.fstat(fd)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            continue  # the caller runs us without it
-        if found.st_uid == uid or _is_null_device(found):
-            continue
-        try:
-            os.fchown(fd, uid, -1)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
-                raise
-
-
-def is_null(fd: int) -> bool:
-    """Tell whether `fd` is open and is the null device."""
-    try:
-        return _is_null_device(os.fstat(fd))
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        return False
-
-
-def _is_null_device(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == DEV_NULL
-
-
 def become_user(user: User) -> None:
     """Set groups, gid and uid for good, in this order: each needs the right the next one drops.
 
     Raises:
-        SetupError: an id that the user namespace does not map.
+        SetupError: an id that the user namespace does not map; or it has not happened.
     """
     uid, gid = user["uid"], user["gid"]
-    _drop_groups(user.get("additionalGids") or [])
+    groups = user.get("additionalGids") or []
+    replaced = _drop_groups(groups)
     try:
         # Each sets all three ids of a privileged caller; setresuid and setresgid would be two more
         # calls that a seccomp profile has to allow.
@@ -93,6 +56,14 @@ def become_user(user: User) -> None:
         os.setuid(uid)
     except OSError as error:
         raise _unmapped("uid", uid, error) from error
+    # Security: a seccomp filter that we run below may answer these calls, and have nothing done.
+    if ids() != (uid, uid, uid, gid, gid, gid) or (
+        replaced and sorted(os.getgroups()) != sorted(groups)
+    ):
+        raise SetupError(
+            f"becoming user {uid}:{gid} had no effect: a seccomp filter seems to answer setuid, "
+            "setgid or setgroups"
+        )
 
 
 def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
@@ -103,8 +74,8 @@ def _unmapped(kind: str, number: int, error: OSError) -> SetupError:
     return SetupError(f"set{kind} {number}: {kernel_words(error)}", error.errno or 0)
 
 
-def _drop_groups(gids: list[int]) -> None:
-    """Replace the supplementary groups, where the user namespace lets anybody do so."""
+def _drop_groups(gids: list[int]) -> bool:
+    """Replace the supplementary groups; return False where the user namespace forbids it."""
     try:
         setgroups(gids)
     except PermissionError as error:
@@ -112,6 +83,8 @@ def _drop_groups(gids: list[int]) -> None:
             raise SetupError(
                 f"setting the additional groups {gids}: {kernel_words(error)}", error.errno or 0
             ) from error
+        return False
+    return True
 
 
 def _setgroups_denied() -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, UnsupportedError, kernel_words
-from ocirun.kernel.mountinfo import read_mountinfo, rows, unescape
+from ocirun.kernel.mountinfo import read_mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +23,15 @@ if TYPE_CHECKING:
 
     from ocirun.spec.types import IntelRdt
 
-MOUNTINFO: Final = "/proc/self/mountinfo"
 ROOT_CLASS: Final = "/"
 POINTER: Final = "/linux/intelRdt"
 
 
 def find_resctrl() -> str | None:
-    """Find where resctrl is mounted in our mount namespace; None when it is not."""
-    for fields, (kind, *_) in rows(read_mountinfo(MOUNTINFO)):
-        if kind == "resctrl":
-            return unescape(fields[4])
+    """Return where resctrl is mounted in our mount namespace; None when it is not."""
+    for row in read_mountinfo():
+        if row.fs_name == "resctrl":
+            return row.point
     return None
 
 
@@ -152,7 +151,7 @@ class ResctrlGroup:
 
 
 def _legacy_lines(rdt: IntelRdt) -> list[str]:
-    """Give the lines of the two older members.
+    """Return the lines of the two older members.
 
     Spec: of an l3CacheSchema with lines that begin with MB:, only the others count.
     """

@@ -33,7 +33,7 @@ OCCUPANCY: Final = ("llc_occupancy",)
 
 
 def stat(path: str, monitoring: str) -> Part:
-    """Give the class's part of the statistics; {} for a container without one.
+    """Return the class's part of the statistics; {} for a container without one.
 
     `path` is the folder of the class ("" for none), `monitoring` that of the container's
     monitoring group ("": the class counts for all that are in it).

@@ -143,7 +143,7 @@ def _make_node(root_fd: int, parent_fd: int, path: str, device: Device) -> None:
 
 
 def _correct(name: str, parent_fd: int, path: str, device: Device) -> None:
-    """Give the node its owner and mode, by a descriptor that was seen to be the node.
+    """Set the owner and mode of the node, by a descriptor that was checked to be the node.
 
     Kernel: fchown(2) and fchmod(2) refuse O_PATH, opening a device has effects of its own, and
     fchmodat2 came with 6.6: the link of our own /proc is what is left. It is the host's until the

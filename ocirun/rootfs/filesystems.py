@@ -22,6 +22,7 @@ from ocirun.kernel.mount import (
     MS_MANDLOCK,
     MS_RDONLY,
     MS_SYNCHRONOUS,
+    OPEN_TREE_CLONE,
     fsconfig_create,
     fsconfig_flag,
     fsconfig_string,
@@ -30,6 +31,7 @@ from ocirun.kernel.mount import (
     fstatfs,
     mount_setattr,
     move_mount,
+    open_tree,
 )
 from ocirun.kernel.oserror import oserror
 from ocirun.rootfs.mountpoints import is_directory, refuse_procfs
@@ -92,7 +94,7 @@ def make_filesystem(
 
 
 def label_option(label: str) -> str:
-    """Give the option that labels a file system for SELinux, quoted: a label may have commas."""
+    """Return the option that labels a file system for SELinux, quoted: a label may have commas."""
     return f'context="{label}"'
 
 
@@ -104,7 +106,7 @@ def _unquoted(key: str, value: str) -> str:
 
 
 def fits_fsconfig(data: list[str]) -> bool:
-    """Say whether every value is short enough for fsconfig; the lowerdir of an overlay may not."""
+    """Return whether every value is short enough for fsconfig; an overlay's lowerdir may not be."""
     for option in data:
         if len(option) * 4 > FSCONFIG_STRING_MAX:  # a character has four bytes at most
             value = option.partition("=")[2]
@@ -116,7 +118,7 @@ def fits_fsconfig(data: list[str]) -> bool:
 def set_attributes(
     tree_fd: int, options: MountOptions, held_back: int = 0, *, keep: bool = False
 ) -> None:
-    """Give the detached copy of a mount the attributes its entry asks for, except `held_back`.
+    """Set on the detached copy of a mount the attributes its entry asks for, except `held_back`.
 
     Without any such option it keeps those of its source. With one it has just those, as runc's
     remount of a bind has; only what an outer user namespace has locked on the source stays too,
@@ -174,6 +176,21 @@ def attach(mount_fd: int, target_fd: int, destination: str, *, is_procfs: bool =
         if error.errno == EINVAL and is_directory(mount_fd) != is_directory(target_fd):
             raise oserror(20, f"move_mount({mount_fd}, {target_fd})") from error
         raise
+
+
+def attach_copy(source_fd: int, target_fd: int, flags: int = 0, attributes: int = 0) -> None:
+    """Mount a copy of what `source_fd` stands for on `target_fd`; both are borrowed.
+
+    `flags`: AT_RECURSIVE for all that is mounted below it as well. `attributes`: MOUNT_ATTR_* to be
+    set on the copy itself. Where the target may lie is for the caller to know.
+    """
+    tree_fd = open_tree(source_fd, "", OPEN_TREE_CLONE | flags)
+    try:
+        if attributes:
+            mount_setattr(tree_fd, "", 0, attributes)
+        move_mount(tree_fd, target_fd)
+    finally:
+        os.close(tree_fd)
 
 
 def finish(mount_fd: int, options: MountOptions) -> None:

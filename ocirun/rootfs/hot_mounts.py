@@ -85,7 +85,7 @@ def refuse_place(destination: str) -> None:
 
 
 def finish_outside(entry: Entry, tree_fd: int, *, keep: bool) -> None:
-    """Give a detached copy of a bind mount's source all its entry asks for; `keep` as there."""
+    """Set what the entry asks for on a detached copy of its source; `keep` as in set_attributes."""
     set_attributes(tree_fd, entry.options, keep=keep)
     finish(tree_fd, entry.options)
 
@@ -172,7 +172,7 @@ def open_mounted(root_fd: int, destination: str) -> int:
 
 
 def _is_mounted(root_fd: int, destination: str, fd: int) -> bool:
-    """Tell whether `fd`, found at a clean `destination`, lies on another mount than its parent."""
+    """Return whether `fd`, found at a clean `destination`, is on another mount than its parent."""
     parent = destination.rpartition("/")[0]
     if not parent:
         return mount_id(fd) != mount_id(root_fd)

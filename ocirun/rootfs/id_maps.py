@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def map_ids(entry: Entry, tree_fd: int, userns_fd: int) -> None:
-    """Give the detached mount `tree_fd` of the entry the maps of a user namespace.
+    """Map the ids of the detached mount `tree_fd` as the user namespace `userns_fd` does.
 
     Raises:
         SetupError: the kernel cannot map the ids of its file system.

@@ -28,7 +28,7 @@ from ocirun.kernel.mount import (
     fstatfs,
     mount_id,
 )
-from ocirun.kernel.mountinfo import descendants, mount_rows
+from ocirun.kernel.mountinfo import descendants, read_mountinfo
 from ocirun.rootfs.filesystems import LOCKABLE, locked_words
 from ocirun.spec.mount_options import SRC_NOFOLLOW
 
@@ -90,7 +90,7 @@ def _lost(entry: Entry, lost: int, below: int) -> int:
         path = os.readlink(f"/proc/self/fd/{source_fd}").rstrip("/")
     finally:
         os.close(source_fd)
-    rows = mount_rows()
+    rows = read_mountinfo()
     own = [row for row in rows if row.mount_id == number]
     inner = [row for row in descendants(rows, number) if row.point.startswith(f"{path}/")]
     # A flag that is not the mount's own is not lost: clearing it changes nothing.

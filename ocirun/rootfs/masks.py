@@ -14,12 +14,9 @@ from ocirun.kernel.mount import (
     AT_RECURSIVE,
     MOUNT_ATTR_RDONLY,
     MS_RDONLY,
-    OPEN_TREE_CLONE,
-    mount_setattr,
     move_mount,
-    open_tree,
 )
-from ocirun.rootfs.filesystems import label_option, make_filesystem
+from ocirun.rootfs.filesystems import attach_copy, label_option, make_filesystem
 from ocirun.rootfs.mountpoints import clean, is_directory
 from ocirun.rootfs.resolve import open_in_root
 
@@ -89,9 +86,9 @@ class _Masks:
         """Mask what `target_fd` stands for; closes it."""
         try:
             if not is_directory(target_fd):
-                _attach_copy(self._null_fd, target_fd)
+                attach_copy(self._null_fd, target_fd)
             elif self._empty_fd >= 0:
-                _attach_copy(self._empty_fd, target_fd)
+                attach_copy(self._empty_fd, target_fd)
             else:
                 # Kernel: before 6.15 only an attached mount can be copied: the first directory
                 # gets the tmpfs itself, the others copies of it.
@@ -131,23 +128,9 @@ def _open_if_there(root_fd: int, path: str, context: MountContext) -> int:
 def _bind_readonly(target_fd: int) -> None:
     """Bind what `target_fd` stands for on itself, read-only; closes it."""
     try:
-        tree_fd = open_tree(target_fd, "", OPEN_TREE_CLONE | AT_RECURSIVE)
-        try:
-            mount_setattr(tree_fd, "", 0, MOUNT_ATTR_RDONLY)
-            move_mount(tree_fd, target_fd)
-        finally:
-            os.close(tree_fd)
+        attach_copy(target_fd, target_fd, AT_RECURSIVE, MOUNT_ATTR_RDONLY)
     finally:
         os.close(target_fd)
-
-
-def _attach_copy(source_fd: int, target_fd: int) -> None:
-    """Mount a copy of what `source_fd` stands for on `target_fd`."""
-    tree_fd = open_tree(source_fd, "", OPEN_TREE_CLONE)
-    try:
-        move_mount(tree_fd, target_fd)
-    finally:
-        os.close(tree_fd)
 
 
 def _make_empty(mount_label: str) -> int:

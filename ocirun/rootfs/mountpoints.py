@@ -155,7 +155,7 @@ def open_existing(root_fd: int, destination: str, flags: int) -> int:
 
 
 def is_directory(fd: int) -> bool:
-    """Say whether `fd` is a directory."""
+    """Return whether `fd` is a directory."""
     return os.fstat(fd).st_mode & 0o170000 == 0o040000
 
 

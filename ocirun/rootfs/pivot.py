@@ -25,6 +25,10 @@ from ocirun.kernel.mount import (
     umount2,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.kernel.mountinfo import MountRow
+
 FULL_VIEWS = ("proc", "sysfs")
 
 
@@ -96,26 +100,19 @@ def _cover_full_views(root_mount: int) -> None:
             _cover(mount_point)  # locked by an outer user namespace: hide it instead
 
 
-def full_views(table: str, root_mount: int) -> list[str]:
-    """Return where `table` (the text of mountinfo) shows whole proc or sysfs file systems.
+def full_views(rows: list[MountRow], root_mount: int) -> list[str]:
+    """Return where `rows`, the mounts there are, show whole proc or sysfs file systems.
 
     Those on the mount `root_mount` or below it belong to the container and are left out.
-    Source: proc_pid_mountinfo(5).
     """
-    from ocirun.kernel.mountinfo import rows, unescape  # cold: --no-pivot
+    from ocirun.kernel.mountinfo import descendants  # cold: --no-pivot
 
-    inside = {str(root_mount)}
-    found = []
-    # The table lists a mount before its children, except after moves: collect until nothing is new.
-    table_rows = rows(table)
-    known = 0
-    while known != len(inside):
-        known = len(inside)
-        inside.update(row[0] for row, _ in table_rows if row[1] in inside)
-    for row, (kind, *_) in table_rows:
-        if row[3] == "/" and kind in FULL_VIEWS and row[0] not in inside:
-            found.append(unescape(row[4]))
-    return found
+    inside = {row.mount_id for row in descendants(rows, root_mount)} | {root_mount}
+    return [
+        row.point
+        for row in rows
+        if row.root == "/" and row.fs_name in FULL_VIEWS and row.mount_id not in inside
+    ]
 
 
 def _cover(mount_point: str) -> None:

@@ -62,7 +62,7 @@ def attach_root(rootfs: str, rootfs_propagation: str | None) -> int:
 
 
 def repropagate(rootfs_propagation: str | None) -> None:
-    """Give the new "/" its propagation, after the pivot.
+    """Set the propagation of the new "/", after the pivot.
 
     Order: before the pivot "/" still was the host's root: shared there means shared with the host,
     and unbindable would have kept the rootfs from being bound. Private and slave hold already.
@@ -88,10 +88,10 @@ def _is_shared(under_fd: int) -> bool:
     A slave stays one: it may be the parent of a new root, and takes part in what rootfsPropagation
     asks for.
     """
-    from ocirun.kernel.mountinfo import mount_rows  # cold: a propagation of the bundle's own
+    from ocirun.kernel.mountinfo import read_mountinfo  # cold: a propagation of the bundle's own
 
     number = mount_id(under_fd)
-    return all(row.is_shared for row in mount_rows() if row.mount_id == number)
+    return all(row.is_shared for row in read_mountinfo() if row.mount_id == number)
 
 
 def _make_private(under_fd: int) -> None:

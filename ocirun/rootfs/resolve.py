@@ -140,7 +140,7 @@ def open_unmoved(root_fd: int, path: str, flags: int, resolve: int) -> int:
 
 
 def is_same_place(one_fd: int, other_fd: int) -> bool:
-    """Say whether both descriptors are the same directory seen through the same mount."""
+    """Return whether both descriptors are the same directory seen through the same mount."""
     one, other = os.fstat(one_fd), os.fstat(other_fd)
     return (
         one.st_ino == other.st_ino

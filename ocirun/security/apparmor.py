@@ -11,7 +11,7 @@ from ocirun.kernel.procfs import write_own
 
 
 def set_exec_profile(procfs_fd: int, profile: str) -> None:
-    """Have our next execve change to `profile`, through `procfs_fd`, a private procfs (borrowed).
+    """Set `profile` for our next execve, through `procfs_fd`, a private procfs (borrowed).
 
     Order: before no_new_privs, which would limit the change to a stricter profile.
 

@@ -37,7 +37,7 @@ def require_seal() -> None:
 
 
 def is_sealed() -> bool:
-    """Tell whether /proc/self/exe is a read-only overlay or a sealed memory file."""
+    """Return whether /proc/self/exe is a read-only overlay or a sealed memory file."""
     with doing("opening /proc/self/exe"):
         fd = os.open("/proc/self/exe", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -53,6 +53,6 @@ def is_sealed() -> bool:
 
 
 def own_executable() -> tuple[int, int]:
-    """Give (st_dev, st_ino) of our executable, by which a link to it is known again."""
+    """Return (st_dev, st_ino) of our executable, by which a link to it is known again."""
     found = os.stat("/proc/self/exe")
     return found.st_dev, found.st_ino

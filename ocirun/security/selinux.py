@@ -11,7 +11,7 @@ from ocirun.kernel.procfs import write_own
 
 
 def set_exec_label(procfs_fd: int, label: str) -> None:
-    """Have our next execve take `label`, through `procfs_fd`, a private procfs (borrowed).
+    """Set `label` for our next execve, through `procfs_fd`, a private procfs (borrowed).
 
     Order: the last of what init does with its own rights: from then on every execve, also that of
     a hook, is the container's.
@@ -24,7 +24,7 @@ def set_exec_label(procfs_fd: int, label: str) -> None:
 
 
 def set_key_label(procfs_fd: int, label: str) -> None:
-    """Give keys we make from now on `label`; "" leaves them to the policy.
+    """Set `label` for keys that we create from now on; "" leaves them to the policy.
 
     Raises:
         SetupError: as set_exec_label.

@@ -33,6 +33,16 @@ def bits_of(text: str) -> int:
     return mask
 
 
+def numbers_of(text: str) -> list[int]:
+    """Return the numbers of a list, ascending and each once.
+
+    Raises:
+        ValueError: with a sentence on the part that is wrong.
+    """
+    mask = bits_of(text)
+    return [number for number in range(mask.bit_length()) if mask >> number & 1]
+
+
 def _number(digits: str, part: str) -> int:
     digits = digits.strip()
     if not (digits.isascii() and digits.isdigit()):

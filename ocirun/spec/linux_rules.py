@@ -183,17 +183,18 @@ def memory_policy_has_its_nodes(config: Config) -> Found:
 
     policy = config["linux"]["memoryPolicy"]
     mode, nodes = policy["mode"], policy.get("nodes", "").strip()
+    where = "/linux/memoryPolicy/nodes"
     if mode in NODELESS_MODES and nodes:
-        yield Problem("/linux/memoryPolicy/nodes", f"{mode} takes no nodes")
+        yield Problem(where, f"invalid memory policy: {mode} takes no nodes")
     if mode in NODE_MODES and not nodes:
-        yield Problem("/linux/memoryPolicy/nodes", f"{mode} needs at least one node")
+        yield Problem(where, f"invalid memory policy: {mode} needs at least one node")
     try:
         bits_of(nodes)
     except ValueError as error:
-        yield Problem("/linux/memoryPolicy/nodes", f"invalid list of nodes: {error}")
+        yield Problem(where, f"invalid memory policy nodes: {error}")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= {*policy.get("flags", ())}:
-        message = "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
-        yield Problem("/linux/memoryPolicy/flags", message)
+        both = "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
+        yield Problem("/linux/memoryPolicy/flags", f"invalid memory policy flags: {both}")
 
 
 def personality_has_no_flags(config: Config) -> Found:

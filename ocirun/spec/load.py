@@ -56,20 +56,21 @@ def load_config(bundle: str, name: str = "config.json", *, need_process: bool = 
     if need_process and "process" not in config:
         problems.insert(0, Problem("", "process property must not be empty"))
     if problems:
-        raise SpecError(problems, name)
+        raise SpecError(problems, name, lead="invalid configuration: ")  # runc's words
     return config
 
 
 def conforms(document: object, kind: str) -> bool:
     """Return whether `document` has the shape of a `kind`: "config", "process" or "resources".
 
-    Members in another case are renamed in it: Go's reader takes them, and so does runc.
+    What only runc's reader takes, such as members in another case, is put into that shape.
     """
     if CHECKS[kind](document):
         return True
-    from ocirun.spec.members import respell  # cold: the document is not as it should be
+    from ocirun.spec.lenient import settle  # cold: the document is not as it should be
 
-    return bool(respell(document, kind)) and CHECKS[kind](document)
+    settle(document, kind)
+    return CHECKS[kind](document)
 
 
 def check_root(bundle: str, config: Config) -> list[Problem]:
@@ -108,12 +109,16 @@ def check_process(document: object, name: str = "process.json") -> Process:
 def check_resources(document: object, name: str = "resources") -> Resources:
     """Return `document` as the resources of `update --resources`; messages call it `name`.
 
+    Left out are `devices`, as by runc, and what no schema knows.
+
     Raises:
         SpecError: it is not shaped like them or breaks rules; all of them.
     """
     from ocirun.spec.members import drop_unknown  # cold: only update comes here
 
     drop_nulls(document)
+    if isinstance(document, dict):
+        document.pop("devices", None)  # an update leaves devices alone, whatever it says of them
     if not conforms(document, "resources"):
         raise _misshapen(document, "resources", name)
     drop_unknown(document, "resources")

@@ -18,7 +18,7 @@ from ocirun.spec.jsontext import escaped, printable, quoted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Final
+    from typing import Final, Literal
 
     from ocirun.spec.types import Config, Mount, Process, Resources
 
@@ -36,6 +36,12 @@ LINUX_ASKED: Final = frozenset(
         "personality",
     )
 )
+# Kernel: 12 bits of major and 20 of minor (linux/kdev_t.h).
+DEVICE_NUMBERS: Final[tuple[tuple[Literal["major", "minor"], int], ...]] = (
+    ("major", (1 << 12) - 1),
+    ("minor", (1 << 20) - 1),
+)
+MAX_DEVICE_NUMBER: Final = (1 << 32) - 1  # what rules for devices may say; "*" is -1
 PROCESS_ASKED: Final = frozenset(
     ("scheduler", "selinuxLabel", "apparmorProfile", "execCPUAffinity")
 )
@@ -186,7 +192,8 @@ def user_namespace_and_maps(config: Config) -> Found:
             yield Problem(f"/linux/{member}", message, 'add {"type": "user"} to /linux/namespaces')
         elif path == "" and not linux.get(member):
             message = f"user namespaces enabled, but no {ids} mappings found"
-            yield Problem(f"/linux/{member}", message)
+            remedy = 'add for example [{"containerID": 0, "hostID": 100000, "size": 65536}]'
+            yield Problem(f"/linux/{member}", message, remedy)
 
 
 def mount_has_a_place(config: Config) -> Found:
@@ -245,10 +252,14 @@ def device_is_complete(config: Config) -> Found:
         where = f"/linux/devices/{index}"
         if not device["path"].startswith("/"):
             yield Problem(f"{where}/path", f"device path {quoted(device['path'])} must be absolute")
-        if device["type"] != "p":
-            for name in ("major", "minor"):
-                if name not in device:
-                    yield Problem(where, f"a device of type {device['type']} needs {name}")
+        if device["type"] == "p":
+            continue
+        for name, most in DEVICE_NUMBERS:
+            if name not in device:
+                yield Problem(where, f"a device of type {device['type']} needs {name}")
+            elif not 0 <= device[name] <= most:
+                message = f"{device[name]} is not the number of a device: 0 to {most}"
+                yield Problem(f"{where}/{name}", message)
 
 
 def resources_keep_their_rules(config: Config) -> Found:
@@ -305,7 +316,16 @@ def unified_names_are_files(resources: Resources) -> Found:
             yield Problem(f"/unified/{escaped(name)}", message)
 
 
-RESOURCES_RULES: Final = (unified_names_are_files,)
+def device_rules_have_numbers(resources: Resources) -> Found:
+    """A number that no device can have is a mistake; -1 is every number."""
+    for index, rule in enumerate(resources.get("devices", ())):
+        for name, _ in DEVICE_NUMBERS:
+            if not -1 <= rule.get(name, -1) <= MAX_DEVICE_NUMBER:
+                message = f"{rule[name]} is not a device number: -1 to {MAX_DEVICE_NUMBER}"
+                yield Problem(f"/devices/{index}/{name}", message)
+
+
+RESOURCES_RULES: Final = (unified_names_are_files, device_rules_have_numbers)
 
 # --- process --------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Each function takes the schema node that was broken, the value found, and a detail; it returns the
 message and the remedy. A node's `title` is the noun people know its values by, its first example
-what one looks like, and `x-absent` runc's words for a member that must be there.
+what one looks like, `x-absent` runc's words for a member that must be there, and `x-invalid` its
+words for a value that is not allowed.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def of_enum(schema: Schema, found: object, _: str) -> Sentence:
         return f"must be {noun(schema)}, not {spoken(found)}", ""
     from difflib import get_close_matches  # cold: only for a word that is wrong
 
-    message = f"{quoted(found)} is not {noun(schema)}"
+    lead = f"{schema['x-invalid']}: " if "x-invalid" in schema else ""
+    message = f"{lead}{quoted(found)} is not {noun(schema)}"
     by_fold: dict[str, str] = {word.casefold(): word for word in schema["enum"]}
     close = [fold for fold in by_fold if fold.endswith(f"_{found.casefold()}")]
     close = close or get_close_matches(found.casefold(), by_fold, n=1, cutoff=0.7)

@@ -21,9 +21,9 @@ from ocirun.container.inherited_fds import config_with
 from ocirun.container.resources import given_part, to_restore, to_write, with_given
 from ocirun.criu import log, messages, stdio
 from ocirun.errors import SpecError
+from ocirun.kernel import mountinfo as kernel_mountinfo
 from ocirun.process.channel import Channel, PeerGone
 from ocirun.process.environment import home_of
-from ocirun.resctrl import group
 from ocirun.rootfs import pivot
 from ocirun.security.seccomp.program import prepare_filter
 from ocirun.spec import checks
@@ -134,9 +134,7 @@ def mountinfo(data: bytes) -> None:
     hierarchies_of(table, {"memory": "/a", "": "/b"})
     with contextlib.suppress(FileNotFoundError):  # no such hierarchy
         v2_path(table, "", "web")
-    pivot.full_views(text, 7)
-    group.MOUNTINFO = os.fspath(file("mountinfo", os.fsencode(text)))  # type: ignore[misc]
-    group.find_resctrl()
+    pivot.full_views(kernel_mountinfo.parse_mountinfo(text), 7)
 
 
 CGROUP_FILES = (

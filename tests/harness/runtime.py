@@ -96,6 +96,7 @@ class Runtime:
         self.root = folder / "state"
         self.calls: list[Result] = []
         self.settings: list[str] = []  # global options that every call gets
+        self.owner: dict[str, Any] = {}  # Popen's keys for being whom the state root belongs to
         self._files = folder / "calls"
         self._files.mkdir()
 
@@ -111,6 +112,9 @@ class Runtime:
 
         Outputs go to files: a container that inherits them must not keep us waiting.
         """
+        if "preexec_fn" not in popen and self.owner:
+            env = env or self.owner["env"]
+            popen["preexec_fn"] = self.owner["preexec_fn"]
         result = self.prepare(*arguments, bundle=bundle)
         argv, files = result.argv, result.files
         if stdin is None:

@@ -120,6 +120,7 @@ class Home:
         self._own(box.folder / "calls")
         box.runtime.root.mkdir()
         self._own(box.runtime.root)
+        box.runtime.owner = self.keys  # nobody else, root included, may use this state root
 
     def _own(self, top: Path) -> None:
         os.chown(top, self.user.uid, self.user.uid)

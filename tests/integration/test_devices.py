@@ -215,3 +215,22 @@ class TestRules:
             {"allow": False, "type": "c", "major": 10, "minor": 229, "access": "rwm"},
         ]
         assert self.rules(box, rules, "open:/dev/fuse") == [errno.EPERM]
+
+
+@needs("ours")
+class TestInAUserNamespace:
+    """No node can be made there: the host's of the same path is mounted."""
+
+    def test_one_that_the_host_lacks(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["devices"] = [{"path": "/dev/nowhere", "type": "c", "major": 1, "minor": 3}]
+        call = box.container(bundle).create()
+        call.failed('creating device "/dev/nowhere": no such file or directory on the host')
+
+    def test_one_that_is_something_else_on_the_host(self, box: Box) -> None:
+        bundle = box.bundle()
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["devices"] = [{"path": "/dev/full", "type": "c", "major": 1, "minor": 3}]
+        call = box.container(bundle).create()
+        call.failed('creating device "/dev/full": something else is at that path on the host')

@@ -150,42 +150,6 @@ class TestFlags:
         assert box.running().exec("/bin/echo", "-d", "--help").ok().stdout == "-d --help\n"
 
 
-class TestCapabilities:
-    """`--cap` adds, and the inheritable set stays empty (CVE-2022-29162)."""
-
-    def with_sets(self, box: Box, **sets: list[str]) -> Container:
-        return box.running(box.bundle("/probe", "wait", capabilities=sets))
-
-    def test_the_containers_sets(self, box: Box) -> None:
-        container = self.with_sets(box, **three("CAP_KILL"))
-        found = seen(container)["capabilities"]
-        assert found == dict.fromkeys(SETS, KILL) | {"inheritable": 0, "ambient": 0}
-
-    def test_cap_adds_to_the_three_sets_and_never_to_inheritable(self, box: Box) -> None:
-        container = self.with_sets(box, **three("CAP_KILL"))
-        found = seen(container, "-c", "CAP_NET_RAW", "-c", "CAP_CHOWN")["capabilities"]
-        both = KILL | NET_RAW | CHOWN
-        assert found == dict.fromkeys(SETS, both) | {"inheritable": 0, "ambient": 0}
-
-    def test_cap_with_an_empty_inheritable_list(self, box: Box) -> None:
-        container = self.with_sets(box, **three("CAP_KILL"), inheritable=[])
-        found = seen(container, "--cap", "CAP_NET_RAW")["capabilities"]
-        assert found["effective"] == KILL | NET_RAW
-        assert (found["inheritable"], found["ambient"]) == (0, 0)
-
-    def test_cap_for_another_user(self, box: Box) -> None:
-        """An ordinary user has no ambient set, so that execve leaves it only the bounding one."""
-        container = self.with_sets(box, **three("CAP_KILL"))
-        found = seen(container, "--cap", "CAP_NET_RAW", "--user", "1000")["capabilities"]
-        assert found["bounding"] == KILL | NET_RAW
-        assert (found["inheritable"], found["ambient"], found["effective"]) == (0, 0, 0)
-
-    def test_what_is_inheritable_in_the_container_stays_so(self, box: Box) -> None:
-        sets = {name: ["CAP_KILL"] for name in (*SETS, "inheritable", "ambient")}
-        found = seen(self.with_sets(box, **sets), "--user", "1000")["capabilities"]
-        assert (found["inheritable"], found["ambient"], found["effective"]) == (KILL,) * 3
-
-
 class TestProcessFile:
     """`--process FILE`: all of it counts, and what it leaves out is the container's."""
 

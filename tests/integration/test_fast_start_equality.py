@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,54 @@ def test_secrets_are_not_those_of_the_image(install: FastInstall, tmp_path: Path
     assert other.report()["unlike"]["hash"] != runs[0]["hash"]
     install.snapshot()
     assert install.report()["unlike"]["hash"] != runs[0]["hash"]
+
+
+def test_a_pointer_that_only_one_process_has_fails_the_dump(tmp_path: Path) -> None:
+    """`_json` is a shared object, which lies at another address in each process."""
+    install = FastInstall(tmp_path / "prefix", STUB)
+    before = install.image.stat().st_ino
+    with (install.packages / "ocirun" / "cli" / "warmup.py").open("a") as file:
+        file.write(
+            "\n_clean = warm_up\n\ndef warm_up(frozen):\n    _clean(frozen)\n    import _json\n"
+        )
+    done = install.call("snapshot")
+    assert done.returncode == 1
+    assert "points into _json." in done.stderr
+    assert install.image.stat().st_ino == before
+    assert {path.name for path in install.image.parent.iterdir()} == {"snapshot"}
+
+
+def test_warming_up_asks_nothing_of_the_host(install: FastInstall) -> None:
+    """What is asked when the image is made would be believed on another day."""
+    package = install.packages / "ocirun"
+    program = (
+        "import builtins, sys\n"
+        "from types import SimpleNamespace\n"
+        f"sys.path.append({str(install.packages)!r})\n"
+        "import ocirun.kernel._native as native, ocirun.spec._json as json\n"
+        "sys.modules['_ocirun_calls'] = SimpleNamespace(get_errno=int)\n"
+        "sys.modules['_ocirun_json'] = json\n"
+        "names = " + repr(_modules_below(package)) + "\n"
+        "seen = []\n"
+        "asking = ('os.', 'socket.', 'fcntl.', 'subprocess.', 'ctypes.')\n"
+        "def hook(event, arguments):\n"
+        "    path = str(arguments[0]) if arguments else ''\n"
+        "    if event == 'open' and not path.endswith(('.py', '.pyc')):\n"
+        "        seen.append((event, path))\n"
+        "    if event.startswith(asking) and event != 'os.listdir':\n"
+        "        seen.append((event, path))\n"
+        "sys.addaudithook(hook)\n"
+        "from ocirun.cli import warmup\n"
+        "warmup.warm_up(names)\n"
+        "import os; os.write(1, repr(seen).encode())\n"
+    )
+    done = install.call("-B", "-I", "-S", "-c", program, program=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]"
+
+
+def _modules_below(package: Path) -> list[str]:
+    parts = [
+        path.relative_to(package.parent).with_suffix("").parts for path in package.rglob("*.py")
+    ]
+    return sorted(".".join(one).removesuffix(".__init__") for one in parts)

@@ -25,7 +25,7 @@ def small_root(box: Box) -> Path:
     """Let the state root be a file system with room for next to nothing."""
     root = box.runtime.root
     root.mkdir()
-    done = libc_call("mount", b"tmpfs", os.fsencode(root), b"tmpfs", 0, b"size=8k")
+    done = libc_call("mount", b"tmpfs", os.fsencode(root), b"tmpfs", 0, b"size=8k,mode=700")
     assert done == 0
     yield root
     libc_call("umount2", os.fsencode(root), MNT_DETACH)

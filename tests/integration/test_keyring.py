@@ -48,7 +48,7 @@ def searches(container: Container, *flags: str) -> int:
 @peer_deviates("crun", "1.8 keeps the caller's")
 def test_it_has_the_containers_name(box: Box) -> None:
     container = box.container()
-    assert fields(container)[-1] == f"_ses.{container.id}"
+    assert fields(container)[-1].startswith(f"_ses.{container.id}")
 
 
 @peer_deviates("crun", "1.8 keeps the caller's")
@@ -83,7 +83,8 @@ def test_in_a_user_namespace(box: Box) -> None:
     container = box.container()
     container.bundle.use_userns((0, 100000, 65536))
     kind, _, _, permissions, name = fields(container)
-    assert (kind, name) == ("keyring", f"_ses.{container.id}")
+    assert kind == "keyring"
+    assert name.startswith(f"_ses.{container.id}")
     assert int(permissions, 16) & OTHER_SEARCH
 
 
@@ -98,4 +99,4 @@ def test_the_callers_keys_are_not_found_in_a_user_namespace(box: Box) -> None:
 @peer_deviates("crun", "1.8 keeps the caller's")
 def test_a_user_that_is_not_root_has_the_same(box: Box) -> None:
     container = box.container(None, user={"uid": 1000, "gid": 1000})
-    assert fields(container)[-1] == f"_ses.{container.id}"
+    assert fields(container)[-1].startswith(f"_ses.{container.id}")

@@ -316,6 +316,17 @@ class TestWhereTheyCome:
         assert box.output(bundle) == "from the host\n"
         assert not (bundle.rootfs / str(bundle.rootfs)[1:]).exists()
 
+    @peer_deviates("crun", "takes it in silence", sometimes=True)
+    def test_a_relative_destination_is_read_from_the_root_with_a_warning(
+        self, box: Box, outside: Path
+    ) -> None:
+        bundle = box.bundle("cat", "/data/file")
+        bundle.add_mount("data", "bind", str(outside), "bind")
+        run = box.container(bundle).run().ok()
+        assert run.stdout == "from the host\n"
+        messages = [line["msg"] for line in run.log_lines if line["level"] == "warning"]
+        assert any("mount destination data is not absolute" in message for message in messages)
+
     def test_a_destination_that_only_looks_like_it(self, box: Box, outside: Path) -> None:
         bundle = box.bundle("cat", f"{box.folder}/bundle1/rootfs2/file")
         bundle.add_mount(f"{bundle.rootfs}2", "bind", str(outside), "bind")

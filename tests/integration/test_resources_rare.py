@@ -186,3 +186,17 @@ def test_a_caller_with_realtime_priority(box: Box) -> None:
     container.create(preexec_fn=become_realtime).ok()
     assert held(container, "cpu cpu.rt_runtime_us", "") == "20000"
     assert os.sched_getscheduler(container.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+
+
+@needs("cgroup v1")
+def test_tcp_buffers_are_limited_where_the_kernel_can(box: Box) -> None:
+    """Deprecated, but kernels with a v1 memory controller may still have the file."""
+    bundle = box.bundle("/probe", "wait")
+    bundle.linux["resources"] = {"memory": {"kernelTCP": 4 << 20}}
+    container = box.running(bundle)
+    file = directories_of(container.pid)["memory"] / "memory.kmem.tcp.limit_in_bytes"
+    if not file.exists():
+        pytest.skip(f"this kernel has no {file.name}")
+    assert int(file.read_text()) == 4 << 20
+    box.runtime.call("update", "--kernel-memory-tcp", str(8 << 20), container.id).ok()
+    assert int(file.read_text()) == 8 << 20

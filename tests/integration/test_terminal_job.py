@@ -295,7 +295,7 @@ class TestSize:
     def test_the_configurations_counts_where_the_caller_has_none(self, box: Box) -> None:
         size = {"height": 31, "width": 97}
         run = with_terminal(box, "stty", "size", consoleSize=size).run(stdin=b"")
-        assert run.ok().stdout == "31 97\r\n"
+        assert run.ok().stdout == "31 97\n"
 
 
 class TestStopSignals:
@@ -318,3 +318,54 @@ class TestStopSignals:
         child.expect(pexpect.EOF)
         child.close()
         assert child.exitstatus == 0
+
+
+class TestCaptured:
+    """A terminal in the container, and no terminal where its output or its input goes."""
+
+    @needs("ours")
+    @pytest.mark.parametrize("verb", ["run", "exec"])
+    @pytest.mark.parametrize(
+        "script", ["cat", "cat; cat; read x", "sh", "stty raw; cat | head -c 1 | wc -c"]
+    )
+    def test_the_end_of_input_is_passed_on(self, box: Box, verb: str, script: str) -> None:
+        """As often as somebody reads."""
+        if verb == "run":
+            result = with_terminal(box, "sh", "-c", script).run(stdin=b"", timeout=15)
+        else:
+            container = box.running()
+            flags = ("--tty",)
+            result = container.exec("sh", "-c", script, flags=flags, stdin=b"", timeout=15)
+        assert result.status in (0, 1)
+
+    @needs("ours")
+    @pytest.mark.parametrize("text", [b"a line\n", b"no newline"])
+    def test_input_from_a_file_arrives_whole(self, box: Box, text: bytes) -> None:
+        script = "stty -echo; echo; cat > /tmp/got"
+        container = with_terminal(box, "sh", "-c", script)
+        container.run(stdin=text, timeout=15).ok()
+        assert (container.bundle.rootfs / "tmp/got").read_bytes() == text
+
+    @pytest.mark.parametrize("verb", ["run", "exec"])
+    def test_output_has_the_programs_own_lines(self, box: Box, seat: Seat, verb: str) -> None:
+        """Scripts compare it; carriage returns are for those who look at a terminal."""
+        keys = {"stdin": seat.slave, "start_new_session": True}
+        if verb == "run":
+            result = with_terminal(box, "echo", "word").run(**keys)
+        else:
+            result = box.running().exec("echo", "word", flags=("--tty",), **keys)
+        assert result.ok().stdout == "word\n"
+        assert seat.is_as_it_was()
+
+    def test_what_others_write_to_the_terminal_keeps_its_lines(self, box: Box, seat: Seat) -> None:
+        """`ocirun run … | tee`: our terminal is raw for keys, not for output."""
+        container = with_terminal(box, "sh", "-c", "echo up; read x")
+        keys = {"stdin": seat.slave, "start_new_session": True}
+        process, result = container.runtime.spawn(
+            "run", "--bundle", container.bundle.path, container.id, bundle=container.bundle, **keys
+        )
+        wait_until(lambda: "up" in result.stdout, "up")
+        os.write(seat.slave, b"from tee\n")
+        assert b"from tee\r\n" in seat.drain()
+        os.write(seat.master, b"\r")
+        finish(process, result).ok()

@@ -11,6 +11,7 @@
  *   probe stalk                      prints "ready" and every process it could look into but should not
  *   probe crash                      dies of a SIGSEGV even as process 1
  *   probe spy [TEXT]                 tells what it can reach of the runtime's processes (see spy.c)
+ *   probe peek [once] WORD ...      where it finds WORDs in others' command line, environment, memory
  *   probe notify WORD ...            says things to $NOTIFY_SOCKET (see notify.c)
  *   probe exit STATUS
  *   probe measure FILE COMMAND ...   on the host: runs it, writes the peak resident KiB to FILE
@@ -111,6 +112,8 @@ int main(int argc, char **argv)
 		return act_crash();
 	if (!strcmp(verb, "spy"))
 		return act_spy(argc, argv);
+	if (!strcmp(verb, "peek"))
+		return act_peek(argc, argv);
 	if (!strcmp(verb, "orphan"))
 		return act_orphan(argc, argv);
 	if (!strcmp(verb, "record") && argc > 2)

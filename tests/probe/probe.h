@@ -34,6 +34,7 @@ int act_bomb(void);
 int act_crash(void);
 int act_spy(int argc, char **argv);
 int act_stalk(void);
+int act_peek(int argc, char **argv);
 int act_orphan(int argc, char **argv);
 int act_measure(const char *file, char **command);
 

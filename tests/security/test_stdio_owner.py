@@ -253,16 +253,6 @@ class TestDetached:
 
     @GIVEN_BY_RUNC
     @GIVEN_BY_CRUN
-    def test_a_folder_keeps_its_owner(self, box: Box) -> None:
-        folder = box.folder / "folder"
-        folder.mkdir()
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        create(box, stdin=fd)
-        os.close(fd)
-        assert folder.stat().st_uid == 0
-
-    @GIVEN_BY_RUNC
-    @GIVEN_BY_CRUN
     @pytest.mark.parametrize("verb", ["create", "exec"])
     def test_the_callers_terminal_keeps_its_owner(
         self, box: Box, terminal: tuple[int, int], verb: str

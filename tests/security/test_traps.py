@@ -1,6 +1,7 @@
 """The trapped root itself: it sees what is opened, and a runtime that touches nothing is quiet.
 
-What ocirun must leave alone on every path, and why, is test_import_seal.py's subject.
+What ocirun must leave alone on every path, and why, is the subject of
+tests/security/test_import_seal.py.
 """
 
 from __future__ import annotations

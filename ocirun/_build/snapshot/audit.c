@@ -12,6 +12,7 @@
  */
 
 #define _GNU_SOURCE
+#include "heap.h"
 #include "image.h"
 
 #include <dlfcn.h>
@@ -28,7 +29,7 @@ struct mapping {
 };
 
 /* Read the mappings that are not at fixed addresses; ends the process when there are too many. */
-static int read_mappings(struct mapping *mappings, const struct header *header)
+static int read_mappings(struct mapping *mappings)
 {
     char line[PATH_MAX + 100];
     int count = 0;
@@ -44,7 +45,7 @@ static int read_mappings(struct mapping *mappings, const struct header *header)
         if (sscanf(line, "%lx-%lx", &next->start, &next->end) != 2)
             continue;
         if (next->start >= (unsigned long)__executable_start &&
-            next->end <= header->heap.start + (64UL << 20))
+            next->end <= (unsigned long)heap_end)
             continue;
         if (++count == MAX_MAPPINGS)
             fail("making a snapshot: too many mappings");
@@ -110,7 +111,7 @@ static unsigned int audit_range(const struct range *range, const struct header *
 unsigned int audit(const struct header *header)
 {
     struct mapping mappings[MAX_MAPPINGS]; /* on the stack, which is not part of the image */
-    int count = read_mappings(mappings, header);
+    int count = read_mappings(mappings);
 
     return audit_range(&header->data, header, mappings, count) +
            audit_range(&header->heap, header, mappings, count);

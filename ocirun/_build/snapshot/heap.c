@@ -11,8 +11,8 @@
  * milliseconds. A full region is not an error: malloc takes over.
  *
  * Locking: threads may allocate at the same time in the raw domain and through extension modules
- * that release the GIL, so a spin lock guards the lists. A fork in the middle cannot leave it
- * taken: whoever forks holds the GIL and is not in here.
+ * that release the GIL, so a spin lock guards the lists. Around a fork it is held, as the C library
+ * holds that of its own heap: a child must not find it taken by a thread that it does not have.
  *
  * Source: docs.python.org c-api/memory.html; ld(1), --wrap.
  */
@@ -20,19 +20,20 @@
 #include "heap.h"
 
 #include <Python.h>
+#include <pthread.h>
 #include <string.h>
 
-#define HEAP_BYTES (64UL << 20)
-#define TEXT_OF(number) TEXT_OF_(number)
-#define TEXT_OF_(number) #number
+#define HEAP_BYTES (32UL << 20) /* a strict overcommit policy counts all of it */
 
 /* In assembly, because a C variable in a section of its own would fill the file with zeros. */
 __asm__(".pushsection .snapshot_heap,\"aw\",%nobits\n"
         ".balign 4096\n"
         ".globl heap_start\n"
-        "heap_start: .zero 64 << 20\n"
+        "heap_start: .zero 32 << 20\n"
+        ".globl heap_end\n"
+        "heap_end:\n"
         ".popsection");
-_Static_assert(HEAP_BYTES == 64UL << 20, "the size stands in the assembly too");
+_Static_assert(HEAP_BYTES == 32UL << 20, "the size stands in the assembly too");
 
 #define PAGE_BYTES 4096UL
 #define SMALL_BYTES 1024UL /* classes of 16 bytes below, four in each power of two above */
@@ -218,6 +219,11 @@ static void wipe(void **lists, size_t count)
         }
         lists[i] = NULL;
     }
+}
+
+void heap_guard_forks(void)
+{
+    pthread_atfork(lock, unlock, unlock);
 }
 
 size_t heap_seal(void)

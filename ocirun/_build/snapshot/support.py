@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # thaw.c names what it relies on besides CPython's public interface, and where that was checked.
 CHECKED: Final = ("3.11",)
-MACHINES: Final = ("x86_64", "aarch64")
+MACHINES: Final = ("x86_64",)
 BUILTINS: Final = {
     "_blake2", "_signal", "_socket", "_struct", "_thread", "array", "errno", "fcntl", "gc", "math",
     "posix", "select", "time",
@@ -69,7 +69,7 @@ def complaint() -> str:
     if sys.implementation.name != "cpython" or version not in CHECKED or variable("ABIFLAGS"):
         return f"only CPython {', '.join(CHECKED)} was checked for it, this is {version}"
     if platform.machine() not in MACHINES or platform.libc_ver()[0] != "glibc":
-        return f"only {' and '.join(MACHINES)} with glibc can"
+        return f"only {' and '.join(MACHINES)} with glibc was checked for it"
     if missing := BUILTINS - set(sys.builtin_module_names):
         return f"{sys.executable} has {', '.join(sorted(missing))} as shared objects"
     if not static_library():

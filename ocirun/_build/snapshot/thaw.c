@@ -15,6 +15,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "heap.h"
 #include "image.h"
 
 #include <errno.h>
@@ -171,6 +172,7 @@ void thaw(int image_fd, const struct header *header, int argc, char **argv)
     remembered.thread->thread_id = PyThread_get_thread_ident();
     remembered.thread->native_thread_id = PyThread_get_thread_native_id();
     PyOS_AfterFork_Child();
+    heap_guard_forks();
     renew_environment();
     renew_arguments(argc, argv);
     renew_signals();

@@ -133,7 +133,7 @@ class Bus:
             return tuple(answer.body)
 
     def wait(self, signal: str, end: float) -> tuple[Any, ...]:
-        """Give the body of the next signal of this name, one that came earlier first.
+        """Return the body of the next signal of this name, one that came earlier first.
 
         Raises:
             OSError: none came until the moment `end`.

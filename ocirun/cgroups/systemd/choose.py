@@ -30,7 +30,7 @@ def new_unit(
     unified: bool,
     rootless: bool,
 ) -> Cgroup:
-    """Say what the unit of a new container will be; systemd is asked where, nothing is made yet.
+    """Return the unit of a new container; asks systemd for the place, creates nothing yet.
 
     Raises:
         SpecError: cgroupsPath is not of the form slice:prefix:name, or an annotation is wrong.
@@ -64,7 +64,7 @@ def _check_user(manager: Manager, *, unified: bool) -> None:
 
 
 def _below(table: Table, name: str, inner: str) -> str:
-    """Give the directory in one hierarchy; "" where that is not mounted."""
+    """Return the directory in one hierarchy; "" where that is not mounted."""
     mount = table.v1_mount(name) if name else table.v2_mount()
     if mount is None or name not in table.own:
         return ""

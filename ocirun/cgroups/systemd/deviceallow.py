@@ -26,7 +26,7 @@ HEADINGS: Final = {"Character devices:": "c", "Block devices:": "b"}
 
 
 def device_properties(rules: Iterable[Mapping[str, object]], *, unified: bool) -> list[Property]:
-    """Give DevicePolicy and DeviceAllow for rules of the form of linux.resources.devices.
+    """Return DevicePolicy and DeviceAllow for rules of the form of linux.resources.devices.
 
     Raises:
         SetupError: a rule is about something that is not a device.
@@ -40,7 +40,7 @@ def device_properties(rules: Iterable[Mapping[str, object]], *, unified: bool) -
 
 
 def _entries(rules: list[Mapping[str, object]]) -> tuple[list[tuple[str, str]], bool, bool]:
-    """Give what is allowed, whether that is everything, and whether nothing was left out."""
+    """Return what is allowed, whether that is everything, and whether nothing was left out."""
     try:
         verdicts = verdicts_of(rules)
     except SetupError:

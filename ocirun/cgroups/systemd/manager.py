@@ -72,7 +72,7 @@ class Manager:
         self._bus.close()
 
     def owner_uid(self) -> int:
-        """Give the uid of who the manager runs as, as the bus numbers it.
+        """Return the uid of who the manager runs as, as the bus numbers it.
 
         Raises:
             SetupError: the bus does not say.
@@ -82,7 +82,7 @@ class Manager:
         return int(self._ask(what, lambda: self._bus.call(*ask))[0])
 
     def control_group(self) -> str:
-        """Give the cgroup below which the manager makes all others; "" for the root.
+        """Return the cgroup below which the manager makes all others; "" for the root.
 
         Raises:
             SetupError: it does not say.
@@ -90,7 +90,7 @@ class Manager:
         return self._get(PATH, "Manager", "ControlGroup", "asking systemd for its cgroup")
 
     def control_group_of(self, unit: str) -> str:
-        """Give the cgroup of a unit that runs; "" when it has none.
+        """Return the cgroup of a unit that runs; "" when it has none.
 
         Raises:
             SetupError: there is no such unit.
@@ -101,7 +101,7 @@ class Manager:
         )
 
     def version(self) -> int:
-        """Give the number of systemd's version; 0 when the text begins with none.
+        """Return the number of systemd's version; 0 when the text begins with none.
 
         Raises:
             SetupError: it does not say.
@@ -147,7 +147,7 @@ class Manager:
                 raise
 
     def reset_failed(self, unit: str) -> None:
-        """Let systemd forget a unit that has failed; for one that has not there is nothing to do.
+        """Reset a failed unit; does nothing for any other.
 
         Raises:
             SetupError: systemd refused.
@@ -173,7 +173,7 @@ class Manager:
         self._ask(what, lambda: self._bus.call(PEER, "Ping"))
 
     def attach(self, unit: str, subgroup: str, host_pids: list[int]) -> None:
-        """Have systemd move processes into the unit's cgroup, or into `subgroup` (`/a/b`) of it.
+        """Let systemd move processes into the unit's cgroup, or into `subgroup` (`/a/b`) of it.
 
         Raises:
             SetupError: systemd refused.
@@ -211,7 +211,7 @@ class Manager:
         return self._ask(what, lambda: self._bus.call(MANAGER, method, signature, body))
 
     def _ask(self, what: str, ask: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Give the answer; put `what` before what went wrong."""
+        """Return the answer; put `what` before an error."""
         try:
             return ask()
         except Refused as error:

@@ -39,7 +39,7 @@ class UnitNames:
 
     @property
     def is_slice(self) -> bool:
-        """Tell whether the container's unit is a slice itself: it then holds no process given."""
+        """Return whether the container's unit is a slice itself: it then holds no process given."""
         return self.name.endswith(".slice")
 
     @property
@@ -91,7 +91,7 @@ def escape(word: str) -> str:
 
 
 def expand_slice(name: str) -> str:
-    """Give the path of a slice: `a-b.slice` is in `a.slice`; the root slice is "".
+    """Return the path of a slice: `a-b.slice` is in `a.slice`; the root slice is "".
 
     Raises:
         SpecError: it is no name of a slice.
@@ -120,7 +120,7 @@ def _check_unit(name: str) -> None:
 
 
 def object_path(unit: str) -> str:
-    """Give the D-Bus object of a unit.
+    """Return the D-Bus object of a unit.
 
     Source: org.freedesktop.systemd1(5): what is no letter or digit becomes _ and its number in hex.
     """

@@ -37,7 +37,7 @@ UNIFIED_LISTS: Final = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMem
 
 
 def unified_properties(resources: Resources) -> list[Property]:
-    """Give the properties of a unit on cgroup v2; later ones of a name win.
+    """Return the properties of a unit on cgroup v2; later ones of a name win.
 
     Raises:
         SetupError: limits contradict each other, or a list of CPUs is none.
@@ -63,7 +63,7 @@ def unified_properties(resources: Resources) -> list[Property]:
 
 
 def split_properties(resources: Resources) -> list[Property]:
-    """Give the properties of a unit on cgroup v1.
+    """Return the properties of a unit on cgroup v1.
 
     Raises:
         SetupError: as unified_properties.
@@ -100,7 +100,7 @@ def _limit(bytes_: int) -> tuple[str, object]:
 
 
 def _quota(quota: int, period: int) -> dict[str, tuple[str, object]]:
-    """Give the CPU bandwidth: µs in each second, in whole percents and rather too much.
+    """Return the CPU bandwidth: µs in each second, in whole percents and rather too much.
 
     A container's own cgroups may ask for all that config.json grants, so nothing is cut off.
     """

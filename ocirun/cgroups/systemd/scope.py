@@ -95,14 +95,15 @@ class SystemdCgroupV2(CgroupV2):
 
     def undo(self) -> None:
         """Stop the unit if it was started, and remove what else was made."""
-        if self.driver.started:
+        if self.driver.started and self.is_current():
             _stop(self, self.driver)
         self.driver.close()
         super().undo()
 
     def remove(self) -> None:
         """Stop the unit, and remove what is left of its cgroup."""
-        _stop(self, self.driver)
+        if self.is_current():
+            _stop(self, self.driver)
         super().remove()
 
 
@@ -165,14 +166,15 @@ class SystemdCgroupV1(CgroupV1):
 
     def undo(self) -> None:
         """Stop the unit if it was started, and remove what else was made."""
-        if self.driver.started:
+        if self.driver.started and self.is_current():
             _stop(self, self.driver)
         self.driver.close()
         super().undo()
 
     def remove(self) -> None:
         """Stop the unit, and remove what is left of its cgroups."""
-        _stop(self, self.driver)
+        if self.is_current():
+            _stop(self, self.driver)
         super().remove()
 
 

@@ -141,13 +141,13 @@ class Unit:
             return
 
     def release(self) -> None:
-        """Let the holder go. May be called twice."""
+        """Release the holder. May be called twice."""
         holder, self._holder = self._holder, None
         if holder:
             holder.end()
 
     def set(self, properties: list[Property]) -> None:
-        """Tell systemd the limits; those that it does not know are left out.
+        """Set the limits as properties; those that this systemd does not know are skipped.
 
         Raises:
             SetupError: systemd refused a value, or does not answer.
@@ -171,7 +171,7 @@ class Unit:
                 return
 
     def attach(self, subgroup: str, host_pid: int) -> None:
-        """Have systemd move a process into the unit's cgroup, or into `subgroup` below it.
+        """Move a process into the unit's cgroup, or into `subgroup` below it, through systemd.
 
         Raises:
             SetupError: systemd refused.

@@ -45,7 +45,7 @@ KEYS: Final = ("weight", "leafWeight", "weightDevice", *(key for key, _ in THROT
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether I/O is weighted or throttled; zeros are "not set"."""
+    """Return whether I/O is weighted or throttled; zeros are "not set"."""
     block_io = resources.get("blockIO") or {}
     return any(block_io.get(key) for key in KEYS)
 
@@ -87,7 +87,7 @@ def _set_weights(directory: str, resources: Resources) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Give what was asked of each block device, from the first set of files that has something.
+    """Return what was asked of each block device, from the first set of files that has something.
 
     Kernel: BFQ counts most, and more with CONFIG_BFQ_CGROUP_DEBUG; CFQ, gone in 5.0, had the names
     without a prefix; throttling always counts bytes and requests.

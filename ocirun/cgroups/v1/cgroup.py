@@ -15,7 +15,7 @@ from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
-    processes_below,
+    members_below,
     read_counter,
 )
 from ocirun.cgroups.paths import UNIFIED, hierarchies_of
@@ -106,7 +106,7 @@ class CgroupV1(Cgroup):
         if self.paths.get("freezer") in found and self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
         for directory in found:
-            pids = [pid for pid in processes_below(directory) if pid != self.holder]
+            pids = [pid for pid in members_below(directory) if pid != self.holder]
             if pids:
                 count = len(pids)
                 raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
@@ -188,7 +188,7 @@ class CgroupV1(Cgroup):
 
     def update(self, resources: Resources) -> None:
         """Write the limits, as `Cgroup.update` says; false gives back an OOM killer too."""
-        self._write(resources, devices=False)
+        super().update(resources)
         if (resources.get("memory") or {}).get("disableOOMKiller") is False:
             from ocirun.cgroups.v1 import memory
 
@@ -228,15 +228,15 @@ class CgroupV1(Cgroup):
         directory = self.paths.get("memory")
         return read_counter(directory, "memory.oom_control", "oom_kill") if directory else 0
 
-    def processes(self) -> list[int]:
-        """List the host pids, sorted.
+    def main_directory(self) -> str:
+        """Return the directory that stands for the cgroup; "" when there is none.
 
         Devices comes first, as in runc: it is the hierarchy that a container can least well leave.
         """
         for name in ("devices", "freezer", "pids", "memory", *self.paths):
             if name in self.paths:
-                return sorted(processes_below(self.paths[name]))
-        return []
+                return self.paths[name]
+        return ""
 
 
 def _wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:

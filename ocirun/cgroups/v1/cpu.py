@@ -22,7 +22,7 @@ BURST: Final = "cpu.cfs_burst_us"
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether CPU time is shared out or limited; zeros but of burst and idle are "not set"."""
+    """Return whether CPU time is limited; zeros, except of burst and idle, are "not set"."""
     cpu = resources.get("cpu") or {}
     has_zeros = cpu.get("idle") is not None or cpu.get("burst") is not None
     return has_zeros or any(cpu.get(key) for key in KEYS)
@@ -105,7 +105,7 @@ def _set_together(
 
 
 def stat(directory: str) -> Part:
-    """Give how often and how long (ns) the quota held the processes back.
+    """Return how often and how long (ns) the quota held the processes back.
 
     Raises:
         SetupError: a file cannot be read.

@@ -17,7 +17,7 @@ NS_PER_TICK: Final = 10_000_000  # Kernel: USER_HZ is 100 for every program
 
 
 def stat(directory: str) -> Part:
-    """Give the time used (ns): in all, by each processor, and inside and outside the kernel.
+    """Return the time used (ns): in all, by each processor, and inside and outside the kernel.
 
     Raises:
         SetupError: a file cannot be read.

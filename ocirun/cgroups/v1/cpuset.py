@@ -117,15 +117,15 @@ def stat(directory: str) -> Part:
 
 
 def _numbers_of(directory: str, name: str) -> list[int]:
-    """Read a list like `0-2,7` as numbers."""
-    from ocirun.cgroups.counters import as_number, text
+    """Return the numbers of a list like `0-2,7`.
 
-    found: list[int] = []
-    for word in (text(directory, name) or "").strip().split(","):
-        if word:
-            first, _, last = word.partition("-")
-            start = as_number(first, directory, name)
-            end = as_number(last or first, directory, name)
-            # Kernel: no machine has more than 16 bits' worth of either.
-            found += range(start, min(end, 0xFFFF) + 1)
-    return found
+    Raises:
+        SetupError: the file holds none.
+    """
+    from ocirun.cgroups.counters import text
+    from ocirun.spec.cpulist import numbers_of
+
+    try:
+        return numbers_of(text(directory, name) or "")
+    except ValueError as error:
+        raise SetupError(f"reading {directory}/{name}: {error}") from error

@@ -26,7 +26,7 @@ DENY: Final = "devices.deny"
 
 
 def wants(resources: Resources) -> bool:  # noqa: ARG001
-    """Say yes: even without rules in the config nothing is allowed but the implied devices."""
+    """Return True: even without rules only the implied devices are allowed."""
     return True
 
 

@@ -51,7 +51,7 @@ def freeze(directory: str) -> None:
 
 
 def thaw(directory: str) -> None:
-    """Let the processes run again; a cgroup that is gone needs nothing.
+    """Thaw the processes; a cgroup that is gone is no error.
 
     Raises:
         SetupError: the kernel refused.
@@ -93,7 +93,7 @@ def thaw_below(directory: str) -> bool:
 
 
 def is_frozen(directory: str) -> bool:
-    """Tell whether this very cgroup is frozen, waiting while it is on its way.
+    """Return whether this very cgroup is frozen, waiting while it is on its way.
 
     Kernel: `freezer.self_freezing` is 0 when only a parent was frozen. A cgroup that is gone is
     not frozen; a kernel without that file means what the state says.

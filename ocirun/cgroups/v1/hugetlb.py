@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether huge pages of any size are limited."""
+    """Return whether huge pages of any size are limited."""
     return bool(resources.get("hugepageLimits"))
 
 

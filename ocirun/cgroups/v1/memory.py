@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 LIMIT: Final = "memory.limit_in_bytes"
 SUM_LIMIT: Final = "memory.memsw.limit_in_bytes"
-KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller")
+TCP_LIMIT: Final = "memory.kmem.tcp.limit_in_bytes"
+KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller", "kernelTCP")
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether memory is limited; zeros are "not set", kernel and kernelTCP are ignored."""
+    """Tell whether memory is limited; zeros are "not set", kernel is ignored."""
     memory = resources.get("memory") or {}
     return _swappiness(resources) is not None or any(memory.get(key) for key in KEYS)
 
@@ -38,6 +39,9 @@ def apply(directory: str, resources: Resources) -> None:
     _set_limits(directory, memory.get("limit") or 0, memory.get("swap") or 0)
     if reservation := memory.get("reservation"):
         set_value(directory, "memory.soft_limit_in_bytes", reservation)
+    tcp = memory.get("kernelTCP")
+    if tcp and has_file(directory, TCP_LIMIT):
+        set_value(directory, TCP_LIMIT, tcp)
     if memory.get("disableOOMKiller"):
         set_value(directory, "memory.oom_control", 1)
     swappiness = _swappiness(resources)

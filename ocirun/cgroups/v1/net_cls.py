@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether a class is given; 0 is "not set"."""
+    """Return whether a class is given; 0 is "not set"."""
     return bool((resources.get("network") or {}).get("classID"))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether any interface has a priority."""
+    """Return whether any interface has a priority."""
     return bool((resources.get("network") or {}).get("priorities"))
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether a limit is given; an absent one leaves the file alone."""
+    """Return whether a limit is given; an absent one leaves the file alone."""
     pids = resources.get("pids")
     return pids is not None and pids.get("limit") is not None
 
@@ -30,7 +30,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def limit_text(limit: int) -> str:
-    """Say the limit as the kernel reads it: below 0 is none; 0 becomes 1, the least that runs."""
+    """Return the limit as the kernel reads it: below 0 is none; 0 becomes 1, the minimum."""
     return "max" if limit < 0 else str(limit or 1)
 
 

@@ -19,7 +19,7 @@ KEYS: Final = (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether any device is limited."""
+    """Return whether any device is limited."""
     return bool(resources.get("rdma"))
 
 
@@ -37,7 +37,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Give what each device has in use and may have; nothing without such devices.
+    """Return what each device has in use and may have; nothing without such devices.
 
     Raises:
         SetupError: a file cannot be read.

@@ -12,7 +12,7 @@ from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
-    processes_below,
+    members_below,
     read_counter,
     read_value,
     write_text,
@@ -109,7 +109,7 @@ class CgroupV2(Cgroup):
         """Security: two containers in one cgroup would be limited, paused and killed together."""
         if self.is_frozen():
             raise SetupError("container's cgroup unexpectedly frozen")
-        if pids := [pid for pid in self.processes() if pid != self.holder]:
+        if pids := [pid for pid in members_below(self.directory) if pid != self.holder]:
             count = len(pids)
             raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
 
@@ -186,10 +186,6 @@ class CgroupV2(Cgroup):
     def oom_kills(self) -> int:
         """Count OOM kills, as `Cgroup.oom_kills` says."""
         return read_counter(self.directory, "memory.events", "oom_kill") if self.directory else 0
-
-    def processes(self) -> list[int]:
-        """List the host pids, sorted."""
-        return sorted(processes_below(self.directory)) if self.directory else []
 
 
 def enable_controllers(directory: str) -> None:

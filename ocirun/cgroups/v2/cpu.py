@@ -27,7 +27,7 @@ LEAST_WEIGHT, MOST_WEIGHT = 1, 10_000
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether CPU time is shared out or limited; zeros but of burst and idle are "not set"."""
+    """Return whether CPU time is limited; zeros, except of burst and idle, are "not set"."""
     cpu = resources.get("cpu") or {}
     has_zeros = cpu.get("idle") is not None or cpu.get("burst") is not None
     return has_zeros or any(cpu.get(key) for key in KEYS)
@@ -91,7 +91,7 @@ def _set_bandwidth(
 
 
 def stat(directory: str) -> Part:
-    """Give the time used (ns) and how the quota held the processes back.
+    """Return the time used (ns) and how the quota held the processes back.
 
     Kernel: `cpu.stat` is there without the controller too, and counts in µs; the time of each
     processor is not kept.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether CPUs or memory nodes are chosen."""
+    """Return whether CPUs or memory nodes are chosen."""
     cpu = resources.get("cpu") or {}
     return bool(cpu.get("cpus") or cpu.get("mems"))
 

@@ -115,7 +115,7 @@ def _unless(register: int, number: int, code: list[Instruction]) -> Instruction:
 
 
 def _answer(bits: int) -> list[Instruction]:
-    """Say yes when all that is asked for is among the allowed bits."""
+    """Return the instructions that allow the access if all of its bits are allowed."""
     if bits in (0, EVERYTHING):
         return [(MOVE, RESULT, 0, 0, int(bits == EVERYTHING)), (EXIT, 0, 0, 0, 0)]
     allowed = sum(theirs for ours, theirs in ACCESS if bits & ours)

@@ -28,7 +28,7 @@ LOG_LINES: Final = 3
 
 
 def wants(resources: Resources) -> bool:  # noqa: ARG001
-    """Say yes: even without rules in the config nothing is allowed but the implied devices."""
+    """Return True: even without rules only the implied devices are allowed."""
     return True
 
 

@@ -45,7 +45,7 @@ def _wait(directory: str) -> bool:
 
 
 def thaw(directory: str) -> None:
-    """Let the processes run again; a cgroup that is gone needs nothing.
+    """Thaw the processes; a cgroup that is gone is no error.
 
     Raises:
         SetupError: the kernel refused.
@@ -58,7 +58,7 @@ def thaw(directory: str) -> None:
 
 
 def is_frozen(directory: str) -> bool:
-    """Tell whether this very cgroup was told to freeze; what its parents do does not count.
+    """Return whether this very cgroup was told to freeze; what its parents do does not count.
 
     Raises:
         SetupError: the file cannot be read.

@@ -44,7 +44,7 @@ BFQ: Final = "io.bfq.weight"
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether I/O is weighted or throttled; zeros are "not set"."""
+    """Return whether I/O is weighted or throttled; zeros are "not set"."""
     block_io = resources.get("blockIO") or {}
     return any(block_io.get(key) for key in KEYS)
 
@@ -82,7 +82,7 @@ def io_weight(weight: int) -> int:
 
 
 def stat(directory: str) -> Part:
-    """Give the bytes and the requests of each block device, under the names they have on v1.
+    """Return the bytes and the requests of each block device, under the names they have on v1.
 
     Raises:
         SetupError: a file cannot be read.

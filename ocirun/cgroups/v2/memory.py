@@ -24,7 +24,7 @@ KEYS: Final = ("limit", "swap", "reservation")
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether memory is limited; zeros are "not set"."""
+    """Return whether memory is limited; zeros are "not set"."""
     memory = resources.get("memory") or {}
     return any(memory.get(key) for key in KEYS)
 
@@ -98,7 +98,7 @@ def _text(limit: int) -> str:
 
 
 def stat(directory: str) -> Part:
-    """Give what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
+    """Return what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
 
     `swap` is memory and swap together, as on v1; the most that both used together is not known.
     Kernel memory is not counted apart.

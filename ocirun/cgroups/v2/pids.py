@@ -5,7 +5,7 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v2.rst, pid
 
 from __future__ import annotations
 
-from ocirun.cgroups.files import processes_in, set_value
+from ocirun.cgroups.files import members_in, set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def stat(directory: str) -> Part:
     from ocirun.cgroups.counters import UNLIMITED, number, text
 
     if directory and text(directory, "pids.current") is None:
-        return {"current": len(processes_in(directory)), "limit": 0}
+        return {"current": len(members_in(directory)), "limit": 0}
     limit = number(directory, "pids.max")
     return {
         "current": number(directory, "pids.current"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether there are any."""
+    """Return whether there are any."""
     return bool(resources.get("unified"))
 
 

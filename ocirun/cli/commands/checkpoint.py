@@ -36,7 +36,7 @@ def run(call: Call) -> int:
 
 
 def criu_options(call: Call, **more: Any) -> CriuOptions:  # noqa: ANN401  # the verb's own flags
-    """Give what checkpoint and restore have in common, paths made absolute, with `more` flags."""
+    """Return what checkpoint and restore have in common, paths made absolute, with `more` flags."""
     work_path = call.text("work-path")
     return CriuOptions(
         os.path.abspath(call.text("image-path") or DEFAULT_IMAGES),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Create the container named by the call."""
-    create(call.store(), call.words[0], creation(call))
+    create(call.store(), call.words[0], creation(call)).close()
     return 0
 
 

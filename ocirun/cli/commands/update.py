@@ -40,7 +40,7 @@ def run(call: Call) -> int:
     """Change the limits as a file says, or as flags say."""
     resources = _from_file(call) if call.text("resources") else _from_flags(call)
     memory = resources.get("memory", {})
-    if memory.get("kernel") or memory.get("kernelTCP"):
+    if memory.get("kernel"):
         warn("limits on kernel memory are ignored: kernels have none any more")
     schemas = schemas_of(call.text("l3-cache-schema"), call.text("mem-bw-schema"))
     update(call.store(), call.words[0], resources, schemas)

@@ -15,12 +15,11 @@ import sys
 
 from ocirun import __version__
 from ocirun.cli.output import write
+from ocirun.spec.default import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.call import Call
-
-SPEC_VERSION = "1.3.0"
 
 
 def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
@@ -35,6 +34,6 @@ def version_text() -> str:
     return (
         f"ocirun version {__version__}\n"
         f"commit: v{__version__}\n"
-        f"spec: {SPEC_VERSION}\n"
+        f"spec: {OCI_VERSION}\n"
         f"python: {python}\n"
     )

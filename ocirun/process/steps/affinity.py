@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import doing
-from ocirun.spec.cpulist import bits_of
+from ocirun.spec.cpulist import numbers_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +32,4 @@ def _set(init: InitContext, moment: str) -> None:
     affinity: dict[str, str] = init.config["process"]["execCPUAffinity"]  # type: ignore[assignment]  # a TypedDict
     if cpus := affinity.get(moment):
         with doing(f"setting the {moment} CPU affinity {cpus}"):
-            os.sched_setaffinity(0, cpus_of(cpus))
-
-
-def cpus_of(text: str) -> set[int]:
-    """Turn a list of CPUs such as "0-3,7", checked before (process_rules), into their numbers."""
-    mask = bits_of(text)
-    return {number for number in range(mask.bit_length()) if mask >> number & 1}
+            os.sched_setaffinity(0, numbers_of(cpus))

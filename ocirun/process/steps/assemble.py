@@ -24,7 +24,7 @@ def join_keyring(init: InitContext) -> None:
     """Join a session keyring of the container's own."""
     from ocirun.security.keyring import join_new_keyring
 
-    join_new_keyring(init.request.container_id, init.request.namespaces.has("user"))
+    join_new_keyring(init.request.keyring, init.request.namespaces.has("user"))
 
 
 def unshare_cgroup(_: InitContext) -> None:

@@ -1,17 +1,15 @@
-"""The steps of init: each a function of what init knows and holds, in the order of plan.py."""
+"""The steps of init from its hooks to its filter, in the order of plan.py."""
 
 from __future__ import annotations
 
 import os
 
 from ocirun.errors import SetupError, doing
+from ocirun.kernel import process as kernel_process
 from ocirun.kernel.prctl import set_keepcaps, set_pdeathsig
 from ocirun.kernel.prctl import set_no_new_privs as prctl_no_new_privs
-from ocirun.kernel.process import (
-    setdomainname,
-    sethostname,
-)
-from ocirun.process import user
+from ocirun.kernel.process import setdomainname, sethostname
+from ocirun.process import stdio, user
 from ocirun.process.environment import environment
 from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
@@ -34,14 +32,19 @@ def create_container_hooks(init: InitContext) -> None:
     run_hooks("createContainer", hooks, init.state("creating"), {})
 
 
-def enter_root(init: InitContext) -> None:
-    """Make the root "/"."""
-    if not init.request.namespaces.has("mount"):
-        pivoting.chroot(init.root_fd)
-    elif init.request.no_pivot:
-        pivoting.move_root(init.root_fd)
-    else:
-        pivoting.pivot(init.root_fd)
+def pivot_root(init: InitContext) -> None:
+    """Make the root "/" and let go of the host's."""
+    pivoting.pivot(init.root_fd)
+
+
+def move_root(init: InitContext) -> None:
+    """Make the root "/" by moving its mount there, as `--no-pivot` asks for."""
+    pivoting.move_root(init.root_fd)
+
+
+def chroot(init: InitContext) -> None:
+    """Make the root "/" for us alone, where there is no mount namespace."""
+    pivoting.chroot(init.root_fd)
 
 
 def repropagate(init: InitContext) -> None:
@@ -54,14 +57,14 @@ def reopen_null(init: InitContext) -> None:
 
     Security: a descriptor of the host's /dev leads into the host's file system.
     """
-    wanted = [fd for fd in range(3) if user.is_null(fd)]
+    wanted = [fd for fd in range(3) if stdio.is_null(fd)]
     if not wanted:
         return
     with doing("reopening /dev/null"):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         null_fd = open_in_root(init.root_fd, "/dev/null", flags)
         try:
-            if not user.is_null(null_fd):
+            if not stdio.is_null(null_fd):
                 raise SetupError("/dev/null of the container is not the null device")
             for fd in wanted:
                 os.dup2(null_fd, fd, inheritable=True)
@@ -79,20 +82,30 @@ def make_cwd(init: InitContext) -> None:
 
 
 def open_terminal(init: InitContext) -> None:
-    """Make the terminal, send its master out, and sit down at its slave."""
+    """Open a new pseudo-terminal of the container's devpts."""
+    from ocirun.process import terminal
+
+    init.pty = terminal.open_pty(init.root_fd)
+
+
+def bind_console(init: InitContext) -> None:
+    """Bind the terminal on /dev/console."""
+    from ocirun.process import terminal
+
+    terminal.bind_console(init.root_fd, init.pty[1])
+
+
+def take_terminal(init: InitContext) -> None:
+    """Send the terminal's master to the console socket, and take its slave as stdio."""
     from ocirun.process import terminal
     from ocirun.process.sockets import send_fd
 
-    master, slave, name = terminal.open_pty(init.root_fd)
-    try:
-        if init.request.namespaces.has("mount") and not init.request.joins:
-            terminal.bind_console(init.root_fd, slave)
-        with doing("sending the terminal to the console socket"):
-            send_fd(init.console_fd, master, name)
-        terminal.take_as_stdio(slave, init.config["process"].get("consoleSize"))
-    finally:
-        os.close(master)
-        os.close(slave)
+    master, slave, name = init.pty
+    with doing("sending the terminal to the console socket"):
+        send_fd(init.console_fd, master, name)
+    terminal.take_as_stdio(slave, init.config["process"].get("consoleSize"))
+    os.close(master)
+    os.close(slave)
 
 
 def remount_readonly(init: InitContext) -> None:
@@ -100,8 +113,13 @@ def remount_readonly(init: InitContext) -> None:
     from ocirun.rootfs import finalize
 
     finalize.remount_readonly(init.context.deferred)
-    if init.config["root"].get("readonly"):
-        finalize.readonly_root()
+
+
+def readonly_root(_: InitContext) -> None:
+    """Make "/" read-only."""
+    from ocirun.rootfs import finalize
+
+    finalize.readonly_root()
 
 
 def set_hostname(init: InitContext) -> None:
@@ -147,8 +165,8 @@ def have_limits_raised(init: InitContext) -> None:
 
 
 def set_umask(init: InitContext) -> None:
-    """Set the program's umask."""
-    os.umask(init.user.get("umask", user.DEFAULT_UMASK))
+    """Set the program's umask; umask(2) looks at nine bits of it."""
+    os.umask(init.user.get("umask", user.DEFAULT_UMASK) & 0o777)
 
 
 def enter_cwd(init: InitContext) -> None:
@@ -157,6 +175,11 @@ def enter_cwd(init: InitContext) -> None:
         user.enter_cwd(init.root_fd, init.config["process"]["cwd"])
     except PermissionError:
         # A root-squashed network file system: the user may enter what root may not.
+        init.cwd_entered = False
+    except FileNotFoundError as error:
+        if not init.request.joins:
+            raise user.cwd_error(init.config["process"]["cwd"], error) from error
+        # The stage of exec is in another pid namespace: /proc/self is not there for it.
         init.cwd_entered = False
     except OSError as error:
         raise user.cwd_error(init.config["process"]["cwd"], error) from error
@@ -172,16 +195,17 @@ def outlive_parent(_: InitContext) -> None:
     set_pdeathsig(0)
 
 
-def become_user(init: InitContext) -> None:
-    """Give up what the program shall not have: capabilities, groups, uid."""
-    from ocirun.security.capabilities import CapabilitySets, apply_sets, drop_bounding_set
+def drop_bounding_set(init: InitContext) -> None:
+    """Drop what the program shall never get again. Order: the new uid has no CAP_SETPCAP."""
+    from ocirun.security import capabilities
 
-    # Security: a configuration that names no capabilities gives none.
-    sets = CapabilitySets(init.config["process"].get("capabilities") or {})
-    # Order: the bounding set needs CAP_SETPCAP, which the new uid does not have.
-    drop_bounding_set(sets)
+    capabilities.drop_bounding_set(init.capability_sets())
+
+
+def become_user(init: InitContext) -> None:
+    """Become the user, with every capability still permitted."""
     set_keepcaps(True)
-    user.own_stdio(init.user["uid"])
+    stdio.give(init.request.given_stdio, init.user["uid"])
     user.become_user(init.user)
     if not init.cwd_entered:
         try:
@@ -189,7 +213,47 @@ def become_user(init: InitContext) -> None:
         except OSError as error:
             raise user.cwd_error(init.config["process"]["cwd"], error) from error
     set_keepcaps(False)
-    apply_sets(sets)
+
+
+def set_capabilities(init: InitContext) -> None:
+    """Set the capabilities of the program."""
+    from ocirun.security import capabilities
+
+    capabilities.apply_sets(init.capability_sets())
+
+
+def set_capabilities_but_one(init: InitContext) -> None:
+    """Set the capabilities of the program, and keep what loading its filter takes."""
+    from ocirun.security import capabilities
+
+    capabilities.apply_sets(init.capability_sets(), capabilities.SYS_ADMIN)
+
+
+def give_up_sys_admin(init: InitContext) -> None:
+    """Give up what was kept for the filter."""
+    from ocirun.security import capabilities
+
+    capabilities.give_up_kept(init.capability_sets())
+
+
+def reset_signals(_: InitContext) -> None:
+    """Give every signal its default disposition, and block none: Python ignores SIGPIPE."""
+    kernel_process.reset_signals()
+
+
+def end_on_signals(_: InitContext) -> None:
+    """Reset signals, and let those that end a process end us, though we are process 1."""
+    kernel_process.reset_signals(ends_too=True)
+
+
+def set_limits(init: InitContext) -> None:
+    """Set the program's resource limits.
+
+    Order: as late as a filter allows, because they count for us as well.
+    """
+    from ocirun.process.rlimits import set_own_limits
+
+    set_own_limits(init.limits)
 
 
 def settle_environment(init: InitContext) -> None:

@@ -20,45 +20,6 @@ from ocirun.kernel.procfs import open_private_procfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.process.context import InitContext
-    from ocirun.process.plan import Rows
-    from ocirun.process.request import Request
-    from ocirun.spec.types import Config
-
-
-def around_keyring(join: Rows, config: Config, request: Request) -> Rows:
-    """The plan's first rows: `join` has the one that joins a keyring, or nothing."""
-    label = config["process"].get("selinuxLabel") and not request.no_new_keyring
-    return [
-        # Who joins a container has opened it before.
-        (not request.joins, "open a private procfs", open_procfs),
-        (label, "label keys", label_keys, "ocirun.security.selinux"),
-        *join,
-        (label, "label no more keys", label_no_keys),
-    ]
-
-
-def profile_and_sysctls(config: Config, sysctls: bool) -> Rows:
-    """The rows that follow the root.
-
-    Order: before no_new_privs, under which a profile can only get stricter, and before /proc/sys
-    is covered.
-    """
-    profile = config["process"].get("apparmorProfile")
-    name = f"set the AppArmor profile {profile}"
-    return [
-        (profile, name, set_apparmor_profile, "ocirun.security.apparmor"),
-        (sysctls, "write sysctls", write_sysctls, "ocirun.security.sysctl"),
-    ]
-
-
-def selinux_label(config: Config) -> Rows:
-    """The last rows, while we are still root."""
-    label = config["process"].get("selinuxLabel")
-    name = f"set the SELinux label {label}"
-    return [
-        (label, name, set_selinux_label, "ocirun.security.selinux"),
-        (True, "close the private procfs", close_procfs),
-    ]
 
 
 def open_procfs(init: InitContext) -> None:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.process.context import InitContext
-    from ocirun.process.plan import Rows
-    from ocirun.spec.types import Config, IoPriority, MemoryPolicy, Personality, Scheduler
+    from ocirun.spec.types import IoPriority, MemoryPolicy, Personality, Scheduler
 
 POLICIES: Final = {
     "SCHED_OTHER": sched.SCHED_OTHER,
@@ -64,17 +63,6 @@ IO_CLASSES: Final = {
 }
 
 DOMAINS: Final = {"LINUX": persona.PER_LINUX, "LINUX32": persona.PER_LINUX32}
-
-
-def rows(config: Config) -> Rows:
-    """The rows of the plan."""
-    linux, process = config.get("linux", {}), config["process"]
-    return [
-        ("scheduler" in process, "set the scheduling policy", set_scheduler),
-        ("ioPriority" in process, "set the I/O priority", set_io_priority),
-        ("personality" in linux, "set the personality", set_personality),
-        ("memoryPolicy" in linux, "set the memory policy", set_memory_policy),
-    ]
 
 
 def set_scheduler(init: InitContext) -> None:

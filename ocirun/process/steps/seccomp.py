@@ -17,17 +17,21 @@ if TYPE_CHECKING:
     from ocirun.process.context import InitContext
 
 
+def allow_fetching(_: InitContext) -> None:
+    """Let a parent that is no root of the host's fetch the listener: to fetch is to trace."""
+    set_dumpable(True)
+
+
+def forbid_fetching(_: InitContext) -> None:
+    """Let nobody trace us any more."""
+    set_dumpable(False)
+
+
 def load_seccomp(init: InitContext) -> None:
     """Load the filter; where an agent is to decide, wait until it can.
 
     From here on the profile holds for our own calls too.
     """
-    new = init.request.namespaces.new
-    if "user" in new and "pid" in new and not init.request.joins:
-        # Kernel: to fetch a descriptor is to trace. A parent that is no root of the host's may
-        # trace us while we are dumpable.
-        # Security: nobody else sees us in a pid namespace that is new and our own (CVE-2016-9962).
-        set_dumpable(True)
     init.channel.speak_plainly()
     listener = load_filter(init.request.seccomp or {})
     if listener is not None:

@@ -6,7 +6,7 @@ import os
 from _signal import SIG_IGN, SIGPIPE, signal
 
 from ocirun.errors import kernel_words
-from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range, reset_signals
+from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ def start_container_hooks(init: InitContext) -> None:
     run_hooks("startContainer", hooks, init.state("created"), init.environment)
 
 
-def set_limits(init: InitContext) -> None:
-    """Set the program's resource limits, which could have been in our own way until now."""
-    from ocirun.process.rlimits import set_own_limits
-
-    set_own_limits(init.limits)
-
-
 def exec_program(init: InitContext) -> NoReturn:
     """Become the program, or end as a program that cannot run: its words on stderr, status 1.
 
@@ -49,7 +42,6 @@ def exec_program(init: InitContext) -> NoReturn:
     its log and the status where a program's own would be. `start` has nothing to say.
     """
     args = init.config["process"]["args"]
-    reset_signals()
     try:
         os.execve(init.program, args, init.environment)
     except OSError as error:
@@ -60,7 +52,6 @@ def exec_program(init: InitContext) -> NoReturn:
 def _say(words: str) -> None:
     """Write to the program's stderr, which nobody may be reading."""
     try:
-        # Order: after reset_signals, which made it deadly again, for the program.
         signal(SIGPIPE, SIG_IGN)
         os.write(2, os.fsencode(words))
     except OSError:  # closed: the status is all that can be told

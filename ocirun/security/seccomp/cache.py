@@ -45,7 +45,7 @@ class Cache:
         self._folder = f"{root}/{NAME}"
 
     def load(self) -> bytes | None:
-        """Give the program; None when it is not there, or not surely ours."""
+        """Return the program; None when it is not there, or not surely ours."""
         folder_fd = self._open_folder()
         if folder_fd is None:
             return None
@@ -111,7 +111,7 @@ class Cache:
 
 
 def _is_ours(fd: int, kind: int) -> bool:
-    """Tell whether `fd` is of `kind`, belongs to us, and can be written by nobody else."""
+    """Return whether `fd` is of `kind`, belongs to us, and can be written by nobody else."""
     status = os.fstat(fd)
     return (
         stat.S_IFMT(status.st_mode) == kind

@@ -68,7 +68,7 @@ def compile_profile(
 
 
 def action_number(word: str, errno: int | None) -> int:
-    """Give the number of the action `word`; where it hands on an errno, that is EPERM by default.
+    """Return the number of the action `word`; where it hands on an errno, that is EPERM by default.
 
     Source: runtime-spec config-linux.md#seccomp, errnoRet.
     """
@@ -79,7 +79,7 @@ def action_number(word: str, errno: int | None) -> int:
 
 
 def known_architectures(profile: Seccomp, library: Library) -> list[int]:
-    """Give the numbers of the architectures of `profile`, the machine's own first."""
+    """Return the numbers of the architectures of `profile`, the machine's own first."""
     numbers = [library.native_architecture()]
     problems = []
     for index, word in enumerate(profile.get("architectures") or ()):
@@ -95,7 +95,7 @@ def known_architectures(profile: Seccomp, library: Library) -> list[int]:
 
 
 def alternatives(args: list[SyscallArg]) -> list[list[Condition]]:
-    """Give the lists of conditions of which one must hold, wholly.
+    """Return the lists of conditions of which one must hold, wholly.
 
     Conditions on different arguments belong together. When an argument has several, each
     condition of the rule stands alone, as it always did in runc.
@@ -139,7 +139,7 @@ def _add_rule(
 def _newest_calls(
     rules: list[Syscall], library: Library, architectures: list[int]
 ) -> dict[int, int]:
-    """Give the highest number that `rules` name, by architecture; those without any left out."""
+    """Return the highest number that `rules` name, by architecture; those without any left out."""
     names = {name for rule in rules for name in rule["names"]}
     newest = {}
     for architecture in architectures:

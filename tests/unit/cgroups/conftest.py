@@ -25,6 +25,7 @@ V1_FILES = {
         "memory.limit_in_bytes": "9223372036854771712\n",
         "memory.memsw.limit_in_bytes": "9223372036854771712\n",
         "memory.soft_limit_in_bytes": "",
+        "memory.kmem.tcp.limit_in_bytes": "9223372036854771712\n",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
         "memory.swappiness": "60\n",
         "memory.usage_in_bytes": "4096\n",

@@ -273,7 +273,8 @@ def test_device_rules_hold_for_a_container_with_a_user_namespace(kernel: FakeKer
                 ("memory.oom_control", "1"),
             ],
         ),
-        ({"memory": {"kernel": 5, "kernelTCP": 6, "swappiness": 2**64 - 1}}, []),
+        ({"memory": {"kernel": 5, "swappiness": 2**64 - 1}}, []),
+        ({"memory": {"kernelTCP": 4096}}, [("memory.kmem.tcp.limit_in_bytes", "4096")]),
         (
             {
                 "blockIO": {

@@ -37,6 +37,10 @@ class World:
             raise ContainerNotFound(name)
         return self.states[name]
 
+    def create(self, *call: object) -> SimpleNamespace:
+        self.note("create", *call)
+        return SimpleNamespace(close=lambda: None)
+
     def run(self, *call: object, **how: object) -> tuple[int, list[HookError]]:
         self.note("run", *call, how)
         return self.status, self.poststop
@@ -83,7 +87,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     Store.world = result
     fakes: dict[str, dict[str, Any]] = {
         "store": {"Store": Store, "default_root": lambda: "/run/default"},
-        "create": {"create": lambda *call: result.note("create", *call)},
+        "create": {"create": result.create},
         "options": {"CreateOptions": SimpleNamespace},
         "run": {"run": result.run},
         "checkpoint": {"checkpoint": result.checkpoint},

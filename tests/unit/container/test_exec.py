@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.records import new_record
 
 from ocirun.container.inherited_fds import config_with
 from ocirun.container.record import Record
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError
-from ocirun.process.steps.affinity import cpus_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_malformed_words_of_cgroup(words: tuple[str, ...]) -> None:
 
 
 def record_in(folder: Path) -> Record:
-    record = Record("c")
+    record = new_record(folder / "state", "c")
     for name in ("cpu", "memory"):
         (folder / name / "top" / "sub").mkdir(parents=True)
         record.cgroup_paths[name] = str(folder / name / "top")
@@ -135,7 +135,7 @@ MOUNTINFO = "30 1 0:25 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
     ],
 )
 def test_the_cgroup_that_init_has_moved_to(
-    monkeypatch: pytest.MonkeyPatch, own: str | None, directory: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, directory: str | None
 ) -> None:
     def read_text(path: str) -> str:
         if path == "/proc/77/cgroup":
@@ -146,15 +146,10 @@ def test_the_cgroup_that_init_has_moved_to(
 
     monkeypatch.setattr("ocirun.cgroups.files.read_text", read_text)
     monkeypatch.setattr("ocirun.cgroups.paths.read_text", read_text)
-    record = Record("c")
+    record = new_record(tmp_path, "c")
     record.init_process_pid = 77
     record.cgroup_paths = {"": "/sys/fs/cgroup/top"}
     found = cgroup_of_init(record)
     assert (found and found.paths) == (directory and {"": directory})
     record.cgroup_paths = {"": "/sys/fs/cgroup/top", "cpu": "/sys/fs/cgroup/cpu/top"}
     assert cgroup_of_init(record) is None
-
-
-def test_a_cpu_list_is_parsed() -> None:
-    assert cpus_of("0-2, 7") == {0, 1, 2, 7}
-    assert cpus_of("") == set()

@@ -5,11 +5,11 @@ Source: sd_notify(3), sd_listen_fds_with_names(3); docs/notify.md.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.records import new_folder
 
 from ocirun.container.request import names_of_listen_fds
 from ocirun.container.sd_notify import MAX_MESSAGE, check_notify, give_notify, is_ready, open_notify
@@ -57,17 +57,18 @@ def test_a_good_one_is_let_through(address: str) -> None:
 
 def test_the_kept_configuration_stays_as_it_is(tmp_path: Path) -> None:
     before = repr(CONFIG)
-    given = give_notify(CONFIG, os.fspath(tmp_path))
+    given = give_notify(CONFIG, new_folder(tmp_path, "web"))
     assert repr(CONFIG) == before
     assert given["process"]["env"] == ["A=1", "NOTIFY_SOCKET=/run/notify/notify.sock"]
     assert [mount["destination"] for mount in given["mounts"]] == ["/proc", "/run/notify"]
-    assert (tmp_path / "notify").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "web" / "notify").stat().st_mode & 0o777 == 0o755
 
 
 def test_without_the_folder_nobody_listens(tmp_path: Path) -> None:
-    assert open_notify(os.fspath(tmp_path), "/no/such/socket") is None
-    (tmp_path / "notify").mkdir()
-    assert open_notify(os.fspath(tmp_path), None) is None
+    folder = new_folder(tmp_path, "web")
+    assert open_notify(folder, "/no/such/socket") is None
+    (tmp_path / "web" / "notify").mkdir()
+    assert open_notify(folder, None) is None
 
 
 @pytest.mark.parametrize(

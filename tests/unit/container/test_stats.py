@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from harness.records import new_record
 
 from ocirun.container import stats
 from ocirun.container.record import Record
 from ocirun.container.stats import for_json, read_stats
-from ocirun.container.store import Store
 from ocirun.errors import ContainerError, WrongStatus
 
 
@@ -18,7 +18,7 @@ def record(tmp_path: Path) -> Record:
     directory = tmp_path / "cgroup"
     directory.mkdir()
     (directory / "pids.current").write_text("3\n")
-    made = Record("web")
+    made = new_record(tmp_path / "state", "web")
     made.init_process_pid = 7
     made.cgroup_paths = {"": str(directory)}
     return made
@@ -26,7 +26,7 @@ def record(tmp_path: Path) -> Record:
 
 def read(record: Record, monkeypatch: pytest.MonkeyPatch, status: str) -> stats.Stats:
     monkeypatch.setattr(stats, "status_of", lambda *_: status)
-    return read_stats(Store("/nonexistent"), record)
+    return read_stats(record)
 
 
 @pytest.mark.parametrize("status", ["created", "running", "paused", "creating"])

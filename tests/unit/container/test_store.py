@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from harness.records import new_folder
 
 from ocirun.container.store import Store
 from ocirun.errors import OcirunError
@@ -19,8 +20,8 @@ def test_the_kernels_words_are_in_lower_case(
     """As in every other sentence: callers look for them in the text."""
     store = Store(os.fspath(tmp_path))
 
-    def refuse(path: str, mode: int) -> None:
-        raise OSError(number, os.strerror(number), path, mode)
+    def refuse(path: str, mode: int, *, dir_fd: int) -> None:
+        raise OSError(number, os.strerror(number), path, mode, dir_fd)
 
     monkeypatch.setattr(os, "mkdir", refuse)
     words = os.strerror(number)
@@ -33,8 +34,7 @@ def test_a_folder_that_a_container_has_filled_is_removed(tmp_path: Path) -> None
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("")
-    store = Store(os.fspath(tmp_path / "root"))
-    os.close(store.claim("web"))
+    folder = new_folder(tmp_path / "root", "web")
     notify = tmp_path / "root/web/notify"
     notify.mkdir()
     (notify / "link").symlink_to(outside)
@@ -47,7 +47,7 @@ def test_a_folder_that_a_container_has_filled_is_removed(tmp_path: Path) -> None
         fd = inner
     os.close(fd)
     try:
-        store.remove("web")
+        folder.remove()
         assert not (tmp_path / "root/web").exists()
     finally:  # pytest, which would, cannot
         subprocess.run(["rm", "-rf", tmp_path / "root"], check=True)

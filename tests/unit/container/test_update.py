@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.records import new_record
 
 from ocirun.container import update as module
 from ocirun.container.record import Record, read_config, write_config
@@ -37,10 +38,9 @@ class Recorded:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(str(tmp_path))
-    directory = store.directory("web")
-    os.mkdir(directory)
-    Record("web").write(directory)
-    write_config(directory, {"ociVersion": "1.2.0", "linux": {"resources": BEFORE}})  # type: ignore[typeddict-item]
+    record = new_record(tmp_path, "web")
+    record.write()
+    write_config(record.directory, {"ociVersion": "1.2.0", "linux": {"resources": BEFORE}})  # type: ignore[typeddict-item]
     return store
 
 
@@ -52,15 +52,25 @@ def cgroup(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return recorded
 
 
+def linux(store: Store) -> Any:  # noqa: ANN401
+    return read_config(store.open("web"))["linux"]
+
+
 def resources(store: Store) -> Any:  # noqa: ANN401
-    return read_config(store.directory("web"))["linux"]["resources"]
+    return linux(store)["resources"]
+
+
+def remove(store: Store) -> None:
+    with store.open("web") as folder:
+        assert folder.lock()
+        folder.remove()
 
 
 def test_all_went_well(store: Store, cgroup: Recorded) -> None:
     update(store, "web", ASKED, {})
     assert cgroup.updates == [ASKED]
     assert resources(store) == ASKED
-    assert sorted(os.listdir(store.directory("web"))) == ["config.json", "state.json"]
+    assert sorted(os.listdir(f"{store.root}/web")) == ["config.json", "state.json"]
 
 
 @pytest.mark.parametrize(
@@ -109,18 +119,17 @@ def test_a_container_that_is_deleted_meanwhile(
     """Security: another one of the same id, made at once, must not get the old configuration."""
 
     def replaced(_: dict[str, Any]) -> None:
-        store.remove("web")
-        directory = store.directory("web")
-        os.mkdir(directory)
-        Record("web").write(directory)
-        write_config(directory, {"ociVersion": "1.2.0", "linux": {}})
+        remove(store)
+        record = new_record(Path(store.root), "web")
+        record.write()
+        write_config(record.directory, {"ociVersion": "1.2.0", "linux": {}})
 
     monkeypatch.setattr(cgroup, "update", replaced)
-    with pytest.raises(SetupError, match="no such file"):
+    with pytest.raises(ContainerNotFound):
         update(store, "web", {"pids": {"limit": 9}}, {})
-    assert read_config(store.directory("web"))["linux"] == {}
+    assert linux(store) == {}
 
-    monkeypatch.setattr(cgroup, "update", lambda _: store.remove("web"))
+    monkeypatch.setattr(cgroup, "update", lambda _: remove(store))
     with pytest.raises(ContainerNotFound):
         update(store, "web", {"pids": {"limit": 9}}, {})
     assert os.listdir(store.root) == []
@@ -137,7 +146,7 @@ def test_who_waited_for_another_file_of_the_record_waits_for_the_new_one(
     def exchanged(fd: int) -> None:
         locked.append(os.fstat(fd).st_ino)
         if len(locked) == 1:
-            Record("web").write(store.directory("web"))
+            Record(store.open("web")).write()
         lock(fd)
 
     monkeypatch.setattr(locks, "lock", exchanged)

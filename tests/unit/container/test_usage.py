@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.records import new_record
 
 from ocirun.cgroups.stat import stat
 from ocirun.container import usage
+from ocirun.container.folder import Folder, open_root
 from ocirun.container.record import Record
 from ocirun.container.store import Store
 from ocirun.container.usage import Monitor
@@ -23,12 +25,13 @@ class World:
     """Containers by id: their status and their counters; and a clock."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
         self.store = Store(str(folder))
         self.moment = 0
         self.statuses: dict[str, str] = {}
         self.counters: dict[str, Any] = {}
         self.starts: dict[str, int] = {}
-        monkeypatch.setattr(usage, "status_of", lambda _, record: self.statuses[record.id])
+        monkeypatch.setattr(usage, "status_of", lambda record: self.statuses[record.id])
         monkeypatch.setattr(usage, "read_stats", self.read)
         monkeypatch.setattr(usage.time, "monotonic_ns", lambda: self.moment)
         monkeypatch.setattr(Store, "load", lambda _, container_id: self.load(container_id))
@@ -43,12 +46,15 @@ class World:
     def load(self, container_id: str) -> Record:
         if container_id not in self.statuses:
             raise ContainerNotFound(container_id)
-        record = Record(container_id)
+        try:
+            record = Record(Folder(open_root(str(self.folder)), str(self.folder), container_id))
+        except ContainerNotFound:
+            record = new_record(self.folder, container_id)
         record.init_process_pid = 7
         record.init_process_start = self.starts[container_id]
         return record
 
-    def read(self, _: Store, record: Record) -> Any:
+    def read(self, record: Record) -> Any:
         found = self.counters[record.id]
         if isinstance(found, Exception):
             raise found

@@ -165,6 +165,12 @@ def test_a_line_without_newline_at_the_end_counts(root: int, tmp_path: Path) -> 
     assert home_of(root, 1001) == b"/b"
 
 
+def test_an_empty_name_has_a_home_too(root: int, tmp_path: Path) -> None:
+    (tmp_path / "etc/passwd").write_text(":x:1000:1::/a:/b\n:x:1001:1::/c:/d\n")
+    assert home_of(root, 1000) == b"/a"
+    assert home_of(root, 1001) == b"/c"
+
+
 def test_a_uid_in_another_field_is_not_the_uid(root: int, tmp_path: Path) -> None:
     (tmp_path / "etc/passwd").write_text(
         "a:1000:5:1000:1000:/a:/bin/sh\nb:x:5:1000::/b:/bin/sh\nc:x:1000:1::/c:/bin/sh\n"

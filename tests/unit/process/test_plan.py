@@ -45,7 +45,7 @@ def test_labels_frame_the_keyring_and_end_before_the_user_changes() -> None:
         "label keys",
         "join a new session keyring",
         "label no more keys",
-        "enter the root",
+        "enter the root by pivot_root",
         "set the SELinux label a:b:c",
         "close the private procfs",
         "set the umask",
@@ -67,7 +67,7 @@ def test_the_profile_comes_before_sysctls_and_no_new_privs() -> None:
     }
     assert in_order(
         steps_of(change),
-        "enter the root",
+        "enter the root by pivot_root",
         "set the AppArmor profile p",
         "write sysctls",
         "cover read-only paths",
@@ -84,17 +84,48 @@ def test_who_joins_gets_labels_and_writes_no_sysctls() -> None:
     assert in_order(
         steps,
         "open a private procfs",
-        "label keys",
-        "join the session keyring",
-        "label no more keys",
         "set the AppArmor profile p",
         "set the SELinux label a:b:c",
         "close the private procfs",
+        "join the session keyring",
         "become the user",
     )
     assert "write sysctls" not in steps
     # Without a label there is nothing to open and nothing to close.
     assert not [step for step in steps_of(sysctl, joins=True) if "procfs" in step]
+
+
+def test_the_way_into_the_root_is_a_step() -> None:
+    ways = [
+        ({}, {}, "enter the root by pivot_root"),
+        ({}, {"no_pivot": True}, "enter the root by moving it to /"),
+        ({"linux": {"namespaces": [{"type": "pid"}]}}, {}, "enter the root by chroot"),
+    ]
+    for change, options, expected in ways:
+        found = [step for step in steps_of(change, **options) if step.startswith("enter the root")]
+        assert found == [expected]
+
+
+def test_a_read_only_root_is_a_step() -> None:
+    assert "make / read-only" in steps_of({"root": {"readonly": True}})
+    assert "make / read-only" not in steps_of({})
+
+
+@pytest.mark.parametrize("nnp", [True, False])
+def test_nothing_but_what_a_filter_needs_follows_it(*, nnp: bool) -> None:
+    change = {"process": {"noNewPrivileges": nnp, "rlimits": [{"type": "RLIMIT_CORE"}]}}
+    steps = steps_of(change, seccomp={"flags": 0, "program": ""})
+    last = ["exec the program"] if nnp else ["give up CAP_SYS_ADMIN", "exec the program"]
+    assert steps[steps.index("load the seccomp filter") + 1 :] == last
+
+
+def test_a_listener_is_fetched_only_where_nobody_else_may_trace() -> None:
+    namespaces = {"linux": {"namespaces": [{"type": kind} for kind in ("pid", "user", "mount")]}}
+    listening, silent = {"flags": 8, "program": ""}, {"flags": 0, "program": ""}
+    fetch = "let the parent fetch the listener"
+    assert fetch in steps_of(namespaces, seccomp=listening)
+    assert fetch not in steps_of(namespaces, seccomp=silent)
+    assert fetch not in steps_of({}, seccomp=listening)
 
 
 def test_settings_come_after_no_new_privs_and_before_limits_and_user() -> None:

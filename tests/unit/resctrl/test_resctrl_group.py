@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ocirun.errors import SetupError, UnsupportedError
+from ocirun.kernel import mountinfo as kernel_mountinfo
 from ocirun.resctrl import group as resctrl
 from ocirun.resctrl.group import ResctrlGroup, join_groups, remove_groups
 
@@ -244,13 +245,13 @@ class TestFinding:
             "20 1 0:5 / /sys rw shared:7 - sysfs resctrl rw\n"
             "21 20 0:6 / /sys/fs/res\\040ctrl rw,relatime shared:8 - resctrl none rw,cdp\n"
         )
-        monkeypatch.setattr(resctrl, "MOUNTINFO", str(mountinfo))
+        monkeypatch.setattr(kernel_mountinfo, "OWN_TABLE", str(mountinfo))
         assert resctrl.find_resctrl() == "/sys/fs/res ctrl"
         assert ResctrlGroup("box", {}).path == "/sys/fs/res ctrl/box"
 
     def test_nothing_is_unsupported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mountinfo = tmp_path / "mountinfo"
         mountinfo.write_text("20 1 0:5 / /sys rw shared:7 - sysfs sysfs rw\n")
-        monkeypatch.setattr(resctrl, "MOUNTINFO", str(mountinfo))
+        monkeypatch.setattr(kernel_mountinfo, "OWN_TABLE", str(mountinfo))
         with pytest.raises(UnsupportedError, match="no resctrl file system is mounted"):
             ResctrlGroup("box", {})

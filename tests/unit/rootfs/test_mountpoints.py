@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocirun.errors import SetupError
-from ocirun.kernel.mountinfo import unescape
+from ocirun.kernel.mountinfo import parse_mountinfo
 from ocirun.rootfs.devices import is_host_dev
 from ocirun.rootfs.filesystems import fits_fsconfig
 from ocirun.rootfs.mountpoints import clean, refuse_proc
@@ -74,9 +74,8 @@ TABLE = """\
 
 
 def test_whole_views_outside_the_root_are_found() -> None:
-    assert full_views(TABLE, root_mount=30) == ["/proc", "/sys", "/odd\\\tname"]
-
-
-def test_mountinfo_escapes_are_undone() -> None:
-    assert unescape("/a\\040b\\134") == "/a b\\"
-    assert unescape("/plain") == "/plain"
+    assert full_views(parse_mountinfo(TABLE), root_mount=30) == [
+        "/proc",
+        "/sys",
+        "/odd\\\tname",
+    ]

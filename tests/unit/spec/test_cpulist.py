@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ocirun.spec.cpulist import MAX_NUMBER, bits_of
+from ocirun.spec.cpulist import MAX_NUMBER, bits_of, numbers_of
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_a_list_is_a_set_of_bits(text: str, numbers: list[int]) -> None:
 def test_what_is_no_list_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bits_of(text)
+
+
+def test_a_list_becomes_its_numbers_in_order() -> None:
+    assert numbers_of("7, 0-2,1\n") == [0, 1, 2, 7]
+    assert numbers_of("") == []

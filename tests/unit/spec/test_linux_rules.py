@@ -57,17 +57,17 @@ LINUX_CASES = [
     (
         {"memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}},
         "/memoryPolicy/nodes",
-        "MPOL_LOCAL takes no nodes",
+        "invalid memory policy: MPOL_LOCAL takes no nodes",
     ),
     (
         {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "3-1"}},
         "/memoryPolicy/nodes",
-        'invalid list of nodes: "3-1" ends before it begins',
+        'invalid memory policy nodes: "3-1" ends before it begins',
     ),
     (
         {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": " "}},
         "/memoryPolicy/nodes",
-        "MPOL_BIND needs at least one node",
+        "invalid memory policy: MPOL_BIND needs at least one node",
     ),
     (
         {
@@ -78,7 +78,10 @@ LINUX_CASES = [
             }
         },
         "/memoryPolicy/flags",
-        "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other",
+        (
+            "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude "
+            "each other"
+        ),
     ),
     (
         {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}},
@@ -206,7 +209,8 @@ def test_maps_and_user_namespace_need_each_other(config: Any) -> None:
     assert check_rules(config) == []
     del config["linux"]["gidMappings"]
     message = "user namespaces enabled, but no gid mappings found"
-    assert check_rules(config) == [Problem("/linux/gidMappings", message)]
+    remedy = 'add for example [{"containerID": 0, "hostID": 100000, "size": 65536}]'
+    assert check_rules(config) == [Problem("/linux/gidMappings", message, remedy)]
     config["linux"]["namespaces"][-1]["path"] = "/proc/self/ns/user"
     assert check_rules(config) == []
 

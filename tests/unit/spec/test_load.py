@@ -145,8 +145,8 @@ def test_process_of_exec(config: Any) -> None:
 def test_resources_of_update() -> None:
     resources = {"memory": {"limit": -1, "swap": None}}
     assert check_resources(resources) == {"memory": {"limit": -1}}
-    with pytest.raises(SpecError, match=r"^resources: /pids/limit: is missing$"):
-        check_resources({"pids": {}})
+    with pytest.raises(SpecError, match=r"^resources: /pids/limit: must be a whole number"):
+        check_resources({"pids": {"limit": "5"}})
 
 
 def test_a_good_bundle_loads_nothing_slow(bundle: Path, config: Any) -> None:

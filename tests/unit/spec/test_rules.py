@@ -85,9 +85,9 @@ PROCESS_CASES = [
         "invalid nice value -21: it must be from -20 to 19",
     ),
     (
-        {"scheduler": {"policy": "SCHED_FIFO", "nice": 5, "priority": 1}},
+        {"scheduler": {"policy": "SCHED_FIFO", "nice": 20, "priority": 1}},
         "/scheduler/nice",
-        "nice has no meaning for SCHED_FIFO",
+        "invalid nice value 20: it must be from -20 to 19",
     ),
     (
         {"scheduler": {"policy": "SCHED_BATCH", "priority": 1}},
@@ -125,7 +125,8 @@ def test_each_broken_process_rule_is_named_with_its_pointer(
     "scheduler",
     [
         {"policy": "SCHED_OTHER", "nice": 19},
-        {"policy": "SCHED_RR", "priority": 99},
+        {"policy": "SCHED_RR", "priority": 99, "nice": 5},
+        {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1024, "nice": -20},
         {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1024},
         {"policy": "SCHED_IDLE"},
     ],

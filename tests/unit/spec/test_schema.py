@@ -115,7 +115,7 @@ def test_every_kind_refuses_a_list(kind: str) -> None:
 
 def test_every_keyword_of_the_schemas_has_a_sentence_and_every_property_a_description() -> None:
     silent = {"properties", "items", "additionalProperties", "required", "$ref", "$defs"}
-    words = {"$schema", "title", "description", "examples", "x-absent"}
+    words = {"$schema", "title", "description", "examples", "x-absent", "x-invalid"}
     for path in Path(schemas_directory()).rglob("*.json"):
         for pointer, node in nodes(json.loads(path.read_bytes()), ""):
             where = f"{path.name}{pointer}"

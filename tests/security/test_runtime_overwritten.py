@@ -1,7 +1,9 @@
-"""The host's programs cannot be reached from a container through /proc/PID/exe.
+"""CVE-2019-5736: the host's programs cannot be overwritten from a container through /proc/PID/exe.
 
 Every test runs in both modes: `overlay`, and `memory`, which is forced as it happens in practice:
 by installing ocirun on overlays so deep that the kernel refuses another.
+
+runc 1.1.5 runs from a read-only bind mount or a copy and survives the attacks as well.
 
 Source: docs/runc-compat/security.md#vulnerabilities,
 docs/runc-compat/security.md#an-interpreter-as-runtime; CVE-2019-5736; ARCHITECTURE.md#the-seals.
@@ -242,3 +244,22 @@ def test_the_launcher_inside_an_image_stops(sealed_box: Box) -> None:
             (bundle.rootfs / word[1:]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(word, bundle.rootfs / word[1:])
     sealed_box.container(bundle).run().failed("cannot tell where this program is installed")
+
+
+class TestExec:
+    """The same by a process of exec."""
+
+    @needs("ours")
+    @pytest.mark.parametrize("path", ["/proc/self/exe", "/proc/thread-self/exe"])
+    def test_the_runtime_itself_is_no_program(self, box: Box, path: str) -> None:
+        box.running().exec(path).failed("permission denied", status=255)
+
+    def test_a_script_of_it_changes_nothing(self, box: Box) -> None:
+        container = box.running()
+        script = container.bundle.rootfs / "bin/evil"
+        script.write_text("#!/proc/self/exe\n")
+        script.chmod(0o755)
+        runtime = Path(container.runtime.path)
+        before = hashlib.sha256(runtime.read_bytes()).hexdigest()
+        container.exec("/bin/evil", timeout=20)
+        assert hashlib.sha256(runtime.read_bytes()).hexdigest() == before
