@@ -10,14 +10,11 @@ Run by meson: `python native.py OUTPUT.c`.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from cffi import FFI
+from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
 from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-from ocirun._build.kept_back import SOURCE as KEPT_BACK
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -125,9 +122,6 @@ BEFORE_TRACES = r"""
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
 #endif
-#ifndef SYS_faccessat2
-#define SYS_faccessat2 439
-#endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
@@ -204,11 +198,9 @@ static int64_t sys_mount_id(int fd)
         return -1;
     return (int64_t)buffer.stx_mnt_id;
 }
-
 """
 
-SOURCE += KEPT_BACK
-SOURCE += r"""
+PROCESSES = r"""
 /* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
    lock of the interpreter is held by a thread that is not there. */
 static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
@@ -390,7 +382,7 @@ static int sys_bpf(int command, void *attributes, unsigned int size)
 }
 """
 
-SOURCE = BEFORE_TRACES + TRACES + AFTER_TRACES
+SOURCE = BEFORE_TRACES + KEPT_BACK + PROCESSES + TRACES + AFTER_TRACES
 
 
 def main(output: str) -> None:
