@@ -48,7 +48,7 @@ mutants:
 	.venv/bin/python tests/mutants --each $(EACH) $(MODULES)
 
 # A sample on the ordinary launcher, where the other one starts from a snapshot.
-COLD ?= $(addprefix tests/integration/test_,lifecycle.py exec.py seals.py seccomp.py) tests/security/test_import_seal.py
+COLD ?= $(addprefix tests/integration/test_,lifecycle.py exec.py seccomp.py) tests/security/test_import_seal.py
 cold:
 	@tools/prepare test
 	[ ! -x .venv/bin/ocirun-cold ] || \
