@@ -6,6 +6,10 @@ Part of the source of native.py.
 from __future__ import annotations
 
 SOURCE = r"""
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
+#endif
+
 /* clone3, or clone where a filter around us refuses clone3: that of Docker by ENOSYS, because it
    cannot look at flags behind a pointer. clone has no bits for CLONE_INTO_CGROUP and
    CLONE_NEWTIME. */

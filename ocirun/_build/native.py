@@ -74,7 +74,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-BEFORE_TRACES = r"""
+MOUNTS = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -205,8 +205,7 @@ static int64_t sys_mount_id(int fd)
 
 """
 
-BEFORE_TRACES += KEPT_BACK
-BEFORE_TRACES += r"""
+PROCESSES = r"""
 /* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
    lock of the interpreter is held by a thread that is not there. */
 static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
@@ -288,7 +287,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE = BEFORE_TRACES + TRACES + SETTINGS
+SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS
 
 
 def main(output: str) -> None:

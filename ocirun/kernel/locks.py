@@ -1,6 +1,6 @@
 """Locks on a whole file, held by an open file description.
 
-A lock ends with the last descriptor of the description, forked copies included, or by `unlock`.
+A lock ends with the last descriptor of the description, forked copies included.
 Not flock(2): filters around a runtime refuse it now and then, fcntl(2) never, and the two do not
 see each other.
 
@@ -15,7 +15,6 @@ from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_RDLCK, F_UNLCK, F_WR
 # struct flock for the whole file: the type, then zeros.
 _READ = F_RDLCK.to_bytes(2, sys.byteorder) + bytes(30)
 _WRITE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)
-_NONE = F_UNLCK.to_bytes(2, sys.byteorder) + bytes(30)
 
 
 def lock(fd: int) -> None:
@@ -40,9 +39,4 @@ def hold(fd: int) -> None:
 def is_held(fd: int) -> bool:
     """Return whether somebody else holds a lock of either kind."""
     answer = fcntl(fd, F_OFD_GETLK, _WRITE)
-    return answer[:2] != _NONE[:2]
-
-
-def unlock(fd: int) -> None:
-    """Give up our lock, whoever has a copy of the descriptor."""
-    fcntl(fd, F_OFD_SETLK, _NONE)
+    return answer[:2] != F_UNLCK.to_bytes(2, sys.byteorder)

@@ -93,6 +93,7 @@ class TestImage:
 
     @needs("root")
     def test_cannot_be_read(self, install: FastInstall) -> None:
+        os.chown(install.empty, 1234, 1234)  # a root of records belongs to its user
         assert install.start(user=1234, group=1234) == COLD + "Permission denied"
 
     @pytest.mark.parametrize("length", [0, 100, 4096, -1])
