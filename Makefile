@@ -48,7 +48,7 @@ mutants:
 	.venv/bin/python tests/mutants --each $(EACH) $(MODULES)
 
 # A sample on the ordinary launcher, where the other one starts from a snapshot.
-COLD ?= $(addprefix tests/integration/test_,lifecycle.py exec.py import_seal.py seals.py seccomp.py)
+COLD ?= $(addprefix tests/integration/test_,lifecycle.py exec.py seals.py seccomp.py) tests/security/test_import_seal.py
 cold:
 	@tools/prepare test
 	[ ! -x .venv/bin/ocirun-cold ] || \
@@ -77,6 +77,7 @@ conformance:
 
 # containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
 # CRITEST=program: cri-tools' validation suite, its images imported by hand.
+# CONTAINERD=directory, PODMAN=directory, DOCKER=directory: others than the installed ones.
 clients:
 	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
@@ -85,10 +86,11 @@ clients:
 # make lab TESTS="tests/integration/test_rootless.py -k maps" KERNEL=6.1 USER=u1 (docs/lab.md).
 # USER counts only where it was typed: every shell has a variable of that name.
 KERNEL ?= 6.12
+RELEASE ?= bookworm
 LAB_USER = $(if $(filter command line,$(origin USER)),--user $(USER))
 lab:
 	@tools/prepare lab
-	tools/as-root .venv/bin/python -m tests.lab --kernel $(KERNEL) $(LAB_USER) -- $(TESTS)
+	tools/as-root .venv/bin/python -m tests.lab --release $(RELEASE) --kernel $(KERNEL) $(LAB_USER) -- $(TESTS)
 
 clean:
 	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

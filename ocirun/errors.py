@@ -4,6 +4,7 @@
     ├─ OSError                      from kernel/ and os; a note holds the call
     └─ OcirunError                  exit_status = 1
        ├─ UsageError                the command line is wrong
+       │  └─ UnknownVerb            exit_status = 3
        ├─ SpecError                 config.json breaks a rule; carries every problem found
        │  └─ UnsupportedError       valid, but not on this host or not in this build
        ├─ ContainerError            about one container; carries its id
@@ -42,6 +43,12 @@ class OcirunError(Exception):
 
 class UsageError(OcirunError):
     """The command line is wrong."""
+
+
+class UnknownVerb(UsageError):
+    """No verb has this name: status 3, as with runc's command line library."""
+
+    exit_status = 3
 
 
 class Problem:
@@ -160,7 +167,8 @@ class HookError(OcirunError):
         self.index = index
         self.path = path
         self.reason = message
-        super().__init__(f"error running {moment} hook #{index} ({path}): {message}")
+        program = "" if path in message else f"{path}: "
+        super().__init__(f"error running {moment} hook #{index}: {program}{message}")
 
 
 class ProtocolError(OcirunError):

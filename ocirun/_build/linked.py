@@ -10,7 +10,6 @@ Run by meson: `python linked.py OUTPUT.c`.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
@@ -28,9 +27,8 @@ UNSIGNED: Final = {
     "size_t": "SIZE_MAX",
 }
 POINTERS: Final = {
-    "const char *", "const uint32_t *", "const unsigned long *", "int *", "int64_t *",
-    "uint32_t *", "uint64_t *", "void *",
-}  # fmt: skip
+    f"{const}{kind} *" for const in ("", "const ") for kind in {*SIGNED, *UNSIGNED, "char", "void"}
+}
 
 # Calls that return pointers: cffi's alone.
 LEFT_OUT: Final = {"dlopen", "dlsym"}
@@ -131,7 +129,8 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             limit = SIGNED[kind]
             before.append(
                 f"    long long {value};\n"
-                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX, &{value}) < 0)\n"
+                f"    if (take_signed(arguments[{number}], {limit}_MIN, {limit}_MAX,"
+                f" &{value}) < 0)\n"
                 "        goto out;\n"
             )
             words.append(f"({kind}){value}")
@@ -151,7 +150,7 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             words.append(f"lent[{number}].buf")
         else:
             raise UnknownType(f"{name}: {kind}")
-    if result not in SIGNED:
+    if result not in SIGNED and result != "void":
         raise UnknownType(f"{name}: {result}")
     lent = any(kind in POINTERS for kind in types)
     if lent:
@@ -161,24 +160,34 @@ def wrapper(result: str, name: str, types: list[str]) -> str:
             "            PyBuffer_Release(&lent[i]);\n"
         )
     # Declarations first: no jump passes over one.
-    declared = [line for text in before for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.M)]
+    declared = [
+        line
+        for text in before
+        for line in re.findall(r"^    (?:unsigned )?long long.*\n", text, re.MULTILINE)
+    ]
     steps = [re.sub(r"^    (?:unsigned )?long long.*\n", "", text) for text in before]
     return (
         f"\nstatic PyObject *call_{name}(PyObject *module, PyObject *const *arguments, "
         "Py_ssize_t count)\n{\n"
         "    PyObject *result = NULL;\n"
-        "    long long returned;\n"
+        "    long long returned = 0;\n"
         + (f"    Py_buffer lent[{len(types)}] = {{{{0}}}};\n" if lent else "")
         + "".join(declared)
         + "\n    (void)module, (void)arguments;\n"
         f"    if (take_count(count, {len(types)}) < 0)\n        goto out;\n"
         + "".join(steps)
         + "    Py_BEGIN_ALLOW_THREADS\n"
-        f"    returned = {name}({', '.join(words)});\n"
+        f"    {'' if result == 'void' else 'returned = '}{name}({', '.join(words)});\n"
         "    last_errno = errno;\n"
         "    Py_END_ALLOW_THREADS\n"
-        "    result = PyLong_FromLongLong(returned);\n"
-        "out:\n" + "".join(after) + "    return result;\n}\n"
+        + (
+            "    result = Py_NewRef(Py_None);\n    (void)returned;\n"
+            if result == "void"
+            else "    result = PyLong_FromLongLong(returned);\n"
+        )
+        + "out:\n"
+        + "".join(after)
+        + "    return result;\n}\n"
     )
 
 
@@ -204,8 +213,7 @@ def generate(cdef: str, source: str) -> str:
 
 def main(output: str) -> None:
     """Write the C source to `output`."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from ocirun._build.native import CDEF, SOURCE
+    from native import CDEF, SOURCE  # type: ignore[import-not-found]  # beside this file
 
     with open(output, "w", encoding="utf-8") as target:
         target.write(generate(CDEF, SOURCE))

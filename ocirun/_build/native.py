@@ -13,7 +13,9 @@ from __future__ import annotations
 import sys
 
 from cffi import FFI
-from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]  # beside this file
+from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
+from native_settings import SOURCE as SETTINGS  # type: ignore[import-not-found]
+from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]
 
 CDEF = """
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -47,6 +49,9 @@ int forget_arguments(const char *title, size_t length);
 int wipe(const char *text, size_t length);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
+int close_each(unsigned int first, unsigned int last, unsigned int flags);
+int is_kept_back(const char *call);
+int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
                       uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
 int sys_ioprio_set(int which, int who, int ioprio);
@@ -69,7 +74,7 @@ void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);
 """
 
-BEFORE_TRACES = r"""
+MOUNTS = r"""
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -117,6 +122,9 @@ BEFORE_TRACES = r"""
 #endif
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
+#endif
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -195,6 +203,9 @@ static int64_t sys_mount_id(int fd)
     return (int64_t)buffer.stx_mnt_id;
 }
 
+"""
+
+PROCESSES = r"""
 /* A fork with clone3's flags. The caller has one thread, so the child may carry on in Python: no
    lock of the interpreter is held by a thread that is not there. */
 static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
@@ -211,7 +222,7 @@ static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
 #else
     (void)cgroup_fd;
 #endif
-    return (int)syscall(SYS_clone3, &args, sizeof args);
+    return clone_process(&args);
 }
 
 /* A child that is in a user namespace, a new one or that of join_fd, until it is killed. Joining,
@@ -225,7 +236,7 @@ static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
     memset(&args, 0, sizeof args);
     args.flags = CLONE_PIDFD | (join_fd < 0 ? CLONE_NEWUSER : 0);
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -251,14 +262,15 @@ static int sys_hold(int *pidfd)
     args.flags = CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     sigfillset(&all);
-    pid = (int)syscall(SYS_clone3, &args, sizeof args);
+    pid = clone_process(&args);
     if (pid != 0)
         return pid;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, (_NSIG - 1) / 8);
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (syscall(SYS_getppid) != parent) /* gone already, and nobody would kill us */
         syscall(SYS_exit_group, 0);
-    syscall(SYS_close_range, 0U, ~0U, 0U);
+    if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
+        close_each(0, ~0U, 0);
     for (;;)
         pause();
 }
@@ -275,107 +287,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-AFTER_TRACES = r"""
-static int prlimit_get(int pid, int resource, uint64_t *soft_and_hard)
-{
-    struct rlimit64 limit;
-    int result = (int)syscall(SYS_prlimit64, pid, resource, NULL, &limit);
-    if (result == 0) {
-        soft_and_hard[0] = limit.rlim_cur;
-        soft_and_hard[1] = limit.rlim_max;
-    }
-    return result;
-}
-
-/* Allow every CPU there may be; the kernel cuts the mask to those it has and the cpuset allows. */
-static int reset_affinity(void)
-{
-    unsigned long mask[8192 / (8 * sizeof(unsigned long))];
-    memset(mask, 0xff, sizeof mask);
-    return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
-}
-
-static int sys_close_range(unsigned int first, unsigned int last, unsigned int flags)
-{
-    return (int)syscall(SYS_close_range, first, last, flags);
-}
-
-/* size is how much of the struct the kernel shall read: 48 bytes, or 56 with the clamps, which
-   stay 0. */
-static int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
-                             uint32_t priority, uint64_t runtime, uint64_t deadline,
-                             uint64_t period)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-        uint32_t util_min, util_max;
-    } attr = { size, policy, flags, nice, priority, runtime, deadline, period, 0, 0 };
-    return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
-}
-
-static int sys_ioprio_set(int which, int who, int ioprio)
-{
-    return (int)syscall(SYS_ioprio_set, which, who, ioprio);
-}
-
-static int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned long maxnode)
-{
-    return (int)syscall(SYS_set_mempolicy, mode, nodemask, maxnode);
-}
-
-/* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */
-static int sys_capset(const uint32_t *six_words)
-{
-    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-    return (int)syscall(SYS_capset, &header, six_words);
-}
-
-/* As sys_capset. */
-static int sys_capget(uint32_t *six_words)
-{
-    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-    return (int)syscall(SYS_capget, &header, six_words);
-}
-
-/* six_ids: real, effective and saved uid, then gid. */
-static int sys_getres(uint32_t *six_ids)
-{
-    if (syscall(SYS_getresuid, six_ids, six_ids + 1, six_ids + 2) < 0)
-        return -1;
-    return (int)syscall(SYS_getresgid, six_ids + 3, six_ids + 4, six_ids + 5);
-}
-
-static long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned long arg4,
-                       unsigned long arg5)
-{
-    return syscall(SYS_keyctl, operation, arg2, arg3, arg4, arg5);
-}
-
-/* program: classic BPF, `length` bytes of struct sock_filter; NULL to ask whether the kernel knows
-   the flags (EFAULT then, EINVAL when not). */
-static int sys_seccomp_filter(unsigned int flags, const char *program, size_t length)
-{
-    struct sock_fprog all = { (unsigned short)(length / sizeof(struct sock_filter)),
-                              (struct sock_filter *)(uintptr_t)program };
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program ? &all : NULL);
-}
-
-static int sys_pidfd_getfd(int pidfd, int fd)
-{
-    return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-}
-
-static int sys_bpf(int command, void *attributes, unsigned int size)
-{
-    return (int)syscall(SYS_bpf, command, attributes, size);
-}
-"""
-
-SOURCE = BEFORE_TRACES + TRACES + AFTER_TRACES
+SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS
 
 
 def main(output: str) -> None:

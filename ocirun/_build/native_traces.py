@@ -1,4 +1,4 @@
-"""A part of native.py: what removes the traces of a process's caller (signals, arguments, memory)."""
+"""A part of native.py: remove the traces of a caller, in signals, arguments and memory."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ocirun.cli.output import write
 from ocirun.cli.parse import is_wrong_count
 from ocirun.cli.spelling import spell
 from ocirun.cli.verbs import GLOBALS, VERBS
-from ocirun.errors import UsageError, doing
+from ocirun.errors import UnknownVerb, UsageError, doing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def read(words: Sequence[str]) -> Call | None:
     except ClickUsageError as error:
         sentence = _sentence(error)
         _show_usage(error, sentence)
-        raise UsageError(sentence) from None
+        kind = UnknownVerb if getattr(error, "names_no_verb", False) else UsageError
+        raise kind(sentence) from None
     except typer.Abort:
         raise KeyboardInterrupt from None
     if isinstance(result, Call):
@@ -112,7 +113,7 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # typer's click
         """Find the verb."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise ClickUsageError(f'unknown command "{args[0]}"', ctx=ctx)
+            raise _unknown_verb(args[0], ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -173,9 +174,16 @@ def _help(
         return
     command = group.command.get_command(group, verb)
     if command is None:
-        raise ClickUsageError(f"no help topic for {verb!r}", ctx=group)
+        raise _unknown_verb(verb, group)
     with command.make_context(verb, [], parent=group, resilient_parsing=True) as inner:
         typer.echo(command.get_help(inner))
+
+
+def _unknown_verb(name: str, ctx: Any) -> Any:  # noqa: ANN401  # typer's click
+    """Return the error for a verb that is none, with runc's sentence and ours."""
+    error = ClickUsageError(f"No help topic for '{name}': unknown command \"{name}\"", ctx=ctx)
+    error.names_no_verb = True
+    return error
 
 
 def _by_long_name(options: Sequence[Option], values: dict[str, object]) -> dict[str, object]:

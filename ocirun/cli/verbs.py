@@ -31,6 +31,7 @@ GLOBALS = (
         metavar="VALUE",
         default="auto",
     ),
+    Option("criu", STR, "ignored: criu is taken from $PATH", metavar="PATH", hidden=True),
     Option("version", BOOL, "print the version", "v", "V"),
 )
 

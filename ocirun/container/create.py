@@ -10,19 +10,19 @@ import time
 
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
-from ocirun.container.hooks import run_poststop
+from ocirun.container.hooks import open_outputs, run_poststop
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, doing
+from ocirun.errors import InitDied, SetupError, doing, warn
 from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources
-from ocirun.process.conversation import write_pid_file
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
+from ocirun.process.pidfile import check_pid_file, write_pid_file
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.sockets import connect_unix, send_fd
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.hook_outputs import HookOutputs
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.resctrl.group import ResctrlGroup
@@ -90,6 +91,8 @@ class Creation:
         self.undo = undo
         self.fds: list[int] = []
         self.stdio_fds: list[int] = []
+        self.pidfd_socket = -1
+        self.hook_outputs: HookOutputs | None = None
         self.has_run = False
         self.record: Record
         self.config: Config
@@ -102,6 +105,7 @@ class Creation:
         """Refuse what can be refused before anything is made."""
         options = self.options
         self.undo.add("closing descriptors", self.close)
+        check_pid_file(options.pid_file)
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
         self.config = load_config(options.bundle, options.config)
@@ -128,6 +132,10 @@ class Creation:
         self.stdio_fds = open_stdio(self.config, self.request, options.console_socket, foreground)
         if not foreground:
             self.fds += self.stdio_fds
+        if options.pidfd_socket:
+            self.pidfd_socket = connect_unix(options.pidfd_socket)
+            self.fds.append(self.pidfd_socket)
+        self.hook_outputs = open_outputs(self.config.get("annotations"))
 
     def compile_filter(self) -> None:
         """Compile the seccomp filter, or find it compiled already."""
@@ -256,6 +264,8 @@ class Creation:
             given += sources.values()
             self.request.cgroup_join_fds = len(join_fds)
             self.request.bind_sources = list(sources)
+            outputs = self._hook_output_fds()
+            self.request.hook_outputs = list(outputs)
             self.parent.spawn(self.options.command, cgroup_fd)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.cgroup.join(self.parent.pid)
@@ -263,10 +273,17 @@ class Creation:
                 # Order: before init has children, which would stay where they were born.
                 self.resctrl.join(self.parent.pid)
             fds = [*self.gate_fds, *self.stdio_fds]
-            self.parent.send_config([*fds, *join_fds, *sources.values()])
+            self.parent.send_config([*fds, *join_fds, *sources.values(), *outputs.values()])
         finally:
             for fd in given:
                 os.close(fd)
+
+    def _hook_output_fds(self) -> dict[str, int]:
+        """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""
+        if self.hook_outputs is None:
+            return {}
+        fds = {"stdout": self.hook_outputs.stdout, "stderr": self.hook_outputs.stderr}
+        return {name: fd for name, fd in fds.items() if fd >= 0}
 
     def _take_listener(self, fd: int) -> None:
         send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
@@ -285,6 +302,7 @@ class Creation:
                 self.record.state(status),
                 os.environ,
                 self._hooks_cwd(),
+                outputs=self.hook_outputs,
                 init_pidfd=self.init_pidfd(),
             )
 
@@ -298,13 +316,9 @@ class Creation:
 
     def publish(self) -> None:
         """Hand out what callers wait for; last, because they take it for success."""
-        if self.options.pidfd_socket:
-            socket_fd = connect_unix(self.options.pidfd_socket)
-            try:
-                with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
-                    send_fd(socket_fd, self.parent.pidfd, "standard")
-            finally:
-                os.close(socket_fd)
+        if self.pidfd_socket >= 0:
+            with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
+                send_fd(self.pidfd_socket, self.parent.pidfd, "standard")
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.parent.pid)
 
@@ -317,6 +331,8 @@ class Creation:
         """Close what init has its own copies of."""
         while self.fds:
             os.close(self.fds.pop())
+        if self.hook_outputs:
+            self.hook_outputs.close()
 
     def _remove_cgroup(self) -> None:
         """Remove the cgroup, with what hooks have left in it where that outlives init."""
@@ -331,7 +347,8 @@ class Creation:
 
     def _poststop(self) -> None:
         if self.has_run and "poststop" in self.record.hooks:
-            run_poststop(self.config, self.record.state(STOPPED))
+            for failure in run_poststop(self.config, self.record.state(STOPPED), self._hooks_cwd()):
+                warn(str(failure))
 
 
 def _name_of(fd: int) -> str:

@@ -52,7 +52,8 @@ def delete(store: Store, container_id: str, force: bool) -> list[OcirunError]:
         ContainerNotFound: there is none, and `force` does not say that this is as good.
         NotAContainer: a link or something else has its name. WrongStatus: it is running.
         DamagedRecord: it is damaged (not with `force`). ContainerError: it cannot be killed.
-        SetupError: it is gone, but for what could not be removed.
+        SetupError: the cgroup could not be removed, because a process that is not the container's
+            is in it. Without `force` the record stays, and `delete` can be repeated.
     """
     try:
         folder = store.open(container_id)
@@ -79,7 +80,7 @@ def delete(store: Store, container_id: str, force: bool) -> list[OcirunError]:
                 raise _not_stopped(container_id, status)
             if status != STOPPED:
                 kill_and_wait(record)
-            failures += destroy(record)
+            failures += destroy(record, repeatable=not force)
     _raise_lasting(failures)
     return failures
 
@@ -159,11 +160,13 @@ def _read(folder: Folder, force: bool) -> tuple[Record | None, list[OcirunError]
     return record, failures
 
 
-def destroy(record: Record) -> list[OcirunError]:
+def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
     """Remove everything that is left of a container whose init is gone.
 
-    Each step is tried, whatever became of the one before. Where the folder is not in place any
-    more somebody else has deleted the container: what has its names by now is not touched.
+    Each step is tried, whatever became of the one before. Only if the deletion is `repeatable` and
+    the cgroup could not be removed, the folder stays and the poststop hooks wait. Where the folder
+    is not in place any more somebody else has deleted the container: what has its names by now is
+    not touched.
 
     Returns:
         What failed.
@@ -172,12 +175,6 @@ def destroy(record: Record) -> list[OcirunError]:
     failures: list[OcirunError] = []
     if not folder.lock(MAKER_WAIT_S) or not folder.is_in_place():
         return failures
-    config: Config | None = None
-    if "poststop" in record.hooks:
-        try:
-            config = read_config(folder)
-        except OcirunError as error:
-            failures.append(error)
     if record.cgroup_paths:
         cgroup = cgroup_of(record)
         if not record.private_pid:
@@ -187,6 +184,14 @@ def destroy(record: Record) -> list[OcirunError]:
         from ocirun.resctrl.group import remove_groups
 
         _try(failures, remove_groups, record.intel_rdt_made)
+    if repeatable and failures:
+        return failures
+    config: Config | None = None
+    if "poststop" in record.hooks:
+        try:
+            config = read_config(folder)
+        except OcirunError as error:
+            failures.append(error)
     _try(failures, folder.remove)
     folder.unlock()
     if config is not None:

@@ -11,7 +11,7 @@ from errno import ENOMEM
 from ocirun.container.inherited_fds import config_with
 from ocirun.container.init_process import goes_away, is_there, open_init
 from ocirun.container.record import read_config
-from ocirun.container.request import check_kept_fds, count_listen_fds, names_of_listen_fds
+from ocirun.container.request import count_listen_fds, find_kept_fds, names_of_listen_fds
 from ocirun.container.status import (
     CREATING,
     PAUSED,
@@ -22,9 +22,9 @@ from ocirun.container.status import (
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init
 from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
-from ocirun.errors import InitDied, SetupError, WrongStatus, doing
-from ocirun.process.conversation import write_pid_file
+from ocirun.errors import InitDied, SetupError, WrongStatus, doing, write_warnings
 from ocirun.process.exec_parent import ExecParent
+from ocirun.process.pidfile import check_pid_file, write_pid_file
 from ocirun.process.plan import plan_join
 from ocirun.process.request import Request
 from ocirun.process.sockets import connect_unix, send_fd
@@ -109,6 +109,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
     foreground = Foreground()
     try:
         joining = begin(store, container_id, process, options, foreground)
+        write_warnings()
         try:
             status = wait_for(joining.pid, joining.pidfd, foreground)
         finally:
@@ -149,10 +150,14 @@ def _begin(
     foreground: Foreground | None,
 ) -> ExecParent:
     _check_status(record, options)
+    check_pid_file(options.pid_file)
     config = config_with(read_config(record.directory), process)
     request = _make_request(config, record, options)
     request.seccomp = compile_filter(config, store, options.tell)
     with Undo() as undo:
+        pidfd_socket = connect_unix(options.pidfd_socket) if options.pidfd_socket else -1
+        if pidfd_socket >= 0:
+            undo.add("closing the pidfd socket", lambda: os.close(pidfd_socket))
         joining = ExecParent(config, request, options.tell)
         undo.add("closing its pidfd", joining.close)
         undo.add("killing the process", joining.abandon)
@@ -169,8 +174,10 @@ def _begin(
             if not is_there(record) or (_may_be_its_end(error) and goes_away(record)):
                 raise _stopped(record) from error
             raise
-        _publish(joining, options)
+        _publish(joining, options, pidfd_socket)
         undo.forget()
+        if pidfd_socket >= 0:
+            os.close(pidfd_socket)
     return joining
 
 
@@ -214,8 +221,9 @@ def _make_request(config: Config, record: Record, options: ExecOptions) -> Reque
     request.keyring = record.keyring or f"_ses.{record.id}"  # of older versions, and restored
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
-    request.kept_fds = request.listen_fds + options.preserve_fds
-    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
+    request.kept_fds = find_kept_fds(
+        request.listen_fds, options.preserve_fds, library=options.command is not None
+    )
     return request
 
 
@@ -284,14 +292,10 @@ def _move(host_pid: int, cgroup: Cgroup, record: Record, options: ExecOptions) -
         deeper.join(host_pid)
 
 
-def _publish(joining: ExecParent, options: ExecOptions) -> None:
-    """Hand out what callers take for success."""
-    if options.pidfd_socket:
-        socket_fd = connect_unix(options.pidfd_socket)
-        try:
-            with doing(f"sending the pidfd to {options.pidfd_socket}"):
-                send_fd(socket_fd, joining.pidfd, "setns")
-        finally:
-            os.close(socket_fd)
+def _publish(joining: ExecParent, options: ExecOptions, pidfd_socket: int) -> None:
+    """Hand out what callers take for success; `pidfd_socket` (borrowed) is -1 for none."""
+    if pidfd_socket >= 0:
+        with doing(f"sending the pidfd to {options.pidfd_socket}"):
+            send_fd(pidfd_socket, joining.pidfd, "setns")
     if options.pid_file:
         write_pid_file(options.pid_file, joining.pid)

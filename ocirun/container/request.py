@@ -7,7 +7,7 @@ import stat
 from errno import EBADF
 from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 
-from ocirun.errors import Problem, SpecError, UsageError, kernel_words, warn
+from ocirun.errors import Problem, SpecError, UsageError, warn
 from ocirun.process.request import Request
 from ocirun.rootfs.devices import is_host_dev
 
@@ -43,8 +43,9 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
         request.keyring = new_name(container_id)
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
-    request.kept_fds = request.listen_fds + options.preserve_fds
-    check_kept_fds(request.listen_fds, request.kept_fds, library=options.command is not None)
+    request.kept_fds = find_kept_fds(
+        request.listen_fds, options.preserve_fds, library=options.command is not None
+    )
     return request
 
 
@@ -78,28 +79,39 @@ def names_of_listen_fds(count: int) -> str:
     return names if good else ""
 
 
-def check_kept_fds(listen_fds: int, kept_fds: int, *, library: bool) -> None:
-    """Make sure that the descriptors from 3 on which the program shall have are open.
+def find_kept_fds(listen_fds: int, preserve_fds: int, *, library: bool) -> list[int]:
+    """Return the descriptors from 3 on that the program shall have.
 
-    Security: what we have opened ourselves is no caller's descriptor; peers hand their log file
-    into the container. Ours are close-on-exec, which an inherited one cannot be; the program that
-    we are a `library` of opens its own in the same way.
+    Those for socket activation are all open. Among those that are preserved there may be gaps,
+    which stay closed (podman asks for 3 where only the third is open), but the last one is open:
+    a number that is too high is a mistake.
+
+    Security: what we have opened ourselves fills no gap; peers hand their log file into the
+    container. Ours are close-on-exec, which an inherited one cannot be; the program that we are a
+    `library` of opens its own in the same way.
 
     Raises:
-        UsageError: one is not.
+        UsageError: one that has to be open is not.
     """
-    for fd in range(3, 3 + kept_fds):
-        try:
-            _check_inherited(fd, library)
-        except OSError as error:
-            if fd < 3 + listen_fds:
-                raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open") from error
-            raise UsageError(
-                f"unable to stat preserved-fd {fd - 3 - listen_fds} (of "
-                f"{kept_fds - listen_fds}): {kernel_words(error)}"
-            ) from error
+    first, end = 3 + listen_fds, 3 + listen_fds + preserve_fds
+    found = [fd for fd in range(3, end) if _is_inherited(fd, library)]
+    for fd in range(3, first):
+        if fd not in found:
+            raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open")
+    if preserve_fds > 0 and (not found or found[-1] != end - 1):
+        closed = max(first, found[-1] + 1 if found else first)
+        raise UsageError(
+            f"unable to stat preserved-fd {closed - first} (of {preserve_fds}): "
+            f"{os.strerror(EBADF).lower()}"
+        )
+    return found
 
 
-def _check_inherited(fd: int, library: bool) -> None:
-    if fcntl(fd, F_GETFD) & FD_CLOEXEC and not library:
-        raise OSError(EBADF, os.strerror(EBADF))
+def _is_inherited(fd: int, library: bool) -> bool:
+    try:
+        flags = fcntl(fd, F_GETFD)
+    except OSError as error:
+        if error.errno != EBADF:
+            raise
+        return False
+    return library or not flags & FD_CLOEXEC

@@ -34,8 +34,8 @@ from ocirun.criu.stdio import load_names, pipes_among
 from ocirun.errors import SetupError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
-from ocirun.process.conversation import write_pid_file
 from ocirun.process.foreground import Foreground
+from ocirun.process.pidfile import write_pid_file
 from ocirun.process.sockets import send_fd
 from ocirun.process.spawn import reap
 from ocirun.process.wait import block_signals, wait_for

@@ -12,7 +12,7 @@ from ocirun.container.delete import destroy
 from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.start import pass_gate
-from ocirun.errors import ContainerError, OcirunError
+from ocirun.errors import ContainerError, OcirunError, doing, write_warnings
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.process.foreground import Foreground
 from ocirun.process.wait import block_signals, wait_for
@@ -80,12 +80,16 @@ def _start(
     notify = None
     try:
         if options.notify_socket:
-            from ocirun.container.sd_notify import Notify  # cold
+            from ocirun.container.sd_notify import open_notify  # cold
 
-            notify = Notify(record.directory, options.notify_socket)
+            notify = open_notify(record.directory, options.notify_socket)
         if foreground:
             foreground.connect()
+        # Hooks of `run` all start in the bundle, as with runc.
+        with doing(f"changing to the bundle {record.bundle}"):
+            os.chdir(record.bundle)
         pass_gate(record)
+        write_warnings()
     except BaseException as error:
         if notify:
             notify.close()

@@ -21,7 +21,7 @@ import select
 import stat
 import sys
 
-from ocirun.errors import SetupError, UsageError, doing, kernel_words
+from ocirun.errors import SetupError, UsageError, doing, kernel_words, warn
 from ocirun.process.sockets import through_folder
 
 TYPE_CHECKING = False
@@ -110,12 +110,12 @@ class Notify:
 
     def _lock(self) -> None:
         """Be the only one to listen; what lies there by then is what a killed `start` has left."""
-        from fcntl import LOCK_EX, LOCK_NB, flock
+        from ocirun.kernel.locks import hold, is_held
 
-        try:
-            flock(self._folder_fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError as error:
-            raise SetupError("another start waits for the container to be ready") from error
+        hold(self._folder_fd)
+        # Of two that come at the same moment both may give up, never both go on.
+        if is_held(self._folder_fd):
+            raise SetupError("another start waits for the container to be ready")
 
     def _bind(self) -> None:
         self._inside.bind(f"/proc/self/fd/{self._folder_fd}/{NAME}")
@@ -236,10 +236,21 @@ def is_ready(message: bytes) -> bool:
 
 
 def open_notify(directory: Folder, notify_socket: str | None) -> Notify | None:
-    """Give what `start` listens with; None when nobody waits, or create gave the container none."""
+    """Return what `start` listens with; None if nobody waits, or create gave the container none.
+
+    A manager that cannot be reached does not wait either: that is a warning, as for runc and crun.
+    """
     if not notify_socket or FOLDER not in os.listdir(directory.fd):
         return None
-    return Notify(directory, notify_socket)
+    try:
+        return Notify(directory, notify_socket)
+    except NotReached as error:
+        warn(str(error))
+        return None
+
+
+class NotReached(SetupError):
+    """Nobody listens at the host's NOTIFY_SOCKET."""
 
 
 def _datagram_socket() -> _socket.socket:
@@ -256,5 +267,5 @@ def _connect(notify_socket: str) -> _socket.socket:
     except OSError as error:
         host.close()
         words = f"connecting to NOTIFY_SOCKET={notify_socket}: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
+        raise NotReached(words, error.errno or 0) from error
     return host

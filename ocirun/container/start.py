@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 
+from ocirun.container.hooks import open_outputs
 from ocirun.container.init_process import goes_away, open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.record import read_config
 from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
-from ocirun.errors import HookError, SetupError, WrongStatus, kernel_words
+from ocirun.errors import HookError, SetupError, WrongStatus, kernel_words, warn
 from ocirun.process.gate import open_gate, remove_gate
 
 TYPE_CHECKING = False
@@ -62,7 +63,10 @@ def _start_and_tell(record: Record, notify_socket: str) -> None:
         except ProcessLookupError:
             raise WrongStatus(record.id, STOPPED, _REFUSALS[STOPPED]) from None
         pass_gate(record)
-        notify.relay(pidfd, record.init_process_pid)
+        try:
+            notify.relay(pidfd, record.init_process_pid)
+        except SetupError as error:  # the container runs all the same
+            warn(str(error))
     finally:
         notify.close()
 
@@ -102,10 +106,11 @@ def _run_poststart(record: Record) -> None:
     """
     from ocirun.process.hooks import run_hooks
 
+    outputs = open_outputs(record.annotations)
     config = read_config(record.directory)
     try:
         hooks = config["hooks"]["poststart"]
-        run_hooks("poststart", hooks, record.state(RUNNING), os.environ)
+        run_hooks("poststart", hooks, record.state(RUNNING), os.environ, outputs=outputs)
     except HookError as error:
         from ocirun.container.delete import destroy  # cold: a hook failed
 
@@ -113,3 +118,6 @@ def _run_poststart(record: Record) -> None:
         for failure in destroy(record):
             error.add_note(f"and then: {failure}")
         raise
+    finally:
+        if outputs:
+            outputs.close()

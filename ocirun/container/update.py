@@ -69,17 +69,17 @@ def _lock(directory: Folder) -> int:
     Returns:
         The descriptor that holds the lock; the caller closes it.
     """
-    from fcntl import LOCK_EX, flock
+    from ocirun.kernel.locks import lock
 
     path = f"{directory.path}/{STATE_FILE}"
     while True:
         try:
-            fd = directory.open(STATE_FILE, os.O_RDONLY | os.O_NONBLOCK)
+            fd = directory.open(STATE_FILE, os.O_RDWR | os.O_NONBLOCK)
         except FileNotFoundError:
             raise ContainerNotFound(directory.id) from None
         try:
             with doing(f"locking {path}"):
-                flock(fd, LOCK_EX)
+                lock(fd)
             if _is_still(fd, directory):
                 return fd
         except BaseException:

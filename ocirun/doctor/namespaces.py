@@ -9,6 +9,7 @@ import os
 
 from ocirun.doctor.probe import DEGRADED, LACKING, Lacks, Probe, in_child, read
 from ocirun.kernel.process import unshare
+from ocirun.kernel.which import find_in_path
 from ocirun.process.namespaces import FLAGS
 
 TYPE_CHECKING = False
@@ -80,20 +81,12 @@ def helpers() -> str:
         Lacks: one is missing, or has no privilege.
     """
     for name in HELPERS:
-        path = _find(name)
+        path = find_in_path(name)
         if path is None:
             raise Lacks(f"no {name} in PATH")
         if not os.stat(path).st_mode & S_ISUID and not _has_file_capabilities(path):
             raise Lacks(f"{path} is neither setuid root nor has it file capabilities")
     return "newuidmap and newgidmap"
-
-
-def _find(name: str) -> str | None:
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        path = f"{folder}/{name}"
-        if folder and os.access(path, os.X_OK):
-            return path
-    return None
 
 
 def _has_file_capabilities(path: str) -> bool:

@@ -12,6 +12,7 @@ import sys
 
 from ocirun.container.store import default_root
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe
+from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,9 +128,8 @@ def criu() -> str:
         Lacks: there is no criu, or the check fails.
     """
     import subprocess
-    from shutil import which
 
-    path = which("criu")
+    path = find_in_path("criu")
     if path is None:
         raise Lacks("there is no criu in PATH")
     words = [path, "check", "--unprivileged"] if os.geteuid() != 0 else [path, "check"]
@@ -151,9 +151,7 @@ def ps() -> str:
     Raises:
         Lacks: it is not in PATH.
     """
-    from shutil import which
-
-    path = which("ps")
+    path = find_in_path("ps")
     if path is None:
         raise Lacks("there is no ps in PATH")
     return path

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSYS, EPERM
+
+from ocirun.kernel._native import lib
+
+# What a seccomp filter around us answers for a call that it does not allow, as a rule.
+REFUSED = (EPERM, ENOSYS)
 
 
 def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
     """Return the OSError of `errno`, with `call` as a note.
 
-    A function, because Python chooses the subclass of OSError by errno.
+    A function, because Python chooses the subclass of OSError by errno. Where the call is one that
+    safety rests on and that is kept from us altogether, its text says so.
     """
-    error = OSError(errno, os.strerror(errno), path)
+    words = os.strerror(errno)
+    if errno in REFUSED:
+        name = call.partition("(")[0]
+        if lib.is_kept_back(name.encode()):
+            words += kept_back(name)
+    error = OSError(errno, words, path)
     error.add_note(call)
     return error
+
+
+def kept_back(name: str) -> str:
+    """Return what to do about a system call that ocirun itself may not make, in brackets."""
+    return (
+        f" ({name} is kept from ocirun itself: allow it in the seccomp filter that ocirun runs"
+        " under, or run Linux 5.12 or newer)"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import oserror
+from ocirun.kernel.oserror import REFUSED, oserror
 
 RESOLVE_NO_XDEV = 0x01  # do not cross into another mount
 RESOLVE_NO_MAGICLINKS = 0x02  # refuse /proc/PID/fd/N and the like: ELOOP
@@ -31,3 +31,16 @@ def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0)
         call = f"openat2({dir_fd}, {path!r}, {{{flags:#o}, {mode:#o}, {resolve:#x}}})"
         raise oserror(ffi.errno, call, path)
     return fd
+
+
+def may_execute(path: bytes, mode: int) -> bool:
+    """Return whether our effective ids and capabilities let us execute the file at `path`.
+
+    Where a filter refuses to say, ours or the container's, an execute bit in `mode` has to do:
+    execve has the last word.
+
+    Source: faccessat2(2).
+    """
+    if lib.sys_may_execute(path) == 0:
+        return True
+    return ffi.errno in REFUSED and bool(mode & 0o111)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import oserror
+from ocirun.kernel.oserror import REFUSED, oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     Returns:
         In the parent (host pid of the child, pidfd the caller closes); in the child (0, -1).
 
+    Where clone3 itself is refused, clone(2) does it, without CLONE_INTO_CGROUP and CLONE_NEWTIME.
+
     Raises:
-        OSError: ENOSYS before Linux 5.3; EPERM, ENOSPC, EUSERS for namespaces refused.
+        OSError: ENOSYS, EPERM for both; EPERM, ENOSPC, EUSERS for namespaces refused.
 
     Source: clone3(2).
     """
@@ -145,11 +147,11 @@ def ids() -> tuple[int, ...]:
 
 
 def reset_affinity() -> None:
-    """Reset our CPU affinity to every CPU of our cpuset.
+    """Reset our CPU affinity to every CPU of our cpuset; keep it where the call is refused.
 
     Source: sched_setaffinity(2).
     """
-    if lib.reset_affinity() < 0:
+    if lib.reset_affinity() < 0 and ffi.errno not in REFUSED:
         raise oserror(ffi.errno, "sched_setaffinity(0, every CPU)")
 
 
@@ -159,7 +161,18 @@ def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
     Source: close_range(2), Linux 5.9 (CLOSE_RANGE_CLOEXEC: 5.11).
     """
     if first <= last and lib.sys_close_range(first, last, flags) < 0:
+        if ffi.errno in REFUSED:
+            lib.close_each(first, last, flags)
+            return
         raise oserror(ffi.errno, f"close_range({first}, {last}, {flags})")
+
+
+def has_close_range() -> bool:
+    """Return whether close_range is there, by marking descriptors that are not.
+
+    Source: close_range(2).
+    """
+    return bool(lib.sys_close_range(MAX_FD - 1, MAX_FD, CLOSE_RANGE_CLOEXEC) == 0)
 
 
 def sethostname(name: str) -> None:

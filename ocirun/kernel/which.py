@@ -1,4 +1,4 @@
-"""Find programs in $PATH."""
+"""Find programs of the host in $PATH."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 def find_in_path(name: str) -> str | None:
     """Return the path of the program `name` in $PATH; None if it is not there.
 
-    Security: relative directories in $PATH are skipped, because it runs as root.
+    Security: `.`, empty and other relative entries are skipped. They mean the directory that the
+    caller is in, and what lies there would run with the runtime's rights.
     """
     for folder in os.environ.get("PATH", "").split(":"):
         program = f"{folder}/{name}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.process.channel import Channel
+    from ocirun.process.hook_outputs import HookOutputs
     from ocirun.process.request import Request
     from ocirun.process.rlimits import Limit
     from ocirun.security.capabilities import CapabilitySets
@@ -34,6 +35,7 @@ class InitContext:
         "context",
         "cwd_entered",
         "environment",
+        "hook_outputs",
         "init_pidfd",
         "init_root_fd",
         "limits",
@@ -56,6 +58,7 @@ class InitContext:
         self.cwd_entered = False
         self.environment: dict[bytes, bytes] = {}
         self.program = b""
+        self.hook_outputs: HookOutputs | None = None
         self.limits: list[Limit] = []
         self.own_executable = (0, 0)
         self.context = MountContext(
@@ -72,6 +75,16 @@ class InitContext:
     def user(self) -> User:
         """`process.user`, uid and gid 0 where it is left out."""
         return {"uid": 0, "gid": 0, **self.config["process"].get("user", {})}
+
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether the caller's groups stay, as crun's annotation asks for (podman: keep-groups).
+
+        Security: groups that the user namespace does not map cannot be seen in the container, and
+        grant what they grant.
+        """
+        annotations = self.config.get("annotations") or {}
+        return annotations.get("run.oci.keep_original_groups") == "1"
 
     def capability_sets(self) -> CapabilitySets:
         """Return the sets of the program, and warn of what cannot be granted."""

@@ -119,7 +119,7 @@ class Conversation:
             stage_pid = fork_stage(self._channel, self._their_channel)
         else:
             stage_pid = execute_stage(self._their_channel, command)
-            fds = [*fds, *range(3, 3 + self._request.kept_fds)]
+            fds = [*fds, *self._request.kept_fds]
         self._their_channel.close()
         self._say(BOOTSTRAP_DATA, bootstrap, fds)
         self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
@@ -143,20 +143,3 @@ class Conversation:
                 f"{' or '.join(expected)} without saying why"
             ) from error
         return name, body
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write `pid` in decimal, without a newline, complete from the moment the file is there."""
-    directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}.{pid}" if directory else f".{name}.{pid}"
-    with doing(f"writing the pid file {path}"):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                os.write(fd, str(pid).encode())
-            finally:
-                os.close(fd)
-            os.rename(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise

@@ -50,8 +50,7 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
     send_warnings_to(channel.warn)
     init, plan = understand(channel, bootstrap)
     seal_imports()
-    kept = range(3, 3 + init.request.kept_fds)
-    keep_only([*kept, channel.fileno(), *fds])
+    keep_only([*init.request.kept_fds, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None
     init.init_root_fd = fds.pop() if init.request.root_sent else -1
     cgroupns_fd = fds.pop() if init.request.cgroup_namespace else -1
@@ -86,7 +85,7 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             os.close(cgroupns_fd)
         os.setsid()
         if init.request.namespaces.has("user") or init.request.join_flags & CLONE_NEWUSER:
-            user.become_root_of_namespace()
+            user.become_root_of_namespace(keep_groups=init.keeps_groups)
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it
         for step in plan.enter:
             step.act(init)

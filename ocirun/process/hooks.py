@@ -18,7 +18,7 @@ import os
 import select
 import time
 
-from ocirun.errors import HookError, kernel_words
+from ocirun.errors import HookError, kernel_words, warn, what_failed
 from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final
 
+    from ocirun.process.hook_outputs import HookOutputs
     from ocirun.spec.types import Hook
 
 MAX_OUTPUT_BYTES: Final = 4096
 READS_AT_ONCE: Final = 16
+LONGEST_POLL_MS: Final = 2**31 - 1
 ALL_SIGNALS: Final = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 
 
@@ -40,13 +42,15 @@ def run_hooks(
     environment: Mapping[str, str] | Mapping[bytes, bytes],
     directory: str | None = None,
     *,
+    outputs: HookOutputs | None = None,
     init_pidfd: int = -1,
 ) -> None:
     """Run the hooks of `moment` in our own namespaces.
 
     `state` is what each one reads, `environment` what it gets when it names no `env` itself,
-    `directory` where it starts (None: where we are). `init_pidfd` (borrowed) is the container's
-    init, without which a hook has nothing to do any more: it is killed when init ends.
+    `directory` where it starts (None: where we are), `outputs` (borrowed) where it writes.
+    `init_pidfd` (borrowed) is the container's init, without which a hook has nothing to do any
+    more: it is killed when init ends.
 
     Raises:
         HookError: it could not be run, failed, was killed, or ran past its timeout.
@@ -57,7 +61,11 @@ def run_hooks(
         if directory is not None:
             os.chdir(directory)
         for index, hook in enumerate(hooks):
-            failure = _run(hook, text, environment, init_pidfd)
+            env = _environment(f"{moment} hook #{index}", hook) if "env" in hook else environment
+            try:
+                failure = _run(hook, text, env, outputs, init_pidfd)
+            except OSError as error:  # no descriptor or no memory left
+                failure = what_failed(error)
             if failure:
                 raise HookError(moment, index, hook["path"], failure)
     finally:
@@ -65,18 +73,31 @@ def run_hooks(
         os.close(back_fd)
 
 
+def _environment(which: str, hook: Hook) -> dict[str, str]:
+    """Return the hook's own environment, without what is no NAME=VALUE: getenv(3) finds no such."""
+    env = {}
+    for entry in hook["env"] or ():
+        name, equals, value = entry.partition("=")
+        if name and equals:
+            env[name] = value
+        else:
+            warn(f"{which}: env entry {entry!r} is left out: it is not NAME=VALUE")
+    return env
+
+
 def _run(
     hook: Hook,
     text: bytes,
-    environment: Mapping[str, str] | Mapping[bytes, bytes],
+    env: Mapping[str, str] | Mapping[bytes, bytes],
+    outputs: HookOutputs | None,
     init_pidfd: int,
 ) -> str | None:
-    """Run one hook to its end; say how it failed, if it did."""
+    """Run one hook to its end; return how it failed, if it did."""
     state_fd = _memory_file(text)
     output_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.set_blocking(write_fd, True)
-        env = dict(entry.split("=", 1) for entry in hook["env"]) if "env" in hook else environment
+        stdout, stderr = outputs.or_else(write_fd) if outputs else (write_fd, write_fd)
         try:
             pid = os.posix_spawn(
                 hook["path"],
@@ -84,8 +105,8 @@ def _run(
                 env,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, state_fd, 0),
-                    (os.POSIX_SPAWN_DUP2, write_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, write_fd, 2),
+                    (os.POSIX_SPAWN_DUP2, stdout, 1),
+                    (os.POSIX_SPAWN_DUP2, stderr, 2),
                 ],
                 setsigmask=(),
                 setsigdef=ALL_SIGNALS,
@@ -122,13 +143,15 @@ def _wait(pid: int, output_fd: int, timeout: int | None, init_pidfd: int) -> str
     try:
         while True:
             left_ms = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
-            ready = [fd for fd, _ in poll.poll(left_ms)]
+            # Kernel: poll(2) counts milliseconds in 31 bits, 24 days.
+            wait_ms = left_ms if left_ms is None else min(left_ms, LONGEST_POLL_MS)
+            ready = [fd for fd, _ in poll.poll(wait_ms)]
             if output_fd in ready and not _drain(output_fd, output):
                 poll.unregister(output_fd)
             if pidfd in ready:
                 _drain(output_fd, output)
                 break
-            if not ready or init_pidfd in ready:
+            if (not ready and wait_ms == left_ms) or init_pidfd in ready:
                 os.kill(pid, 9)
                 os.waitpid(pid, 0)
                 if ready:

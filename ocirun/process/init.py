@@ -125,11 +125,17 @@ def _prepare(
     request = init.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
     os.umask(user.DEFAULT_UMASK)
-    kept = range(3, 3 + request.kept_fds)
-    keep_only([*kept, channel.fileno(), *join.values(), *fds])
+    keep_only([*request.kept_fds, channel.fileno(), *join.values(), *fds])
     gate_fds = fds.pop(0), fds.pop(0)
     take_stdio(init, fds)
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
+    count = len(request.bind_sources)
+    fds, output_fds = fds[:count], fds[count:]
+    if output_fds:
+        from ocirun.process.hook_outputs import HookOutputs  # cold: crun's annotations
+
+        named = dict(zip(request.hook_outputs, output_fds, strict=True))
+        init.hook_outputs = HookOutputs(**named)
     init.context.source_fds.update(zip(request.bind_sources, fds, strict=True))
     init.context.late_sources = request.late_sources
     seal_imports()
@@ -139,7 +145,7 @@ def _prepare(
     with doing("resetting the CPU affinity"):
         # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
         reset_affinity()
-    _enter_namespaces(join, request)
+    _enter_namespaces(join, init)
     channel.send(PROC_READY)
     return init, plan, gate_fds
 
@@ -155,7 +161,7 @@ def take_stdio(init: InitContext, fds: list[int]) -> None:
         os.close(given)
 
 
-def _enter_namespaces(join: dict[str, int], request: Request) -> None:
+def _enter_namespaces(join: dict[str, int], init: InitContext) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
     os.setsid()
     # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
@@ -164,8 +170,8 @@ def _enter_namespaces(join: dict[str, int], request: Request) -> None:
     set_dumpable(False)
     if join:
         join_namespaces(join)
-    if request.namespaces.has("user"):
-        user.become_root_of_namespace()
+    if init.request.namespaces.has("user"):
+        user.become_root_of_namespace(keep_groups=init.keeps_groups)
         set_pdeathsig(SIGKILL)  # a change of uid has cleared it
 
 

@@ -304,7 +304,8 @@ def _rights(config: Config, request: Request) -> Rows:
             "ocirun.process.rlimits",
         ),
         (fetched, "let the parent fetch the listener", "seccomp:allow_fetching"),
-        (filtered, "load the seccomp filter", "seccomp:load_seccomp"),
+        # wait_at_gate may need select.
+        (filtered, "load the seccomp filter", "seccomp:load_seccomp", "select"),
         (fetched, "be untraceable again", "seccomp:forbid_fetching"),
         (keeps_admin, "give up CAP_SYS_ADMIN", "enter:give_up_sys_admin"),
     ]

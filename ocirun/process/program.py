@@ -13,6 +13,7 @@ import os
 import stat
 
 from ocirun.errors import SetupError, kernel_words
+from ocirun.kernel.paths import may_execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _check(name: str, path: bytes, own_executable: tuple[int, int]) -> None:
     if stat.S_ISDIR(found.st_mode):
         # runc's words of both ages: clients of either give status 126 for one of them.
         _refuse(name, "is a directory: permission denied", errno.EACCES)
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK, effective_ids=True):
+    if not stat.S_ISREG(found.st_mode) or not may_execute(path, found.st_mode):
         _refuse(name, "permission denied", errno.EACCES)
     if (found.st_dev, found.st_ino) == own_executable:
         # Security: CVE-2019-5736. The file is sealed and cannot be written through, but running

@@ -15,9 +15,10 @@ class Request:
     """The decisions for one container; travels in sendConfig as `body()`.
 
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
-    cgroups as (controllers, mount point, path below it). `kept_fds` is how many descriptors from
-    3 on belong to the program, the first `listen_fds` of them for socket activation, named
-    `listen_names`. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
+    cgroups as (controllers, mount point, path below it). `kept_fds` are the descriptors from 3 on
+    that belong to the program, the first `listen_fds` of them for socket activation, named
+    `listen_names`. `hook_outputs` names the descriptors, stdout or stderr, that hooks in init write
+    to. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
     `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
@@ -37,6 +38,7 @@ class Request:
         "container_id",
         "given_stdio",
         "hierarchies",
+        "hook_outputs",
         "join_flags",
         "joins",
         "kept_fds",
@@ -65,6 +67,7 @@ class Request:
         self.rootfs = ""
         self.stdio_fds = 0
         self.given_stdio: list[int] = []
+        self.hook_outputs: list[str] = []
         self.make_devices = True
         self.no_pivot = False
         self.no_new_keyring = False
@@ -73,7 +76,7 @@ class Request:
         self.join_flags = 0
         self.cgroup_namespace = False
         self.root_sent = False
-        self.kept_fds = 0
+        self.kept_fds: list[int] = []
         self.listen_fds = 0
         self.listen_names = ""
         self.hierarchies: list[tuple[list[str], str, str]] = []

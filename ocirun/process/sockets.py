@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import _socket
 import os
+import stat
 import sys
+from errno import ENOTSOCK
 
 from ocirun.errors import doing
 
@@ -18,15 +20,38 @@ if TYPE_CHECKING:
 
 
 def connect_unix(path: str) -> int:
-    """Connect to the stream socket at `path`, however long that is.
+    """Connect to the stream socket at `path`, however long that is, without waiting.
 
     Returns:
         The connection, close-on-exec; the caller closes it.
+
+    Raises:
+        SetupError: there is no socket, nobody listens, or too many wait there already.
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    with doing(f"connecting to {path}"):
-        through_folder(path, connection.connect)
+    try:
+        with doing(f"connecting to {path}"):
+            _require_socket(path)
+            # Kernel: connect(2) waits while the listener's backlog is full.
+            connection.setblocking(False)
+            try:
+                through_folder(path, connection.connect)
+            except BlockingIOError as error:
+                raise OSError(
+                    error.errno,
+                    "the socket's backlog is full: whoever listens there takes no connections "
+                    "(resource temporarily unavailable)",
+                ) from error
+            connection.setblocking(True)
+    except BaseException:
+        connection.close()
+        raise
     return connection.detach()
+
+
+def _require_socket(path: str) -> None:
+    if not stat.S_ISSOCK(os.stat(path).st_mode):
+        raise OSError(ENOTSOCK, "it is not a socket")
 
 
 def through_folder(path: str, act: Callable[[str], object]) -> None:

@@ -17,6 +17,7 @@ import os
 from errno import E2BIG, EACCES, EAGAIN, EBUSY, EINVAL, EOPNOTSUPP
 
 from ocirun.errors import ProtocolError, SetupError, doing
+from ocirun.kernel.oserror import REFUSED
 from ocirun.kernel.process import clone3
 from ocirun.process.channel import PeerGone
 from ocirun.process.init import run_init
@@ -67,7 +68,8 @@ def clone_init(flags: int, cgroup_fd: int | None) -> Cloned:
             except OSError as error:
                 # Kernel: 5.7 knows the flag; a threaded or a strange cgroup refuses it, and one
                 # at its pids.max (EAGAIN): it lets nobody be born, but may be moved into.
-                if error.errno not in (E2BIG, EINVAL, EOPNOTSUPP, EBUSY, EACCES, EAGAIN):
+                # EPERM and ENOSYS: a filter around us keeps clone3 back, and clone cannot do it.
+                if error.errno not in (E2BIG, EINVAL, EOPNOTSUPP, EBUSY, EACCES, EAGAIN, *REFUSED):
                     raise
         return *clone3(flags), False
 

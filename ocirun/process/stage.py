@@ -61,8 +61,8 @@ def run_stage(channel: Channel) -> NoReturn:
     os._exit(0)
 
 
-def take_kept_fds(channel: Channel, fds: list[int], count: int) -> list[int]:
-    """Put the last `count` of `fds` where the program shall find them: from 3 on.
+def take_kept_fds(channel: Channel, fds: list[int], places: list[int]) -> list[int]:
+    """Put the last of `fds` where the program shall find them, in `places`.
 
     An executed stage inherits nothing but its channel and its stdio. Whatever lies in the places
     now moves up, the channel too.
@@ -70,11 +70,11 @@ def take_kept_fds(channel: Channel, fds: list[int], count: int) -> list[int]:
     Returns:
         The other `fds`, at their new numbers.
     """
-    first_free = 3 + count
+    first_free = max(places, default=2) + 1
     moved = [fcntl(fd, F_DUPFD_CLOEXEC, first_free) for fd in fds]
     channel.move(fcntl(channel.fileno(), F_DUPFD_CLOEXEC, first_free))
-    others = len(fds) - count
-    for place, fd in enumerate(moved[others:], 3):
+    others = len(fds) - len(places)
+    for place, fd in zip(places, moved[others:], strict=True):
         os.dup2(fd, place, inheritable=False)
     return moved[:others]
 
@@ -86,7 +86,7 @@ def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]
     seal_imports()
     forget_caller()
     request = inside.request
-    keep_only([*range(3, 3 + request.kept_fds), channel.fileno(), *fds])
+    keep_only([*request.kept_fds, channel.fileno(), *fds])
     with doing(f"changing to the root {request.rootfs}"):
         os.chdir(request.rootfs)
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None

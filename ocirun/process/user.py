@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 DEFAULT_UMASK: Final = 0o022
 
 
-def become_root_of_namespace() -> None:
+def become_root_of_namespace(*, keep_groups: bool = False) -> None:
     """Take uid and gid 0 of a new user namespace, once the maps are written.
 
     The supplementary groups go too: those we came with are unmapped here, and would still count.
     Where the maps leave out id 0, we stay who we are, with root's rights all the same.
+    `keep_groups` keeps the groups.
     """
     with doing("becoming root in the user namespace"):
         for become in (os.setresgid, os.setresuid):
@@ -34,18 +35,21 @@ def become_root_of_namespace() -> None:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-    _drop_groups([])
+    if not keep_groups:
+        _drop_groups([])
 
 
-def become_user(user: User) -> None:
+def become_user(user: User, *, keep_groups: bool = False) -> None:
     """Set groups, gid and uid for good, in this order: each needs the right the next one drops.
+
+    `keep_groups` leaves the groups as they are.
 
     Raises:
         SetupError: an id that the user namespace does not map; or it has not happened.
     """
     uid, gid = user["uid"], user["gid"]
     groups = user.get("additionalGids") or []
-    replaced = _drop_groups(groups)
+    replaced = not keep_groups and _drop_groups(groups)
     try:
         # Each sets all three ids of a privileged caller; setresuid and setresgid would be two more
         # calls that a seccomp profile has to allow.

@@ -37,7 +37,13 @@ NEW_LISTENER: Final = 1 << 3
 WAIT_KILLABLE_RECV: Final = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
 # Annotations that change what a runtime does; callers keep them away from untrusted users.
-UNSAFE_ANNOTATIONS: Final = ("org.systemd.property.", "org.criu.config")
+UNSAFE_ANNOTATIONS: Final = (
+    "org.systemd.property.",
+    "org.criu.config",
+    "run.oci.hooks.",
+    "run.oci.keep_original_groups",
+    "run.oci.seccomp.receiver",
+)
 
 
 def features() -> Features:

@@ -133,7 +133,9 @@ def notify_has_a_listener(config: Config) -> Found:
             if "write" in rule["names"]:
                 message = f"{notify} cannot be used for the write syscall"
                 yield Problem(f"{where}/syscalls/{index}", message)
-    if used and not seccomp.get("listenerPath"):
+    # crun's annotation stands for the path (container/syscalls.py).
+    annotated = "run.oci.seccomp.receiver" in (config.get("annotations") or {})
+    if used and not seccomp.get("listenerPath") and not annotated:
         yield Problem(f"{where}/listenerPath", f"listenerPath must be set to use {notify}")
     if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         message = "listenerMetadata has no meaning without listenerPath"

@@ -13,7 +13,8 @@ from clients.calls import TIMEOUT_S, Outcome, call, call_on_terminal, wait_for_d
 IMAGE = "busybox"
 # Debian's command has the engine's age and builds with BuildKit by itself; a newer one, which may
 # come first in PATH, would need a plugin for that.
-DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
+INSTALLED = "/usr/bin/docker"
+DOCKER = INSTALLED if Path(INSTALLED).exists() and "DOCKER" not in os.environ else "docker"
 # dockerd wants "/" to be shared; in a mount namespace of its own nobody else notices.
 IN_OWN_MOUNTS = ("unshare", "-m", "--propagation", "unchanged", "sh", "-c",
                  "mount --make-rshared / && echo ready && exec sleep infinity")  # fmt: skip

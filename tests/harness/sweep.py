@@ -25,12 +25,12 @@ _CAN_FAIL: dict[int, str] = {
     errno.ENOMEM: f"{_PATHS} {_MOUNTS} {_WRITES} read getdents64 recvmsg mmap mremap mprotect "
     "clone3 setns unshare socketpair socket pidfd_open keyctl capset setgroups wait4",
     errno.EMFILE: f"{_NEW_FDS} clone3",
-    errno.EINTR: f"openat openat2 {_READS} {_WRITES} wait4 flock rt_sigtimedwait",
+    errno.EINTR: f"openat openat2 {_READS} {_WRITES} wait4 rt_sigtimedwait",
     errno.ENOSPC: "write mkdir mkdirat mknodat symlinkat rename clone3 unshare move_mount openat",
     errno.EIO: f"read write {_PATHS} getdents64 fsconfig ioctl",
     errno.EAGAIN: "clone3 setuid setgid",
     errno.EPERM: "setgroups setgid setuid capset prctl sched_setaffinity setsid prlimit64",
-    errno.ENOLCK: "flock",
+    errno.ENOLCK: "fcntl",
 }
 ERRNOS: dict[str, list[int]] = {}
 for _errno, _names in _CAN_FAIL.items():

@@ -6,6 +6,7 @@ docs/runc-compat/protocols.md#foreground-mode.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -200,22 +201,39 @@ class TestDescriptors:
 
     @needs("ours")
     @pytest.mark.parametrize("globals_", [[], ["--debug"]])
-    def test_the_runtimes_own_are_never_preserved(self, box: Box, globals_: list[str]) -> None:
-        """Peers hand their log file in where the caller has left a gap."""
+    @pytest.mark.parametrize("userns", [False, True])
+    def test_gaps_stay_closed(self, box: Box, globals_: list[str], userns: bool) -> None:
+        """podman asks for 3 where only the third is open; peers hand their log file in there."""
         container = box.container()
+        if userns:
+            container.bundle.use_userns((0, 100000, 65536))
         call = container.runtime.prepare(
             "run", "--preserve-fds=4", "-b", container.bundle.path, container.id,
             bundle=container.bundle,
         )  # fmt: skip
         call.argv[1:1] = globals_
         words = " ".join(f"'{word}'" for word in call.argv)
-        setup = "exec 3</dev/zero 4<&- 5</dev/zero 6</dev/zero"
+        setup = "exec 3</dev/zero 4<&- 5<&- 6</dev/full"
         done = subprocess.run(
-            ["sh", "-c", f"{setup}\nexec {words}"], capture_output=True, timeout=20, check=False
+            ["sh", "-c", f"{setup}\nexec {words}"], capture_output=True, timeout=20, check=True
         )
-        assert done.returncode == 1
-        assert b"unable to stat preserved-fd 1 (of 4): bad file descriptor" in done.stderr
-        assert not (container.runtime.root / container.id).exists()
+        fds = json.loads(done.stdout)["fds"]
+        assert {fd: fds[fd] for fd in ("3", "6")} == {"3": "/dev/zero", "6": "/dev/full"}
+        assert set(fds) == {"0", "1", "2", "3", "6"}
+
+    @needs("ours")
+    def test_gaps_stay_closed_in_exec(self, box: Box) -> None:
+        """As `podman exec --preserve-fd 5` calls it."""
+        container = box.running()
+        call = container.runtime.prepare("exec", "--preserve-fds", "3", container.id, "/probe")
+        words = " ".join(f"'{word}'" for word in call.argv)
+        done = subprocess.run(
+            ["sh", "-c", f"exec 3<&- 4<&- 5</dev/full\nexec {words}"],
+            capture_output=True,
+            timeout=20,
+            check=True,
+        )
+        assert set(json.loads(done.stdout)["fds"]) == {"0", "1", "2", "5"}
 
     @peer_deviates("runc", "keeps the names back")
     @peer_deviates("crun", "hands the caller's LISTEN_PID on")

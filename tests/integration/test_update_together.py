@@ -7,7 +7,6 @@ config-linux.md#control-groups.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import threading
@@ -32,6 +31,8 @@ from harness.updating import (
     remembered,
     update,
 )  # fmt: skip
+
+from ocirun.kernel.locks import lock
 
 pytestmark = [pytest.mark.integration, needs("cgroup pids")]
 
@@ -171,8 +172,8 @@ def test_devices_stay_as_they_were(box: Box) -> None:
 @needs("ours")
 def test_updates_wait_for_each_other_and_nobody_else_does(box: Box) -> None:
     container = box.running(limited(box, BEFORE))
-    record = os.open(box.runtime.root / container.id / "state.json", os.O_RDONLY)
-    fcntl.flock(record, fcntl.LOCK_EX)
+    record = os.open(box.runtime.root / container.id / "state.json", os.O_RDWR)
+    lock(record)
     waiting, result = box.runtime.spawn("update", "--pids-limit=9", container.id)
     assert container.status == "running"
     container.exec("true").ok()

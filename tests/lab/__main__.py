@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab import chapters, table  # the path comes first
-from lab.cache import DEFINITION, REPO, LabError, cache_folder, say
+from lab.cache import DEFINITION, REPO, LabError, cache_folder, choose_release, say
 from lab.kernel import kernel
 from lab.payload import payload
 from lab.session import Lab
@@ -34,6 +34,7 @@ PYTEST = ["/opt/lab/bin/pytest", "-p", "no:cacheprovider", "-o", "faulthandler_t
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    parser.add_argument("--release", default="bookworm", help="of Debian: bookworm, trixie")
     parser.add_argument("--kernel", default="6.12", help="a series that Debian has: 6.12, 6.1")
     parser.add_argument("--user", help="root, or u1 below its own systemd; without tests both")
     parser.add_argument("--command", metavar="TEXT", help="a shell command instead of tests")
@@ -59,6 +60,7 @@ def main() -> int:
         say(f"no user {users[0]} in the lab: {' or '.join(both)}")
         return 1
     try:
+        choose_release(options.release)
         cache = cache_folder()
         hardware = Hardware(
             kernel(cache, options.kernel),
@@ -66,24 +68,27 @@ def main() -> int:
             memory_mb=options.memory,
             append=options.append,
         )
-        disk = payload(cache, WORK)
+        disk = payload(cache, WORK / options.release)
         if options.only_make:
             return 0
         lab = Lab(cache, hardware, disk, WORK / "results", options.limit)
         if options.command:
             return lab.run(["/bin/bash", "-c", options.command], users[0], ENVIRONMENT)
-        return max([run_tests(lab, user, options.tests, options.kernel) for user in users])
+        return max([run_tests(lab, user, options.tests, options) for user in users])
     except LabError as error:
         say(str(error))
         return 1
 
 
-def run_tests(lab: Lab, user: str, tests: list[str], series: str) -> int:
+def run_tests(lab: Lab, user: str, tests: list[str], options: argparse.Namespace) -> int:
     """Run pytest in the lab; without `tests` the chapters that are for it. Its exit status."""
     kind = "root" if user == "root" else "user"
     words = tests or ["--lab-only", *chapters.files(kind)]
-    name = f"{series}-{user}"
-    say(f"kernel {series}, as {user}: pytest {shlex.join(words)}")
+    name = f"{options.kernel}-{user}"
+    if options.release != "bookworm":
+        name = f"{options.release}-{name}"
+    said = f"Debian {DEFINITION['suite']}, kernel {options.kernel}, as {user}"
+    say(f"{said}: pytest {shlex.join(words)}")
     status = lab.run([*PYTEST, f"--junitxml=/out/{name}.xml", *words], user, ENVIRONMENT)
     # Whole files only: the counts of a selection would say less than the page does.
     if tests and not any("::" in word or word.startswith("-") for word in tests):

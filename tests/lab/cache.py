@@ -29,6 +29,20 @@ class LabError(Exception):
     """The lab cannot be had here; the text is one sentence for whoever called."""
 
 
+def choose_release(name: str) -> None:
+    """Let the rest of this run be about another release of Debian: change DEFINITION.
+
+    Raises:
+        LabError: the definition has none of that name.
+    """
+    releases = DEFINITION["release"]
+    if name not in releases:
+        raise LabError(f"RELEASE={name}: the lab has {', '.join(releases)}")
+    other = dict(releases[name])
+    DEFINITION["packages"] += other.pop("with", [])
+    DEFINITION.update(other)
+
+
 def digest(*parts: str | bytes | Path) -> str:
     """A short hash of texts and of the contents of files."""
     found = hashlib.sha256()
@@ -42,7 +56,8 @@ def cache_folder() -> Path:
     """The folder of this definition: below $OCIRUN_LAB, else below the user's cache."""
     named = os.environ.get("OCIRUN_LAB")
     key = digest(HERE / "definition.toml", *sorted(GUEST.iterdir()))
-    folder = Path(named or "~/.cache").expanduser() / f"ocirun-lab-{key}"
+    name = f"ocirun-lab-{DEFINITION['suite']}-{key}"
+    folder = Path(named or "~/.cache").expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -57,7 +57,8 @@ def _build(scratch: Path, root: Path, series: str) -> None:
     made = Kernel(scratch)
     made.image.write_bytes(extract((unpacked / "boot" / f"vmlinuz-{release}").read_bytes()))
     modules = scratch / "modules"
-    _choose_modules(unpacked / "lib/modules" / release, modules / release)
+    usr = "usr/" if (unpacked / "usr/lib/modules").exists() else ""  # from Debian 13 on
+    _choose_modules(unpacked / f"{usr}lib/modules" / release, modules / release)
     run_inside("listing modules", root, ["depmod", release], {"/usr/lib/modules": modules})
     _make_initrd(scratch, root, release)
     make_disk(made.modules, modules, "512M")

@@ -19,7 +19,7 @@ from lab.snapshot import PAYLOAD_BYTES
 
 SOURCES = ("ocirun", "schemas", "meson.build", "pyproject.toml", "README.md", "LICENSE")
 PLACE = "/opt/lab"
-# What the guest's Python can load: 3.11, glibc 2.36.
+# What the guest's C library can load, glibc 2.36 or newer.
 PLATFORMS = (
     "manylinux_2_34",
     "manylinux_2_28",
@@ -86,8 +86,9 @@ def _requirements() -> list[str]:
 
 def _download(scratch: Path, requirements: list[str]) -> None:
     words = ["-m", "pip", "download", "-qq", "--disable-pip-version-check", "--dest", str(scratch)]
-    words += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]
-    words += ["--abi=cp311", "--abi=abi3", "--abi=none"]
+    version = DEFINITION["python"]
+    words += ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
+    words += [f"--abi=cp{version.replace('.', '')}", "--abi=abi3", "--abi=none"]
     words += [f"--platform={name}_x86_64" for name in PLATFORMS]
     doing = "downloading wheels with pip (is there a network?)"
     run(doing, sys.executable, *words, *requirements)

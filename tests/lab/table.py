@@ -16,7 +16,7 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs/lab.md"
 BEGIN = "<!-- chapters: written by tests/lab/table.py -->\n"
 END = "<!-- end of chapters -->\n"
-COLUMNS = ("hybrid", "6.12-root", "6.1-root", "6.12-u1")
+COLUMNS = ("hybrid", "6.12-root", "6.1-root", "6.12-u1", "trixie-6.12-root", "trixie-6.12-u1")
 
 Cells = dict[str, dict[str, str]]  # chapter → column → counts
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 from ocirun.cli.output import write
 from ocirun.container.pause import processes
 from ocirun.errors import SetupError, UsageError, kernel_words
+from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +34,11 @@ def run(call: Call) -> int:
 def _ps(options: list[str]) -> str:
     import subprocess  # cold: a person looks
 
+    program = find_in_path("ps")
+    if program is None:
+        raise SetupError('exec: "ps": executable file not found in $PATH', ENOENT)
     try:
-        # The host's ps, found and told what to do as its user would.
-        done = subprocess.run(["ps", *options], capture_output=True, check=False)  # noqa: S603, S607
+        done = subprocess.run([program, *options], capture_output=True, check=False)  # noqa: S603
     except OSError as error:
         raise SetupError(f"running ps: {kernel_words(error)}", error.errno or 0) from error
     if done.returncode:

@@ -3,7 +3,8 @@
 go-runc wants its first line to begin "runc version " and leaves its fields empty otherwise, without
 an error; Docker takes name and version from the last line holding the word "version" and the commit
 from "commit:"; podman and CRI-O show the text as it is. So the first line names us, as crun's and
-youki's do, no other line says "version", and nobody is told that we are runc.
+youki's do, no other line says "version", and nobody is told that we are runc. The last line is
+crun's list of what is built in, which podman, buildah and scripts look for words in.
 
 Source: go-runc runc.go, parseVersion; moby daemon/info_unix.go, parseRuntimeVersion; podman
 libpod/oci_conmon_common.go.
@@ -21,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.call import Call
 
+BUILT_IN = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU"
+
 
 def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
     """Print the version."""
@@ -36,4 +39,5 @@ def version_text() -> str:
         f"commit: v{__version__}\n"
         f"spec: {OCI_VERSION}\n"
         f"python: {python}\n"
+        f"{BUILT_IN}\n"
     )

@@ -29,7 +29,7 @@ def create_container_hooks(init: InitContext) -> None:
     with doing("changing to the root"):
         os.fchdir(init.root_fd)
     hooks = init.config["hooks"]["createContainer"]
-    run_hooks("createContainer", hooks, init.state("creating"), {})
+    run_hooks("createContainer", hooks, init.state("creating"), {}, outputs=init.hook_outputs)
 
 
 def pivot_root(init: InitContext) -> None:
@@ -206,7 +206,7 @@ def become_user(init: InitContext) -> None:
     """Become the user, with every capability still permitted."""
     set_keepcaps(True)
     stdio.give(init.request.given_stdio, init.user["uid"])
-    user.become_user(init.user)
+    user.become_user(init.user, keep_groups=init.keeps_groups)
     if not init.cwd_entered:
         try:
             user.enter_cwd(init.root_fd, init.config["process"]["cwd"])

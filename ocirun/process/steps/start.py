@@ -22,9 +22,9 @@ def leave_descriptors(init: InitContext) -> None:
 
     Security: whatever a library may have opened behind our back ends at execve.
     """
-    for fd in range(3, 3 + init.request.kept_fds):
+    close_range(3, flags=CLOSE_RANGE_CLOEXEC)
+    for fd in init.request.kept_fds:
         os.set_inheritable(fd, True)
-    close_range(3 + init.request.kept_fds, flags=CLOSE_RANGE_CLOEXEC)
 
 
 def start_container_hooks(init: InitContext) -> None:
@@ -32,7 +32,8 @@ def start_container_hooks(init: InitContext) -> None:
     from ocirun.process.hooks import run_hooks
 
     hooks = init.config["hooks"]["startContainer"]
-    run_hooks("startContainer", hooks, init.state("created"), init.environment)
+    state = init.state("created")
+    run_hooks("startContainer", hooks, state, init.environment, outputs=init.hook_outputs)
 
 
 def exec_program(init: InitContext) -> NoReturn:

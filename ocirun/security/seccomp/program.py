@@ -6,7 +6,7 @@ Source: runtime-spec config-linux.md#seccomp.
 from __future__ import annotations
 
 from ocirun.errors import Problem, UnsupportedError
-from ocirun.kernel.libseccomp import Library
+from ocirun.kernel.libseccomp import UNKNOWN, Library
 from ocirun.kernel.seccomp import (
     SECCOMP_FILTER_FLAG_NEW_LISTENER,
     SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
@@ -53,6 +53,23 @@ def prepare_filter(
         program = compile_profile(profile, library, tell)
         cache.store(program)
     return {"program": program.hex(), "flags": flags}
+
+
+def refuse_unknown_calls(profile: Seccomp) -> None:
+    """Refuse names that libseccomp does not know, which are skipped otherwise.
+
+    Raises:
+        UnsupportedError: with each such name.
+    """
+    library = Library()
+    problems = [
+        Problem(f"{POINTER}/syscalls/{index}/names", f"the system call {name} is unknown")
+        for index, rule in enumerate(profile.get("syscalls") or ())
+        for name in rule["names"]
+        if library.system_call(name) == UNKNOWN
+    ]
+    if problems:
+        raise UnsupportedError(problems)
 
 
 def asks_an_agent(profile: Seccomp) -> bool:

@@ -150,7 +150,7 @@ def test_a_failed_poststop_hook_is_a_warning(
     assert act(words.split()) == 0
     printed = capfd.readouterr().err
     assert "level=warning" in printed
-    assert "error running poststop hook #0 (/bin/hook): exit status 1" in printed
+    assert "error running poststop hook #0: /bin/hook: exit status 1" in printed
 
 
 def test_list_names_what_it_cannot_read_and_goes_on(

@@ -108,7 +108,8 @@ def test_version_names_us_on_its_first_line() -> None:
     assert lines[0] == f"ocirun version {ocirun.__version__}"
     # Docker takes the last line that holds the word, and the commit by its prefix.
     assert [line for line in lines if "version" in line] == lines[:1]
-    assert [line.partition(": ")[0] for line in lines[1:]] == ["commit", "spec", "python"]
+    assert [line.partition(": ")[0] for line in lines[1:-1]] == ["commit", "spec", "python"]
+    assert {"+SYSTEMD", "+SECCOMP", "+CRIU"} <= set(lines[-1].split())
     for same in (["-v"], ["-V"], ["version"], ["-version"]):
         assert started(*same).stdout == done.stdout
 

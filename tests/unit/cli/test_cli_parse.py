@@ -190,8 +190,8 @@ def test_a_version_flag_wins_over_the_verb() -> None:
             ["create", "--preserve-fds=x", "web"],
             'invalid value "x" for flag -preserve-fds: parse error',
         ),
-        (["nosuch"], 'unknown command "nosuch"'),
-        (["help", "nosuch"], "no help topic for 'nosuch'"),
+        (["nosuch"], "No help topic for 'nosuch': unknown command \"nosuch\""),
+        (["help", "nosuch"], "No help topic for 'nosuch': unknown command \"nosuch\""),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_words(

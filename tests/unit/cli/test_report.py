@@ -65,7 +65,7 @@ def refused() -> SetupError:
         (
             HookError("prestart", 0, "/bin/hook", "exit status 1"),
             "create",
-            "ocirun create failed: error running prestart hook #0 (/bin/hook): exit status 1",
+            "ocirun create failed: error running prestart hook #0: /bin/hook: exit status 1",
         ),
         (KeyboardInterrupt(), "run", "ocirun run failed: interrupted"),
         (MemoryError(), "state", "out of memory"),

@@ -138,18 +138,18 @@ def test_a_container_that_is_deleted_meanwhile(
 def test_who_waited_for_another_file_of_the_record_waits_for_the_new_one(
     store: Store, cgroup: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
+    from ocirun.kernel import locks
 
     locked: list[int] = []
-    flock = fcntl.flock
+    lock = locks.lock
 
-    def exchanged(fd: int, how: int) -> None:
+    def exchanged(fd: int) -> None:
         locked.append(os.fstat(fd).st_ino)
         if len(locked) == 1:
             Record(store.open("web")).write()
-        flock(fd, how)
+        lock(fd)
 
-    monkeypatch.setattr(fcntl, "flock", exchanged)
+    monkeypatch.setattr(locks, "lock", exchanged)
     update(store, "web", {"pids": {"limit": 9}}, {})
     assert len({*locked}) == 2
     assert cgroup.updates == [{"pids": {"limit": 9}}]

@@ -100,9 +100,8 @@ class TestKernel:
 
     @pytest.mark.parametrize(
         ("name", "call"),
-        [("openat2", "openat2"), ("close_range", "close_range"), ("mount API", "in_child"),
-         ("pidfd", "in_child")],
-    )  # fmt: skip
+        [("openat2", "openat2"), ("mount API", "in_child"), ("pidfd", "in_child")],
+    )
     def test_a_missing_system_call_is_lacking(
         self, host: Host, ask: Ask, name: str, call: str
     ) -> None:
@@ -110,6 +109,14 @@ class TestKernel:
         finding = ask(kernel, name)
         assert (finding.verdict, finding.found) == (LACKING, "function not implemented")
         assert finding.needed
+
+    def test_close_range_can_be_done_without(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kernel, "has_close_range", lambda: False)
+        finding = ask(kernel, "close_range")
+        assert (finding.verdict, finding.found) == (DEGRADED, "refused or missing")
+        assert not finding.needed
 
     def test_id_mapped_mounts_are_for_root(self, host: Host, ask: Ask) -> None:
         host.be(0)

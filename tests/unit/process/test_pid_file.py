@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.errors import SetupError
-from ocirun.process.conversation import write_pid_file
+from ocirun.errors import UsageError
+from ocirun.process.pidfile import write_pid_file
 
 
 def test_it_holds_the_number_alone(tmp_path: Path) -> None:
@@ -19,6 +19,6 @@ def test_it_holds_the_number_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "pid").mkdir()
-    with pytest.raises(SetupError, match=r"writing the pid file .*: is a directory"):
+    with pytest.raises(UsageError, match=r"--pid-file .*: .* not a regular file"):
         write_pid_file(os.fspath(tmp_path / "pid"), 4711)
     assert os.listdir(tmp_path) == ["pid"]

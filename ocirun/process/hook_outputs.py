@@ -1,0 +1,81 @@
+"""Files that hooks write to: crun's annotations run.oci.hooks.stdout and run.oci.hooks.stderr.
+
+Loaded only for a config.json that has one of them. Without, a hook's last words are part of the
+message when it fails.
+
+Security: whoever writes annotations has root append to a file of the host. So nothing but a
+regular file is opened, and no link is followed in its last component (SECURITY.md).
+
+Source: crun(1), "run.oci.hooks.stdout=FILE".
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocirun.errors import SetupError, doing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
+
+STDOUT: Final = "run.oci.hooks.stdout"
+STDERR: Final = "run.oci.hooks.stderr"
+FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class HookOutputs:
+    """Where the hooks of one container write; owns its descriptors, -1 where none is named."""
+
+    __slots__ = ("stderr", "stdout")
+
+    def __init__(self, stdout: int = -1, stderr: int = -1) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def or_else(self, default: int) -> tuple[int, int]:
+        """Return what a hook gets as stdout and stderr; `default` where no file is named."""
+        return (
+            self.stdout if self.stdout >= 0 else default,
+            self.stderr if self.stderr >= 0 else default,
+        )
+
+    def close(self) -> None:
+        """Close them."""
+        for fd in (self.stdout, self.stderr):
+            if fd >= 0:
+                os.close(fd)
+        self.stdout = self.stderr = -1
+
+
+def open_outputs(annotations: Mapping[str, str]) -> HookOutputs:
+    """Open the files that the two annotations name.
+
+    Raises:
+        SetupError: one is no absolute path, no regular file, or cannot be opened.
+    """
+    outputs = HookOutputs()
+    try:
+        if path := annotations.get(STDOUT):
+            outputs.stdout = _open(path, STDOUT)
+        if path := annotations.get(STDERR):
+            outputs.stderr = _open(path, STDERR)
+    except BaseException:
+        outputs.close()
+        raise
+    return outputs
+
+
+def _open(path: str, annotation: str) -> int:
+    if not path.startswith("/"):
+        raise SetupError(f"the annotation {annotation} must be an absolute path, not {path!r}")
+    with doing(f"opening {path}, the annotation {annotation}"):
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(22, "not a regular file")
+        fd = os.open(path, FLAGS, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(22, "not a regular file")
+    return fd

@@ -1,0 +1,144 @@
+"""ocirun below a seccomp filter of somebody else, which refuses system calls that it makes.
+
+A verb goes on where another call is as safe. Where safety rests on the refused one, the error has
+its name and says what to allow, and so does `doctor`. Everything else fails in a sentence, and
+leaves nothing.
+
+Source: docs/doctor.md; systemd.exec(5) and Docker's default profile for such filters.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from harness import bars, sweep
+from harness.box import Box, Container
+from harness.confined import refusing
+from harness.faults import PASSED, Watch
+from harness.needs import needs
+from harness.runtime import Result, wait_until
+
+ERRNOS = [errno.EPERM, errno.ENOSYS]
+BY_NAME = pytest.mark.parametrize("number", ERRNOS, ids=["EPERM", "ENOSYS"])
+# Refused, they change nothing.
+REPLACED = ["close_range", "faccessat2", "flock", "execveat", "sched_setaffinity", "clone3"]
+# Refused, no container is made.
+ESSENTIAL = [
+    *("openat2", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr"),
+]
+# Without these no program comes as far as its own first line, or nobody could hear what it says.
+TO_BE_A_PROGRAM = [
+    *("execve", "arch_prctl", "mmap", "mprotect", "munmap", "brk", "openat", "read", "pread64"),
+    *("close", "newfstatat", "write", "access", "exit", "exit_group", "getdents64", "lseek"),
+    *("fcntl", "futex", "rt_sigaction", "readlink"),
+]
+
+
+class Life:
+    """The verbs of one container after another, each below the same filter."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.bundle = box.bundle("/probe", "wait")
+        self.bundle.save()
+
+    def verbs(self, container: Container) -> list[list[Any]]:
+        name = container.id
+        return [
+            ["create", "--bundle", self.bundle.path, name],
+            ["start", name],
+            ["exec", name, "/probe", "call", "39"],
+            ["ps", name],
+            ["pause", name],
+            ["resume", name],
+            ["update", "--pids-limit", "100", name],
+            ["state", name],
+            ["list"],
+            ["kill", name, "KILL"],
+            ["delete", name],
+        ]
+
+    def lead(self, call: Callable[..., Result]) -> Result:
+        """Make each verb by `call`, up to the first that fails; its result, or the last one's."""
+        container = self.box.container(self.bundle)
+        for words in self.verbs(container):
+            result = call(*words)
+            if result.status:
+                break
+            if words[0] == "kill":
+                wait_until(lambda: container.status == "stopped", "the end of the container")
+        return result
+
+    def confined(self, name: str, number: int) -> Result:
+        """Lead it with `name` refused; what is left is deleted without a filter."""
+        filtered = refusing(number, name)
+        result = self.lead(lambda *words: self.box.runtime.call(*words, preexec_fn=filtered))
+        self.box.clean()
+        return result
+
+
+@BY_NAME
+@pytest.mark.parametrize("name", REPLACED)
+def test_it_goes_on_without(box: Box, name: str, number: int) -> None:
+    Life(box).confined(name, number).ok()
+
+
+@pytest.mark.parametrize("runtime_calls", [3, 40])
+def test_no_descriptor_gets_in_without_close_range(box: Box, runtime_calls: int) -> None:
+    """Closed one by one: what the caller of the runtime leaked is not there in the container."""
+    leaked = [open("/etc/passwd") for _ in range(runtime_calls)]  # noqa: SIM115  # closed below
+    container = box.container(box.bundle("/probe", "report", "fds"))
+    keys: dict[str, Any] = {"pass_fds": [file.fileno() for file in leaked]}
+    run = container.run(preexec_fn=refusing(errno.EPERM, "close_range"), **keys).ok()
+    for file in leaked:
+        file.close()
+    assert "passwd" not in run.stdout
+
+
+@needs("ours")
+@BY_NAME
+@pytest.mark.parametrize("name", ESSENTIAL)
+def test_it_names_the_call_that_it_cannot_be_without(box: Box, name: str, number: int) -> None:
+    result = Life(box).confined(name, number)
+    result.failed(f"{name} is kept from ocirun itself: allow it in the seccomp filter")
+    told = box.runtime.call("doctor", preexec_fn=refusing(number, name))
+    assert f"{name} is kept from ocirun itself" in told.stdout, told.story()
+    assert told.status == 1
+
+
+@needs("ours")
+@BY_NAME
+def test_it_does_not_blame_a_filter_for_what_the_kernel_refuses(box: Box, number: int) -> None:
+    """An EPERM of the kernel's own, with a filter around that refuses something else."""
+    bundle = box.bundle()
+    bundle.config["mounts"].append(
+        {"destination": "/mnt", "type": "no-such-type", "source": "none"}
+    )
+    run = box.container(bundle).run(preexec_fn=refusing(number, "flock"))
+    run.failed('knows no file system "no-such-type"')
+    assert "kept from" not in run.said
+
+
+@needs("ours")
+def test_every_call_that_it_makes_is_done_without_or_named(box: Box) -> None:
+    """All calls with `make bars`, else a sample."""
+    life = Life(box)
+    made = set(PASSED)
+    with Watch() as watch:
+
+        def call(*words: Any) -> Result:  # noqa: ANN401  # str and Path
+            watch.begin()
+            result = watch.run(box.runtime, *words).ok()
+            made.update(one.name for one in watch.calls)
+            return result
+
+        life.lead(call)
+    names = sorted(made.difference(TO_BE_A_PROGRAM, ESSENTIAL, REPLACED))
+    assert len(names) > 40
+    for name, number in bars.sample([(name, n) for name in names for n in ERRNOS], 12, "confined"):
+        result = life.confined(name, number)
+        story = f"{name} gives {errno.errorcode[number]}\n{result.story(with_config=False)}"
+        sweep.check_words(result, story)
