@@ -186,7 +186,7 @@ class TestCgroup:
             (("cpu,cpu:a",), "specified multiple times"),
             (("cpu:a", "b"), "missing <controller>: prefix"),
             (("cpu:a:b",), "invalid --cgroup argument"),
-            (("cpu:..",), "not a sub cgroup path"),
+            (("cpu:..",), "bad sub cgroup path"),
         ],
     )
     def test_a_malformed_cgroup_flag_is_refused(
