@@ -67,7 +67,7 @@ def _below(top: str, path: str) -> str:
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise _refusal(f"{path} is not a sub cgroup path")
+        raise _refusal(f"bad sub cgroup path: {path}")
     directory = "/".join([top, *parts])
     if not os.path.isdir(directory):
         raise SetupError(f"cgroup {directory} does not exist")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 OWN_TABLE: Final = "/proc/self/mountinfo"
+MAX_DIGITS: Final = 10  # of an id; the kernel has 31 bits
 ESCAPES: Final = {"040": " ", "011": "\t", "012": "\n", "134": "\\"}
 ESCAPE_LETTERS: Final = 3
 FEWEST_FIELDS: Final = 6  # before the separator; tags of the propagation may follow
@@ -71,7 +72,7 @@ def parse_mountinfo(text: str) -> list[MountRow]:
 
 
 def _is_number(field: str) -> bool:
-    return field.isascii() and field.isdecimal()
+    return field.isascii() and field.isdecimal() and len(field) <= MAX_DIGITS
 
 
 def descendants(rows: list[MountRow], mount_id: int) -> list[MountRow]:

@@ -171,6 +171,8 @@ TARGETS = {
             _schema_words(),
             is_json=True,
         ),
+        Target("state", readers.state, _texts(json.dumps(STATE)), is_json=True),
+        Target("kept-config", readers.kept_config, _documents(), _schema_words(), is_json=True),
         Target(
             "descriptors",
             readers.descriptors,

@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -53,6 +54,7 @@ class Worker:
         self.bundle.linux["cgroupsPath"] = self.cgroup
         self.findings: list[dict[str, Any]] = []
         self.document: bytes = b""
+        self.said = ""
         self.number = 0
 
     @property
@@ -62,17 +64,17 @@ class Worker:
     def call(self, *arguments: str) -> int:
         """Run a verb; what it may never say is a finding."""
         argv = [self.ocirun, "--root", str(self.root), *arguments]
-        try:
-            # Files, not pipes: a container that is left behind would hold them open.
-            with (self.root.parent / "said").open("w+b") as said:
-                status = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=TIMEOUT_S,
-                    check=False, cwd=self.bundle.path,
-                ).returncode  # fmt: skip
-                said.seek(0)
-                text = said.read().decode(errors="replace")
-        except subprocess.TimeoutExpired:
+        # Files, not pipes: a container that is left behind would hold them open.
+        with (self.root.parent / "said").open("w+b") as said:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=self.bundle.path
+            )
+            status = process.returncode = reap_until(process.pid, TIMEOUT_S)
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+        if status is None:
             status, text = -1, "it did not end"
+        self.said = text[-2000:]
         if status < 0 or any(words in text for words in ("internal error", "Traceback (most")):
             self.findings.append(
                 {
@@ -242,10 +244,28 @@ class Worker:
         self.call("delete", "--force", name)
         if (self.root / name).exists():
             self.findings.append(
-                {"verb": "delete --force", "status": 1, "said": "it has not deleted it",
+                {"verb": "delete --force", "status": 1, "said": f"it is still there: {self.said}",
                  "document": self.document.decode(errors="surrogateescape")}
             )  # fmt: skip
         self.clear()
+
+
+def reap_until(pid: int, seconds: float) -> int | None:
+    """Wait for the child `pid` and return its exit code; None for one that had to be killed.
+
+    Kernel: the init of a pid namespace is not gone before every process in it has been reaped, and
+    those of `exec --detach` are our children.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found, status = os.waitpid(-1, os.WNOHANG)
+        if found == pid:
+            return os.waitstatus_to_exitcode(status)
+        if not found:
+            time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
 
 
 KINDS: dict[str, Callable[[Worker], None]] = {

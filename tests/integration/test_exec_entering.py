@@ -175,7 +175,7 @@ class TestCgroup:
     def test_a_path_that_leads_out_is_refused(self, box: Box, word: str) -> None:
         container = box.running()
         make_below(container, "sub")
-        container.exec("true", flags=("--cgroup", word)).failed("not a sub cgroup", status=255)
+        container.exec("true", flags=("--cgroup", word)).failed("bad sub cgroup path", status=255)
 
     @needs("cgroup v1")
     @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ class TestCgroup:
             (("cpu,cpu:a",), "specified multiple times"),
             (("cpu:a", "b"), "missing <controller>: prefix"),
             (("cpu:a:b",), "invalid --cgroup argument"),
-            (("cpu:..",), "not a sub cgroup path"),
+            (("cpu:..",), "bad sub cgroup path"),
         ],
     )
     def test_a_malformed_cgroup_flag_is_refused(
