@@ -19,7 +19,7 @@ from ocirun.cgroups.files import (
     remove_directories,
     remove_unused,
 )
-from ocirun.errors import OcirunError, SetupError, kernel_words
+from ocirun.errors import OcirunError, SetupError, doing, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Cgroup:
         try:
             self._prepare(resources or {})
             if directory := self.main_directory():
-                self.inode = os.stat(directory).st_ino
+                with doing(f"looking at cgroup {directory}"):
+                    self.inode = os.stat(directory).st_ino
         except BaseException as error:
             try:
                 self.undo()
@@ -233,13 +234,14 @@ class Cgroup:
     def is_current(self) -> bool:
         """Return whether our path still leads to this cgroup, and not to a later one.
 
-        Where nothing is there any more, nothing of another's can be hit.
+        Where nothing is there any more, nothing of another's can be hit; where the kernel does not
+        tell, only an empty directory goes.
         """
         if not self.inode:
             return True
         try:
             return os.stat(self.main_directory()).st_ino == self.inode
-        except FileNotFoundError:
+        except OSError:
             return True
 
     def processes(self) -> list[int]:
@@ -275,10 +277,16 @@ class Cgroup:
         except OSError as error:
             what = f"opening cgroup {directory}: {kernel_words(error)}"
             raise SetupError(what, error.errno or 0) from error
-        if self.inode and os.fstat(fd).st_ino != self.inode:
+        try:
+            with doing(f"looking at cgroup {directory}"):
+                is_own = not self.inode or os.fstat(fd).st_ino == self.inode
+        except SetupError:
             os.close(fd)
-            return -1
-        return fd
+            raise
+        if is_own:
+            return fd
+        os.close(fd)
+        return -1
 
     def _kill_all(self, own: str) -> None:
         """Kill what is in the main directory, which `own` leads to whatever becomes of its path."""

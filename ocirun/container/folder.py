@@ -67,7 +67,9 @@ class Folder:
             raise
 
     def _check_owner(self) -> None:
-        if fault := fault_of(os.fstat(self.fd)):
+        with doing(f"looking at {self.path}"):
+            found = os.fstat(self.fd)
+        if fault := fault_of(found):
             raise NotAContainer(self.id, self.path, fault)
 
     def close(self) -> None:
@@ -105,7 +107,8 @@ class Folder:
                 continue
             except OSError as error:
                 if error.errno not in (ENOSYS, EPERM):
-                    raise SetupError(f"locking {self.path}: {error.strerror}") from error
+                    words = f"locking {self.path}: {error.strerror}"
+                    raise SetupError(words, error.errno or 0) from error
             self._is_locked = True
         return True
 
@@ -144,16 +147,18 @@ class Folder:
 
     def is_in_place(self) -> bool:
         """Return whether the folder still has its name: not removed, moved or replaced."""
-        try:
-            found = os.stat(self.id, dir_fd=self._root_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        own = os.fstat(self.fd)
+        with doing(f"looking at {self.path}"):
+            try:
+                found = os.stat(self.id, dir_fd=self._root_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            own = os.fstat(self.fd)
         return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
     def inode(self) -> int:
         """Return the inode number, which a copy of the folder does not have."""
-        return os.fstat(self.fd).st_ino
+        with doing(f"looking at {self.path}"):
+            return os.fstat(self.fd).st_ino
 
     def open(self, name: str, flags: int) -> int:
         """Open the file `name`, not following a link; the caller closes the descriptor."""
@@ -252,9 +257,14 @@ def open_root(root: str) -> int:
     except OSError as error:
         words = kind_of(None, root, error)
         raise SetupError(f"state root {root} {words}", error.errno or 0) from error
-    if fault := fault_of(os.fstat(fd)):
+    try:
+        with doing(f"looking at the state root {root}"):
+            found = os.fstat(fd)
+        if fault := fault_of(found):
+            raise SetupError(f"state root {root} {fault}")
+    except BaseException:
         os.close(fd)
-        raise SetupError(f"state root {root} {fault}")
+        raise
     return fd
 
 

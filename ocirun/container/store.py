@@ -193,10 +193,11 @@ def _read(folder: Folder) -> Record:
 
 
 def _is_folder(root_fd: int, name: str) -> bool:
-    try:
-        found = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
+    with doing(f"looking at the container {name}"):
+        try:
+            found = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
     return found.st_mode & FILE_TYPE == DIRECTORY and not fault_of(found)
 
 

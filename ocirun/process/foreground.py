@@ -22,7 +22,7 @@ import sys
 import time
 from fcntl import ioctl
 
-from ocirun.errors import doing
+from ocirun.errors import SetupError, doing
 from ocirun.process.sockets import receive_fd
 from ocirun.process.stdio import is_null, is_same_file
 
@@ -132,7 +132,10 @@ class Foreground:
             done.acquire()
             if source != 0:
                 self._unfinished.append(done)
-            _thread.start_new_thread(self._copy, (source, target, done))
+            try:
+                _thread.start_new_thread(self._copy, (source, target, done))
+            except RuntimeError as error:  # clone3 or mmap refused: CPython does not say which
+                raise SetupError(f"copying stdio: {error}") from error
 
     def _set_up_terminals(self) -> None:
         """Leave keys to the container's terminal; ends of lines too, unless output is captured.
