@@ -83,7 +83,8 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             with doing("joining the cgroup namespace of the container"):
                 setns(cgroupns_fd, CLONE_NEWCGROUP)
             os.close(cgroupns_fd)
-        os.setsid()
+        with doing("making a new session"):
+            os.setsid()
         if init.request.namespaces.has("user") or init.request.join_flags & CLONE_NEWUSER:
             user.become_root_of_namespace(keep_groups=init.keeps_groups)
             set_pdeathsig(SIGKILL)  # a change of uid has cleared it

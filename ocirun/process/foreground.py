@@ -82,7 +82,8 @@ class Foreground:
             self._receiver = ours.detach()
             self.init_fds = [theirs.detach()]
         else:
-            self._make_pipes()
+            with doing("making pipes for stdio"):
+                self._make_pipes()
             if request.namespaces.has("user"):
                 self._give_to_root(config)
 

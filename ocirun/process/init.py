@@ -163,7 +163,8 @@ def take_stdio(init: InitContext, fds: list[int]) -> None:
 
 def _enter_namespaces(join: dict[str, int], init: InitContext) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
-    os.setsid()
+    with doing("making a new session"):
+        os.setsid()
     # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
     # us or follow our descriptors; least of all while we wait at the gate with no more rights than
     # its own.

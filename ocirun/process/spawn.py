@@ -123,10 +123,11 @@ def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
 
 def reap(pid: int) -> None:
     """Reap a child of ours, unless the program that we are a library of was faster."""
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        return
+    with doing(f"waiting for the process {pid}"):
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            return
 
 
 def _pid_of(pidfd: int) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import _signal
 import os
 
+from ocirun.errors import doing
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
@@ -52,7 +54,8 @@ def wait_for(pid: int, pidfd: int, foreground: Foreground) -> int:
         status = _reap(pid)
         if status is not None:
             return status
-        number = _signal.sigwaitinfo(signals).si_signo
+        with doing("waiting for a signal"):
+            number = _signal.sigwaitinfo(signals).si_signo
         if number == _signal.SIGWINCH and foreground.copy_size():
             continue
         if number != _signal.SIGCHLD:

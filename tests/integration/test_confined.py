@@ -35,6 +35,8 @@ TO_BE_A_PROGRAM = [
     *("close", "newfstatat", "write", "access", "exit", "exit_group", "getdents64", "lseek"),
     *("fcntl", "futex", "rt_sigaction", "readlink"),
 ]
+# Calls that do not fail, or only wait, or without which nothing can be removed again.
+WITHOUT_A_SENTENCE = ["umask", "getpid", "clock_nanosleep", "poll", "rmdir"]
 
 
 class Life:
@@ -80,8 +82,11 @@ class Life:
         return result
 
 
-@BY_NAME
-@pytest.mark.parametrize("name", REPLACED)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    # The C library's own threads do without clone3 on ENOSYS only.
+    [(name, n) for name in REPLACED for n in ERRNOS if (name, n) != ("clone3", errno.EPERM)],
+)
 def test_it_goes_on_without(box: Box, name: str, number: int) -> None:
     Life(box).confined(name, number).ok()
 
@@ -136,9 +141,19 @@ def test_every_call_that_it_makes_is_done_without_or_named(box: Box) -> None:
             return result
 
         life.lead(call)
-    names = sorted(made.difference(TO_BE_A_PROGRAM, ESSENTIAL, REPLACED))
+    names = sorted(made.difference(TO_BE_A_PROGRAM, ESSENTIAL, REPLACED, WITHOUT_A_SENTENCE))
     assert len(names) > 40
+    unsaid = []
     for name, number in bars.sample([(name, n) for name in names for n in ERRNOS], 12, "confined"):
-        result = life.confined(name, number)
+        try:
+            result = life.confined(name, number)
+        except AssertionError as error:  # no end, or none of the container's
+            unsaid.append(f"{name} gives {errno.errorcode[number]}: {error}")
+            box.clean()
+            continue
         story = f"{name} gives {errno.errorcode[number]}\n{result.story(with_config=False)}"
-        sweep.check_words(result, story)
+        try:
+            sweep.check_words(result, story)
+        except AssertionError as error:
+            unsaid.append(str(error))
+    assert not unsaid, "\n".join(unsaid)
