@@ -259,12 +259,13 @@ def open_root(root: str) -> int:
         raise SetupError(f"state root {root} {words}", error.errno or 0) from error
     try:
         with doing(f"looking at the state root {root}"):
-            found = os.fstat(fd)
-        if fault := fault_of(found):
-            raise SetupError(f"state root {root} {fault}")
-    except BaseException:
+            fault = fault_of(os.fstat(fd))
+    except SetupError:
         os.close(fd)
         raise
+    if fault:
+        os.close(fd)
+        raise SetupError(f"state root {root} {fault}")
     return fd
 
 
