@@ -42,7 +42,7 @@ def _object(value: Any, name: str) -> dict[str, Any]:  # noqa: ANN401  # JSON of
 def _settle_seccomp(linux: dict[str, Any]) -> None:
     seccomp = _object(linux, "seccomp")
     rules = seccomp.get("syscalls")
-    if not rules and not seccomp.get("defaultAction") and isinstance(linux["seccomp"], dict):
+    if not rules and not seccomp.get("defaultAction") and isinstance(linux.get("seccomp"), dict):
         del linux["seccomp"]
     if not isinstance(rules, list):
         return
@@ -52,7 +52,8 @@ def _settle_seccomp(linux: dict[str, Any]) -> None:
         if not rule.get("names") and isinstance(rule.get("name"), str):
             # runc ignores it, and the call that the rule is about would not be filtered.
             rule["names"] = [rule["name"]]
-        for argument in rule.get("args") or ():
+        arguments = rule.get("args")
+        for argument in arguments if isinstance(arguments, list) else ():
             if isinstance(argument, dict):
                 argument.setdefault("index", 0)
                 argument.setdefault("value", 0)
