@@ -179,7 +179,9 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
         cgroup = cgroup_of(record)
         if not record.private_pid:
             _try(failures, cgroup.kill_all)
-        _try(failures, cgroup.remove)
+        # After this nobody knows the cgroup any more, so a call that fails once is made again.
+        if repeatable or not _try([], cgroup.remove):
+            _try(failures, cgroup.remove)
     if record.intel_rdt_made:
         from ocirun.resctrl.group import remove_groups
 
@@ -201,13 +203,17 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
     return failures
 
 
-def _try(failures: list[OcirunError], act: Callable[..., object], *arguments: Any) -> None:  # noqa: ANN401  # of `act`
+def _try(failures: list[OcirunError], act: Callable[..., object], *arguments: Any) -> bool:  # noqa: ANN401  # of `act`
+    """Do `act`; return whether it succeeded, else add why not to `failures`."""
     try:
         act(*arguments)
     except OcirunError as error:
         failures.append(error)
     except OSError as error:
         failures.append(SetupError(what_failed(error), error.errno or 0))
+    else:
+        return True
+    return False
 
 
 def _raise_lasting(failures: list[OcirunError]) -> None:
