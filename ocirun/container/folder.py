@@ -28,6 +28,7 @@ WRITABLE_BY_OTHERS: Final = 0o022
 FILE_TYPE: Final = 0o170000
 REGULAR: Final = 0o100000
 REMOVE_TRIES: Final = 10
+LAST_FILE: Final = "state.json"
 LOCK_PAUSE_S: Final = 0.001  # doubled each time
 LONGEST_LOCK_PAUSE_S: Final = 0.02
 
@@ -211,12 +212,14 @@ class Folder:
 
         Files go relative to the descriptor; the name goes only while it is this folder's.
 
+        Order: the record goes last. Who dies in between leaves a container to be deleted again.
+
         Raises:
             SetupError: the kernel refused.
         """
         with doing(f"removing {self.path}"):
             for tries_left in range(REMOVE_TRIES - 1, -1, -1):
-                for name in os.listdir(self.fd):
+                for name in sorted(os.listdir(self.fd), key=LAST_FILE.__eq__):
                     self._remove_entry(name)
                 if not self.is_in_place():
                     return

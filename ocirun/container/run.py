@@ -100,11 +100,12 @@ def _start(
 
 def undo_start(record: Record, error: BaseException) -> None:
     """Kill and delete a container that was made and cannot run; what fails is noted on `error`."""
+    failures: list[OcirunError] = []
     try:
         kill_and_wait(record)
-        failures = destroy(record)
     except OcirunError as second:
-        failures = [second]
+        failures.append(second)
+    failures += destroy(record)
     for failure in failures:
         error.add_note(f"and then: {failure}")
 

@@ -65,9 +65,11 @@ class Stage:
         if before:
             # Watched as well: at its start, init's calls are among those that can fail.
             create = ("create", "--bundle", self.bundle.path, container.id)
-            watch.run(self.box.runtime, *create).ok()
+            created = watch.run(self.box.runtime, *create).ok()
         if before in ("running", "paused"):
             container.start().ok()
+            # Order: what the program does at its start is not to fail in the place of the verb.
+            wait_until(lambda: "ready" in created.stdout, "the program says that it is ready")
         if before == "paused":
             self.box.runtime.call("pause", container.id).ok()
         names = {"BUNDLE": str(self.bundle.path), "ID": container.id}
