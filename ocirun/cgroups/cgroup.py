@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS, ESRCH
+from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
 from ocirun.cgroups.files import (
     has_file,
@@ -270,13 +270,11 @@ class Cgroup:
     def _open_own(self) -> int:
         """Open the main directory; -1 where it is not there or another's. The caller closes it."""
         directory = self.main_directory()
-        try:
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return -1
-        except OSError as error:
-            what = f"opening cgroup {directory}: {kernel_words(error)}"
-            raise SetupError(what, error.errno or 0) from error
+        with doing(f"opening cgroup {directory}"):
+            try:
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return -1
         try:
             with doing(f"looking at cgroup {directory}"):
                 is_own = not self.inode or os.fstat(fd).st_ino == self.inode
@@ -398,9 +396,8 @@ def kill_one(host_pid: int) -> None:
     """
     if host_pid <= 0:
         return
-    try:
-        os.kill(host_pid, SIGKILL)
-    except OSError as error:
-        if error.errno != ESRCH:
-            what = f"killing process {host_pid}: {kernel_words(error)}"
-            raise SetupError(what, error.errno or 0) from error
+    with doing(f"killing process {host_pid}"):
+        try:
+            os.kill(host_pid, SIGKILL)
+        except ProcessLookupError:
+            return

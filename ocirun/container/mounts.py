@@ -48,6 +48,9 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
     """
     with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
+        # Security: for an ordinary user `_prepare` runs in the child, which has sealed its imports.
+        import ocirun.rootfs.locked_flags  # noqa: F401
+
         entries = read_entries(config, entered.record.bundle)
         for entry in entries:
             hot_mounts.refuse_late(entry)

@@ -54,6 +54,7 @@ KNOWN_SKIPS = {
     "this kernel runs no 32-bit programs": "CONFIG_IA32_EMULATION may be off",
     "criu does not work here: ": "3.17 finds no vDSO on kernels from 6.13 on; the lab has it",
     "no tool criu": "not packaged for every distribution",
+    "no tool iptables": "tools/prepare installs it for the clients",
     "systemd is not": "the machine's own init; the tests of its cgroups run in the lab",
     "no user's systemd": "an ordinary user whose own manager runs; the lab has one",
     "this is not about ": "a test of one runtime while another one is under test",

@@ -95,7 +95,7 @@ def test_a_root_that_is_a_file(box: Box) -> None:
     box.runtime.root.write_text("")
     result = box.container().create()
     box.runtime.root.unlink()
-    result.failed("making the root directory", "file exists")
+    result.failed("state root", "is not a directory")
 
 
 def test_descriptors_of_our_own_are_never_preserved(box: Box) -> None:

@@ -55,8 +55,8 @@ def test_killed_at_a_message_nothing_lives_on_and_delete_cleans(box: Box, messag
             lambda: container.status in ("stopped", "created"), "an end of what was being made"
         )
         if container.status == "created":
-            # The kill may come late: from procHooks to procGate takes a millisecond.
-            assert message in ("procHooks", "procResume", "procGate")
+            # The kill may come late: from procReady to procGate takes few milliseconds.
+            assert message in ("procReady", "procRun", "procHooks", "procResume", "procGate")
             container.start().ok()
     container.delete("--force").ok()
     container.delete().failed("does not exist")

@@ -76,7 +76,7 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "memory.swappiness": ({"memory": {"swappiness": 10}}, {}),
     "memory.disableOOMKiller": ({"memory": {"limit": 64 * MB, "disableOOMKiller": True}}, {}),
     "memory.kernel": (
-        {"memory": {"limit": 64 * MB, "kernel": 32 * MB, "kernelTCP": 16 * MB}},
+        {"memory": {"limit": 64 * MB, "kernel": 32 * MB}},
         {"memory": {"limit": 48 * MB, "kernel": 32 * MB}},
     ),
     "cpu.shares": ({"cpu": {"shares": 512}}, {"cpu": {"shares": 2048}}),
