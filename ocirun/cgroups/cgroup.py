@@ -103,9 +103,7 @@ class Cgroup:
         remove_unused(directory for directory in reversed(made) if directory not in own)
 
     def join(self, host_pid: int, *, cloned: bool = False) -> None:
-        """Move the process into every hierarchy.
-
-        `cloned`: it was born in the cgroup of `cgroup_fd`, which is then left out.
+        """Move the process into every hierarchy; `cloned`: but that of `cgroup_fd`, where it is.
 
         Raises:
             SetupError: the kernel refused.
@@ -234,8 +232,7 @@ class Cgroup:
     def is_current(self) -> bool:
         """Return whether our path still leads to this cgroup, and not to a later one.
 
-        Where nothing is there any more, nothing of another's can be hit; where the kernel does not
-        tell, only an empty directory goes.
+        Where nothing is there nothing can be hit; if the kernel does not tell, only what is empty.
         """
         if not self.inode:
             return True
