@@ -53,7 +53,7 @@ def send_listener(config: Config, state: dict[str, Any], host_pid: int, fd: int)
     path = receiver_of(config)
     message = process_state(profile, state, host_pid)
     try:
-        socket_fd = connect_unix(path)
+        socket_fd = connect_unix(path, may_wait=True)
     except (OSError, SetupError) as error:
         why = kernel_words(error) if isinstance(error, OSError) else str(error)
         # runc's sentence, which tools look for.

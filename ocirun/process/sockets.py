@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def connect_unix(path: str) -> int:
-    """Connect to the stream socket at `path`, however long that is, without waiting.
+def connect_unix(path: str, *, may_wait: bool = False) -> int:
+    """Connect to the stream socket at `path`, however long that is.
+
+    Without waiting, unless we `may_wait` for one who serves many: a seccomp agent.
 
     Returns:
         The connection, close-on-exec; the caller closes it.
@@ -33,7 +35,7 @@ def connect_unix(path: str) -> int:
         with doing(f"connecting to {path}"):
             _require_socket(path)
             # Kernel: connect(2) waits while the listener's backlog is full.
-            connection.setblocking(False)
+            connection.setblocking(may_wait)
             try:
                 through_folder(path, connection.connect)
             except BlockingIOError as error:
