@@ -78,18 +78,24 @@ def made(box: Box, rdt: dict[str, Any], *args: str) -> tuple[Store, str]:
     store = Store(str(box.runtime.root))
     container_id = box.container(bundle).id
     # An executed init: this process has threads of its own.
-    create(store, container_id, CreateOptions(str(bundle.path), command=box.runtime.path))
+    create(store, container_id, CreateOptions(str(bundle.path), command=box.runtime.path)).close()
     return store, container_id
+
+
+def pid_of(store: Store, name: str) -> int:
+    with store.load(name) as record:
+        return record.init_process_pid
 
 
 @needs("ours")
 def test_recorded_tree_through_create_exec_and_delete(box: Box, recorded: Recorded) -> None:
     store, name = made(box, {"memBwSchema": "MB:0=50", "enableMonitoring": True})
-    record = store.load(name)
+    with store.load(name) as record:
+        intel_rdt_path = record.intel_rdt_path
     pid = str(record.init_process_pid)
     tasks = [f"{name}/tasks", f"{name}/mon_groups/{name}/tasks"]
     assert recorded.writes == [*((path, pid) for path in tasks), (f"{name}/schemata", "MB:0=50\n")]
-    assert record.intel_rdt_path == str(recorded.top / name)
+    assert intel_rdt_path == str(recorded.top / name)
     assert json.loads((box.runtime.root / name / "state.json").read_text())["intel_rdt_made"] == [
         str(recorded.top / name),
         str(recorded.top / name / "mon_groups" / name),
@@ -157,9 +163,9 @@ def test_recorded_schemas_that_are_refused_leave_everything_as_it_was(
 
     monkeypatch.setattr(resctrl, "_write", refuse)
     recorded.writes.clear()
-    before = limits_of(store.load(name).init_process_pid)
+    before = limits_of(pid_of(store, name))
     with pytest.raises(SetupError, match="invalid argument"):
         Container(name, root=store.root).update({"pids": {"limit": 9}}, mem_bw_schema="MB:0=999")
     assert recorded.writes == [(f"{name}/schemata", "MB:0=50\n")]
-    assert limits_of(store.load(name).init_process_pid) == before
+    assert limits_of(pid_of(store, name)) == before
     delete(store, name, force=True)
