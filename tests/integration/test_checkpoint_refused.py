@@ -208,9 +208,9 @@ def test_links_in_the_folder_of_images_are_not_followed(box: Box, tmp_path: Path
     with Saved(box).run() as saved:
         saved.images.mkdir()
         (saved.images / "descriptors.json").symlink_to(target)
-        saved.checkpoint().failed("descriptors.json", "symbolic links")
+        saved.checkpoint().ok()
         assert not target.exists()
-        saved.pipe.count_on()
+        assert not (saved.images / "descriptors.json").is_symlink()
 
 
 @needs("ours")
@@ -247,6 +247,6 @@ def test_hooks_run_while_namespaces_are_set_up(box: Box, fake: FakeCriu) -> None
     }
     with Saved(box, bundle) as saved:
         saved.images.mkdir()
-        saved.restore().failed("error running createRuntime hook #0 (/bin/false)")
+        saved.restore().failed("error running createRuntime hook #0: /bin/false")
         assert f'"pid":{victim}' in seen.read_text()
         assert fake.answers == [("setup-namespaces", False)]
