@@ -6,7 +6,7 @@ Source: docs/runc-compat/cli.md#exec, docs/runc-compat/init.md#exec.
 from __future__ import annotations
 
 import os
-from errno import ENOMEM
+from errno import ENOMEM, ESRCH
 
 from ocirun.container.inherited_fds import config_with
 from ocirun.container.init_process import goes_away, is_there, open_init
@@ -184,11 +184,11 @@ def _begin(
 def _may_be_its_end(error: BaseException) -> bool:
     """Return whether a container that is just dying may be behind `error`.
 
-    Kernel: nothing can be cloned into a pid namespace whose init is dying (ENOMEM), and what was
-    there already is killed without a word.
+    Kernel: the namespaces of a process that ends cannot be joined (ESRCH), nothing can be cloned
+    into a pid namespace whose init is dying (ENOMEM), and what was there already is killed.
     """
     if isinstance(error, SetupError) and not isinstance(error, InitDied):
-        return error.errno == ENOMEM
+        return error.errno in (ENOMEM, ESRCH)
     return True
 
 
