@@ -203,7 +203,9 @@ def test_privileged(docker: Docker) -> None:
     """
     if not capability_bounding() >> 24 & 1 and docker.runtime == "ocirun":
         done = docker.run("sh", "-c", SHOW, options=("--privileged",)).expect()
-        assert int(done.out.split()[1], 16) == capability_bounding()
+        given = int(done.out.split()[1], 16)  # those that this dockerd knows, and we have
+        assert given
+        assert not given & ~capability_bounding()
     elif not capability_bounding() >> 24 & 1:
         done = docker.run("true", options=("--privileged",)).expect(125)
         assert "operation not permitted" in done.err
