@@ -16,7 +16,7 @@ from lab.snapshot import restored
 from lab.vm import Hardware, Machine
 
 # What is made by tools, and large.
-NOT_SHARED = (".git", ".venv", "build", "dist", "rootfs", "__pycache__", "*_cache", ".hypothesis")
+NOT_SHARED = (".git", ".venv", "build", "dist", "__pycache__", "*_cache", ".hypothesis")
 
 
 @dataclass(frozen=True)
@@ -81,5 +81,13 @@ def _copy_checkout(place: Path) -> Path:
 
     Kernel: a 9p mount that caches would see old sizes with new contents.
     """
-    shutil.copytree(REPO, place, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SHARED))
+    shutil.copytree(REPO, place, symlinks=True, ignore=_not_shared)
     return place
+
+
+def _not_shared(folder: str, names: list[str]) -> set[str]:
+    """Return which of `names` in `folder` stay outside; of the bundles also their root."""
+    left_out = shutil.ignore_patterns(*NOT_SHARED)(folder, names)
+    if Path(folder).parent == REPO / "bundles":
+        left_out |= {"rootfs"} & set(names)
+    return left_out
