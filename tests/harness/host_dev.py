@@ -17,6 +17,7 @@ from harness.machine import CLONE_NEWNS, libc_call
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_MOVE = 1, 32, 4096, 8192
 MS_REC_SLAVE = 0x4000 | (1 << 19)
+MS_REC_SHARED = 0x4000 | (1 << 20)
 
 
 class Node(NamedTuple):
@@ -33,6 +34,11 @@ class Node(NamedTuple):
         return f"{stat.filemode(self.mode)} {self.uid}:{self.gid}{device}"
 
 
+def _root_is_shared() -> bool:
+    rows = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return any(row[4] == "/" and any(tag.startswith("shared:") for tag in row[6:]) for row in rows)
+
+
 class HostDev:
     """The machine's /dev, kept by a descriptor, and the private one that covers it for root.
 
@@ -45,10 +51,15 @@ class HostDev:
         self._fd = -1
         self._own: dict[str, Node] = {}
         if os.geteuid() == 0:
+            is_shared = _root_is_shared()
             libc_call("unshare", CLONE_NEWNS)
             # Ours does not reach the host; what the host mounts meanwhile still reaches us.
             libc_call("mount", None, b"/", None, MS_REC_SLAVE, None)
             cover(self.host_fd, self._host)
+            if is_shared:
+                # As on every host of systemd's, where it matters to what is mounted (CRIU restores
+                # a root that was a slave from one that is shared). Order: /dev was moved before.
+                libc_call("mount", None, b"/", None, MS_REC_SHARED, None)
             self._fd = os.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
             self._own = nodes(self._fd)
 
