@@ -18,6 +18,10 @@ from lab.vm import Hardware, Machine
 # What is made by tools, and large.
 NOT_SHARED = (".git", ".venv", "build", "dist", "__pycache__", "*_cache", ".hypothesis")
 
+# Emulated, ocirun starts five times faster with it. The image is for root alone, and only a Python
+# that can have one has a second launcher.
+SNAPSHOT = ["sh", "-c", "! [ -x /opt/lab/bin/ocirun-cold ] || exec /opt/lab/bin/ocirun snapshot"]
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -46,6 +50,7 @@ class Lab:
             machine.tell_agent(
                 {
                     "command": command,
+                    "before": SNAPSHOT if user == "root" else [],
                     "user": "" if user == "root" else user,
                     "folder": "/host",
                     "env": environment,

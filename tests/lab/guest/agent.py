@@ -66,6 +66,18 @@ def prepare(request: dict[str, Any]) -> None:
     mount("-t", "9p", "-o", f"{shared},ro,cache=loose", "host", "/host")
     mount("-t", "9p", "-o", f"{shared},rw,cache=none", "out", "/out")
     mount("-t", "ext4", "-o", "ro", PAYLOAD, "/opt/lab")
+    cover(Path("/opt/lab"))
+    if before := request["before"]:
+        subprocess.run(before, stdout=subprocess.DEVNULL, check=True)
+
+
+def cover(folder: Path) -> None:
+    """Make `folder` writable for this run: the disk below belongs to other runs, too."""
+    scratch = Path("/run/lab")
+    for name in ("new", "work"):
+        (scratch / name).mkdir(parents=True)
+    layers = f"lowerdir={folder},upperdir={scratch}/new,workdir={scratch}/work"
+    mount("-t", "overlay", "-o", layers, "lab", str(folder))
 
 
 def mount(*words: str) -> None:

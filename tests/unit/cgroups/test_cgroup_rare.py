@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ocirun.cgroups import choose
 
 if TYPE_CHECKING:
-    from tests.unit.cgroups.conftest import FakeKernel
+    from unit.cgroups.conftest import FakeKernel
 
 
 def applied(kernel: FakeKernel, resources: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ from ocirun.cgroups import choose
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
+    from unit.cgroups.conftest import FakeKernel
+
     from ocirun.cgroups.cgroup import Cgroup
-    from tests.unit.cgroups.conftest import FakeKernel
 
 MB = 1 << 20
 EINVAL = 22

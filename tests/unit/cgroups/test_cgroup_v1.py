@@ -14,8 +14,9 @@ from ocirun.cgroups.enter import enter
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
+    from unit.cgroups.conftest import FakeKernel
+
     from ocirun.cgroups.cgroup import Cgroup
-    from tests.unit.cgroups.conftest import FakeKernel
 
 GB = 1 << 30
 

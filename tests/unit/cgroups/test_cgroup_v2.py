@@ -14,8 +14,9 @@ from ocirun.cgroups.v2.memory import swap_max
 from ocirun.errors import SetupError
 
 if TYPE_CHECKING:
+    from unit.cgroups.conftest import FakeKernel, FakePrograms
+
     from ocirun.cgroups.cgroup import Cgroup
-    from tests.unit.cgroups.conftest import FakeKernel, FakePrograms
 
 ALL = "+cpuset +cpu +io +memory +hugetlb +pids +rdma"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.unit.cgroups.conftest import FakePrograms
+    from unit.cgroups.conftest import FakePrograms
 
 ALL = {"allow": True, "access": "rwm"}
 

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.cli.conftest import World
+    from unit.cli.conftest import World
 
 LAUNCHER = "/usr/bin/ocirun"
 PACKAGE = str(Path(ocirun.__file__).parents[1])

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.cli.conftest import World
+    from unit.cli.conftest import World
 
 WEB: dict[str, object] = {
     "ociVersion": "1.3.0",

@@ -11,7 +11,7 @@ from ocirun.errors import HookError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from unit.cli.conftest import World
 
 # What go-runc sends for either verb: docs/runc-compat/callers.md.
 BOTH = (

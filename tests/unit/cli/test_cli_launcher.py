@@ -16,7 +16,7 @@ from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from unit.cli.conftest import World
 
 PACKAGE = str(Path(ocirun.__file__).parents[1])
 START = (

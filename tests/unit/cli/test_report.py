@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.cli.conftest import World
+    from unit.cli.conftest import World
 
 
 def refused() -> SetupError:
