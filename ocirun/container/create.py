@@ -262,6 +262,8 @@ class Creation:
             given += join_fds
             sources = open_bind_sources(self.config, self.request)
             given += sources.values()
+            nodes = self._make_missing_nodes()
+            given += nodes
             self.request.cgroup_join_fds = len(join_fds)
             self.request.bind_sources = list(sources)
             outputs = self._hook_output_fds()
@@ -273,10 +275,20 @@ class Creation:
                 # Order: before init has children, which would stay where they were born.
                 self.resctrl.join(self.parent.pid)
             fds = [*self.gate_fds, *self.stdio_fds]
-            self.parent.send_config([*fds, *join_fds, *sources.values(), *outputs.values()])
+            fds += [*join_fds, *nodes, *sources.values(), *outputs.values()]
+            self.parent.send_config(fds)
         finally:
             for fd in given:
                 os.close(fd)
+
+    def _make_missing_nodes(self) -> list[int]:
+        """Return the descriptor of the nodes that init could neither make nor find, if any."""
+        if not self.request.namespaces.has("user"):
+            return []
+        from ocirun.process.made_nodes import make_missing_nodes  # cold: a user namespace
+
+        nodes_fd = make_missing_nodes(self.config, self.request)
+        return [] if nodes_fd < 0 else [nodes_fd]
 
     def _hook_output_fds(self) -> dict[str, int]:
         """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""
