@@ -31,7 +31,7 @@ from ocirun.criu.scratch import ScratchRoot, make_mountpoints
 from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import load_names, pipes_among
-from ocirun.errors import SetupError
+from ocirun.errors import Problem, SetupError, UnsupportedError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
 from ocirun.process.foreground import Foreground
@@ -120,6 +120,13 @@ def _restore(
 
 class Restoration(Creation):
     """One restore in progress."""
+
+    def check(self, foreground: Foreground | None) -> None:
+        """Refuse what create refuses, and what a restore cannot bring back."""
+        super().check(foreground)
+        if self.config.get("linux", {}).get("netDevices"):
+            message = "network devices cannot be moved into a container that is restored"
+            raise UnsupportedError([Problem("/linux/netDevices", message)])
 
     def bring_back(self, options: CriuOptions, folders: Folders) -> None:
         """Let CRIU make the processes, in the new cgroup and on the root of the bundle."""
