@@ -131,6 +131,7 @@ class Restoration(Creation):
     def bring_back(self, options: CriuOptions, folders: Folders) -> None:
         """Let CRIU make the processes, in the new cgroup and on the root of the bundle."""
         self.empty_network = bool(options.empty_ns)
+        file = config_file(self.record.annotations)
         make_mountpoints(self.config, self.request)
         inherited = self._inherited(folders)
         # Security: what is restored must not gain rights that it had given up for good.
@@ -164,7 +165,7 @@ class Restoration(Creation):
                 fields["lsm_profile"] = options.lsm_profile
             if options.lsm_mount_context:
                 fields["lsm_mount_context"] = options.lsm_mount_context
-            if file := config_file(self.record.annotations):
+            if file:
                 fields["config_file"] = file
             if self.record.cgroup_paths:
                 fields["cg_root"] = _own_cgroups(criu.pid)
