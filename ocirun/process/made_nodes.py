@@ -60,10 +60,9 @@ def make_missing_nodes(config: Config, request: Request) -> int:
     if not missing:
         return -1
     uid_map, gid_map = read_maps(config, request.namespaces.fds.get("user", -1))
-    # Kernel: root of the user namespace, who looks the nodes up, has no rights over the tmpfs.
-    data = ["mode=0711", "size=64k"]
-    with doing("making a tmpfs for device nodes"):
-        nodes_fd = make_filesystem("tmpfs", "", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, data)
+    nodes_fd = _make_tmpfs()
+    if nodes_fd < 0:
+        return -1
     try:
         for place in missing:
             device = devices[place]
@@ -115,6 +114,17 @@ def _host_has(device: Device) -> bool:
     except OSError:
         return False
     return stat.S_IFMT(found.st_mode) == kind and found.st_rdev == number
+
+
+def _make_tmpfs() -> int:
+    """Return a new tmpfs, mounted nowhere; -1 where we may not make one, in a user namespace."""
+    # Kernel: root of the container's user namespace looks the nodes up, without rights over it.
+    data = ["mode=0711", "size=64k"]
+    with doing("making a tmpfs for device nodes"):
+        try:
+            return make_filesystem("tmpfs", "", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, data)
+        except PermissionError:
+            return -1
 
 
 def _owner(device: Device, kind: Literal["uid", "gid"], rows: Map) -> int:

@@ -222,7 +222,7 @@ runc_has_only_the_hosts = peer_deviates("runc", "it only mounts the host's node 
 
 
 class TestInAUserNamespace:
-    """Nodes cannot be made in there: the host's of the same path is mounted, or one made outside."""
+    """No node can be made in there: one of the host is mounted, or one that is made outside."""
 
     @runc_has_only_the_hosts
     def test_one_that_the_host_lacks(self, box: Box) -> None:
