@@ -19,7 +19,7 @@ from ocirun.container.syscalls import compile_filter, send_listener
 from ocirun.container.undo import Undo
 from ocirun.errors import InitDied, SetupError, doing, warn
 from ocirun.kernel.procstat import start_time
-from ocirun.process.bind_sources import open_bind_sources
+from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
 from ocirun.process.pidfile import check_pid_file, write_pid_file
@@ -274,7 +274,7 @@ class Creation:
             given += join_fds
             sources = open_bind_sources(self.config, self.request)
             given += sources.values()
-            nodes = self._make_missing_nodes()
+            nodes = open_made_nodes(self.config, self.request)
             given += nodes
             self.request.cgroup_join_fds = len(join_fds)
             self.request.bind_sources = list(sources)
@@ -292,15 +292,6 @@ class Creation:
         finally:
             for fd in given:
                 os.close(fd)
-
-    def _make_missing_nodes(self) -> list[int]:
-        """Return the descriptor of the nodes that init could neither make nor find, if any."""
-        if not self.request.namespaces.has("user"):
-            return []
-        from ocirun.process.made_nodes import make_missing_nodes  # cold: a user namespace
-
-        nodes_fd = make_missing_nodes(self.config, self.request)
-        return [] if nodes_fd < 0 else [nodes_fd]
 
     def _hook_output_fds(self) -> dict[str, int]:
         """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""
