@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
     from ocirun.process.hook_outputs import HookOutputs
+    from ocirun.process.network_parent import NetworkParent
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.resctrl.group import ResctrlGroup
@@ -93,6 +94,7 @@ class Creation:
         self.stdio_fds: list[int] = []
         self.pidfd_socket = -1
         self.hook_outputs: HookOutputs | None = None
+        self.network: NetworkParent | None = None
         self.has_run = False
         self.record: Record
         self.config: Config
@@ -225,6 +227,9 @@ class Creation:
         self.record.init_process_start = start_time(self.parent.pid) or 0
         self.record.write_init()
         self.has_run = True
+        self.parent.wait_until_ready()
+        if linux.get("netDevices"):
+            self._connect()
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -238,6 +243,13 @@ class Creation:
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
         self.parent.enter(self._take_listener)
+
+    def _connect(self) -> None:
+        """Give the container its network, which hooks may look at."""
+        from ocirun.process.network_parent import NetworkParent  # cold
+
+        self.network = NetworkParent(self.config)
+        self.network.connect(self.parent.pid, self.undo.add)
 
     def cause_of(self, death: InitDied) -> SetupError:
         """Say why init died without a word, where the cgroup has counted it."""
@@ -333,6 +345,8 @@ class Creation:
             os.close(self.fds.pop())
         if self.hook_outputs:
             self.hook_outputs.close()
+        if self.network:
+            self.network.close()
 
     def _remove_cgroup(self) -> None:
         """Remove the cgroup, with what hooks have left in it where that outlives init."""
