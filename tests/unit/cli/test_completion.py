@@ -43,7 +43,7 @@ def test_a_root_that_is_not_there_has_no_containers(tmp_path: Path) -> None:
 
 def test_the_second_word_of_kill_is_a_signal() -> None:
     assert offered("kill", "web", "KI") == ["KILL"]
-    assert offered("kill", "--all", "web", "TE") == ["TERM"]
+    assert offered("kill", "--all", "web", "TER") == ["TERM"]
 
 
 def test_options_and_their_values_are_offered() -> None:
@@ -92,7 +92,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
         PATH={tmp_path}:$PATH
         eval "$(ocirun completion bash)"
         complete -p ocirun
-        COMP_WORDS=(ocirun --debug kill web TE) COMP_CWORD=4
+        COMP_WORDS=(ocirun --debug kill web TER) COMP_CWORD=4
         _ocirun
         echo "${{COMPREPLY[@]}}"
     """
