@@ -115,6 +115,15 @@ def test_it_names_the_call_that_it_cannot_be_without(box: Box, name: str, number
 
 
 @needs("ours")
+def test_copying_stdio_names_the_call_that_threads_need(box: Box) -> None:
+    container = box.container(box.bundle("true"))
+    run = container.run(preexec_fn=refusing(errno.EPERM, "clone3"))
+    run.failed("copying stdio: can't start new thread (clone3 is kept from ocirun itself: allow it")
+    box.container(box.bundle("true")).run(preexec_fn=refusing(errno.ENOSYS, "clone3")).ok()
+    box.clean()
+
+
+@needs("ours")
 @BY_NAME
 def test_it_does_not_blame_a_filter_for_what_the_kernel_refuses(box: Box, number: int) -> None:
     """An EPERM of the kernel's own, with a filter around that refuses something else."""
