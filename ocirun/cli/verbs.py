@@ -172,8 +172,8 @@ VERBS = {
         ),
         Verb(
             "validate",
-            "check the config.json of a bundle",
-            "[BUNDLE]",
+            "check the config.json of a bundle, and find what is misspelled",
+            "[BUNDLE|FILE]",
             (0, 1),
             Option(
                 "config",
@@ -185,6 +185,7 @@ VERBS = {
             Option(
                 "format", STR, "output format: text or json", "f", metavar="FORMAT", default="text"
             ),
+            Option("strict", BOOL, "exit with 1 on warnings as well"),
         ),
         Verb(
             "exec",
