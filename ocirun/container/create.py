@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.foreground import Foreground
     from ocirun.process.hook_outputs import HookOutputs
+    from ocirun.process.network_parent import NetworkParent
     from ocirun.resctrl.group import ResctrlGroup
 
 
@@ -82,6 +83,7 @@ class Creation(NewProcess):
         self.store = store
         self.id = container_id
         self.hook_outputs: HookOutputs | None = None
+        self.network: NetworkParent | None = None
         self.has_run = False
         self.resctrl: ResctrlGroup | None = None
 
@@ -209,6 +211,9 @@ class Creation(NewProcess):
         self.record.init_process_start = start_time(self.parent.pid) or 0
         self.record.write_init()
         self.has_run = True
+        self.parent.wait_until_ready()
+        if linux.get("netDevices"):
+            self._connect()
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -222,6 +227,13 @@ class Creation(NewProcess):
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
         self.parent.enter(self.take_listener)
+
+    def _connect(self) -> None:
+        """Give the container its network, which hooks may look at."""
+        from ocirun.process.network_parent import NetworkParent  # cold
+
+        self.network = NetworkParent(self.config)
+        self.network.connect(self.parent.pid, self.undo.add)
 
     def _cause_of(self, death: InitDied) -> SetupError:
         """Say why init died without a word, where the cgroup has counted it."""
@@ -289,6 +301,8 @@ class Creation(NewProcess):
         super().close()
         if self.hook_outputs:
             self.hook_outputs.close()
+        if self.network:
+            self.network.close()
 
     def _remove_cgroup(self) -> None:
         """Remove the cgroup, with what hooks have left in it where that outlives init."""

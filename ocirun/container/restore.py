@@ -30,7 +30,7 @@ from ocirun.criu.scratch import ScratchRoot, make_mountpoints
 from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import load_names, pipes_among
-from ocirun.errors import SetupError
+from ocirun.errors import Problem, SetupError, UnsupportedError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
 from ocirun.process.foreground import Foreground
@@ -116,6 +116,13 @@ class Restoration(Creation):
     criu_options: CriuOptions
     folders: Folders
 
+    def check(self) -> None:
+        """Refuse what create refuses, and what a restore cannot bring back."""
+        super().check()
+        if self.config.get("linux", {}).get("netDevices"):
+            message = "network devices cannot be moved into a container that is restored"
+            raise UnsupportedError([Problem("/linux/netDevices", message)])
+
     def prepare(self) -> None:
         """Check everything. The seccomp filters are in the images."""
         self.check()
@@ -125,6 +132,7 @@ class Restoration(Creation):
         self.claim()
         options, folders = self.criu_options, self.folders
         self.empty_network = bool(options.empty_ns)
+        file = config_file(self.record.annotations)
         make_mountpoints(self.config, self.request)
         inherited = self._inherited()
         # Security: what is restored must not gain rights that it had given up for good.
@@ -158,7 +166,7 @@ class Restoration(Creation):
                 fields["lsm_profile"] = options.lsm_profile
             if options.lsm_mount_context:
                 fields["lsm_mount_context"] = options.lsm_mount_context
-            if file := config_file(self.record.annotations):
+            if file:
                 fields["config_file"] = file
             if self.record.cgroup_paths:
                 fields["cg_root"] = _own_cgroups(criu.pid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import InitDied, doing
+from ocirun.errors import InitDied, ProtocolError, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.messages import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Config
 
 SIGKILL: Final = 9
+MAX_FD: Final = (1 << 31) - 1
 
 
 class Conversation:
@@ -83,15 +84,28 @@ class Conversation:
             if name == PROC_GATE:
                 return
             if name == PROC_LIMITS:
-                from ocirun.process.rlimits import raise_hard_limits
-
-                raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+                self._raise_limits(body)
                 self._say(LIMITS_RAISED)
             else:
-                self._fetch_listener(int(body), take_listener)
+                self._fetch_listener(body, take_listener)
                 self._say(LISTENER_TAKEN)
 
-    def _fetch_listener(self, number: int, take_listener: Callable[[int], None]) -> None:
+    def _raise_limits(self, wanted: object) -> None:
+        """Raise the hard limits that are both `wanted` and in config.json.
+
+        Security: what init says is not to be trusted with more.
+        """
+        from ocirun.process.rlimits import limits_of, raise_hard_limits
+
+        wanted = wanted if isinstance(wanted, list) else []
+        limits = limits_of(self.config["process"].get("rlimits") or [])
+        raise_hard_limits(
+            self.pid, [(kind, hard) for kind, _, hard in limits if [kind, hard] in wanted]
+        )
+
+    def _fetch_listener(self, number: object, take_listener: Callable[[int], None]) -> None:
+        if not isinstance(number, int) or not 0 <= number <= MAX_FD:
+            raise ProtocolError(f"{PROC_SECCOMP} came without the number of a descriptor")
         with doing("fetching the seccomp listener"):
             fd = pidfd_getfd(self.pidfd, number)
         try:

@@ -50,9 +50,12 @@ class CreateParent(Conversation):
         )
         self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
 
-    def assemble(self) -> None:
-        """Wait until init has understood, then have it assemble the root and wait for that."""
+    def wait_until_ready(self) -> None:
+        """Wait until init has understood, and is in its cgroups and namespaces."""
         self._hear(PROC_READY)
+
+    def assemble(self) -> None:
+        """Have init assemble the root, and wait for that."""
         self._say(PROC_RUN)
         self._hear(PROC_HOOKS)
 
