@@ -19,7 +19,7 @@ from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter
 from ocirun.errors import InitDied, SetupError, doing, warn
 from ocirun.kernel.procstat import start_time
-from ocirun.process.bind_sources import open_bind_sources
+from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
@@ -245,13 +245,15 @@ class Creation(NewProcess):
         )
 
     def open_last_fds(self, ours: list[int]) -> list[int]:
-        """Open what init binds from places that it cannot walk to; and where hooks write."""
+        """Open the device nodes and sources that init binds, and where its hooks write."""
         sources = open_bind_sources(self.config, self.request)
         ours += sources.values()
+        nodes = open_made_nodes(self.config, self.request)
+        ours += nodes
         self.request.bind_sources = list(sources)
         outputs = self._hook_output_fds()
         self.request.hook_outputs = list(outputs)
-        return [*sources.values(), *outputs.values()]
+        return [*nodes, *sources.values(), *outputs.values()]
 
     def join_resctrl(self) -> None:
         """Move init into its resctrl group."""
