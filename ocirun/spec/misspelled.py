@@ -8,7 +8,7 @@ comes close.
 Cold: only `validate` comes here.
 
 Source: runtime-spec config.md#extensibility, config.md#process (capabilities), config.md#mounts;
-config-linux.md#seccomp.
+config-linux.md#seccomp; kernel arch/x86/entry/syscalls/syscall_64.tbl.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ CLOSE: Final = 0.75  # of difflib: "proces" for "process" is 0.92, "cmd" for "cw
 HOMES: Final = (("process",), ("linux",), ("linux", "resources"))
 
 # Calls of Linux 5.17 to 6.18 that a libseccomp of that time or older does not know.
-# Source: kernel arch/x86/entry/syscalls/syscall_64.tbl.
 RECENT_CALLS: Final = frozenset(
     (
         "cachestat", "fchmodat2", "file_getattr", "file_setattr", "futex_requeue", "futex_wait",
