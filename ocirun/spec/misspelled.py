@@ -8,7 +8,7 @@ comes close.
 Cold: only `validate` comes here.
 
 Source: runtime-spec config.md#extensibility, config.md#process (capabilities), config.md#mounts;
-config-linux.md#seccomp; kernel arch/x86/entry/syscalls/syscall_64.tbl.
+config-linux.md#seccomp; syscalls(2); kernel include/uapi/asm-generic/unistd.h
 """
 
 from __future__ import annotations
