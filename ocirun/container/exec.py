@@ -112,6 +112,9 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         write_warnings()
         try:
             status = wait_for(joining.pid, joining.pidfd, foreground)
+        except SetupError:
+            joining.abandon()  # nobody would hear of its end
+            raise
         finally:
             joining.close()
         foreground.finish()
