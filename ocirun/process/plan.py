@@ -110,6 +110,7 @@ def _assemble(config: Config, request: Request) -> Rows:
             "assemble:make_devices",
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
+            *(("ocirun.process.made_nodes",) if request.made_nodes else ()),
         ),
         (devices, "link devices", "assemble:link_devices"),
     ]

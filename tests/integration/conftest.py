@@ -15,3 +15,4 @@ from harness.fixtures import (  # noqa: F401
     shared,
     unchanged_dev,
 )
+from harness.networks import net  # noqa: F401

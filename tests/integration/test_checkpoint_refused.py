@@ -273,3 +273,12 @@ def test_hooks_run_while_namespaces_are_set_up(box: Box, fake: FakeCriu) -> None
         saved.restore().failed("error running createRuntime hook #0: /bin/false")
         assert f'"pid":{victim}' in seen.read_text()
         assert fake.answers == [("setup-namespaces", False)]
+
+
+@needs("ours")
+def test_network_devices_are_not_restored(box: Box, fake: FakeCriu) -> None:
+    with Saved(box).run() as saved:
+        saved.checkpoint().ok()
+        saved.bundle.linux["netDevices"] = {"eth0": {}}
+        saved.restore().failed("/linux/netDevices: network devices cannot be moved")
+        assert fake.types[-1] == "VERSION"
