@@ -158,7 +158,10 @@ class Foreground:
             try:
                 _thread.start_new_thread(self._copy, (source, target, done))
             except RuntimeError as error:  # clone3 or mmap refused: CPython does not say which
-                raise SetupError(f"copying stdio: {error}") from error
+                from ocirun.kernel.oserror import kept_back
+
+                # Kernel: without clone3 the C library makes threads only if it gets ENOSYS.
+                raise SetupError(f"copying stdio: {error}{kept_back('clone3')}") from error
 
     def _set_up_terminals(self) -> None:
         """Leave keys to the container's terminal; ends of lines too, unless output is captured.

@@ -115,6 +115,15 @@ def test_it_names_the_call_that_it_cannot_be_without(box: Box, name: str, number
 
 
 @needs("ours")
+def test_copying_stdio_names_the_call_that_threads_need(box: Box) -> None:
+    container = box.container(box.bundle("true"))
+    run = container.run(preexec_fn=refusing(errno.EPERM, "clone3"))
+    run.failed("copying stdio: can't start new thread (clone3 is kept from ocirun itself: allow it")
+    box.container(box.bundle("true")).run(preexec_fn=refusing(errno.ENOSYS, "clone3")).ok()
+    box.clean()
+
+
+@needs("ours")
 @BY_NAME
 @pytest.mark.parametrize("name", ["poll", "rt_sigtimedwait"])
 def test_who_cannot_wait_for_a_program_leaves_none(box: Box, name: str, number: int) -> None:
