@@ -14,6 +14,7 @@ from ocirun.process.messages import (
     PROC_GATE,
     PROC_LIMITS,
     PROC_SECCOMP,
+    SEND_CONFIG,
 )
 from ocirun.process.spawn import execute_stage, fork_stage, reap, receive_cloned
 
@@ -40,6 +41,7 @@ class Conversation:
     __slots__ = (
         "_channel",
         "_request",
+        "_staged",
         "_their_channel",
         "born_in_cgroup",
         "config",
@@ -54,6 +56,23 @@ class Conversation:
         self.pid = 0
         self.pidfd = -1
         self.born_in_cgroup = False
+        self._staged = False
+
+    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+        """Bring the child into being, up to its waiting for sendConfig.
+
+        `command` is the launcher to execute where this process may not fork; None forks.
+        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
+        whether the kernel did that.
+        """
+        raise NotImplementedError
+
+    def send_config(self, fds: list[int]) -> None:
+        """Send config.json and the request, unless the stage has had them, and the descriptors.
+
+        `fds` in the child's order, borrowed.
+        """
+        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
 
     def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
         """Wait for procGate, and give the child what it asks for on its way there.
@@ -121,14 +140,17 @@ class Conversation:
             self.pidfd = -1
 
     def _spawn_by_stage(
-        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
+        self, command: str | None, cgroup_fd: int | None, join: list[str], fds: list[int]
     ) -> None:
-        """Start the stage, which clones the child; `command` executes it, None forks it.
+        """Start the stage, which clones the child; `command` and `cgroup_fd` as in `spawn`.
 
-        To `bootstrap` come config.json and the request, to `fds` (borrowed) what an executed
-        stage cannot inherit.
+        `join` names the namespaces among `fds` (borrowed), which the stage is sent, and with them
+        what an executed one cannot inherit.
         """
-        bootstrap = {**bootstrap, **self._body(), "kept_sent": command is not None}
+        self._staged = True
+        bootstrap = {"join": join, "into_cgroup": cgroup_fd is not None, **self._body()}
+        bootstrap["kept_sent"] = command is not None
+        fds = [*fds, *([] if cgroup_fd is None else [cgroup_fd])]
         if command is None:
             stage_pid = fork_stage(self._channel, self._their_channel)
         else:
