@@ -297,12 +297,3 @@ def test_validate_without_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().out == "config.json: not found\n"
     assert act(["validate", "--format", "xml"]) == 1
     assert "invalid format option" in capfd.readouterr().err
-
-
-def test_run_in_a_directory_that_is_no_bundle_says_what_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert act(["run", "debian"]) == 1
-    said = capfd.readouterr().err
-    assert "JSON specification file config.json not found: this directory is no bundle" in said
