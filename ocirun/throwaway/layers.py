@@ -15,6 +15,7 @@ import stat
 from ocirun.errors import SetupError, UsageError, doing, warn
 from ocirun.kernel.mountinfo import read_mountinfo
 from ocirun.kernel.regular import check_regular, read_open
+from ocirun.rootfs.resolve import DIRECTORY, components, make_dir_in_root, open_parent
 from ocirun.throwaway import machine
 
 TYPE_CHECKING = False
@@ -103,33 +104,39 @@ class Tree:
         self.files: list[tuple[str, int, bytes]] = []
 
     def make(self, place: str) -> None:
-        """Make rootfs/, upper/ and work/ in `place`; what is there from an earlier call stays."""
+        """Make rootfs/, upper/ and work/ in `place`; what is there from an earlier call stays.
+
+        Security: what stays in rootfs/ is an earlier container's: every path is resolved in it.
+        """
         old_umask = os.umask(0)
         try:
             for name in ("rootfs", "upper", "work"):
                 _make_directory(f"{place}/{name}", 0o755)
-            root = f"{place}/rootfs"
-            for path, mode in self.directories:
-                _make_directory(root + path, mode)
-            for path, target in self.links:
-                with doing(f"making the link {root}{path}"):
-                    if not os.path.lexists(root + path):
-                        os.symlink(target, root + path)
-            for path, mode, content in self.files:
-                _make_file(root + path, mode, content)
+            with doing(f"making the root {place}/rootfs"):
+                root_fd = os.open(f"{place}/rootfs", DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    self._fill(root_fd)
+                finally:
+                    os.close(root_fd)
             for layer in self.layers:
-                self._make_layer(layer, place)
+                if not layer.is_read_only:
+                    # Kernel: the merged directory has the owner and the mode of the upper one.
+                    mode = stat.S_IMODE(os.stat(layer.lower).st_mode)
+                    _make_directory(layer.upper(place), mode)
+                    _make_directory(f"{place}/work/{layer.name}", 0o755)
         finally:
             os.umask(old_umask)
 
-    def _make_layer(self, layer: Layer, place: str) -> None:
-        if not os.path.isdir(f"{place}/rootfs{layer.destination}"):
-            _make_directory(f"{place}/rootfs{layer.destination}", 0o755)
-        if not layer.is_read_only:
-            # Kernel: the merged directory has the owner and the mode of the upper one.
-            mode = stat.S_IMODE(os.stat(layer.lower).st_mode)
-            _make_directory(layer.upper(place), mode)
-            _make_directory(f"{place}/work/{layer.name}", 0o755)
+    def _fill(self, root_fd: int) -> None:
+        """Make what the root directory holds (`root_fd`, borrowed), where it is missing."""
+        for path, mode in self.directories:
+            os.close(make_dir_in_root(root_fd, path, mode))
+        for path, target in self.links:
+            _make_link(root_fd, path, target)
+        for path, mode, content in self.files:
+            _make_file(root_fd, path, mode, content)
+        for layer in self.layers:
+            os.close(make_dir_in_root(root_fd, layer.destination))
 
 
 def tree_of_machine(*, userns: bool) -> Tree:
@@ -228,12 +235,28 @@ def _make_directory(path: str, mode: int) -> None:
                 raise SetupError(f"{path} is no directory") from None
 
 
-def _make_file(path: str, mode: int, content: bytes) -> None:
+def _make_link(root_fd: int, path: str, target: str) -> None:
+    """Make a symbolic link in the root, unless something is there."""
+    parts = components(path)
+    parent_fd = open_parent(root_fd, parts)
+    try:
+        os.symlink(target, parts[-1], dir_fd=parent_fd)
+    except FileExistsError:
+        return
+    finally:
+        os.close(parent_fd)
+
+
+def _make_file(root_fd: int, path: str, mode: int, content: bytes) -> None:
+    """Make a file in the root, unless something is there."""
+    parts = components(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with doing(f"making the file {path}"):
-        try:
-            fd = os.open(path, flags, mode)
-        except FileExistsError:
-            return
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
+    parent_fd = open_parent(root_fd, parts)
+    try:
+        fd = os.open(parts[-1], flags, mode, dir_fd=parent_fd)
+    except FileExistsError:
+        return
+    finally:
+        os.close(parent_fd)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)

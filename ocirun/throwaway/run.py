@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fcntl import LOCK_EX, LOCK_NB, flock
 
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.container.options import CreateOptions
@@ -57,7 +58,9 @@ def try_command(
     """
     tree, masked, around = _plan(options, makes_userns=False)
     if options.keep:
-        _make_keep(options.keep)
+        check_path(options.keep)
+        _make_empty(options.keep, PARTS)
+        _lock(options.keep)
     store = Store(state_root)
     os.close(store.make_root())
     place = enter_scratch(store.root, around.maps)
@@ -113,9 +116,18 @@ def _plan(options: TryOptions, *, makes_userns: bool) -> tuple[Tree, list[str], 
     return tree, masked, around
 
 
-def _make_keep(directory: str) -> None:
-    check_path(directory)
-    _make_empty(directory, PARTS)
+def _lock(directory: str) -> None:
+    """Lock `directory` until this process ends.
+
+    Raises:
+        UsageError: another call keeps its writes there.
+    """
+    with doing(f"locking {directory}"):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{directory} is in use by another `ocirun try`") from None
 
 
 def _make_empty(directory: str, allowed: set[str]) -> None:

@@ -167,6 +167,25 @@ class TestOverADirectory:
         assert attempt(box, *keep, "--", "cat", "/data/new").ok().stdout == "kept\n"
         assert not (image / "data" / "new").exists()
 
+    def test_what_was_kept_leads_nowhere_on_the_host(self, box: Box) -> None:
+        # A container has replaced directories of its root by links to the host.
+        kept, decoy = box.folder / "kept", box.folder / "decoy"
+        decoy.mkdir()
+        attempt(box, "--keep", kept, "--", "true").ok()
+        shutil.rmtree(kept / "rootfs" / "var")
+        (kept / "rootfs" / "var").symlink_to(decoy)
+        (kept / "rootfs" / "home").rmdir()
+        (kept / "rootfs" / "home").symlink_to(decoy / "home")
+        attempt(box, "--keep", kept, "--", "true")
+        assert os.listdir(decoy) == []
+
+    def test_a_directory_keeps_for_one_call_at_a_time(self, box: Box, image: Path) -> None:
+        keep = ("--root", image, "--keep", box.folder / "kept")
+        process, result = box.runtime.spawn("try", *keep, "--", "sh", "-c", "echo ready; sleep 2")
+        wait_until(lambda: "ready" in result.stdout, "the command runs")
+        attempt(box, *keep, "--", "true").failed("in use by another")
+        finish(process, result).ok()
+
     def test_a_directory_with_other_things_keeps_nothing(self, box: Box, image: Path) -> None:
         attempt(box, "--keep", image, "--", "true").failed("is not empty", "bin")
         attempt(box, "--bundle", image, "--", "true").failed("is not empty")
