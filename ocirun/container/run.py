@@ -15,7 +15,6 @@ from ocirun.container.start import pass_gate
 from ocirun.errors import ContainerError, OcirunError, doing, write_warnings
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.process.foreground import Foreground
-from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +53,13 @@ def run(
             return 0, _tell(notify, record) if notify else []
     if subreaper:
         set_child_subreaper()
-    block_signals()
-    foreground = Foreground()
-    with create(store, container_id, options, foreground) as record:
-        try:
-            notify = _start(record, options, foreground)
-            if notify:
-                # We stay, forward signals and give the exit status: we are what is to be watched.
-                notify.relay_meanwhile(record.init_pidfd, os.getpid())
-            status = wait_for(record.init_process_pid, record.init_pidfd, foreground)
-            foreground.finish()
-            failures = notify.finish() if notify else []
-        finally:
-            foreground.restore()
+    with Foreground() as foreground, create(store, container_id, options, foreground) as record:
+        notify = _start(record, options, foreground)
+        if notify:
+            # We stay, forward signals and give the exit status: we are what is to be watched.
+            notify.relay_meanwhile(record.init_pidfd, os.getpid())
+        status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
+        failures = notify.finish() if notify else []
         return status, failures if keep else [*failures, *destroy(record)]
 
 

@@ -25,6 +25,7 @@ from fcntl import ioctl
 from ocirun.errors import SetupError, doing
 from ocirun.process.sockets import receive_fd
 from ocirun.process.stdio import is_null, is_same_file
+from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Foreground:
     """The connection of one container; owns its descriptors.
 
     `init_fds` are what init is given: a socket to send the terminal's master to, or its fds 0 to
-    2. They are closed by `connect`.
+    2. They are closed by `connect`. In its block signals are held back for `wait_for`; at the end
+    of the block our terminal is as it was.
     """
 
     __slots__ = (
@@ -73,6 +75,22 @@ class Foreground:
         self._saved: list[Any] = []
         self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
         self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
+
+    def __enter__(self) -> Foreground:
+        block_signals()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def wait_for(self, pid: int, pidfd: int) -> int:
+        """Wait for the end of our child `pid` and of its output; return its exit status.
+
+        As process.wait.wait_for, with the terminal as it was before.
+        """
+        status = wait_for(pid, pidfd, self)
+        self.finish()
+        return status
 
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""

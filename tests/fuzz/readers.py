@@ -18,7 +18,7 @@ from ocirun.cgroups.paths import Table, hierarchies_of, own_hierarchies, v1_path
 from ocirun.cgroups.systemd.annotations import PREFIX, annotated_properties
 from ocirun.container import request
 from ocirun.container.folder import Folder
-from ocirun.container.inherited_fds import config_with
+from ocirun.container.inherited_process import config_with
 from ocirun.container.record import CONFIG_FILE, STATE_FILE, read_config
 from ocirun.container.resources import given_part, to_restore, to_write, with_given
 from ocirun.container.state import list_states
