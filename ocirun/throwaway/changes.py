@@ -1,6 +1,6 @@
 """What a container has written: A added, C changed, D deleted, as `docker diff` has it.
 
-Source: kernel documentation, filesystems/overlayfs, "whiteouts and opaque directories".
+Source: kernel Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 """
 
 from __future__ import annotations

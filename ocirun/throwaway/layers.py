@@ -4,7 +4,9 @@
     PLACE/upper/NAME/     what was written below one of the shown directories
     PLACE/work/NAME/      overlayfs's own
 
-NAME is the directory's path with "/" as "-". Source: kernel documentation, filesystems/overlayfs.
+NAME is the directory's path with "/" as "-".
+
+Source: kernel Documentation/filesystems/overlayfs.rst.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`ocirun try`: a command in a container that leaves nothing behind.
 
-Source: docs/try.md; kernel documentation, filesystems/overlayfs.
+Source: docs/try.md; kernel Documentation/filesystems/overlayfs.rst.
 """
 
 from __future__ import annotations
