@@ -29,7 +29,7 @@ from ocirun.process.sockets import connect_unix, send_fd
 from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
-from ocirun.spec.load import load_config
+from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.hook_outputs import HookOutputs
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
@@ -49,7 +50,7 @@ def create(
     store: Store,
     container_id: str,
     options: CreateOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> Record:
     """Create a container that waits to be started.
 
@@ -101,14 +102,17 @@ class Creation:
         self.resctrl: ResctrlGroup | None = None
         self.parent: CreateParent
 
-    def check(self, foreground: Foreground | None) -> None:
+    def check(self, foreground: Foreground | GivenStdio | None) -> None:
         """Refuse what can be refused before anything is made."""
         options = self.options
         self.undo.add("closing descriptors", self.close)
         check_pid_file(options.pid_file)
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
-        self.config = load_config(options.bundle, options.config)
+        if options.document is None:
+            self.config = load_config(options.bundle, options.config)
+        else:
+            self.config = check_document(options.document, options.bundle)
         refuse_unsupported(self.config)
         if os.geteuid() != 0:
             from ocirun.process.rootless import check_rootless  # cold

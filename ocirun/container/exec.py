@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.spec.types import Config, Process
 
 
@@ -125,7 +126,7 @@ def begin(
     container_id: str,
     process: Process,
     options: ExecOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> ExecParent:
     """Bring `process` into the container and let it become its program.
 
@@ -147,7 +148,7 @@ def _begin(
     record: Record,
     process: Process,
     options: ExecOptions,
-    foreground: Foreground | None,
+    foreground: Foreground | GivenStdio | None,
 ) -> ExecParent:
     _check_status(record, options)
     check_pid_file(options.pid_file)
@@ -232,7 +233,7 @@ def _join(
     record: Record,
     request: Request,
     options: ExecOptions,
-    foreground: Foreground | None,
+    foreground: Foreground | GivenStdio | None,
 ) -> None:
     """Bring the process into the container, up to its gate."""
     config = joining.config

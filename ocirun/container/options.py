@@ -13,8 +13,9 @@ class CreateOptions:
     `tell` hears, line by line, the plan and each message with its time (`--debug`). `command` is
     the launcher to execute as init where the calling program has threads and may not fork.
     `rootless` ("true", "false", else decided by who we are) tells whether to live with a cgroup
-    that may not be made. `notify_socket` is the host's, which shall hear when the container is
-    ready (sd_notify.py).
+    that may not be made. `document` is the configuration of a program that has no file of it, and
+    may be changed; `bundle` is then where its relative paths begin. `notify_socket` is the host's,
+    which shall hear when the container is ready (sd_notify.py).
     """
 
     __slots__ = (
@@ -23,6 +24,7 @@ class CreateOptions:
         "command",
         "config",
         "console_socket",
+        "document",
         "no_new_keyring",
         "no_pivot",
         "notify_socket",
@@ -49,8 +51,10 @@ class CreateOptions:
         notify_socket: str | None = None,
         tell: Tell | None = None,
         command: str | None = None,
+        document: object = None,
     ) -> None:
         self.bundle = bundle
+        self.document = document
         self.config = config
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
