@@ -109,7 +109,7 @@ static bool needs_seal(char **argv)
                                          "cgroup-manager", "rootless", "criu", NULL};
     static const char *const harmless[] = {
         "state", "start", "kill", "delete", "list", "ps", "pause", "resume", "update", "events",
-        "spec", "features", "validate", "help", "version", "completion", "snapshot", NULL};
+        "spec", "features", "validate", "help", "version", "complete", "completion", "snapshot", NULL};
 
     for (argv++; *argv; argv++) {
         const char *word = *argv;

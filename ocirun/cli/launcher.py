@@ -52,7 +52,7 @@ def act(words: Sequence[str]) -> int:
             _plug_stdio()
         call = parse(words)
         if call is None:
-            call = _ask_typer(words)
+            call = _explain(words)
             if call is None:
                 return 0
         settings = call.settings
@@ -72,14 +72,18 @@ def act(words: Sequence[str]) -> int:
     return status
 
 
-def _ask_typer(words: Sequence[str]) -> Call | None:
-    """Read with typer what the quick reader refused; None if typer has answered, as for --help.
+def _explain(words: Sequence[str]) -> Call | None:
+    """Read what the quick reader refused; None if it has been answered, as --help is.
 
     Raises:
-        UsageError: the command line is wrong, or typer is not there to say what is.
+        UsageError: the command line is wrong, or typer is not there to read it.
     """
+    from ocirun.cli.usage import answer  # cold: help and mistakes
+
+    if answer(words):
+        return None
     try:
-        from ocirun.cli.app import read  # cold: help, a usage error, completion
+        from ocirun.cli.app import read  # cold: well-formed, but as few callers write it
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("ocirun"):
             raise

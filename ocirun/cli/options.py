@@ -14,10 +14,11 @@ class Option:
     """One option: `--name`, its other spellings and what a value may be.
 
     `names` are all spellings without dashes, the long one first; one dash or two are the same,
-    as in Go's flag package. `default` is what an absent option counts as.
+    as in Go's flag package. `default` is what an absent option counts as, `choices` are what a
+    shell offers as its value; the verb checks it.
     """
 
-    __slots__ = ("default", "help", "hidden", "kind", "metavar", "name", "names")
+    __slots__ = ("choices", "default", "help", "hidden", "kind", "metavar", "name", "names")
 
     def __init__(
         self,
@@ -28,7 +29,9 @@ class Option:
         metavar: str = "",
         default: object = ...,
         hidden: bool = False,
+        choices: tuple[str, ...] = (),
     ) -> None:
+        self.choices = choices
         self.name = name
         self.names = (name, *aliases)
         self.kind = kind

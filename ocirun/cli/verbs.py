@@ -1,7 +1,8 @@
 """The one table of the command line: every verb, its options, how many words it takes.
 
 Two readers share it: `cli.parse` reads well-formed calls, `cli.app` builds the typer application
-that owns help, usage errors and completion. It is the union of runc's and crun's flags.
+for the others. Help, usage errors, completion and man pages are made of it, too. It is the union of
+runc's and crun's flags.
 
 Source: runc(8) and its pages; crun(1); docs/runc-compat/callers.md#arguments.
 """
@@ -13,16 +14,31 @@ from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option, Verb
 GLOBALS = (
     Option("debug", BOOL, "write debug messages to the log"),
     Option("log", STR, "append the log to FILE instead of stderr", metavar="FILE"),
-    Option("log-format", STR, "log format: text or json", metavar="FORMAT", default="text"),
     Option(
-        "log-level", STR, "log level: error, warning or debug; overrides --debug", metavar="LEVEL"
+        "log-format",
+        STR,
+        "log format: text or json",
+        metavar="FORMAT",
+        default="text",
+        choices=("text", "json"),
+    ),
+    Option(
+        "log-level",
+        STR,
+        "log level: error, warning or debug; overrides --debug",
+        metavar="LEVEL",
+        choices=("error", "warning", "debug"),
     ),
     Option("root", STR, "directory for container state", metavar="DIR", default=None),
     Option(
         "systemd-cgroup", BOOL, "use the systemd cgroup driver; cgroupsPath is slice:prefix:name"
     ),
     Option(
-        "cgroup-manager", STR, "cgroup driver: cgroupfs, systemd or disabled", metavar="MANAGER"
+        "cgroup-manager",
+        STR,
+        "cgroup driver: cgroupfs, systemd or disabled",
+        metavar="MANAGER",
+        choices=("cgroupfs", "systemd", "disabled"),
     ),
     Option(
         "rootless",
@@ -30,6 +46,7 @@ GLOBALS = (
         "ignore cgroup permission errors: true, false or auto",
         metavar="VALUE",
         default="auto",
+        choices=("true", "false", "auto"),
     ),
     Option("criu", STR, "ignored: criu is taken from $PATH", metavar="PATH", hidden=True),
     Option("version", BOOL, "print the version", "v", "V"),
@@ -86,16 +103,24 @@ _CRIU = (  # shared by checkpoint and restore
         STR,
         "how CRIU restores cgroups: soft (default), full, strict or ignore",
         metavar="MODE",
+        choices=("soft", "full", "strict", "ignore"),
     ),
     Option(
         "network-lock",
         STR,
         "method for blocking network traffic: iptables, nftables or skip",
         metavar="METHOD",
+        choices=("iptables", "nftables", "skip"),
     ),
 )
 _FORMAT = Option(
-    "format", STR, "output format: table or json", "f", metavar="FORMAT", default="table"
+    "format",
+    STR,
+    "output format: table or json",
+    "f",
+    metavar="FORMAT",
+    default="table",
+    choices=("table", "json"),
 )
 
 ID = (1, 1)
@@ -172,8 +197,8 @@ VERBS = {
         ),
         Verb(
             "validate",
-            "check the config.json of a bundle",
-            "[BUNDLE]",
+            "check the config.json of a bundle, and find what is misspelled",
+            "[BUNDLE|FILE]",
             (0, 1),
             Option(
                 "config",
@@ -183,8 +208,15 @@ VERBS = {
                 default="config.json",
             ),
             Option(
-                "format", STR, "output format: text or json", "f", metavar="FORMAT", default="text"
+                "format",
+                STR,
+                "output format: text or json",
+                "f",
+                metavar="FORMAT",
+                default="text",
+                choices=("text", "json"),
             ),
+            Option("strict", BOOL, "exit with 1 on warnings as well"),
         ),
         Verb(
             "exec",
@@ -369,6 +401,14 @@ VERBS = {
         Verb("snapshot", "make the image that lets ocirun start in a millisecond", "", (0, 0)),
         Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),
         Verb("version", "print the version", "", (0, 0)),
+        Verb(
+            "complete",
+            "internal: asked by completion scripts",
+            "SHELL [WORD...]",
+            (1, -1),
+            hidden=True,
+            rest=True,
+        ),
         Verb("init", "internal: started by ocirun itself", "", (0, -1), hidden=True, rest=True),
     )
 }

@@ -26,7 +26,6 @@ PACKAGES: Final = (
     "ocirun.process",
     "ocirun.process.steps",
     "ocirun.rootfs",
-    "ocirun.network",
     "ocirun.resctrl",
     "ocirun.security",
     "ocirun.security.seccomp",
@@ -41,6 +40,7 @@ LEFT_OUT: Final = {
     "ocirun.kernel._native",
     "ocirun.kernel.foreign",
     "ocirun.process.command",
+    "ocirun.process.network_parent",
     "ocirun.container.checkpoint",
     "ocirun.container.restore",
 }
@@ -71,6 +71,7 @@ def warm_up(frozen: list[str]) -> None:
     for name in frozen:
         if name.rpartition(".")[0] in PACKAGES and name not in LEFT_OUT:
             __import__(name)
+    __import__("ocirun.network.loopback")  # the rest of its package loads pyroute2
     for name in SPEC:
         __import__(f"ocirun.spec.{name}")
     int("1" * 40)  # fills a table of logarithms

@@ -58,6 +58,7 @@ def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
     if status not in (RUNNING, PAUSED):
         words = f"container cannot be checkpointed in the {status} state"
         raise WrongStatus(container_id, status, words)
+    configuration = config_file(record.annotations)
     ask_version()
     tracked = options.pre_dump or bool(options.parent_path)
     require_features(memory_tracking=tracked, lazy_pages=options.lazy_pages)
@@ -66,7 +67,7 @@ def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
     with Folders(options, LOG, make=True) as folders:
         _check_parent(options, folders)
         try:
-            _dump(record, options, folders)
+            _dump(record, options, folders, configuration)
         except BaseException:
             # CRIU stops them all by the freezer; killed, it cannot let them go.
             if status == RUNNING and is_frozen(record):
@@ -108,9 +109,11 @@ def _check_status_fd(fd: int) -> None:
         raise UsageError(f"invalid --status-fd {fd}: it is not open for writing")
 
 
-def _dump(record: Record, options: CriuOptions, folders: Folders) -> None:
+def _dump(record: Record, options: CriuOptions, folders: Folders, configuration: str) -> None:
     kind = PRE_DUMP if options.pre_dump else DUMP
     fields = _fields(record, options, folders)
+    if configuration:
+        fields["config_file"] = configuration
     if not options.pre_dump:
         save_names(folders.image_fd, record.external_descriptors or ["", "", ""])
     with Criu(folders.work) as criu:
@@ -162,8 +165,6 @@ def _fields(record: Record, options: CriuOptions, folders: Folders) -> dict[str,
         fields["parent_img"] = options.parent_path
     if options.page_server:
         fields["ps"] = options.server()
-    if file := config_file(record.annotations):
-        fields["config_file"] = file
     return fields
 
 

@@ -11,39 +11,32 @@ import time
 from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.hooks import open_outputs, run_poststop
+from ocirun.container.new_process import NewProcess
 from ocirun.container.record import Record, write_config
 from ocirun.container.request import make_request
 from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
-from ocirun.container.syscalls import compile_filter, send_listener
-from ocirun.container.undo import Undo
+from ocirun.container.syscalls import compile_filter
 from ocirun.errors import InitDied, SetupError, doing, warn
 from ocirun.kernel.procstat import start_time
-from ocirun.process.bind_sources import open_bind_sources
+from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
-from ocirun.process.pidfile import check_pid_file, write_pid_file
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
-from ocirun.process.sockets import connect_unix, send_fd
-from ocirun.process.stdio import open_stdio
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
-    from ocirun.process.channel import Tell
     from ocirun.process.foreground import Foreground
     from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.hook_outputs import HookOutputs
-    from ocirun.process.plan import Plan
-    from ocirun.process.request import Request
+    from ocirun.process.network_parent import NetworkParent
     from ocirun.resctrl.group import ResctrlGroup
-    from ocirun.spec.types import Config
 
 
 def create(
@@ -63,50 +56,54 @@ def create(
         SpecError: config.json breaks a rule. ContainerExists: the id is taken.
         SetupError, InitError, HookError: a step failed; everything done was taken back.
     """
-    if options.command is None:
+    if options.may_fork:
         require_seal()
     check_id(container_id)
-    with Undo() as undo:
-        making = Creation(store, container_id, options, undo)
-        making.check(foreground)
-        making.compile_filter()
-        making.claim()
-        try:
-            making.bring_to_gate()
-        except InitDied as error:
-            raise making.cause_of(error) from error
-        making.publish()
-        undo.forget()
-    making.close()
-    making.hand_over()
-    return making.record
+    creation = Creation(store, container_id, options, foreground)
+    creation.bring()
+    creation.hand_over()
+    return creation.record
 
 
-class Creation:
-    """One create in progress: what it holds between its acts. Restore makes its own of it."""
+class Creation(NewProcess):
+    """One create in progress: its process is the container's init. Restore makes its own of it."""
 
-    def __init__(self, store: Store, container_id: str, options: CreateOptions, undo: Undo) -> None:
+    pidfd_payload = "standard"
+    status = CREATING
+    options: CreateOptions  # type: ignore[mutable-override]  # set once, by __init__
+    parent: CreateParent  # type: ignore[mutable-override]  # set once, by bring_to_gate
+
+    def __init__(
+        self,
+        store: Store,
+        container_id: str,
+        options: CreateOptions,
+        foreground: Foreground | GivenStdio | None,
+    ) -> None:
+        super().__init__(options, foreground)
         self.store = store
         self.id = container_id
-        self.options = options
-        self.undo = undo
-        self.fds: list[int] = []
-        self.stdio_fds: list[int] = []
-        self.pidfd_socket = -1
         self.hook_outputs: HookOutputs | None = None
+        self.network: NetworkParent | None = None
         self.has_run = False
-        self.record: Record
-        self.config: Config
-        self.request: Request
-        self.cgroup: Cgroup
         self.resctrl: ResctrlGroup | None = None
-        self.parent: CreateParent
 
-    def check(self, foreground: Foreground | GivenStdio | None) -> None:
+    def prepare(self) -> None:
+        """Check everything, then compile the seccomp filter, or find it compiled already."""
+        self.check()
+        self.request.seccomp = compile_filter(self.config, self.store, self.options.tell)
+
+    def bring_in(self) -> None:
+        """Make the container and its init, and bring that to its gate."""
+        self.claim()
+        try:
+            self.bring_to_gate()
+        except InitDied as error:
+            raise self._cause_of(error) from error
+
+    def check(self) -> None:
         """Refuse what can be refused before anything is made."""
         options = self.options
-        self.undo.add("closing descriptors", self.close)
-        check_pid_file(options.pid_file)
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
         if options.document is None:
@@ -133,17 +130,8 @@ class Creation:
             from ocirun.process.userns_maps import check_joined_maps  # cold
 
             check_joined_maps(self.config, self.request.namespaces.fds["user"])
-        self.stdio_fds = open_stdio(self.config, self.request, options.console_socket, foreground)
-        if not foreground:
-            self.fds += self.stdio_fds
-        if options.pidfd_socket:
-            self.pidfd_socket = connect_unix(options.pidfd_socket)
-            self.fds.append(self.pidfd_socket)
+        self.open_callers_ends()
         self.hook_outputs = open_outputs(self.config.get("annotations"))
-
-    def compile_filter(self) -> None:
-        """Compile the seccomp filter, or find it compiled already."""
-        self.request.seccomp = compile_filter(self.config, self.store, self.options.tell)
 
     def claim(self) -> None:
         """Take the id and the cgroup, and remember them before anything runs."""
@@ -218,17 +206,18 @@ class Creation:
         self.fds += self.gate_fds
         # Made here as well: that loads what a forked init will need.
         plan = plan_create(self.config, self.request)
-        if self.options.tell:
-            _tell_plan(self.options.tell, plan, self.config)
+        self.tell_plan(plan)
         self.parent = CreateParent(self.config, self.request, self.options.tell)
-        self.undo.add("letting go of init", self.parent.close)
-        self.undo.add("killing init", self.parent.abandon)
-        self._spawn()
+        self.register_parent()
+        self.spawn([*self.gate_fds])
         # While init reads all that: remember it, in case we die.
         self.record.init_process_pid = self.parent.pid
         self.record.init_process_start = start_time(self.parent.pid) or 0
         self.record.write_init()
         self.has_run = True
+        self.parent.wait_until_ready()
+        if linux.get("netDevices"):
+            self._connect()
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -241,9 +230,16 @@ class Creation:
             self.resctrl.apply()
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
-        self.parent.enter(self._take_listener)
+        self.parent.enter(self.take_listener)
 
-    def cause_of(self, death: InitDied) -> SetupError:
+    def _connect(self) -> None:
+        """Give the container its network, which hooks may look at."""
+        from ocirun.process.network_parent import NetworkParent  # cold
+
+        self.network = NetworkParent(self.config)
+        self.network.connect(self.parent.pid, self.undo.add)
+
+    def _cause_of(self, death: InitDied) -> SetupError:
         """Say why init died without a word, where the cgroup has counted it."""
         if not self.cgroup.oom_kills():
             return death
@@ -252,35 +248,21 @@ class Creation:
             "(memory limit too low?)"
         )
 
-    def _spawn(self) -> None:
-        """Bring init into being inside its cgroup, and tell it all it must know.
+    def open_last_fds(self, ours: list[int]) -> list[int]:
+        """Open the device nodes and sources that init binds, and where its hooks write."""
+        sources = open_bind_sources(self.config, self.request)
+        ours += sources.values()
+        nodes = open_made_nodes(self.config, self.request)
+        ours += nodes
+        self.request.bind_sources = list(sources)
+        outputs = self._hook_output_fds()
+        self.request.hook_outputs = list(outputs)
+        return [*nodes, *sources.values(), *outputs.values()]
 
-        On v2 it is born there; into the hierarchies of v1 it steps by itself, through
-        descriptors that we open: moving another process makes the kernel wait (cgroups/enter.py).
-        """
-        given: list[int] = []
-        try:
-            cgroup_fd = self.cgroup.cgroup_fd()
-            given += [] if cgroup_fd is None else [cgroup_fd]
-            join_fds = self.cgroup.open_join_fds()
-            given += join_fds
-            sources = open_bind_sources(self.config, self.request)
-            given += sources.values()
-            self.request.cgroup_join_fds = len(join_fds)
-            self.request.bind_sources = list(sources)
-            outputs = self._hook_output_fds()
-            self.request.hook_outputs = list(outputs)
-            self.parent.spawn(self.options.command, cgroup_fd)
-            if cgroup_fd is not None and not self.parent.born_in_cgroup:
-                self.cgroup.join(self.parent.pid)
-            if self.resctrl:
-                # Order: before init has children, which would stay where they were born.
-                self.resctrl.join(self.parent.pid)
-            fds = [*self.gate_fds, *self.stdio_fds]
-            self.parent.send_config([*fds, *join_fds, *sources.values(), *outputs.values()])
-        finally:
-            for fd in given:
-                os.close(fd)
+    def join_resctrl(self) -> None:
+        """Move init into its resctrl group."""
+        if self.resctrl:
+            self.resctrl.join(self.parent.pid)
 
     def _hook_output_fds(self) -> dict[str, int]:
         """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""
@@ -288,9 +270,6 @@ class Creation:
             return {}
         fds = {"stdout": self.hook_outputs.stdout, "stderr": self.hook_outputs.stderr}
         return {name: fd for name, fd in fds.items() if fd >= 0}
-
-    def _take_listener(self, fd: int) -> None:
-        send_listener(self.config, self.record.state(CREATING), self.parent.pid, fd)
 
     def run_hooks(self, moment: str) -> None:
         """Run the bundle's hooks of `moment` here, on the host."""
@@ -316,15 +295,7 @@ class Creation:
 
     def _hooks_cwd(self) -> str | None:
         """Hooks run in the bundle; a program with threads must not change its directory."""
-        return self.request.bundle if self.options.command is None else None
-
-    def publish(self) -> None:
-        """Hand out what callers wait for; last, because they take it for success."""
-        if self.pidfd_socket >= 0:
-            with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
-                send_fd(self.pidfd_socket, self.parent.pidfd, "standard")
-        if self.options.pid_file:
-            write_pid_file(self.options.pid_file, self.parent.pid)
+        return self.request.bundle if self.options.may_fork else None
 
     def hand_over(self) -> None:
         """Leave the container to others: the lock goes, its init's pidfd is the record's."""
@@ -333,10 +304,11 @@ class Creation:
 
     def close(self) -> None:
         """Close what init has its own copies of."""
-        while self.fds:
-            os.close(self.fds.pop())
+        super().close()
         if self.hook_outputs:
             self.hook_outputs.close()
+        if self.network:
+            self.network.close()
 
     def _remove_cgroup(self) -> None:
         """Remove the cgroup, with what hooks have left in it where that outlives init."""
@@ -375,12 +347,3 @@ def _is_rootless(word: str) -> bool:
     if word in ("true", "false"):
         return word == "true"
     return os.geteuid() != 0 or is_in_user_namespace()
-
-
-def _tell_plan(tell: Tell, plan: Plan, config: Config) -> None:
-    from ocirun.process.ignored import ignored_members
-
-    for line in ignored_members(config):
-        tell(f"ignoring {line}")
-    for line in plan.describe():
-        tell(f"plan: {line}")

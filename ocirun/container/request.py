@@ -13,7 +13,8 @@ from ocirun.rootfs.devices import is_host_dev
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.container.options import CreateOptions
+    from ocirun.container.options import CreateOptions, ExecOptions, ProcessOptions
+    from ocirun.container.record import Record
     from ocirun.spec.types import Config
 
 
@@ -41,12 +42,34 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
         from ocirun.security.keyring import new_name
 
         request.keyring = new_name(container_id)
+    _find_fds(request, options)
+    return request
+
+
+def make_exec_request(config: Config, record: Record, options: ExecOptions) -> Request:
+    """Decide for one more process of a running container, whose `config` has that process.
+
+    Raises:
+        UsageError: a descriptor to preserve is not open.
+    """
+    request = Request(config)
+    request.joins = True
+    request.container_id = record.id
+    request.bundle = record.bundle
+    request.rootfs = record.rootfs
+    request.no_new_keyring = record.no_new_keyring
+    request.keyring = record.keyring or f"_ses.{record.id}"  # of older versions, and restored
+    _find_fds(request, options)
+    return request
+
+
+def _find_fds(request: Request, options: ProcessOptions) -> None:
+    """Decide which descriptors of ours the program shall have."""
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = find_kept_fds(
-        request.listen_fds, options.preserve_fds, library=options.command is not None
+        request.listen_fds, options.preserve_fds, library=not options.may_fork
     )
-    return request
 
 
 def _root(config: Config, bundle: str) -> str:

@@ -19,7 +19,6 @@ from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.run import undo_start
 from ocirun.container.store import check_id
-from ocirun.container.undo import Undo
 from ocirun.criu.externals import (
     inherited_namespaces,
     joined_namespaces,
@@ -31,14 +30,12 @@ from ocirun.criu.scratch import ScratchRoot, make_mountpoints
 from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import load_names, pipes_among
-from ocirun.errors import SetupError
+from ocirun.errors import Problem, SetupError, UnsupportedError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
 from ocirun.process.foreground import Foreground
-from ocirun.process.pidfile import write_pid_file
 from ocirun.process.sockets import send_fd
 from ocirun.process.spawn import reap
-from ocirun.process.wait import block_signals, wait_for
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
 
@@ -79,19 +76,17 @@ def restore(
         return 0, []
     if subreaper:
         set_child_subreaper()
-    block_signals()
-    foreground = Foreground()
-    with _restore(store, container_id, options, criu_options, foreground) as record:
+    with (
+        Foreground() as foreground,
+        _restore(store, container_id, options, criu_options, foreground) as record,
+    ):
         try:
             pidfd = open_init(record)
             foreground.connect()
-            status = wait_for(record.init_process_pid, pidfd, foreground)
-            foreground.finish()
+            status = foreground.wait_for(record.init_process_pid, pidfd)
         except BaseException as error:
             undo_start(record, error)
             raise
-        finally:
-            foreground.restore()
         return status, destroy(record)
 
 
@@ -104,28 +99,42 @@ def _restore(
 ) -> Record:
     require_seal()
     check_id(container_id)
-    with Undo() as undo, Folders(criu_options, LOG, make=False) as folders:
+    with Folders(criu_options, LOG, make=False) as folders:
         criu_options.check_version(ask_version())
         require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)
-        making = Restoration(store, container_id, options, undo)
-        making.check(foreground)
-        making.claim()
-        making.bring_back(criu_options, folders)
-        making.publish()
-        undo.forget()
-    making.close()
-    making.record.directory.unlock()
-    return making.record
+        restoration = Restoration(store, container_id, options, foreground)
+        restoration.criu_options = criu_options
+        restoration.folders = folders
+        restoration.bring()
+    restoration.record.directory.unlock()
+    return restoration.record
 
 
 class Restoration(Creation):
-    """One restore in progress."""
+    """One restore in progress: CRIU makes the processes, so there is no conversation with init."""
 
-    def bring_back(self, options: CriuOptions, folders: Folders) -> None:
-        """Let CRIU make the processes, in the new cgroup and on the root of the bundle."""
+    criu_options: CriuOptions
+    folders: Folders
+
+    def check(self) -> None:
+        """Refuse what create refuses, and what a restore cannot bring back."""
+        super().check()
+        if self.config.get("linux", {}).get("netDevices"):
+            message = "network devices cannot be moved into a container that is restored"
+            raise UnsupportedError([Problem("/linux/netDevices", message)])
+
+    def prepare(self) -> None:
+        """Check everything. The seccomp filters are in the images."""
+        self.check()
+
+    def bring_in(self) -> None:
+        """Make the container, and let CRIU make its processes in the new cgroup and root."""
+        self.claim()
+        options, folders = self.criu_options, self.folders
         self.empty_network = bool(options.empty_ns)
+        file = config_file(self.record.annotations)
         make_mountpoints(self.config, self.request)
-        inherited = self._inherited(folders)
+        inherited = self._inherited()
         # Security: what is restored must not gain rights that it had given up for good.
         no_new_privs = self.config["process"].get("noNewPrivileges", False)
         with (
@@ -157,7 +166,7 @@ class Restoration(Creation):
                 fields["lsm_profile"] = options.lsm_profile
             if options.lsm_mount_context:
                 fields["lsm_mount_context"] = options.lsm_mount_context
-            if file := config_file(self.record.annotations):
+            if file:
                 fields["config_file"] = file
             if self.record.cgroup_paths:
                 fields["cg_root"] = _own_cgroups(criu.pid)
@@ -169,10 +178,10 @@ class Restoration(Creation):
         """Return -1: CRIU, which waits for our hooks, tells us when it has failed."""
         return -1
 
-    def _inherited(self, folders: Folders) -> list[tuple[str, int]]:
+    def _inherited(self) -> list[tuple[str, int]]:
         """Give (key, descriptor) of what CRIU takes in the place of what was the host's."""
         found = inherited_namespaces(self.request.namespaces)
-        for name, number in pipes_among(load_names(folders.image_fd)):
+        for name, number in pipes_among(load_names(self.folders.image_fd)):
             fd = self.stdio_fds[number] if len(self.stdio_fds) == 3 else number
             found.append((name, fd))
         return found
@@ -216,10 +225,9 @@ class Restoration(Creation):
         if self.record.init_process_pid:
             reap(self.record.init_process_pid)
 
-    def publish(self) -> None:
-        """Write the pid file; last, because callers take it for success."""
-        if self.options.pid_file:
-            write_pid_file(self.options.pid_file, self.record.init_process_pid)
+    def pid(self) -> int:
+        """Return the host pid of init."""
+        return self.record.init_process_pid
 
 
 def _own_cgroups(pid: int) -> list[dict[str, str]]:

@@ -12,10 +12,9 @@ from ocirun.container.delete import destroy
 from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.start import pass_gate
-from ocirun.errors import ContainerError, OcirunError, doing, write_warnings
+from ocirun.errors import ContainerError, OcirunError, SetupError, doing, write_warnings
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.process.foreground import Foreground
-from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +53,17 @@ def run(
             return 0, _tell(notify, record) if notify else []
     if subreaper:
         set_child_subreaper()
-    block_signals()
-    foreground = Foreground()
-    with create(store, container_id, options, foreground) as record:
+    with Foreground() as foreground, create(store, container_id, options, foreground) as record:
+        notify = _start(record, options, foreground)
+        if notify:
+            # We stay, forward signals and give the exit status: we are what is to be watched.
+            notify.relay_meanwhile(record.init_pidfd, os.getpid())
         try:
-            notify = _start(record, options, foreground)
-            if notify:
-                # We stay, forward signals and give the exit status: we are what is to be watched.
-                notify.relay_meanwhile(record.init_pidfd, os.getpid())
-            status = wait_for(record.init_process_pid, record.init_pidfd, foreground)
-            foreground.finish()
-            failures = notify.finish() if notify else []
-        finally:
-            foreground.restore()
+            status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
+        except SetupError as error:
+            undo_start(record, error)  # nobody would hear of its end
+            raise
+        failures = notify.finish() if notify else []
         return status, failures if keep else [*failures, *destroy(record)]
 
 

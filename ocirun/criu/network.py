@@ -12,23 +12,16 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import doing
-from ocirun.kernel.process import CLONE_NEWNET, setns
 from ocirun.network.loopback import bring_up_loopback
+from ocirun.network.namespace import inside, open_namespace_of
 
 
 def bring_up_loopback_of(host_pid: int) -> None:
     """Bring up lo in the network namespace of `host_pid`: we go there and come back."""
     with doing("entering the network namespace of the restored container"):
-        own_fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_namespace_of(host_pid)
         try:
-            their_fd = os.open(f"/proc/{host_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                setns(their_fd, CLONE_NEWNET)
-            finally:
-                os.close(their_fd)
-            try:
+            with inside(fd):
                 bring_up_loopback()
-            finally:
-                setns(own_fd, CLONE_NEWNET)
         finally:
-            os.close(own_fd)
+            os.close(fd)

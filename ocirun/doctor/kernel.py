@@ -74,7 +74,9 @@ def _detached_mounts() -> None:
     fsconfig_create(fs_fd)
     mount_fd = fsmount(fs_fd, 0)
     mount_setattr(mount_fd, "", 0, MOUNT_ATTR_RDONLY)
-    move_mount(mount_fd, open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE))
+    open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE)
+    # Kernel: before 6.15 nothing can be attached to a detached copy, so the target is "/" itself.
+    move_mount(mount_fd, os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def pidfds() -> str:

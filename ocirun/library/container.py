@@ -231,7 +231,8 @@ class Container(Process):
             SpecError: `process` breaks a rule.
             SetupError: the kernel refused a step; nothing is left behind.
         """
-        from ocirun.container.exec import ExecOptions, begin, container_process
+        from ocirun.container.exec import begin, container_process
+        from ocirun.container.options import ExecOptions
         from ocirun.spec.load import check_process
 
         check_timeout(timeout)

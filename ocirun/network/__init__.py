@@ -1,1 +1,1 @@
-"""The loopback device of a new network namespace."""
+"""Network devices: lo, those that are moved into a container, those that are made for it."""

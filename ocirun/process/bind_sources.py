@@ -1,4 +1,4 @@
-"""Sources of bind mounts that the parent must open, because init could not.
+"""Sources of bind mounts, and device nodes, that the parent must open, because init could not.
 
 Root of a user namespace is an ordinary user to the host's files: a folder of mode 0700 on the way
 to the source would stop it, while the mount itself is the bundle author's wish. And only who has
@@ -60,6 +60,22 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
             os.close(fd)
         raise
     return fds
+
+
+def open_made_nodes(config: Config, request: Request) -> list[int]:
+    """Return the descriptor of the device nodes that init could neither make nor find, or nothing.
+
+    The caller closes it.
+
+    Raises:
+        SetupError: see make_missing_nodes.
+    """
+    if not request.namespaces.has("user"):
+        return []
+    from ocirun.process.made_nodes import make_missing_nodes  # cold: a user namespace
+
+    nodes_fd = make_missing_nodes(config, request)
+    return [] if nodes_fd < 0 else [nodes_fd]
 
 
 def late_sources(entries: list[Entry]) -> list[int]:

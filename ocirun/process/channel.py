@@ -13,7 +13,7 @@ import os
 import sys
 
 from ocirun.errors import InitError, ProtocolError, SetupError, doing, kernel_words, warn
-from ocirun.process.messages import PROC_ERROR, PROC_WARNING
+from ocirun.process.messages import PROC_ERROR, PROC_WARNING, WITH_DESCRIPTORS
 from ocirun.spec.jsontext import compact, parse
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ LENGTH_BYTES: Final = 4
 HEADER_BYTES: Final = 8  # the length, and how many descriptors there are
 FD_BYTES: Final = 4
 MAX_WARNING: Final = 1000  # characters
+MAX_WARNINGS: Final = 1000  # they are kept until the verb has ended
 MAX_FDS: Final = 250  # in one message: SCM_MAX_FD is 253
 MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
 # Security: init may be anybody by now. What it says is short, and parsing JSON takes 30 times its
@@ -47,7 +48,7 @@ class Channel:
     when it is our parent, who sends configurations and any number of descriptors.
     """
 
-    __slots__ = ("_max_bytes", "_max_fds", "_plain", "_socket", "tell")
+    __slots__ = ("_max_bytes", "_max_fds", "_plain", "_socket", "_warnings", "tell")
 
     def __init__(self, fd: int, tell: Tell | None = None, *, trusted: bool = False) -> None:
         self._max_bytes = MAX_FRAME_BYTES if trusted else MAX_ANSWER_BYTES
@@ -55,6 +56,7 @@ class Channel:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         self.tell = tell
         self._plain = False
+        self._warnings = 0
 
     def speak_plainly(self) -> None:
         """Use read and write alone from here on, and no descriptors.
@@ -114,7 +116,8 @@ class Channel:
         """Wait for one of the `expected` messages; log each procWarning that comes before it.
 
         Returns:
-            Its name, its body, and the descriptors that came with it: the caller's to close.
+            Its name, its body, and the descriptors that came with it, if it is one that has any:
+            the caller's to close.
 
         Raises:
             InitError: procError came instead.
@@ -123,13 +126,39 @@ class Channel:
         """
         name, body, fds = self._receive_message(expected)
         while name == PROC_WARNING:
-            warn(str(body)[:MAX_WARNING])
+            self._warnings += 1
+            if self._warnings <= MAX_WARNINGS:
+                warn(str(body)[:MAX_WARNING])
             name, body, fds = self._receive_message(expected)
         if name == PROC_ERROR:
             raise _error_told(body)
         if name not in expected:
             raise ProtocolError(f"waiting for {' or '.join(expected)}: {name!r} came")
         return name, body, fds
+
+    def wait_unread(self, expected: str) -> None:
+        """Wait for the next message, and take it for `expected` where read(2) is refused.
+
+        A profile need not allow read: runc's exec gets by without it.
+
+        Raises:
+            As `receive`.
+        """
+        try:
+            self.receive(expected)
+        except SetupError:
+            from select import POLLHUP, POLLIN, poll  # loaded with the filter
+
+            waiting = poll()
+            waiting.register(self.fileno(), POLLIN)
+            try:
+                [(_, events)] = waiting.poll()
+            except OSError as error:
+                raise SetupError(
+                    f"waiting for {expected}: {kernel_words(error)}", error.errno or 0
+                ) from error
+            if events & POLLHUP:
+                raise PeerGone from None
 
     def _receive_message(self, expected: Sequence[str]) -> tuple[str, Any, list[int]]:
         try:
@@ -139,12 +168,19 @@ class Channel:
         except OSError as error:
             words = f"waiting for {' or '.join(expected)}: {kernel_words(error)}"
             raise SetupError(words, error.errno or 0) from error
-        frame = parse(data, "message", "surrogateescape")
-        if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
-            raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
+        name = ""
+        try:
+            frame = parse(data, "message", "surrogateescape")
+            if not (isinstance(frame, list) and len(frame) == 2 and isinstance(frame[0], str)):
+                raise ProtocolError(f"waiting for {' or '.join(expected)}: not a message")
+            name, body = frame
+        finally:
+            if fds and not (name in expected and name in WITH_DESCRIPTORS):
+                _close_all(fds)
+                fds = []
         if self.tell:
-            self.tell(f"← {frame[0]}")
-        return frame[0], frame[1], fds
+            self.tell(f"← {name}")
+        return name, body, fds
 
     def _write(self, data: bytes) -> None:
         try:
@@ -176,6 +212,8 @@ class Channel:
 
     def _receive_rest(self, length: int, count: int, fds: list[int]) -> bytes:
         """Return the `length` bytes of a frame; what lacks of `count` descriptors goes to `fds`."""
+        if len(fds) > count:
+            raise ProtocolError(f"the other side sent {len(fds)} descriptors and announced {count}")
         if length > self._max_bytes or count > self._max_fds:
             what = f"a message of {length} bytes and {count} descriptors"
             raise ProtocolError(f"the other side announced {what}")
@@ -192,8 +230,6 @@ class Channel:
         data, ancillary, _, _ = self._socket.recvmsg(
             size, space, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_WAITALL
         )
-        if len(data) < size:
-            raise PeerGone
         fds: list[int] = []
         for level, kind, rights in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -201,6 +237,9 @@ class Channel:
                     int.from_bytes(rights[i : i + FD_BYTES], sys.byteorder)
                     for i in range(0, len(rights) // FD_BYTES * FD_BYTES, FD_BYTES)
                 ]
+        if len(data) < size:
+            _close_all(fds)
+            raise PeerGone
         return data, fds
 
     def _receive_exactly(self, length: int) -> bytes:

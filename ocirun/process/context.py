@@ -39,6 +39,7 @@ class InitContext:
         "init_pidfd",
         "init_root_fd",
         "limits",
+        "nodes_fd",
         "own_executable",
         "procfs_fd",
         "program",
@@ -51,7 +52,7 @@ class InitContext:
         self.channel = channel
         self.config = config
         self.request = request
-        self.root_fd = self.procfs_fd = self.console_fd = -1
+        self.root_fd = self.procfs_fd = self.console_fd = self.nodes_fd = -1
         self.init_pidfd = self.init_root_fd = -1
         self.pty = (-1, -1, "")
         self._sets: CapabilitySets | None = None

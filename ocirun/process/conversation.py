@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import InitDied, doing
+from ocirun.errors import InitDied, ProtocolError, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.messages import (
@@ -14,6 +14,7 @@ from ocirun.process.messages import (
     PROC_GATE,
     PROC_LIMITS,
     PROC_SECCOMP,
+    SEND_CONFIG,
 )
 from ocirun.process.spawn import execute_stage, fork_stage, reap, receive_cloned
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Config
 
 SIGKILL: Final = 9
+MAX_FD: Final = (1 << 31) - 1
 
 
 class Conversation:
@@ -39,6 +41,7 @@ class Conversation:
     __slots__ = (
         "_channel",
         "_request",
+        "_staged",
         "_their_channel",
         "born_in_cgroup",
         "config",
@@ -53,6 +56,23 @@ class Conversation:
         self.pid = 0
         self.pidfd = -1
         self.born_in_cgroup = False
+        self._staged = False
+
+    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+        """Bring the child into being, up to its waiting for sendConfig.
+
+        `command` is the launcher to execute where this process may not fork; None forks.
+        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
+        whether the kernel did that.
+        """
+        raise NotImplementedError
+
+    def send_config(self, fds: list[int]) -> None:
+        """Send config.json and the request, unless the stage has had them, and the descriptors.
+
+        `fds` in the child's order, borrowed.
+        """
+        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
 
     def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
         """Wait for procGate, and give the child what it asks for on its way there.
@@ -64,15 +84,28 @@ class Conversation:
             if name == PROC_GATE:
                 return
             if name == PROC_LIMITS:
-                from ocirun.process.rlimits import raise_hard_limits
-
-                raise_hard_limits(self.pid, [(int(number), int(hard)) for number, hard in body])
+                self._raise_limits(body)
                 self._say(LIMITS_RAISED)
             else:
-                self._fetch_listener(int(body), take_listener)
+                self._fetch_listener(body, take_listener)
                 self._say(LISTENER_TAKEN)
 
-    def _fetch_listener(self, number: int, take_listener: Callable[[int], None]) -> None:
+    def _raise_limits(self, wanted: object) -> None:
+        """Raise the hard limits that are both `wanted` and in config.json.
+
+        Security: what init says is not to be trusted with more.
+        """
+        from ocirun.process.rlimits import limits_of, raise_hard_limits
+
+        wanted = wanted if isinstance(wanted, list) else []
+        limits = limits_of(self.config["process"].get("rlimits") or [])
+        raise_hard_limits(
+            self.pid, [(kind, hard) for kind, _, hard in limits if [kind, hard] in wanted]
+        )
+
+    def _fetch_listener(self, number: object, take_listener: Callable[[int], None]) -> None:
+        if not isinstance(number, int) or not 0 <= number <= MAX_FD:
+            raise ProtocolError(f"{PROC_SECCOMP} came without the number of a descriptor")
         with doing("fetching the seccomp listener"):
             fd = pidfd_getfd(self.pidfd, number)
         try:
@@ -107,14 +140,17 @@ class Conversation:
             self.pidfd = -1
 
     def _spawn_by_stage(
-        self, command: str | None, bootstrap: dict[str, Any], fds: list[int]
+        self, command: str | None, cgroup_fd: int | None, join: list[str], fds: list[int]
     ) -> None:
-        """Start the stage, which clones the child; `command` executes it, None forks it.
+        """Start the stage, which clones the child; `command` and `cgroup_fd` as in `spawn`.
 
-        To `bootstrap` come config.json and the request, to `fds` (borrowed) what an executed
-        stage cannot inherit.
+        `join` names the namespaces among `fds` (borrowed), which the stage is sent, and with them
+        what an executed one cannot inherit.
         """
-        bootstrap = {**bootstrap, **self._body(), "kept_sent": command is not None}
+        self._staged = True
+        bootstrap = {"join": join, "into_cgroup": cgroup_fd is not None, **self._body()}
+        bootstrap["kept_sent"] = command is not None
+        fds = [*fds, *([] if cgroup_fd is None else [cgroup_fd])]
         if command is None:
             stage_pid = fork_stage(self._channel, self._their_channel)
         else:

@@ -12,7 +12,6 @@ from ocirun.process.messages import (
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
-    SEND_CONFIG,
 )
 from ocirun.process.spawn import fork_init
 from ocirun.process.userns_maps import write_id_maps
@@ -21,40 +20,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocirun.process.channel import Tell
-    from ocirun.process.request import Request
-    from ocirun.spec.types import Config
-
 
 class CreateParent(Conversation):
     """The conversation with one init."""
 
-    __slots__ = ("_staged",)
-
-    def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
-        super().__init__(config, request, tell)
-        self._staged = False
+    __slots__ = ()
 
     def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
-        """Bring init into being, up to its waiting for sendConfig.
-
-        `command` is the launcher to execute where this process may not fork; None forks.
-        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
-        whether the kernel did that.
-        """
-        self._staged = command is not None or self._request.namespaces.need_stage
+        """Bring init into being, as Conversation.spawn; write the maps of its user namespace."""
+        namespaces = self._request.namespaces
         try:
-            if self._staged:
-                joined = self._request.namespaces.fds
-                bootstrap = {"join": list(joined), "into_cgroup": cgroup_fd is not None}
-                fds = [*joined.values(), *([] if cgroup_fd is None else [cgroup_fd])]
-                self._spawn_by_stage(command, bootstrap, fds)
+            if command is not None or namespaces.need_stage:
+                join = namespaces.fds
+                self._spawn_by_stage(command, cgroup_fd, list(join), list(join.values()))
             else:
                 self._fork(cgroup_fd)
         finally:
             self._their_channel.close()
-            self._request.namespaces.close()
-        if "user" in self._request.namespaces.new:
+            namespaces.close()
+        if "user" in namespaces.new:
             linux = self.config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
@@ -66,16 +50,12 @@ class CreateParent(Conversation):
         )
         self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
 
-    def send_config(self, fds: list[int]) -> None:
-        """Send config.json and the request, unless the stage has had them, and the descriptors.
-
-        `fds` in init's order, borrowed.
-        """
-        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
+    def wait_until_ready(self) -> None:
+        """Wait until init has understood, and is in its cgroups and namespaces."""
+        self._hear(PROC_READY)
 
     def assemble(self) -> None:
-        """Wait until init has understood, then have it assemble the root and wait for that."""
-        self._hear(PROC_READY)
+        """Have init assemble the root, and wait for that."""
         self._say(PROC_RUN)
         self._hear(PROC_HOOKS)
 

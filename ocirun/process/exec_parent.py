@@ -7,7 +7,7 @@ import os
 from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWNS
 from ocirun.process.channel import PeerGone
 from ocirun.process.conversation import Conversation
-from ocirun.process.messages import PROC_RESUME, SEND_CONFIG
+from ocirun.process.messages import PROC_RESUME
 from ocirun.process.namespaces import FLAGS
 
 TYPE_CHECKING = False
@@ -56,22 +56,21 @@ class ExecParent(Conversation):
         request.join_flags = flags
 
     def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
-        """Bring the process into being inside the container's namespaces.
-
-        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in. `command` as in
-        CreateParent.spawn.
-        """
-        bootstrap = {"into_cgroup": cgroup_fd is not None}
-        given = [*self._init_fds, *([] if cgroup_fd is None else [cgroup_fd])]
+        """Bring the process into being inside the container's namespaces."""
         try:
-            self._spawn_by_stage(command, bootstrap, given)
+            self._spawn_by_stage(command, cgroup_fd, [], self._init_fds)
         finally:
-            for fd in self._init_fds[1:]:
-                os.close(fd)
+            self._close_init_fds()
 
-    def send_config(self, fds: list[int]) -> None:
-        """Send stdio and the descriptors of the cgroups, all borrowed: the process goes on."""
-        self._say(SEND_CONFIG, None, fds)
+    def _close_init_fds(self) -> None:
+        for fd in self._init_fds[1:]:
+            os.close(fd)
+        self._init_fds = []
+
+    def close(self) -> None:
+        """Let go of the process without harm."""
+        self._close_init_fds()
+        super().close()
 
     def resume(self) -> None:
         """Let it execve, and wait until it has, or has ended because it could not.

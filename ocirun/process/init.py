@@ -129,6 +129,8 @@ def _prepare(
     gate_fds = fds.pop(0), fds.pop(0)
     take_stdio(init, fds)
     join_fds, fds = fds[: request.cgroup_join_fds], fds[request.cgroup_join_fds :]
+    if request.made_nodes:
+        init.nodes_fd = fds.pop(0)
     count = len(request.bind_sources)
     fds, output_fds = fds[:count], fds[count:]
     if output_fds:

@@ -110,6 +110,7 @@ def _assemble(config: Config, request: Request) -> Rows:
             "assemble:make_devices",
             "ocirun.rootfs.devices",
             "ocirun.spec.devices",
+            *(("ocirun.process.made_nodes",) if request.made_nodes else ()),
         ),
         (devices, "link devices", "assemble:link_devices"),
     ]
@@ -137,6 +138,7 @@ def _enter(config: Config, request: Request) -> Rows:
             "enter:create_container_hooks",
             "ocirun.process.hooks",
         ),
+        (request.make_devices, "reopen /dev/null", "enter:reopen_null"),
         (mounts and not request.no_pivot, "enter the root by pivot_root", "enter:pivot_root"),
         (
             mounts and request.no_pivot,
@@ -151,7 +153,6 @@ def _enter(config: Config, request: Request) -> Rows:
             f"set the propagation of the new / {propagation or ''}".rstrip(),
             "enter:repropagate",
         ),
-        (request.make_devices, "reopen /dev/null", "enter:reopen_null"),
         # Order: before the root may become read-only.
         (True, f"make the working directory {process['cwd']}", "enter:make_cwd"),
         (

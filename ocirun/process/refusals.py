@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ocirun.spec.types import Config
 
-NOT_YET: Final = (("linux", "netDevices"),)
+NOT_YET: Final[tuple[tuple[str, str], ...]] = ()
 
 
 def refuse_unsupported(config: Config) -> None:

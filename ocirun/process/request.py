@@ -22,9 +22,10 @@ class Request:
     `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
     master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
-    opened; `late_sources` of those whose source an earlier mount provides. `seccomp` is the
-    compiled filter as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or ""
-    where no SELinux would read it. `keyring` is the name of the session keyring.
+    opened; `late_sources` of those whose source an earlier mount provides. `made_nodes` are the
+    indices of the devices whose node it has made (made_nodes.py). `seccomp` is the compiled filter
+    as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or "" where no SELinux
+    would read it. `keyring` is the name of the session keyring.
 
     Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
     descriptors of init's cgroup namespace and root come along.
@@ -46,6 +47,7 @@ class Request:
         "late_sources",
         "listen_fds",
         "listen_names",
+        "made_nodes",
         "make_devices",
         "mount_label",
         "namespaces",
@@ -69,6 +71,7 @@ class Request:
         self.given_stdio: list[int] = []
         self.hook_outputs: list[str] = []
         self.make_devices = True
+        self.made_nodes: list[int] = []
         self.no_pivot = False
         self.no_new_keyring = False
         self.keyring = ""

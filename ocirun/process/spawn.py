@@ -116,9 +116,12 @@ def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
         raise SetupError("the stage of init died before it could say why") from error
     finally:
         reap(stage_pid)
-    if len(fds) != 1:
-        raise ProtocolError(f"{PROC_CLONED} came with {len(fds)} descriptors instead of a pidfd")
-    return _pid_of(fds[0]), fds[0], bool(born_in_cgroup)
+    try:
+        return _pid_of(fds), fds[0], bool(born_in_cgroup)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
 
 
 def reap(pid: int) -> None:
@@ -130,9 +133,11 @@ def reap(pid: int) -> None:
             return
 
 
-def _pid_of(pidfd: int) -> int:
-    """Read the pid that a pidfd names, as our own procfs numbers it."""
-    fd = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+def _pid_of(fds: list[int]) -> int:
+    """Read the pid that a pidfd, the only one of `fds`, names, as our own procfs numbers it."""
+    if len(fds) != 1:
+        raise ProtocolError(f"{PROC_CLONED} came with {len(fds)} descriptors instead of a pidfd")
+    fd = os.open(f"/proc/self/fdinfo/{fds[0]}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = os.read(fd, 4096)
     finally:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from errno import EXDEV
 from fcntl import ioctl
 from struct import pack
 
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.mount import fstatfs
+from ocirun.kernel.paths import RESOLVE_BENEATH, RESOLVE_NO_XDEV, openat2
 from ocirun.rootfs.filesystems import attach_copy
 from ocirun.rootfs.mountpoints import refuse_procfs
 from ocirun.rootfs.resolve import make_file_in_root, open_in_root
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from ocirun.spec.types import ConsoleSize
 
 DEVPTS_SUPER_MAGIC: Final = 0x1CD1
-PTMX_INODE: Final = 2
-PTMX_DEVICE: Final = os.makedev(5, 2)
 TIOCSPTLCK: Final = 0x40045431
 TIOCGPTN: Final = 0x80045430
 TIOCGPTPEER: Final = 0x5441
@@ -37,17 +37,15 @@ TIOCSWINSZ: Final = 0x5414
 def open_pty(root_fd: int) -> tuple[int, int, str]:
     """Open a new pseudo-terminal of the container's own devpts.
 
-    Security: CVE-2025-52565. The multiplexer is checked to be the one of a devpts, and its slave
-    is opened through the master, never through a path that the image may have bent.
+    Security: CVE-2025-52565. The multiplexer is looked for in a devpts alone, where nobody but the
+    kernel makes files, so that no device of the image is opened in its place. Its slave is opened
+    through the master, never through a path that the image may have bent.
 
     Returns:
         Master, slave (both the caller's to close), and the slave's name inside, /dev/pts/N.
     """
-    with doing("opening /dev/pts/ptmx"):
-        flags = os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
-        master = open_in_root(root_fd, "/dev/pts/ptmx", flags)
+    master = _open_multiplexer(root_fd)
     try:
-        _check_multiplexer(master)
         with doing("opening a pseudo-terminal"):
             ioctl(master, TIOCSPTLCK, pack("i", 0))
             number = int.from_bytes(ioctl(master, TIOCGPTN, pack("i", 0)), sys.byteorder)
@@ -58,14 +56,20 @@ def open_pty(root_fd: int) -> tuple[int, int, str]:
     return master, slave, f"/dev/pts/{number}"
 
 
-def _check_multiplexer(fd: int) -> None:
-    found = os.fstat(fd)
-    if (
-        fstatfs(fd)[0] != DEVPTS_SUPER_MAGIC
-        or found.st_ino != PTMX_INODE
-        or found.st_rdev != PTMX_DEVICE
-    ):
-        raise SetupError("/dev/pts/ptmx of the container is not the multiplexer of a devpts")
+def _open_multiplexer(root_fd: int) -> int:
+    """Open the master of a new pseudo-terminal; the caller closes it."""
+    with doing("opening /dev/pts/ptmx"):
+        pts_fd = open_in_root(root_fd, "/dev/pts", os.O_PATH | os.O_DIRECTORY)
+        try:
+            if fstatfs(pts_fd)[0] == DEVPTS_SUPER_MAGIC:
+                flags = os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW
+                return openat2(pts_fd, "ptmx", flags, resolve=RESOLVE_NO_XDEV | RESOLVE_BENEATH)
+        except OSError as error:
+            if error.errno != EXDEV:
+                raise
+        finally:
+            os.close(pts_fd)
+    raise SetupError("/dev/pts/ptmx of the container is not the multiplexer of a devpts")
 
 
 def bind_console(root_fd: int, slave: int) -> None:

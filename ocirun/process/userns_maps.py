@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ocirun.spec.types import Config, IDMapping
 
+    Map = list[tuple[int, ...]]
+
 _HELPERS: Final = {"uid": "newuidmap", "gid": "newgidmap"}
 
 
@@ -86,12 +88,41 @@ def has_maps(userns_fd: int, uid_mappings: list[IDMapping], gid_mappings: list[I
         )
 
 
-def _read_map(host_pid: int, kind: str) -> list[tuple[int, ...]]:
+def read_maps(config: Config, userns_fd: int) -> tuple[Map, Map]:
+    """Return the maps of uids and of gids of the container's user namespace.
+
+    `userns_fd` (borrowed) is open on the one that is joined; -1: the maps are those of the config.
+    Each row is the first id inside, the first outside as we see it, and how many follow.
+
+    Raises:
+        SetupError: the namespace cannot be looked at.
+    """
+    if userns_fd < 0:
+        linux = config.get("linux", {})
+        return _rows(linux.get("uidMappings") or []), _rows(linux.get("gidMappings") or [])
+    from ocirun.kernel.userns import UserNamespaceHolder  # cold: for a namespace that is joined
+
+    with doing("reading the maps of the user namespace"), UserNamespaceHolder(userns_fd) as holder:
+        return _read_map(holder.pid, "uid"), _read_map(holder.pid, "gid")
+
+
+def id_on_host(rows: Map, inside: int) -> int:
+    """Return the id outside of `inside`, an id of a user namespace whose map has these rows.
+
+    -1: the map does not have it.
+    """
+    for first, outside, size in rows:
+        if first <= inside < first + size:
+            return outside + inside - first
+    return -1
+
+
+def _read_map(host_pid: int, kind: str) -> Map:
     with open(f"/proc/{host_pid}/{kind}_map", encoding="ascii") as file:
         return [tuple(map(int, line.split())) for line in file]
 
 
-def _rows(mappings: list[IDMapping]) -> list[tuple[int, ...]]:
+def _rows(mappings: list[IDMapping]) -> Map:
     return [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
 
 

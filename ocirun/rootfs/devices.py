@@ -54,19 +54,23 @@ def is_host_dev(config: Config) -> bool:
     )
 
 
-def make_devices(root_fd: int, devices: list[Device], bind: bool) -> None:
+def make_devices(
+    root_fd: int, devices: list[Device], bind: bool, made_fds: dict[int, int] | None = None
+) -> None:
     """Make each node of `devices` (the shape of linux.devices), with its parent directories.
 
     `bind`: in a user namespace nodes cannot be made; the host's node of the same path is mounted
-    instead. A node that is there already is given the mode and owner asked for.
+    instead, or the one that `made_fds` has a detached mount of, by its index in `devices`; those
+    are used up. A node that is there already is given the mode and owner asked for.
 
     Raises:
         SetupError: the path holds something else than this device; the kernel refused.
     """
+    made_fds = made_fds or {}
     parents: dict[str, int] = {}
     old_umask = os.umask(0)  # Spec: fileMode is the mode, whatever the umask
     try:
-        for device in devices:
+        for place, device in enumerate(devices):
             path = clean(device["path"])
             if path == "/dev/ptmx":
                 continue  # always the link that link_devices makes
@@ -77,13 +81,13 @@ def make_devices(root_fd: int, devices: list[Device], bind: bool) -> None:
                     parents[directory] = open_parent(root_fd, parts)
                 parent_fd = parents[directory]
                 if bind and device["type"] != "p":
-                    _bind_node(root_fd, path, device)
+                    _bind_node(root_fd, path, device, made_fds.pop(place, -1))
                 else:
                     _make_node(root_fd, parent_fd, path, device)
     finally:
         os.umask(old_umask)
-        for parent_fd in parents.values():
-            os.close(parent_fd)
+        for fd in (*parents.values(), *made_fds.values()):
+            os.close(fd)
 
 
 def link_devices(root_fd: int) -> None:
@@ -118,8 +122,8 @@ def _link(target: str, name: str, dev_fd: int) -> None:
 def _make_node(root_fd: int, parent_fd: int, path: str, device: Device) -> None:
     """Make one node in its directory, then see that mode and owner are as asked."""
     name = path[path.rindex("/") + 1 :]
-    kind, number = _identity(device)
-    mode = _mode(device)
+    kind, number = identity(device)
+    mode = mode_of(device)
     try:
         os.mknod(name, kind | mode, number, dir_fd=parent_fd)
     except FileExistsError:
@@ -151,28 +155,32 @@ def _correct(name: str, parent_fd: int, path: str, device: Device) -> None:
     """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        _verify(os.fstat(fd), *_identity(device), path)
+        _verify(os.fstat(fd), *identity(device), path)
         itself = f"/proc/self/fd/{fd}"
         # Order: owner first, for a change of owner takes set-user-ID bits away.
         os.chown(itself, device.get("uid") or 0, device.get("gid") or 0)
-        os.chmod(itself, _mode(device))
+        os.chmod(itself, mode_of(device))
     finally:
         os.close(fd)
 
 
-def _bind_node(root_fd: int, path: str, device: Device) -> None:
+def _bind_node(root_fd: int, path: str, device: Device, made_fd: int = -1) -> None:
     """Mount the host's node of the same path, after seeing that it is the device asked for.
+
+    `made_fd`, unless -1, is a detached mount of a node to take instead; it is used up.
 
     Raises:
         SetupError: the host has no such node, or something else at its path.
     """
+    tree_fd = made_fd
+    if tree_fd < 0:
+        try:
+            tree_fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
+        except FileNotFoundError as error:
+            error.strerror = f"{error.strerror} {ON_HOST}"
+            raise
     try:
-        tree_fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
-    except FileNotFoundError as error:
-        error.strerror = f"{error.strerror} {ON_HOST}"
-        raise
-    try:
-        _verify(os.fstat(tree_fd), *_identity(device), path, ON_HOST)
+        _verify(os.fstat(tree_fd), *identity(device), path, ON_HOST)
         mount_setattr(tree_fd, "", 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
         target_fd = make_file_in_root(root_fd, path)
         try:
@@ -190,8 +198,12 @@ def _verify(found: os.stat_result, kind: int, number: int, path: str, where: str
         raise SetupError(f'creating device "{path}": {what}')
 
 
-def _identity(device: Device) -> tuple[int, int]:
-    """Return the file type and device number that a node of `device` has."""
+def identity(device: Device) -> tuple[int, int]:
+    """Return the file type and device number that a node of `device` has.
+
+    Raises:
+        SetupError: its type is none of the specification's.
+    """
     kind = KINDS.get(device["type"])
     if kind is None:
         raise SetupError(f'"{device["type"]}" is not a device type')
@@ -200,6 +212,7 @@ def _identity(device: Device) -> tuple[int, int]:
     return kind, os.makedev(device.get("major") or 0, device.get("minor") or 0)
 
 
-def _mode(device: Device) -> int:
+def mode_of(device: Device) -> int:
+    """Return the permission bits that a node of `device` has."""
     mode = device.get("fileMode")
     return 0o666 if mode is None else mode & 0o7777

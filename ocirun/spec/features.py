@@ -73,7 +73,7 @@ def _linux() -> LinuxFeatures:
             "flags": list(memory_policy.FLAGS),
         },
         "mountExtensions": {"idmap": {"enabled": True}},
-        "netDevices": {"enabled": False},
+        "netDevices": {"enabled": True},
     }
 
 

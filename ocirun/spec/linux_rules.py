@@ -100,13 +100,23 @@ def net_devices_need_a_network(config: Config) -> Found:
     if os.geteuid() != 0:
         message = "network devices are not supported for rootless containers"
         yield Problem("/linux/netDevices", message)
+    names: set[str] = set()
     for name, device in devices.items():
         where = f"/linux/netDevices/{escaped(name)}"
         if not is_interface_name(name):
             yield Problem(where, f"invalid network device name {quoted(name)}")
-        if device.get("name") and not is_interface_name(device["name"]):
-            message = f"invalid network device name {quoted(device['name'])}"
+        inside = device.get("name") or name
+        if not is_interface_name(inside):
+            if inside != name:
+                message = f"invalid network device name {quoted(inside)}"
+                yield Problem(f"{where}/name", message)
+        elif "%" in inside and (inside.count("%") > 1 or "%d" not in inside):
+            message = f"{quoted(inside)} is no template of a name"
+            yield Problem(f"{where}/name", message, "%d, once, is for the number")
+        elif "%" not in inside and inside in names:
+            message = f"two network devices are to be called {quoted(inside)}"
             yield Problem(f"{where}/name", message)
+        names.add(inside)
 
 
 def is_interface_name(name: str) -> bool:

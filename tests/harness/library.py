@@ -23,10 +23,10 @@ for _ in range(3):
     threading.Thread(target=be_busy, daemon=True).start()
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-from ocirun.container import exec, options
+from ocirun.container import options
 from ocirun.process.command import find_command
 
-for kind in (options.CreateOptions, exec.ExecOptions):
+for kind in (options.CreateOptions, options.ExecOptions):
     kind.__init__.__kwdefaults__["command"] = find_command()
 
 from ocirun.cli.launcher import main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.etc_criu import etc_criu  # noqa: F401
 from harness.fixtures import (  # noqa: F401
     box,
     cgroup,
@@ -14,3 +15,4 @@ from harness.fixtures import (  # noqa: F401
     shared,
     unchanged_dev,
 )
+from harness.networks import net  # noqa: F401

@@ -52,7 +52,7 @@ def test_a_container_is_gone_after_its_dump_unless_told_otherwise(box: Box, fake
 
 
 @needs("ours")
-def test_what_criu_is_told(box: Box, fake: FakeCriu) -> None:
+def test_what_criu_is_told(box: Box, fake: FakeCriu, etc_criu: Path) -> None:
     bundle = box.bundle("/probe", "count")
     (bundle.rootfs / "real").mkdir()
     (bundle.rootfs / "link").symlink_to("/real")
@@ -60,7 +60,8 @@ def test_what_criu_is_told(box: Box, fake: FakeCriu) -> None:
     source.mkdir()
     bundle.add_mount("/link/data", "bind", str(source), "bind")
     bundle.linux["maskedPaths"] = ["/proc/uptime", "/proc/scsi"]
-    bundle.config["annotations"] = {"org.criu.config": "/etc/of/mine"}
+    (etc_criu / "own.conf").touch(0o644)
+    bundle.config["annotations"] = {"org.criu.config": "/etc/criu/own.conf"}
     with Saved(box, bundle).run() as saved:
         pid = saved.container.pid
         words = ("--tcp-established", "--file-locks", "--manage-cgroups-mode", "ignore")
@@ -78,13 +79,35 @@ def test_what_criu_is_told(box: Box, fake: FakeCriu) -> None:
             'key: "/real/data"\n    val: "/link/data"',
             'key: "/proc/uptime"\n    val: "/dev/null"',
             'address: "127.0.0.1"\n    port: 77',
-            'config_file: "/etc/of/mine"',
+            'config_file: "/etc/criu/own.conf"',
             "orphan_pts_master: true",
             "notify_scripts: true",
         ):
             assert line in text, text
         assert "/proc/scsi" not in text
         assert "tcp_close: true" not in text
+
+
+@needs("ours")
+def test_an_annotation_chooses_no_configuration_but_the_administrators(
+    box: Box, fake: FakeCriu, etc_criu: Path
+) -> None:
+    """Whoever writes annotations would otherwise have CRIU run their scripts as root."""
+    theirs = box.folder / "criu.conf"
+    theirs.write_text(f"action-script touch {box.folder}/ran\n")
+    (etc_criu / "link.conf").symlink_to(theirs)
+    bundle = box.bundle("/probe", "count")
+    for path in (str(theirs), "/etc/criu/link.conf", f"/etc/criu/../..{theirs}"):
+        bundle.config["annotations"] = {"org.criu.config": path}
+        with Saved(box, bundle).run() as saved:
+            saved.checkpoint().failed(f'annotation org.criu.config: "{path}"')
+            assert not saved.images.exists()
+            saved.pipe.count_on()
+            saved.container.delete("--force").ok()
+            saved.images.mkdir()
+            saved.restore().failed(f'annotation org.criu.config: "{path}"')
+            box.runtime.call("state", saved.container.id).failed("does not exist")
+    assert not {"DUMP", "RESTORE"} & set(fake.types)
 
 
 def test_criu_killed_in_the_middle_of_a_dump(box: Box, fake: FakeCriu) -> None:
@@ -250,3 +273,12 @@ def test_hooks_run_while_namespaces_are_set_up(box: Box, fake: FakeCriu) -> None
         saved.restore().failed("error running createRuntime hook #0: /bin/false")
         assert f'"pid":{victim}' in seen.read_text()
         assert fake.answers == [("setup-namespaces", False)]
+
+
+@needs("ours")
+def test_network_devices_are_not_restored(box: Box, fake: FakeCriu) -> None:
+    with Saved(box).run() as saved:
+        saved.checkpoint().ok()
+        saved.bundle.linux["netDevices"] = {"eth0": {}}
+        saved.restore().failed("/linux/netDevices: network devices cannot be moved")
+        assert fake.types[-1] == "VERSION"

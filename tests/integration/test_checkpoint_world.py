@@ -208,10 +208,10 @@ def _status(pid: int, names: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 @needs("ours")
-def test_the_configuration_file_of_the_annotation_is_read(box: Box) -> None:
+def test_the_configuration_file_of_the_annotation_is_read(box: Box, etc_criu: Path) -> None:
     """CRIU lets the file win over what it was told: the log then has another name."""
     bundle = box.bundle("/probe", "count")
-    file = box.folder / "criu.conf"
+    file = etc_criu / "own.conf"
     file.write_text("log-file elsewhere.log\n")
     bundle.config["annotations"] = {"org.criu.config": str(file)}
     with Saved(box, bundle).run() as saved:

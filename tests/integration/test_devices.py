@@ -217,20 +217,69 @@ class TestRules:
         assert self.rules(box, rules, "open:/dev/fuse") == [errno.EPERM]
 
 
-@needs("ours")
+NOWHERE = {"path": "/dev/nowhere", "type": "c", "major": 1, "minor": 3}
+runc_has_only_the_hosts = peer_deviates("runc", "it only mounts the host's node of the same path")
+
+
 class TestInAUserNamespace:
-    """No node can be made there: the host's of the same path is mounted."""
+    """No node can be made in there: one of the host is mounted, or one that is made outside."""
 
+    @runc_has_only_the_hosts
     def test_one_that_the_host_lacks(self, box: Box) -> None:
-        bundle = box.bundle()
+        bundle = box.bundle(
+            "sh", "-c", "stat -c '%n %t %T %a %u %g' /dev/n* && echo x > /dev/nowhere"
+        )
         bundle.use_userns((0, 100000, 65536))
-        bundle.linux["devices"] = [{"path": "/dev/nowhere", "type": "c", "major": 1, "minor": 3}]
-        call = box.container(bundle).create()
-        call.failed('creating device "/dev/nowhere": no such file or directory on the host')
+        bundle.linux["devices"] = [NOWHERE | {"fileMode": 0o646, "uid": 7, "gid": 8}]
+        stdout = box.output(bundle)
+        assert "/dev/nowhere 1 3 646 7 8\n" in stdout
+        assert "/dev/null 1 3 666 " in stdout
 
+    @runc_has_only_the_hosts
+    @peer_deviates("crun", "its own default node covers it")
     def test_one_that_is_something_else_on_the_host(self, box: Box) -> None:
+        bundle = box.bundle("sh", "-c", "stat -c '%t %T' /dev/full; echo x > /dev/full && echo ok")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["devices"] = [NOWHERE | {"path": "/dev/full"}]
+        assert box.output(bundle) == "1 3\nok\n"
+
+    @needs("ours")
+    def test_nothing_of_the_making_is_seen(self, box: Box) -> None:
+        bundle = box.bundle("sh", "-c", "cut -d' ' -f4-6 /proc/self/mountinfo; ls -ld /dev/nowhere")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["devices"] = [NOWHERE]
+        rows = [line.split() for line in box.output(bundle).splitlines()]
+        (row,) = [row for row in rows if row[1] == "/dev/nowhere"]
+        assert {"nosuid", "noexec"} <= set(row[2].split(","))
+        assert [row[1] for row in rows].count("/") == 1
+
+    @needs("ours")
+    def test_the_devices_rules_hold_for_it(self, box: Box) -> None:
+        bundle = box.bundle("sh", "-c", ": < /dev/nowhere")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.linux["devices"] = [NOWHERE | {"major": 10, "minor": 229}]
+        run = box.container(bundle).run()
+        assert "Operation not permitted" in run.stderr
+
+    @needs("ours")
+    def test_an_owner_without_an_id_inside(self, box: Box) -> None:
         bundle = box.bundle()
         bundle.use_userns((0, 100000, 65536))
-        bundle.linux["devices"] = [{"path": "/dev/full", "type": "c", "major": 1, "minor": 3}]
+        bundle.linux["devices"] = [NOWHERE | {"gid": 70000}]
         call = box.container(bundle).create()
-        call.failed('creating device "/dev/full": something else is at that path on the host')
+        call.failed(
+            'creating device "/dev/nowhere": gid 70000 has no mapping in the user namespace'
+        )
+
+    @runc_has_only_the_hosts
+    @peer_deviates("crun", "its owner is not mapped then")
+    def test_in_a_user_namespace_that_is_joined(self, box: Box) -> None:
+        first = box.bundle("sleep", "100")
+        first.use_userns((0, 100000, 65536))
+        owner = box.running(first)
+        bundle = box.bundle("stat", "-c", "%t %T %u %g", "/dev/nowhere")
+        bundle.use_userns((0, 100000, 65536))
+        bundle.set_namespace("user", f"/proc/{owner.pid}/ns/user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+        bundle.linux["devices"] = [NOWHERE | {"uid": 7, "gid": 8}]
+        assert box.output(bundle) == "1 3 7 8\n"

@@ -39,6 +39,7 @@ def is_ok(report: Report, name: str) -> bool:
     return bool(finding(report, name)["verdict"] == "ok")
 
 
+@pytest.mark.lab
 def test_the_json_report_has_its_documented_members(box: Box) -> None:
     report = doctor(box)
     assert set(report) == {"kernel", "uid", "canRun", "findings"}

@@ -22,8 +22,8 @@ from harness.peers import peer_deviates
 from ocirun import Container
 from ocirun.container.create import create
 from ocirun.container.delete import delete
-from ocirun.container.exec import ExecOptions, container_process, execute
-from ocirun.container.options import CreateOptions
+from ocirun.container.exec import container_process, execute
+from ocirun.container.options import CreateOptions, ExecOptions
 from ocirun.container.start import start
 from ocirun.container.store import Store
 from ocirun.errors import OcirunError, SetupError

@@ -327,6 +327,17 @@ class TestRootOfAUserNamespace:
         report = self.run(home, bundle)
         assert report["uids"] == [0, 0, 0]
 
+    @needs("ours")
+    def test_a_device_that_the_host_lacks(self, home: Home) -> None:
+        """Only real root makes one."""
+        bundle = home.bundle()
+        bundle.linux["uidMappings"][0]["hostID"] = bundle.linux["gidMappings"][0]["hostID"] = 0
+        bundle.linux["devices"] = [{"path": "/dev/nowhere", "type": "c", "major": 1, "minor": 3}]
+        bundle.save()
+        words = ("create", "--bundle", str(bundle.path), home.box.container().id)
+        said = home.command(*words, through=UNSHARE).stdout
+        assert '/dev/nowhere\\": no such file or directory on the host' in said
+
     def test_with_the_hosts_node_mounted(self, home: Home) -> None:
         """podman --privileged brings the host's nodes as mounts; their owner is nobody here."""
         bundle = home.bundle()

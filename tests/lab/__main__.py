@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "OCIRUN_PROBE": "/opt/lab/probe",
     "PYTHONDONTWRITEBYTECODE": "1",
     "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+    **{name: os.environ[name] for name in ("OCIRUN_BARS",) if name in os.environ},
 }
 PYTEST = ["/opt/lab/bin/pytest", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=300"]
 

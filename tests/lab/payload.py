@@ -76,10 +76,11 @@ def _payload(cache: Path, folder: Path) -> Path:
 
 
 def _requirements() -> list[str]:
-    """What ocirun, its build and its tests ask for, but for the linters."""
+    """What ocirun, its build, its tests and those of clients ask for, but for the linters."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())
     asked = project["build-system"]["requires"] + project["project"]["dependencies"]
-    tests = project["project"]["optional-dependencies"]["test"]
+    optional = project["project"]["optional-dependencies"]
+    tests = optional["test"] + optional["clients"]
     outside = tuple(DEFINITION["guest"]["without"])
     return ["ninja", *asked, *(name for name in tests if not name.startswith(outside))]
 

@@ -12,6 +12,7 @@ from harness.sources import is_generated, tracked
 LONGEST = 400
 LONGER = {
     "ocirun/spec/types.py": "types of the three documents: a table, loaded by type checkers only",
+    "ocirun/cli/verbs.py": "the table of the command line",
     "tests/unit/cgroups/test_cgroup_v1.py": "one class for each controller",
     "tests/integration/test_launcher.py": "one command, from the outside",
     "tests/integration/test_rootless.py": "one user and what it may do",

@@ -87,7 +87,10 @@ def test_bound_nodes_are_the_hosts(root: Path) -> None:
     assert found["/dev/full"][4:] == [1, 7]
     assert places == ["/", *sorted(f"/dev/{name}" for name in NODES)]
     wrong = {"path": "/dev/null", "type": "c", "major": 1, "minor": 5}
-    with pytest.raises(Refused, match="something else"):
+    with pytest.raises(Refused, match="something else is at that path on the host"):
+        made_devices(root, [wrong], bind=True)
+    wrong["path"] = "/dev/nowhere"
+    with pytest.raises(Refused, match="no such file or directory on the host"):
         made_devices(root, [wrong], bind=True)
 
 

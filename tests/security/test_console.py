@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from harness import bars
-from harness.attack import Exchanger
+from harness.attack import Exchanger, Opens
 from harness.box import Box
 from harness.bundle import Bundle
 from harness.inside import CLONE_NEWPID, do, inside, mounts
@@ -23,8 +25,10 @@ from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.terminal import ConsoleSocket
 
+from ocirun.errors import OcirunError
 from ocirun.kernel.mount import umount2
 from ocirun.process import terminal
+from ocirun.process.steps import enter
 
 ROUNDS = bars.count(40, 1000)
 MOUNTS = [
@@ -91,7 +95,7 @@ def test_what_is_exchanged_for_the_multiplexer_is_not_opened(tmp_path: Path) -> 
     (root / "other").mkdir()
     os.mkfifo(root / "other/ptmx")
     os.mknod(root / "dev/pts/ptmx", stat.S_IFCHR | 0o666, os.makedev(5, 2))
-    reader = os.open(root / "other/ptmx", os.O_RDONLY | os.O_NONBLOCK)
+    opens = Opens(root / "dev/pts/ptmx", root / "other/ptmx")
 
     def work() -> object:
         root_fd, _ = do(root)
@@ -108,8 +112,8 @@ def test_what_is_exchanged_for_the_multiplexer_is_not_opened(tmp_path: Path) -> 
 
     with Exchanger((root / "dev/pts", root / "other")):
         opened = inside(work)
-    os.close(reader)
     assert opened == 0  # neither is on a devpts
+    assert opens.count() == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
@@ -145,3 +149,32 @@ def test_the_console_never_covers_a_file_of_proc(tmp_path: Path) -> None:
         done, found = inside(work, CLONE_NEWPID)  # type: ignore[misc]
     assert found == []
     assert done > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_what_is_exchanged_for_the_null_device_is_not_opened(tmp_path: Path) -> None:
+    """The step that reopens /dev/null, 1,000 times: a FIFO is there when it opens it by name."""
+    root = tmp_path / "root"
+    (root / "dev").mkdir(parents=True)
+    os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mkfifo(root / "dev/other")
+    opens = Opens(root / "dev/other")
+
+    def work() -> object:
+        root_fd, _ = do(root)
+        init: Any = SimpleNamespace(root_fd=root_fd)
+        done = 0
+        for _ in range(1000):
+            null = os.open("/dev/null", os.O_RDWR)
+            os.dup2(null, 0)
+            os.close(null)
+            try:
+                enter.reopen_null(init)
+            except OcirunError:
+                continue
+            done += os.fstat(0).st_dev == os.stat(root / "dev").st_dev
+        return done
+
+    with Exchanger((root / "dev/null", root / "dev/other")):
+        assert inside(work) not in (0, 1000)
+    assert opens.count() == 0

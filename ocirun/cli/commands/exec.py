@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.exec import ExecOptions, container_process, execute
+from ocirun.container.exec import container_process, execute
+from ocirun.container.options import ExecOptions
 from ocirun.errors import UsageError
 
 TYPE_CHECKING = False

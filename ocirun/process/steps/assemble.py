@@ -71,11 +71,17 @@ def mounting(entry: Entry) -> Callable[[InitContext], None]:
 
 
 def make_devices(init: InitContext) -> None:
-    """Make the device nodes, or bind the host's where we may not make any."""
+    """Make the device nodes, or bind the host's or the parent's where we may not make any."""
     from ocirun.rootfs.devices import make_devices as make
     from ocirun.spec.devices import devices_of
 
-    make(init.root_fd, devices_of(init.config), bind=init.context.userns)
+    made_fds = {}
+    if init.request.made_nodes:
+        from ocirun.process.made_nodes import copy_made_nodes
+
+        made_fds = copy_made_nodes(init.nodes_fd, init.root_fd, init.request.made_nodes)
+        init.nodes_fd = -1
+    make(init.root_fd, devices_of(init.config), bind=init.context.userns, made_fds=made_fds)
 
 
 def link_devices(init: InitContext) -> None:

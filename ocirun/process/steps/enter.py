@@ -15,7 +15,6 @@ from ocirun.process.messages import LIMITS_RAISED, PROC_LIMITS
 from ocirun.process.program import find_program as locate_program
 from ocirun.rootfs import masks, prepare
 from ocirun.rootfs import pivot as pivoting
-from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,17 +54,23 @@ def repropagate(init: InitContext) -> None:
 def reopen_null(init: InitContext) -> None:
     """Swap the host's /dev/null among fds 0 to 2 for the container's.
 
-    Security: a descriptor of the host's /dev leads into the host's file system.
+    Security: a descriptor of the host's /dev leads into the host's file system. The node is looked
+    at before it is opened, because opening another device may do something.
+    Order: before the pivot, while /proc is the host's.
     """
     wanted = [fd for fd in range(3) if stdio.is_null(fd)]
     if not wanted:
         return
     with doing("reopening /dev/null"):
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        null_fd = open_in_root(init.root_fd, "/dev/null", flags)
+        path_fd = masks.open_null(init.root_fd)
         try:
+            null_fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.close(path_fd)
+        try:
+            # A mount namespace that is joined may have another /proc.
             if not stdio.is_null(null_fd):
-                raise SetupError("/dev/null of the container is not the null device")
+                raise SetupError("/proc/self/fd leads to something else than the null device")
             for fd in wanted:
                 os.dup2(null_fd, fd, inheritable=True)
         finally:

@@ -133,7 +133,7 @@ def test_what_the_quick_reader_takes_typer_takes_the_same_way(argv: list[str]) -
         ["-", "state"],
     ],
 )
-def test_what_is_not_plainly_well_formed_is_left_to_typer(argv: list[str]) -> None:
+def test_what_is_not_plainly_well_formed_is_left_to_the_other_readers(argv: list[str]) -> None:
     assert parse(argv) is None
 
 
@@ -195,12 +195,12 @@ def test_a_version_flag_wins_over_the_verb() -> None:
     ],
 )
 def test_a_wrong_command_line_is_answered_in_words(
-    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    argv: list[str], sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UsageError) as caught:
         app.read(argv)
     assert str(caught.value).endswith(sentence)
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     assert printed.out.startswith("Incorrect Usage")
     assert "Usage: ocirun" in printed.out
     assert printed.err == ""

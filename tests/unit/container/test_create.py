@@ -1,11 +1,11 @@
-"""What create says of an init that died without a word."""
+"""What create reports of an init that died without a message."""
 
 from __future__ import annotations
 
 import pytest
 
 from ocirun.container.create import Creation
-from ocirun.errors import InitDied
+from ocirun.errors import InitDied, SetupError
 
 
 class Counted:
@@ -19,7 +19,16 @@ class Counted:
     ("kills", "words"),
     [(0, "died at procGate"), (1, "container init was OOM-killed (memory limit too low?)")],
 )
-def test_the_cgroup_tells_why_init_died(kills: int, words: str) -> None:
-    making = Creation.__new__(Creation)
-    making.cgroup = Counted(kills)  # type: ignore[assignment]  # all that is asked of it
-    assert words in str(making.cause_of(InitDied("container init died at procGate")))
+def test_the_cgroup_tells_why_init_died(
+    kills: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: Creation) -> None:
+        raise InitDied("container init died at procGate")
+
+    creation = Creation.__new__(Creation)
+    creation.cgroup = Counted(kills)  # type: ignore[assignment]  # all that is asked of it
+    monkeypatch.setattr(Creation, "claim", lambda _: None)
+    monkeypatch.setattr(Creation, "bring_to_gate", die)
+    with pytest.raises(SetupError) as caught:
+        creation.bring_in()
+    assert words in str(caught.value)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from harness.records import new_record
 
-from ocirun.container.inherited_fds import config_with
+from ocirun.container.inherited_process import config_with
 from ocirun.container.record import Record
 from ocirun.container.subcgroup import cgroup_below, cgroup_of_init, parse_words
 from ocirun.errors import SetupError, SpecError

@@ -17,7 +17,6 @@ from ocirun.criu.externals import (
     saved_namespaces,
 )
 from ocirun.criu.log import error_lines, errors_in
-from ocirun.criu.settings import FILES, config_file
 from ocirun.criu.stdio import load_names, pipes_among, save_names
 from ocirun.errors import SetupError, SpecError, UsageError
 from ocirun.kernel.process import CLONE_NEWNET
@@ -156,21 +155,6 @@ def test_the_last_error_lines_of_a_log_are_returned(tmp_path: Path) -> None:
         assert error_lines(fd, name) == []
     os.close(fd)
     assert errors_in(b"(1) fine\n\xff Error \xff\n") == ["Error \ufffd"]
-
-
-def test_the_annotation_then_ocirun_then_runc_configures_criu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert config_file({"org.criu.config": "/x"}) == "/x"
-    assert config_file({"org.criu.config": ""}) == ""
-    assert [Path(path).name for path in FILES] == ["ocirun.conf", "runc.conf"]
-    first, second = tmp_path / "a", tmp_path / "b"
-    monkeypatch.setattr("ocirun.criu.settings.FILES", (str(first), str(second)))
-    assert config_file({}) == ""
-    second.touch()
-    assert config_file({}) == str(second)
-    first.touch()
-    assert config_file({}) == str(first)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ def stranger() -> Generator[tuple[Channel, socket.socket]]:
     theirs.close()
 
 
+CARRIER = "sendConfig"  # a message that has descriptors
+
+
 def frame(data: bytes, fds: int = 0, length: int | None = None) -> bytes:
     return struct.pack("<II", len(data) if length is None else length, fds) + data
 
@@ -84,9 +87,9 @@ def test_descriptors_arrive_in_order_and_close_on_exec(
     """Also more than one message of the kernel's can carry (253)."""
     ours, theirs = pair
     sent = pipes(count)
-    ours.send("m", "body", sent)
-    name, body, received = theirs.receive("m")
-    assert (name, body) == ("m", "body")
+    ours.send(CARRIER, "body", sent)
+    name, body, received = theirs.receive(CARRIER)
+    assert (name, body) == (CARRIER, "body")
     assert [os.fstat(fd).st_ino for fd in received] == [os.fstat(fd).st_ino for fd in sent]
     assert not any(os.get_inheritable(fd) for fd in received)
     close(sent + received)
@@ -95,10 +98,10 @@ def test_descriptors_arrive_in_order_and_close_on_exec(
 def test_the_senders_descriptors_stay_its_own(pair: tuple[Channel, Channel]) -> None:
     ours, theirs = pair
     sent = pipes(2)
-    theirs.send("m", None, sent)
+    theirs.send(CARRIER, None, sent)
     for fd in sent:
         os.fstat(fd)
-    close(sent + ours.receive("m")[2])
+    close(sent + ours.receive(CARRIER)[2])
 
 
 def test_a_plain_channel_reads_and_writes_without_descriptors(
@@ -217,6 +220,27 @@ def test_a_longer_frame_than_any_answer_is_refused_before_it_is_read(
         end.receive("m")
 
 
+def test_warnings_are_dropped_where_there_are_too_many(
+    stranger: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are kept until the verb has ended: a stranger could fill the parent's memory."""
+    end, other = stranger
+    other.settimeout(10)
+    warnings: list[str] = []
+    monkeypatch.setattr(channel, "warn", warnings.append)
+
+    def talk() -> None:
+        for _ in range(channel.MAX_WARNINGS + 500):
+            other.sendall(frame(b'["procWarning","careful"]'))
+        other.sendall(frame(b'["procReady",1]'))
+
+    sender = threading.Thread(target=talk)
+    sender.start()
+    assert end.receive("procReady")[1] == 1
+    sender.join()
+    assert warnings == ["careful"] * channel.MAX_WARNINGS
+
+
 def test_a_frame_of_the_longest_length_is_waited_for(
     stranger: tuple[Channel, socket.socket],
 ) -> None:
@@ -246,10 +270,70 @@ def test_as_many_descriptors_as_an_answer_may_have_arrive(
 ) -> None:
     end, other = stranger
     sent = pipes(channel.MAX_ANSWER_FDS)
-    socket.send_fds(other, [frame(b'["m",1]', fds=len(sent))], sent)
-    received = end.receive("m")[2]
+    socket.send_fds(other, [frame(b'["sendConfig",1]', fds=len(sent))], sent)
+    received = end.receive(CARRIER)[2]
     assert len(received) == len(sent)
     close(sent + received)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b'["procReady",1]', None),  # expected, but not with descriptors
+        (b'["sendConfig",1]', ProtocolError),  # with descriptors, but not expected
+        (b'["procError",{"message":"no"}]', InitError),
+        (b'["procWarning","careful"]', PeerGone),
+        (b"{}", ProtocolError),
+        (b"{", OcirunError),
+    ],
+)
+def test_descriptors_that_nobody_asked_for_are_closed(
+    stranger: tuple[Channel, socket.socket], data: bytes, error: type[Exception] | None
+) -> None:
+    """Up to eight stayed open in a program that uses the library."""
+    end, other = stranger
+    sent = pipes(channel.MAX_ANSWER_FDS)
+    before = os.listdir("/proc/self/fd")
+    socket.send_fds(other, [frame(data, fds=len(sent))], sent)
+    other.shutdown(socket.SHUT_WR)
+    if error:
+        with pytest.raises(error):
+            end.receive("procReady")
+    else:
+        assert end.receive("procReady") == ("procReady", 1, [])
+    assert os.listdir("/proc/self/fd") == before
+    close(sent)
+
+
+@pytest.mark.parametrize("announced", [0, 1, 249])
+def test_more_descriptors_than_announced_are_closed(
+    stranger: tuple[Channel, socket.socket], announced: int
+) -> None:
+    end, other = stranger
+    sent = pipes(250)
+    before = os.listdir("/proc/self/fd")
+    socket.send_fds(other, [frame(b'["sendConfig",1]', fds=announced)], sent)
+    with pytest.raises(ProtocolError, match=f"250 descriptors and announced {announced}"):
+        end.receive(CARRIER)
+    assert os.listdir("/proc/self/fd") == before
+    close(sent)
+
+
+@pytest.mark.parametrize("whole", [0, 1])
+def test_descriptors_with_an_unfinished_header_are_closed(
+    stranger: tuple[Channel, socket.socket], whole: int
+) -> None:
+    """`whole` headers come before the one that ends early."""
+    end, other = stranger
+    sent = pipes(3)
+    before = os.listdir("/proc/self/fd")
+    other.sendall(frame(b'["procWarning","w"]') * whole)
+    socket.send_fds(other, [b"\0\0"], sent)
+    other.shutdown(socket.SHUT_WR)
+    with pytest.raises(PeerGone):
+        end.receive(CARRIER)
+    assert os.listdir("/proc/self/fd") == before
+    close(sent)
 
 
 def test_the_parent_is_taken_at_its_word(pair: tuple[Channel, Channel]) -> None:

@@ -300,3 +300,28 @@ def test_network_device_names_are_the_kernels(
     (problem,) = check_rules(config)
     assert problem.message == f"invalid network device name {quoted(name)}"
     assert linux_rules.is_interface_name("a" * 15)
+
+
+@pytest.mark.parametrize(
+    ("devices", "faults"),
+    [
+        ({"a": {"name": "eth%d"}, "b": {"name": "eth%d"}}, []),
+        ({"a": {"name": "b"}, "b": {"name": "a"}}, []),
+        ({"a": {"name": ""}, "b": {}}, []),
+        ({"a": {"name": "x%s"}}, ['/a/name: "x%s" is no template of a name']),
+        ({"a": {"name": "%d%d"}}, ['/a/name: "%d%d" is no template of a name']),
+        ({"a": {"name": "b"}, "b": {}}, ['/b/name: two network devices are to be called "b"']),
+        ({"a": {"name": "x/y"}}, ['/a/name: invalid network device name "x/y"']),
+    ],
+)
+def test_network_devices_get_names_of_their_own(
+    config: Any,
+    devices: dict[str, dict[str, str]],
+    faults: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    config["linux"]["namespaces"].append({"type": "network"})
+    config["linux"]["netDevices"] = devices
+    found = [f"{problem.pointer}: {problem.message}" for problem in check_rules(config)]
+    assert found == [f"/linux/netDevices{fault}" for fault in faults]

@@ -1,0 +1,237 @@
+"""What help and man page of a verb say beyond its options: description, examples, exit statuses.
+
+`cli.help` prints it, `_build/manpages.py` makes roff of it. Options are not repeated here: they are
+in `cli.verbs`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
+
+CHANGED: Final = "2026-11-28"  # the date that man pages carry
+SUMMARY: Final = (
+    "Run containers from OCI bundles: directories with a config.json and a root filesystem. "
+    "A drop-in for runc."
+)
+
+_FAILED: Final = (("0", "success"), ("1", "failure; the reason is on stderr and in the log"))
+_PROGRAM: Final = (
+    ("N", "the exit status of the program, if the command waits for it"),
+    ("128+N", "the program was ended by signal N"),
+)
+
+
+class Page:
+    """The words about one verb.
+
+    `description` has one string a paragraph, one that begins with spaces is printed as it is;
+    `examples` are (command line, what it does), `statuses` (exit status, what it means).
+    """
+
+    __slots__ = ("description", "examples", "statuses")
+
+    def __init__(
+        self,
+        *description: str,
+        examples: Sequence[tuple[str, str]],
+        statuses: Sequence[tuple[str, str]] = _FAILED,
+    ) -> None:
+        self.description = description
+        self.examples = examples
+        self.statuses = statuses
+
+
+PAGES: Final = {
+    "create": Page(
+        "Create the container ID from the bundle: read and check config.json, make namespaces, "
+        "cgroup, root filesystem and devices, and stop before the program. `ocirun start ID` "
+        "starts it.",
+        "The standard streams of this command become those of the program. With "
+        '"terminal": true, --console-socket has to name the socket that receives the terminal.',
+        examples=(
+            ("ocirun create --bundle /srv/web web", "create the container web"),
+            ("ocirun create -b . --pid-file web.pid web", "and write the pid of its init"),
+        ),
+    ),
+    "run": Page(
+        "Create the container ID, start its program, wait for it, and delete the container. With "
+        "--detach, return once the program has started and leave the container.",
+        "A bundle is a directory with a config.json and the root filesystem that it names. ocirun "
+        "does not pull images: skopeo and umoci, or `docker export`, make a root filesystem.",
+        examples=(
+            ("ocirun run --bundle bundles/hello hello", "run a bundle and wait for its end"),
+            ("ocirun run -d --pid-file p --bundle . web", "run it in the background"),
+        ),
+        statuses=(*_PROGRAM, ("1", "the container could not be created or started")),
+    ),
+    "start": Page(
+        "Start the program of a container that `ocirun create` made. Each container is started "
+        "once.",
+        examples=(("ocirun start web", "start the program of web"),),
+    ),
+    "state": Page(
+        "Print the state of a container: id, status (creating, created, running, paused or "
+        "stopped), pid of its init, bundle and annotations.",
+        examples=(("ocirun state web", "print the state of web"),),
+    ),
+    "kill": Page(
+        "Send SIGNAL to the init process of a container. SIGNAL is a name with or without SIG, or "
+        "a number.",
+        examples=(
+            ("ocirun kill web", "send SIGTERM"),
+            ("ocirun kill web KILL", "send SIGKILL"),
+            ("ocirun kill --all web 9", "to every process of the container"),
+        ),
+    ),
+    "delete": Page(
+        "Delete a container that has stopped: its cgroup, its state directory, and what else was "
+        "made for it. The bundle and its root filesystem stay. poststop hooks are run.",
+        "With --force a container that runs is killed first, and one that does not exist is no "
+        "error.",
+        examples=(
+            ("ocirun delete web", "delete a stopped container"),
+            ("ocirun delete --force web", "kill it first"),
+        ),
+    ),
+    "list": Page(
+        "List the containers of the state directory (--root before the verb chooses it).",
+        examples=(
+            ("ocirun list", "print a table"),
+            ("ocirun list --format json", "for programs"),
+            ("ocirun list --quiet", "only the ids"),
+        ),
+    ),
+    "spec": Page(
+        "Write a config.json to begin with: `sh` in a root filesystem at rootfs, with new "
+        "namespaces and few capabilities. A file that exists is not overwritten.",
+        examples=(
+            ("ocirun spec", "write ./config.json"),
+            ("ocirun spec --rootless --bundle b", "for a user without privileges"),
+        ),
+    ),
+    "features": Page(
+        "Print what this runtime can do, as the OCI features document: namespaces, mount options, "
+        "hooks, cgroups, seccomp, annotations.",
+        examples=(("ocirun features", "print the document"),),
+    ),
+    "doctor": Page(
+        "Check what containers of the calling user may use on this host: kernel, cgroups, user "
+        "namespaces, seccomp, LSMs, CRIU. Nothing is changed.",
+        examples=(("ocirun doctor", "print findings and remedies"),),
+        statuses=(("0", "this user can run containers"), ("1", "this user can run none")),
+    ),
+    "validate": Page(
+        "Check the configuration of a bundle and print every rule that it breaks. No container is "
+        "created.",
+        examples=(
+            ("ocirun validate bundles/hello", "check bundles/hello/config.json"),
+            ("ocirun validate --format json .", "for programs"),
+        ),
+        statuses=(("0", "no rule is broken"), ("1", "rules are broken, or the file is missing")),
+    ),
+    "exec": Page(
+        "Run one more process in a container. It gets the environment, user and directory of the "
+        "container's process unless options or --process say otherwise.",
+        "Options of ocirun stand before ID; what follows it belongs to COMMAND.",
+        examples=(
+            ("ocirun exec web ps", "run ps in web"),
+            ("ocirun exec -t web sh", "a shell with a terminal"),
+            ("ocirun exec --user 1000:1000 --env A=1 web id", "as another user"),
+            ("ocirun exec --process p.json web", "the process as OCI JSON"),
+        ),
+        statuses=(*_PROGRAM, ("255", "the process could not be started")),
+    ),
+    "checkpoint": Page(
+        "Write the memory, open files and other state of a container to a directory with CRIU, and "
+        "stop the container. `ocirun restore` continues it.",
+        examples=(
+            ("ocirun checkpoint --image-path /tmp/c web", "checkpoint and stop web"),
+            ("ocirun checkpoint --leave-running web", "and let it run on"),
+        ),
+    ),
+    "restore": Page(
+        "Create the container ID from a checkpoint, with the bundle it was checkpointed from.",
+        examples=(("ocirun restore -d --image-path /tmp/c -b . web", "restore web in background"),),
+        statuses=(*_PROGRAM, ("1", "the container could not be restored")),
+    ),
+    "pause": Page(
+        "Suspend all processes of a container with the freezer of its cgroup.",
+        examples=(("ocirun pause web", "suspend web"),),
+    ),
+    "resume": Page(
+        "Resume the processes of a paused container.",
+        examples=(("ocirun resume web", "resume web"),),
+    ),
+    "update": Page(
+        "Change the limits of a container that is there, by flags or by a JSON file (--resources) "
+        "of this form, where each member is optional:",
+        '  {"memory": {"limit": 268435456, "reservation": 0, "swap": 0},\n'
+        '   "cpu": {"shares": 512, "quota": 50000, "period": 100000,\n'
+        '           "cpus": "0-1", "mems": "0"},\n'
+        '   "blockIO": {"weight": 100},\n'
+        '   "pids": {"limit": 100}}',
+        examples=(
+            ("ocirun update --memory 256m --pids-limit 100 web", "by flags"),
+            ("ocirun update --resources limits.json web", "by a file"),
+            ("ocirun update --resources - web < limits.json", "from standard input"),
+        ),
+    ),
+    "mounts": Page(
+        "Add mounts to a running container, or remove them. FILE is a JSON array of mounts as in "
+        "config.json; `remove` uses the destinations only:",
+        '  [{"destination": "/data", "type": "bind", "source": "/srv/data",\n'
+        '    "options": ["rbind", "ro"]}]',
+        examples=(
+            ("ocirun mounts add web mounts.json", "mount all of them, or none"),
+            ("ocirun mounts remove web mounts.json", "unmount them"),
+        ),
+    ),
+    "ps": Page(
+        "List the processes of a container. Words after ID go to ps(1), whose lines are then "
+        "filtered.",
+        examples=(
+            ("ocirun ps web", "print a table"),
+            ("ocirun ps --format json web", "only the pids"),
+            ("ocirun ps web -o pid,args", "with options of ps"),
+        ),
+    ),
+    "events": Page(
+        "Print the statistics of a container as lines of JSON until it ends, and a line when it "
+        "runs out of memory.",
+        examples=(
+            ("ocirun events web", "every five seconds"),
+            ("ocirun events --stats web", "once"),
+        ),
+    ),
+    "top": Page(
+        "Show CPU, memory, pids and I/O of the named containers, or of all, until it is "
+        "interrupted.",
+        examples=(("ocirun top", "all containers"), ("ocirun top --once web", "one, once")),
+    ),
+    "snapshot": Page(
+        "Make the image from which ocirun starts without waiting for Python. A package calls it "
+        "after it has been installed. Nothing else depends on the image: without one, ocirun "
+        "starts as any Python program.",
+        examples=(("ocirun snapshot", "make the image and print its path"),),
+    ),
+    "completion": Page(
+        "Print a completion script for SHELL: bash, zsh or fish.",
+        examples=(
+            ('eval "$(ocirun completion bash)"', "for this shell"),
+            ("ocirun completion fish > ~/.config/fish/completions/ocirun.fish", "for good"),
+        ),
+    ),
+    "version": Page(
+        "Print the version of ocirun, of the runtime specification and of Python, and what is "
+        "built in.",
+        examples=(("ocirun version", "print them"),),
+    ),
+    "help": Page(
+        "Show the verbs, or how VERB is used.",
+        examples=(("ocirun help run", "show the help of run"),),
+        statuses=(("0", "success"), ("3", "there is no such verb")),
+    ),
+}

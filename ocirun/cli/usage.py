@@ -1,0 +1,165 @@
+"""Answers to `--help` and to a wrong command line, without loading typer.
+
+typer needs a fifth of a second to come up. What it would say of a call for help, an unknown verb or
+option, a missing or impossible value and a wrong number of words follows from the table of verbs
+alone. Everything else (options after the id, Go's numbers) typer reads.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ocirun.cli import help as helptext
+from ocirun.cli.output import write
+from ocirun.cli.parse import is_wrong_count
+from ocirun.cli.spelling import spell
+from ocirun.cli.verbs import GLOBALS, VERBS
+from ocirun.errors import SetupError, UnknownVerb, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from ocirun.cli.options import Option, Verb
+
+HELP = ("-h", "--h", "--help")
+HELP_VERBS = ("help", "h")
+
+
+def answer(words: Sequence[str]) -> bool:
+    """Print the help that `words` ask for; False: nothing is asked for, and nothing is wrong.
+
+    Raises:
+        UsageError: they are wrong; what would be right has been printed on stdout, as runc does.
+        SetupError: stdout cannot be written.
+    """
+    front, rest = _split(words)
+    if _read(front, GLOBALS, "", rest=True) or not rest:
+        write(helptext.overview() + "\n")
+        return True
+    name, *rest = rest
+    if name in HELP_VERBS:
+        return _help(rest)
+    verb = VERBS.get(name)
+    if verb is None:
+        refuse_verb(name)
+    if _read(rest, verb.options, name, rest=verb.rest):
+        write(helptext.of_verb(name) + "\n")
+        return True
+    count = len(_positional(rest, verb))
+    if is_wrong_count(verb, count):
+        refuse(count_sentence(verb, count), name)
+    return False
+
+
+def refuse(sentence: str, verb: str, kind: type[UsageError] = UsageError) -> NoReturn:
+    """Print what would be right, of `verb` or of all ("").
+
+    Raises:
+        UsageError: always, with the sentence.
+    """
+    counted = sentence.endswith("argument(s)")
+    first = "Incorrect Usage." if counted else f"Incorrect Usage: {sentence}"
+    text = helptext.of_verb(verb) if verb else helptext.overview()
+    try:  # noqa: SIM105  # contextlib is not loaded otherwise
+        write(f"{first}\n\n{text}\n")
+    except SetupError:
+        pass  # nobody reads stdout; the sentence goes to stderr
+    raise kind(sentence)
+
+
+def refuse_verb(name: str) -> NoReturn:
+    """Refuse a verb that is none, with runc's sentence and ours.
+
+    Raises:
+        UnknownVerb: always.
+    """
+    refuse(f"No help topic for '{name}': unknown command \"{name}\"", "", UnknownVerb)
+
+
+def count_sentence(verb: Verb, count: int) -> str:
+    """Return runc's sentence about a wrong number of words."""
+    if verb.least == verb.most:
+        need = f"exactly {verb.least}"
+    elif count < verb.least:
+        need = f"a minimum of {verb.least}"
+    else:
+        need = f"a maximum of {verb.most}"
+    return f'{sys.argv[0]}: "{verb.name}" requires {need} argument(s)'
+
+
+def unknown_option(name: str, options: Sequence[Option]) -> str:
+    """Return the sentence about an option that is none; `name` has no dashes."""
+    sentence = f"flag provided but not defined: -{name}"
+    if len(name) < 3:
+        return sentence
+    import difflib
+
+    spellings = [spelling for option in options for spelling in option.names]
+    near = difflib.get_close_matches(name, [*spellings, "h", "help"], 1, 0.75)
+    return f"{sentence} (did you mean --{near[0]}?)" if near else sentence
+
+
+def _help(words: list[str]) -> bool:
+    """Answer `ocirun help [VERB]`; False for a line with options, which typer reads."""
+    if any(word[:1] == "-" for word in words) or len(words) > 1:
+        return False
+    if not words:
+        write(helptext.overview() + "\n")
+        return True
+    name = words[0]
+    if name not in VERBS and name not in HELP_VERBS:
+        refuse_verb(name)
+    write(helptext.of_verb("help" if name in HELP_VERBS else name) + "\n")
+    return True
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the global options and what follows them, the verb first."""
+    valued = {name for option in GLOBALS if option.kind != "bool" for name in option.names}
+    at = 0
+    while at < len(words) and words[at][:1] == "-" and words[at] not in {"-", "--"}:
+        name = words[at][2 if words[at][1] == "-" else 1 :]
+        at += 2 if name in valued else 1
+    behind = at + 1 if at < len(words) and words[at] == "--" else at
+    return list(words[:at]), list(words[behind:])
+
+
+def _read(words: list[str], options: Sequence[Option], verb: str, *, rest: bool) -> bool:
+    """Check the options among `words`; return whether help is asked for.
+
+    Raises:
+        UsageError: an option is unknown, or its value is missing or impossible.
+    """
+    try:
+        spelt = spell(words, options, rest=rest)
+    except UsageError as error:
+        refuse(str(error), verb)
+    known = {f"--{option.name}" for option in options}
+    wanted = False
+    for word in spelt:
+        is_option = word[:1] == "-" and word != "-"
+        if word == "--" or (rest and not is_option):
+            break
+        if not is_option:
+            continue
+        if word in HELP:
+            wanted = True
+        elif word.partition("=")[0] not in known:
+            refuse(unknown_option(word.partition("=")[0].lstrip("-"), options), verb)
+    return wanted
+
+
+def _positional(words: list[str], verb: Verb) -> list[str]:
+    """Return the words of the verb that are no options."""
+    spelt = spell(words, verb.options, rest=verb.rest)
+    found: list[str] = []
+    for at, word in enumerate(spelt):
+        if word == "--":
+            return found + spelt[at + 1 :]
+        if word[:1] != "-" or word == "-":
+            if verb.rest:
+                return spelt[at:]
+            found.append(word)
+    return found

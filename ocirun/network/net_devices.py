@@ -1,0 +1,154 @@
+"""linux.netDevices: network devices of the host that move into the container's network namespace.
+
+A device keeps its MTU, hardware address and alias, because the kernel moves them with it, and its
+permanent global addresses, because we add them again: the kernel drops addresses. Routes go, too,
+and are nobody's to bring back. Where the namespace ends the kernel returns physical devices to the
+host and destroys the others; delete does nothing.
+
+Source: runtime-spec config-linux.md#network-devices,
+config-linux.md#namespace-lifecycle-and-container-termination; kernel net/core/dev.c,
+__dev_change_net_namespace; docs/runc-compat/init.md#network-devices.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, doing
+from ocirun.network.links import (
+    RT_SCOPE_UNIVERSE,
+    address_text,
+    find_link,
+    give_address,
+    permanent_addresses,
+    set_link,
+)
+from ocirun.network.namespace import is_own_namespace
+from ocirun.network.netlink import Netlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ocirun.network.links import Link
+    from ocirun.spec.types import NetDevice
+
+
+class NetDevices:
+    """The devices of one container.
+
+    `own_fd` and `their_fd` (both borrowed, and needed until `close`) are the network namespace of
+    the host, which this thread is in, and that of the container.
+    """
+
+    __slots__ = ("_entries", "_host", "_own_fd", "_their_fd", "_theirs")
+
+    def __init__(self, entries: dict[str, NetDevice], own_fd: int, their_fd: int) -> None:
+        self._entries = entries
+        self._own_fd = own_fd
+        self._their_fd = their_fd
+        self._host = Netlink()
+        try:
+            self._theirs = Netlink(their_fd)
+        except BaseException:
+            self._host.close()
+            raise
+
+    def close(self) -> None:
+        """Close the sockets. May be called twice."""
+        self._host.close()
+        self._theirs.close()
+
+    def move(self, undo: Callable[[str, Callable[[], object]], object]) -> None:
+        """Move the devices; `undo` is given, for each, its name and what brings it back.
+
+        Raises:
+            SetupError: one is not there, cannot be moved, or its name is taken.
+        """
+        if is_own_namespace(self._their_fd):
+            raise SetupError(
+                "unable to move network devices: the container's network namespace is the host's"
+            )
+        from functools import partial
+
+        for name, entry in self._entries.items():
+            with doing(f"finding network device {name}"):
+                link = find_link(self._host, name)
+                if link is None:
+                    raise SetupError(f"network device {name} does not exist")
+                addresses = permanent_addresses(self._host, link.index)
+            device = _Moved(link, addresses, entry.get("name") or link.name)
+            undo(f"bringing network device {name} back", partial(self._bring_back, device))
+            self._move(device)
+
+    def _move(self, device: _Moved) -> None:
+        link, words = device.link, f"moving network device {device.link.name} into the container"
+        if not device.is_template and find_link(self._theirs, device.wanted):
+            raise SetupError(f"{words}: there is a network device {device.wanted} in there already")
+        with doing(f"{words} as {device.wanted}"):
+            # Kernel: this also sets it down.
+            set_link(self._host, link.index, IFNAME=device.arrival, NET_NS_FD=self._their_fd)
+            moved = find_link(self._theirs, device.arrival)
+            if moved is None:
+                raise SetupError(f"{words}: it has not arrived")
+            device.index = moved.index  # the same, unless that was taken
+            if device.is_template:
+                set_link(self._theirs, device.index, IFNAME=device.wanted)
+        for address in device.addresses:
+            if address["scope"] == RT_SCOPE_UNIVERSE:
+                with doing(f"adding {address_text(address)} to network device {device.wanted}"):
+                    give_address(self._theirs, device.index, address)
+        with doing(f"setting network device {device.wanted} up"):
+            set_link(self._theirs, device.index, up=True)
+
+    def _bring_back(self, device: _Moved) -> None:
+        """Bring a device back under its old name, as it was but for its routes."""
+        old = device.link
+        index = device.index or self._find_stray(device)
+        if not index:
+            return  # it was refused before it moved
+        set_link(self._theirs, index, IFNAME=old.name, NET_NS_FD=self._own_fd)
+        back = find_link(self._host, old.name)
+        if back is None:
+            raise SetupError(f"network device {old.name} has not come back")
+        if old.master:
+            set_link(self._host, back.index, MASTER=old.master)
+        for address in device.addresses:
+            give_address(self._host, back.index, address)
+        if old.is_up:
+            set_link(self._host, back.index, up=True)
+
+    def _find_stray(self, device: _Moved) -> int:
+        """Return the index in the container of a device whose move has failed, 0 if it stayed.
+
+        Kernel: it moves first, under its old name if that is free there, and is renamed then; a
+        name that is taken meanwhile leaves it in there.
+        """
+        old = device.link
+        stayed = find_link(self._host, old.name)
+        if stayed and stayed.index == old.index:
+            return 0
+        for name in (device.arrival, old.name):
+            found = find_link(self._theirs, name)
+            if found and found.hardware == old.hardware:
+                return found.index
+        return 0
+
+
+class _Moved:
+    """A device on its way: `link` as it was, its permanent `addresses`, the name it is to have.
+
+    The kernel does not tell what it has made of a template like eth%d, so such a device arrives
+    under a name that nobody else has. `index` is that in the container, 0 until it is there.
+    """
+
+    __slots__ = ("addresses", "arrival", "index", "is_template", "link", "wanted")
+
+    def __init__(self, link: Link, addresses: list[Any], wanted: str) -> None:
+        self.link = link
+        self.addresses = addresses
+        self.wanted = wanted
+        self.is_template = "%" in wanted
+        self.arrival = f"oci{os.urandom(6).hex()}" if self.is_template else wanted
+        self.index = 0

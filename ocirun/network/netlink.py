@@ -1,0 +1,154 @@
+"""A netlink socket in a network namespace of choice; pyroute2 has the forms of the messages.
+
+pyroute2's own sockets need an event loop of their own, which an asyncio program that creates
+containers cannot have, and drop what the kernel says beside the errno. So the socket is ours.
+
+Cold: loaded where a container asks for a network, and so is pyroute2, a costly import.
+
+Source: netlink(7); kernel net/netlink/af_netlink.c; docs.pyroute2.org.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+from ocirun.network.namespace import inside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+NETLINK_ROUTE: Final = 0
+SOL_NETLINK: Final = 270
+NETLINK_EXT_ACK: Final = 11
+NETLINK_CAP_ACK: Final = 10
+
+NLM_F_REQUEST: Final = 0x1
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP: Final = 0x300
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLMSGERR_ATTR_MSG: Final = 1
+HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
+RECEIVE_BYTES: Final = 1 << 20
+TIMEOUT_S: Final = 30.0
+
+
+class Netlink:
+    """A netlink socket, for one thread at a time; `close` it, or use it in a with statement.
+
+    `namespace` (borrowed) is the network namespace it is in, None for the caller's own.
+    """
+
+    __slots__ = ("_sequence", "_socket")
+
+    def __init__(self, namespace: int | None = None, protocol: int = NETLINK_ROUTE) -> None:
+        if namespace is None:
+            self._socket = self._open(protocol)
+        else:
+            with inside(namespace):
+                self._socket = self._open(protocol)
+        self._sequence = 0
+
+    @staticmethod
+    def _open(protocol: int) -> _socket.socket:
+        kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC
+        opened = _socket.socket(_socket.AF_NETLINK, kind, protocol)
+        try:
+            opened.bind((0, 0))
+            for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK):
+                opened.setsockopt(SOL_NETLINK, option, 1)
+            opened.settimeout(TIMEOUT_S)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket. May be called twice."""
+        self._socket.close()
+
+    def change(self, kind: int, message: Any, flags: int = 0) -> None:  # noqa: ANN401  # pyroute2's
+        """Send a message that changes something, and wait until the kernel has done it.
+
+        Raises:
+            OSError: the kernel refused; its words are in the text where it has any.
+        """
+        self._send(kind, message, NLM_F_REQUEST | NLM_F_ACK | flags)
+        self._receive(type(message))
+
+    def get(self, kind: int, message: Any) -> list[Any]:  # noqa: ANN401
+        """Return the kernel's answers to a message about one object.
+
+        Raises:
+            OSError: ENODEV and the like, there is none.
+        """
+        self._send(kind, message, NLM_F_REQUEST | NLM_F_ACK)
+        return self._receive(type(message))
+
+    def dump(self, kind: int, message: Any) -> list[Any]:  # noqa: ANN401
+        """Return all objects that the kernel has for a message."""
+        self._send(kind, message, NLM_F_REQUEST | NLM_F_DUMP)
+        return self._receive(type(message))
+
+    def _send(self, kind: int, message: Any, flags: int) -> None:  # noqa: ANN401
+        message["header"]["type"] = kind
+        message["header"]["flags"] = flags
+        self._sequence += 1
+        message["header"]["sequence_number"] = self._sequence
+        message.encode()
+        self._socket.send(message.data)
+
+    def _receive(self, form: Any) -> list[Any]:  # noqa: ANN401
+        found: list[Any] = []
+        while True:
+            data = self._socket.recv(RECEIVE_BYTES)
+            offset = 0
+            while offset < len(data):
+                length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+                body = data[offset : offset + length]
+                offset += (length + 3) & ~3
+                if sequence != self._sequence:
+                    continue  # an answer to what has timed out
+                if kind == NLMSG_ERROR:
+                    _raise_error(body, flags)
+                    return found
+                if kind == NLMSG_DONE:
+                    return found
+                message = form(body)
+                message.decode()
+                found.append(message)
+
+
+def _raise_error(body: bytes, flags: int) -> None:
+    """Raise what an NLMSG_ERROR says; 0 is the acknowledgement."""
+    (code,) = struct.unpack_from("=i", body, HEADER.size)
+    if code == 0:
+        return
+    words = os.strerror(-code)
+    if flags & NLM_F_ACK_TLVS:
+        # struct nlmsgerr repeats the header of the message, and the message unless it is capped.
+        offset = HEADER.size + 4
+        (length,) = struct.unpack_from("=I", body, offset)
+        offset += HEADER.size if flags & NLM_F_CAPPED else (length + 3) & ~3
+        while offset + 4 <= len(body):
+            length, kind = struct.unpack_from("=HH", body, offset)
+            if kind == NLMSGERR_ATTR_MSG:
+                text = body[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
+                words = f"{words}: {text}"
+            offset += max((length + 3) & ~3, 4)
+    raise OSError(-code, words)
