@@ -2,6 +2,7 @@
 
     run.py         run: a container from beginning to end, and what is left of it
     container.py   Container: made by create or run, or found again by its id
+    known.py       what can be done with a container of which only the id is known
     process.py     Process: what containers and processes of exec have in common
     child.py       how the end of a process is learned, whoever waits
     children.py    the children that nobody has waited for yet

@@ -9,11 +9,11 @@ from ocirun.container.delete import delete as delete_container
 from ocirun.container.kill import kill as kill_container
 from ocirun.container.options import CreateOptions
 from ocirun.container.start import start as start_container
-from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
 from ocirun.errors import WrongStatus
 from ocirun.library import children, making
 from ocirun.library.child import Child
+from ocirun.library.known import KnownContainer
 from ocirun.library.process import ExecProcess, Process, check_args, check_timeout, signal_of
 from ocirun.library.streams import PIPE, Streams
 from ocirun.process.command import find_command
@@ -21,16 +21,15 @@ from ocirun.process.command import find_command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812  # `list` is a method here
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, Self
 
     from ocirun.errors import OcirunError
     from ocirun.library.making import Source
     from ocirun.library.streams import Stream
-    from ocirun.spec.types import Resources
 
 
-class Container(Process):
+class Container(KnownContainer, Process):
     """A container; as a process, its program: `wait`, `poll`, `communicate` are about its init.
 
     `root` is the directory of the records, by default the one the command line uses. Two objects
@@ -40,21 +39,8 @@ class Container(Process):
     """
 
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
-        if not isinstance(container_id, str):
-            raise TypeError(f"the container's id must be a str, not {type(container_id).__name__}")
-        self.id = self._container_id = container_id
-        self.root = os.path.abspath(root) if root else default_root()
-
-    def __repr__(self) -> str:
-        return f"Container({self.id!r}, root={self.root!r})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Container):
-            return NotImplemented
-        return (self.root, self.id) == (other.root, other.id)
-
-    def __hash__(self) -> int:
-        return hash((self.root, self.id))
+        super().__init__(container_id, root=root)
+        self._container_id = container_id
 
     @classmethod
     def create(
@@ -272,30 +258,6 @@ class Container(Process):
         child = Child(parent.pid, parent.take_pidfd())
         return ExecProcess(self.id, checked["args"], child, streams, timeout)
 
-    def update(
-        self, resources: Resources, *, l3_cache_schema: str = "", mem_bw_schema: str = ""
-    ) -> None:
-        """Change the limits that `resources` has, and leave the others.
-
-        `resources` is as linux.resources of config.json; its device rules have no effect. The two
-        schemas are for a container with linux.intelRdt.
-
-        Raises:
-            ContainerNotFound: there is none of this id.
-            WrongStatus: it has stopped.
-            SpecError: `resources` breaks a rule.
-            SetupError: the kernel refused a value; those before it are taken back.
-        """
-        from copy import deepcopy
-
-        from ocirun.container.update import schemas_of, update
-        from ocirun.spec.load import check_resources
-
-        # A copy: what is null is taken out.
-        document = check_resources(deepcopy(resources))
-        schemas = schemas_of(l3_cache_schema, mem_bw_schema)
-        update(Store(self.root), self.id, document, schemas)
-
     def kill(self, signal: int | str = "KILL", *, everyone: bool = False) -> None:
         """Send a signal, by number or by name with or without SIG, to the container's init.
 
@@ -339,73 +301,6 @@ class Container(Process):
                 return failures
             children.forget(child)
         return failures
-
-    def state(self) -> dict[str, Any]:
-        """Return the container's state as `ocirun state` prints it."""
-        return state_of(Store(self.root), self.id)
-
-    @property
-    def status(self) -> str:
-        """The status: "created", "running", "paused" or "stopped"; "creating" meanwhile."""
-        return str(self.state()["status"])
-
-    def pause(self) -> None:
-        """Stop all processes of the container where they are.
-
-        Raises:
-            WrongStatus: it is neither created nor running.
-        """
-        from ocirun.container.pause import pause
-
-        pause(Store(self.root), self.id)
-
-    def resume(self) -> None:
-        """Let the processes of the paused container go on.
-
-        Raises:
-            WrongStatus: it is not paused.
-        """
-        from ocirun.container.pause import resume
-
-        resume(Store(self.root), self.id)
-
-    def processes(self) -> List[int]:
-        """List the pids of the container's processes as the host sees them, sorted.
-
-        Raises:
-            ContainerNotFound: there is none of this id.
-        """
-        from ocirun.container.pause import processes
-
-        return processes(Store(self.root), self.id)
-
-    def stats(self) -> dict[str, Any]:
-        """Return what the container has used; docs/stats.md tells each key.
-
-        The keys are those of `ocirun events`, and all of them are there: 0, [], {} or None stand
-        for what this host does not count.
-
-        Raises:
-            WrongStatus: the container has stopped.
-        """
-        from ocirun.container.stats import stats_of
-
-        return stats_of(Store(self.root), self.id)
-
-    def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
-        """Follow the container until it stops, as `ocirun events` does.
-
-        Gives `{"type": "stats", "id": …, "data": …}` every `interval` seconds, with the data of
-        `stats`, and `{"type": "oom", "id": …}` each time its memory ran out. It waits in between,
-        for as long as the container lives; closing the generator ends it.
-
-        Raises:
-            WrongStatus: the container has stopped already.
-            UsageError: the interval is not positive.
-        """
-        from ocirun.container.events import events
-
-        return events(Store(self.root), self.id, int(interval * 1_000_000_000))
 
     def _find_child(self) -> Child:
         """Return the container's init: our child, or one that was found again."""
