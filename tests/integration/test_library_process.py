@@ -74,12 +74,12 @@ class TestRun:
             container.kill()
             assert container.wait(60) == -signal.SIGKILL
 
-    def test_text_mode(self, lib: Library) -> None:
+    def test_text_mode_is_utf_8(self, lib: Library) -> None:
         done = lib.run("cat", input="grün\r\n", capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("grün\n", "")
         assert lib.run("cat", input="é", stdout=PIPE, encoding="latin-1").stdout == "é"
 
-    def test_check(self, lib: Library) -> None:
+    def test_check_raises_for_a_failure(self, lib: Library) -> None:
         with pytest.raises(ocirun.CalledProcessError) as raised:
             lib.run("false", check=True)
         assert raised.value.returncode == 1
@@ -137,7 +137,7 @@ class TestRun:
 
 
 class TestContainer:
-    def test_a_conversation(self, lib: Library) -> None:
+    def test_a_program_answers_while_it_runs(self, lib: Library) -> None:
         with lib.start("cat", stdin=PIPE, stdout=PIPE) as container:
             assert container.stdin is not None
             assert container.stdout is not None
@@ -197,7 +197,7 @@ class TestContainer:
             container.kill()
             container.send_signal("HUP")
 
-    def test_a_terminal(self, lib: Library) -> None:
+    def test_a_terminal_is_written_and_read(self, lib: Library) -> None:
         with lib.start("sh", "-c", "tty; read a; echo $a", terminal=True) as container:
             assert container.terminal is not None
             assert b"/dev/pts/0" in container.terminal.read(100)
@@ -222,7 +222,7 @@ class TestExec:
             assert started.communicate() == ("b\n/tmp\n7\n8\n", "")
             assert started.returncode == 0
 
-    def test_it_is_killed(self, lib: Library) -> None:
+    def test_it_is_killed_like_any_process(self, lib: Library) -> None:
         with lib.start("sleep", "1000") as container:
             with container.exec(["sleep", "1000"]) as started:
                 with pytest.raises(ocirun.TimeoutExpired):
@@ -289,7 +289,7 @@ class TestRefused:
         ],
         ids=lambda value: str(value)[:40],
     )
-    def test_arguments_of_run(
+    def test_wrong_arguments_of_run_are_named(
         self, lib: Library, how: dict[str, Any], kind: type[Exception] | None, words: str
     ) -> None:
         if kind is None:
@@ -315,7 +315,7 @@ class TestRefused:
         with pytest.raises(TypeError, match="not both"):
             ocirun.run(["id"], rootfs="/", config={})
 
-    def test_a_configuration(self, lib: Library) -> None:
+    def test_a_configuration_is_checked_like_a_file(self, lib: Library) -> None:
         with pytest.raises(ocirun.SpecError, match="config: /process/args"):
             ocirun.run(config={**lib.spec("true").build(), "process": {"args": 1}}, root=lib.root)
         with pytest.raises(ocirun.SpecError, match="is no JSON"):

@@ -83,7 +83,7 @@ def test_mounts_are_tuples_paths_or_documents() -> None:
     ("text", "size"), [("1", 1), ("2k", 2048), ("256M", 256 << 20), ("1.5G", None), ("", None),
                        ("M", None), ("-1", None), ("0", None), (0, None), (5, 5)]
 )  # fmt: skip
-def test_sizes(text: str | int, size: int | None) -> None:
+def test_sizes_have_units_of_1024(text: str | int, size: int | None) -> None:
     if size is None:
         with pytest.raises(ValueError, match="memory must be"):
             size_of(text, "memory")
