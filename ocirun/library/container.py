@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from ocirun.errors import OcirunError
-    from ocirun.library.making import Source
+    from ocirun.library.making import Configuration
     from ocirun.library.streams import Stream
 
 
@@ -46,7 +46,7 @@ class Container(KnownContainer, Process):
     def create(
         cls,
         container_id: str | None,
-        bundle: Source,
+        bundle: Configuration,
         *,
         root: str | None = None,
         stdin: Stream = None,
@@ -137,7 +137,7 @@ class Container(KnownContainer, Process):
             record.close()
 
     @classmethod
-    def run(cls, container_id: str | None, bundle: Source, **options: Any) -> Self:  # noqa: ANN401
+    def run(cls, container_id: str | None, bundle: Configuration, **options: Any) -> Self:  # noqa: ANN401
         """Create a container and start it, without waiting for its end.
 
         The arguments are those of `create`. A container that cannot be started is deleted again.

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.library.spec import Spec
 
-    Source: TypeAlias = str | os.PathLike[str] | Spec | Mapping[str, Any]
+    Configuration: TypeAlias = str | os.PathLike[str] | Spec | Mapping[str, Any]
 
 
-def set_source(options: CreateOptions, source: Source) -> None:
+def set_source(options: CreateOptions, source: Configuration) -> None:
     """Let `options` say where the configuration is: a bundle directory, or the document itself.
 
     Of a document the relative paths begin at the working directory. It is copied.
@@ -68,7 +68,7 @@ def copy_document(value: dict[str, Any], name: str) -> dict[str, Any]:
     return copied
 
 
-def arguments_of(source: Source, options: CreateOptions) -> object:
+def arguments_of(source: Configuration, options: CreateOptions) -> object:
     """Return process.args as far as the source tells them without being read, for messages."""
     document = options.document
     if isinstance(document, dict) and isinstance(document.get("process"), dict):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from ocirun.library.making import Source
+    from ocirun.library.making import Configuration
     from ocirun.library.streams import Stream
 
 
@@ -61,7 +61,7 @@ def run(
     args: Sequence[str] | None = None,
     *,
     rootfs: str | None = None,
-    config: Source | None = None,
+    config: Configuration | None = None,
     container_id: str | None = None,
     root: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  # subprocess's name
@@ -155,9 +155,9 @@ def _discard(container: Container) -> None:
 def source_of(
     args: Sequence[str] | None,
     rootfs: str | None,
-    config: Source | None,
+    config: Configuration | None,
     settings: Mapping[str, Any],
-) -> Source:
+) -> Configuration:
     """Return the configuration that `run` is asked for.
 
     Raises:
