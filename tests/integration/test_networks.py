@@ -100,7 +100,7 @@ def test_a_bridge_of_somebody_else_stays_as_it_is(box: Box, net: Net) -> None:
 
 
 @pytest.mark.parametrize("mode", ["bridge", "private"])
-def test_macvlan(box: Box, net: Net, mode: str) -> None:
+def test_macvlans_share_a_device_of_the_host(box: Box, net: Net, mode: str) -> None:
     net.add("veth", "up0")
     net.ip("address", "add", "10.8.0.1/24", "dev", "up0p")
     for name in ("up0", "up0p"):
@@ -134,7 +134,7 @@ def test_a_joined_namespace_is_left_as_it_was(box: Box, net: Net, network: dict[
     assert (net.state(), set(net.devices(there))) == before
 
 
-def test_with_a_user_namespace(box: Box, net: Net) -> None:  # noqa: ARG001
+def test_the_namespace_may_be_of_a_user_namespace(box: Box, net: Net) -> None:  # noqa: ARG001
     bundle = networked(box, VETH)
     bundle.use_userns((0, 100000, 65536))
     assert pings(box.running(bundle), "10.9.0.1")
@@ -167,12 +167,12 @@ class TestRefused:
             ({**VETH, "name": "lo"}, "two network devices are to have one name"),
         ],
     )
-    def test_what_is_no_network(
+    def test_what_is_no_network_is_named(
         self, box: Box, net: Net, network: dict[str, Any], text: str
     ) -> None:
         self.refuse(box, net, text, network)
 
-    def test_what_is_no_list(self, box: Box, net: Net) -> None:  # noqa: ARG002
+    def test_what_is_no_list_is_refused(self, box: Box, net: Net) -> None:  # noqa: ARG002
         bundle = networked(box)
         for text, words in (("{}", "must be a list of networks"), ("[", "is not JSON")):
             bundle.config["annotations"]["org.ocirun.networks"] = text
