@@ -197,8 +197,8 @@ VERBS = {
         ),
         Verb(
             "validate",
-            "check the config.json of a bundle",
-            "[BUNDLE]",
+            "check the config.json of a bundle, and find what is misspelled",
+            "[BUNDLE|FILE]",
             (0, 1),
             Option(
                 "config",
@@ -216,6 +216,7 @@ VERBS = {
                 default="text",
                 choices=("text", "json"),
             ),
+            Option("strict", BOOL, "exit with 1 on warnings as well"),
         ),
         Verb(
             "exec",

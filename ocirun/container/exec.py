@@ -54,6 +54,9 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         write_warnings()
         try:
             return foreground.wait_for(parent.pid, parent.pidfd)
+        except SetupError:
+            parent.abandon()  # nobody would hear of its end
+            raise
         finally:
             parent.close()
 

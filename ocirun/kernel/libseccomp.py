@@ -33,6 +33,7 @@ SIGNATURES: Final = {
     "seccomp_arch_resolve_name": "uint32_t (*)(const char *)",
     "seccomp_syscall_resolve_name": "int (*)(const char *)",
     "seccomp_syscall_resolve_name_arch": "int (*)(uint32_t, const char *)",
+    "seccomp_syscall_resolve_num_arch": "char *(*)(uint32_t, int)",
     "seccomp_init": "void *(*)(uint32_t)",
     "seccomp_release": "void (*)(void *)",
     "seccomp_arch_add": "int (*)(void *, uint32_t)",
@@ -43,6 +44,7 @@ SIGNATURES: Final = {
 
 SCMP_FLTATR_CTL_OPTIMIZE: Final = 8  # from 2.5.0
 BINARY_TREE: Final = 2
+MOST_CALLS: Final = 1024  # numbers of system calls end far below, on every 64-bit architecture
 UNKNOWN: Final = -1  # __NR_SCMP_ERROR
 BEYOND_ANY_FILTER: Final = 1 << 17  # more bytes than BPF_MAXINSNS instructions take
 
@@ -99,6 +101,25 @@ class Library:
         """Return the number of the call `name` on `architecture`; negative if there is none."""
         resolve = self._calls["seccomp_syscall_resolve_name_arch"]
         return int(resolve(architecture, os.fsencode(name)))
+
+    def native_calls(self) -> dict[str, int]:
+        """Return the number of each system call of the native architecture, by its name.
+
+        The library's memory of the names, some kilobytes, is not freed: only commands that end
+        at once ask.
+
+        Source: seccomp_syscall_resolve_name(3).
+        """
+        from ocirun.kernel.foreign import ffi  # cold: see __init__
+
+        native = self.native_architecture()
+        resolve = self._calls["seccomp_syscall_resolve_num_arch"]
+        found = {}
+        for number in range(MOST_CALLS):
+            name = resolve(native, number)
+            if name != ffi.NULL:
+                found[ffi.string(name).decode()] = number
+        return found
 
     def filter(self, default_action: int) -> Filter:
         """Begin a filter for the native architecture; use it in a `with`."""

@@ -31,11 +31,11 @@ CHECKS: Final = {
 
 
 class SpecMissing(SpecError):
-    """There is no such file; callers know runc's sentence for it."""
+    """There is no such file; callers know runc's sentence for it, before `remedy`."""
 
-    def __init__(self, document: str) -> None:
+    def __init__(self, document: str, remedy: str = "") -> None:
         super().__init__([Problem("", "not found")], document)
-        self.args = (f"JSON specification file {document} not found",)
+        self.args = (f"JSON specification file {document} not found{remedy}",)
 
 
 def load_config(bundle: str, name: str = "config.json", *, need_process: bool = True) -> Config:

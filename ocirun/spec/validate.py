@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError
+from ocirun.spec.hidden_paths import missing_paths
 from ocirun.spec.load import check_root, read_document
 from ocirun.spec.members import respell
+from ocirun.spec.misspelled import unknown_members, unknown_words
 from ocirun.spec.rules import check_rules
 from ocirun.spec.schema import report
 
@@ -15,19 +17,43 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Config
 
 
-def validate_bundle(bundle: str, name: str = "config.json") -> list[Problem]:
-    """Return every problem of the bundle in the directory `bundle`; none is a bundle that conforms.
+class Verdict:
+    """What `examine_bundle` found.
 
-    A member in another case is one, although create takes it: crun and others do not. The rules
-    are asked once the document has its shape: before, they would complain about what
+    `problems` keep a bundle from conforming; with `warnings` it conforms, and probably means
+    something else than it says.
+    """
+
+    __slots__ = ("problems", "warnings")
+
+    def __init__(self, problems: list[Problem], warnings: list[Problem]) -> None:
+        self.problems = problems
+        self.warnings = warnings
+
+
+def examine_bundle(bundle: str, name: str = "config.json") -> Verdict:
+    """Return every problem of the bundle in the directory `bundle`, and every warning.
+
+    A member in another case is a warning: create takes it, as runc does, and crun and others do
+    not. The rules are asked once the document has its shape: before, they would complain about what
     a misspelled word hides. A config without a process conforms, although it cannot be created.
     """
     try:
         document = read_document(os.path.join(bundle, name), name)
     except SpecError as error:
-        return error.problems
-    spelling = respell(document, "config")
+        return Verdict(error.problems, [])
+    warnings = unknown_members(document)
+    warnings += respell(document, "config")
     if problems := report(document):
-        return spelling + problems
+        return Verdict(problems, warnings)
     config: Config = document  # type: ignore[assignment]  # the report found it to be one
-    return spelling + check_rules(config) + check_root(bundle, config)
+    problems = check_rules(config) + check_root(bundle, config)
+    warnings += unknown_words(config)
+    if not problems:
+        warnings += missing_paths(bundle, config)
+    return Verdict(problems, warnings)
+
+
+def validate_bundle(bundle: str, name: str = "config.json") -> list[Problem]:
+    """Return every problem of the bundle in the directory `bundle`; none is one that conforms."""
+    return examine_bundle(bundle, name).problems

@@ -34,7 +34,7 @@ from ocirun.spec import checks
 from ocirun.spec.jsontext import parse
 from ocirun.spec.load import check_process, check_resources, load_config
 from ocirun.spec.rules import check_rules
-from ocirun.spec.validate import validate_bundle
+from ocirun.spec.validate import examine_bundle
 
 HERE = Path(__file__).parent
 DOCUMENTS = HERE.parent / "unit" / "spec" / "documents"
@@ -65,15 +65,15 @@ def file(name: str, data: bytes) -> Path:
 def config(data: bytes) -> None:
     """config.json, by the verbs that act on it and by `validate`: one verdict."""
     bundle = file("bundle/config.json", data).parent
-    problems = validate_bundle(os.fspath(bundle))
-    assert all(str(problem).isprintable() for problem in problems)
+    verdict = examine_bundle(os.fspath(bundle))
+    assert all(str(one).isprintable() for one in verdict.problems + verdict.warnings)
     refusal = None
     try:
         load_config(os.fspath(bundle), need_process=False)
     except SpecError as error:
         refusal = error
     # validate keeps to the schema, and so reports what only runc's reader takes (spec/lenient.py).
-    assert problems or not refusal
+    assert verdict.problems or not refusal
 
 
 def process(data: bytes) -> None:

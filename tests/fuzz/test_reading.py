@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ocirun.errors import SpecError
 from ocirun.spec.jsontext import compact, indented, parse
 from ocirun.spec.load import load_config
-from ocirun.spec.validate import validate_bundle
+from ocirun.spec.validate import examine_bundle
 
 if TYPE_CHECKING:
     import pytest
@@ -100,7 +100,7 @@ def test_any_config_loads_or_gets_sentences(
         load_config(str(bundle), need_process=False)
     except SpecError as error:
         refusal = error
-    problems = validate_bundle(str(bundle))
+    verdict = examine_bundle(str(bundle))
     # validate keeps to the schema, and so reports what only runc's reader takes (spec/lenient.py).
-    assert problems or not refusal
-    assert all(str(problem).isprintable() for problem in problems)
+    assert verdict.problems or not refusal
+    assert all(str(one).isprintable() for one in verdict.problems + verdict.warnings)

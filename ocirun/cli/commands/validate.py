@@ -1,6 +1,8 @@
-"""`ocirun validate`: every broken rule of a config.json at once."""
+"""`ocirun validate`: every broken rule of a config.json at once, and what looks misspelled."""
 
 from __future__ import annotations
+
+import os
 
 from ocirun.cli.output import write
 from ocirun.errors import UsageError
@@ -9,26 +11,58 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.call import Call
 
+CONFIG = "config.json"
+
 
 def run(call: Call) -> int:
-    """Print the problems, one a line or as a JSON array; 1 when there are any."""
+    """Print problems and warnings, one a line or as a JSON array.
+
+    1 when there are problems; with --strict also when there are warnings.
+    """
     form = call.text("format")
     if form not in {"text", "json"}:
         raise UsageError("invalid format option")
-    from ocirun.spec.validate import validate_bundle
+    bundle, name, shown = _place(call.words[0] if call.words else ".", call.text("config"))
+    from ocirun.spec.jsontext import indented, printable
+    from ocirun.spec.validate import examine_bundle
 
-    name = call.text("config") or "config.json"
-    problems = validate_bundle(call.words[0] if call.words else ".", name)
+    verdict = examine_bundle(bundle, name)
+    found = [("error", one) for one in verdict.problems]
+    found += [("warning", one) for one in verdict.warnings]
     if form == "json":
-        from ocirun.spec.jsontext import indented
-
         rows = [
-            {"pointer": one.pointer, "message": one.message, "remedy": one.remedy}
-            for one in problems
+            {
+                "file": shown,
+                "severity": severity,
+                "pointer": one.pointer,
+                "message": one.message,
+                "remedy": one.remedy,
+            }
+            for severity, one in found
         ]
         write(indented(rows, "  ") + "\n")
-    elif problems:
-        write("".join(f"{name}: {problem}\n" for problem in problems))
     else:
-        write(f"{name}: no rule is broken\n")
-    return 1 if problems else 0
+        file = printable(shown)
+        leads = {"error": file, "warning": f"{file}: warning"}
+        lines = [f"{leads[severity]}: {one}" for severity, one in found]
+        if not verdict.problems:
+            lines.append(f"{file}: no rule is broken")
+        write("".join(f"{line}\n" for line in lines))
+    return 1 if verdict.problems or (verdict.warnings and call.flag("strict")) else 0
+
+
+def _place(word: str, config: str) -> tuple[str, str, str]:
+    """Return the bundle, the file in it, and the path that sentences name it by.
+
+    `word` is the bundle, or the file itself, whose directory is then the bundle.
+
+    Raises:
+        UsageError: a file is given, and --config as well.
+    """
+    if os.path.isdir(word) or not (os.path.lexists(word) or word.endswith(".json")):
+        name = config or CONFIG
+        return word, name, os.path.normpath(os.path.join(word, name))
+    if config not in {"", CONFIG}:
+        raise UsageError(f"--config names a file in a bundle, and {word} is a file itself")
+    bundle, name = os.path.split(word)
+    return bundle or ".", name, word

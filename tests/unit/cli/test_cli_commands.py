@@ -264,6 +264,8 @@ def test_validate_prints_every_problem_at_once(
     assert act(["validate"]) == 0
     assert act(["validate", "-f", "json", str(tmp_path)]) == 0
     assert capfd.readouterr().out == "config.json: no rule is broken\n[]\n"
+    assert act(["validate", "--strict"]) == 0
+    capfd.readouterr()
     config = json.loads((tmp_path / "config.json").read_text())
     config["linux"]["namespaces"][0]["type"] = "networks"
     config["process"]["cwd"] = 7
@@ -278,7 +280,43 @@ def test_validate_prints_every_problem_at_once(
     }
     assert act(["validate", "--format", "json"]) == 1
     problems = json.loads(capfd.readouterr().out)
-    assert [set(one) for one in problems] == [{"pointer", "message", "remedy"}] * len(lines)
+    names = {"file", "severity", "pointer", "message", "remedy"}
+    assert [set(one) for one in problems] == [names] * len(lines)
+    assert {(one["file"], one["severity"]) for one in problems} == {("config.json", "error")}
+
+
+def test_validate_warns_of_what_is_misspelled(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By the path that was given, of a folder or a file; --strict makes a failure of it."""
+    bundle = tmp_path / "box"
+    (bundle / "rootfs").mkdir(parents=True)
+    assert act(["spec", "--bundle", str(bundle)]) == 0
+    file = bundle / "config.json"
+    config = json.loads(file.read_text())
+    config["linux"]["seccompp"] = {}
+    file.write_text(json.dumps(config))
+    sentences = (
+        f"{file}: warning: /linux/seccompp: is not a known member and is ignored "
+        f'(did you mean "seccomp"?)\n{file}: no rule is broken\n'
+    )
+    for words, status in (
+        ([str(bundle)], 0),
+        ([str(file)], 0),
+        (["--strict", str(bundle)], 1),
+        (["--strict", str(file)], 1),
+    ):
+        assert act(["validate", *words]) == status
+        assert capfd.readouterr() == (sentences, "")
+    assert act(["validate", "--format", "json", str(file)]) == 0
+    [row] = json.loads(capfd.readouterr().out)
+    assert (row["file"], row["severity"], row["pointer"]) == (
+        str(file),
+        "warning",
+        "/linux/seccompp",
+    )
+    assert act(["validate", "--config", "other.json", str(file)]) == 1
+    assert f"--config names a file in a bundle, and {file} is" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a":1,"a":2}', b"[" * 100_000])
@@ -288,12 +326,16 @@ def test_validate_of_something_else_than_json(
     (tmp_path / "config.json").write_bytes(content)
     assert act(["validate", str(tmp_path)]) == 1
     printed = capfd.readouterr()
-    assert printed.out.startswith("config.json: ")
+    assert printed.out.startswith(f"{tmp_path}/config.json: ")
     assert printed.err == ""
 
 
 def test_validate_without_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert act(["validate", str(tmp_path)]) == 1
-    assert capfd.readouterr().out == "config.json: not found\n"
+    assert capfd.readouterr().out == f"{tmp_path}/config.json: not found\n"
+    assert act(["validate", str(tmp_path / "other.json")]) == 1
+    assert capfd.readouterr().out == f"{tmp_path}/other.json: not found\n"
+    assert act(["validate", str(tmp_path / "nowhere")]) == 1
+    assert capfd.readouterr().out == f"{tmp_path}/nowhere/config.json: not found\n"
     assert act(["validate", "--format", "xml"]) == 1
     assert "invalid format option" in capfd.readouterr().err

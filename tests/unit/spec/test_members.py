@@ -14,7 +14,7 @@ from ocirun.errors import SpecError
 from ocirun.spec.checks import check_config
 from ocirun.spec.load import check_process, check_resources, load_config
 from ocirun.spec.members import drop_unknown, respell
-from ocirun.spec.validate import validate_bundle
+from ocirun.spec.validate import examine_bundle
 
 
 def config(**members: Any) -> dict[str, Any]:
@@ -95,7 +95,9 @@ def test_the_other_documents_are_read_alike() -> None:
 def test_validate_says_which_members_other_readers_would_ignore(tmp_path: Path) -> None:
     document = config(hostName="a", Linux={"Namespaces": [{"type": "uts"}]}, hostname="b")
     (tmp_path / "config.json").write_text(json.dumps(document))
-    problems = {problem.pointer: str(problem) for problem in validate_bundle(str(tmp_path))}
+    verdict = examine_bundle(str(tmp_path))
+    assert verdict.problems == []
+    problems = {warning.pointer: str(warning) for warning in verdict.warnings}
     assert set(problems) == {"/hostName", "/Linux", "/Linux/Namespaces"}
     assert 'is ignored beside "hostname"' in problems["/hostName"]
     assert 'is read as "namespaces", as runc does' in problems["/Linux/Namespaces"]
