@@ -25,13 +25,14 @@ from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.security.executable import require_seal
 from ocirun.spec.devices import implied_rules
-from ocirun.spec.load import load_config
+from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.hook_outputs import HookOutputs
     from ocirun.process.network_parent import NetworkParent
     from ocirun.resctrl.group import ResctrlGroup
@@ -41,7 +42,7 @@ def create(
     store: Store,
     container_id: str,
     options: CreateOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> Record:
     """Create a container that waits to be started.
 
@@ -76,7 +77,7 @@ class Creation(NewProcess):
         store: Store,
         container_id: str,
         options: CreateOptions,
-        foreground: Foreground | None,
+        foreground: Foreground | GivenStdio | None,
     ) -> None:
         super().__init__(options, foreground)
         self.store = store
@@ -104,7 +105,10 @@ class Creation(NewProcess):
         options = self.options
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
-        self.config = load_config(options.bundle, options.config)
+        if options.document is None:
+            self.config = load_config(options.bundle, options.config)
+        else:
+            self.config = check_document(options.document, options.bundle)
         refuse_unsupported(self.config)
         if os.geteuid() != 0:
             from ocirun.process.rootless import check_rootless  # cold

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.container.store import Store
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.spec.types import Process
 
 
@@ -66,7 +67,7 @@ def begin(
     container_id: str,
     process: Process,
     options: ExecOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> ExecParent:
     """Bring `process` into the container and let it become its program.
 
@@ -100,7 +101,7 @@ class Execution(NewProcess):
         record: Record,
         process: Process,
         options: ExecOptions,
-        foreground: Foreground | None,
+        foreground: Foreground | GivenStdio | None,
     ) -> None:
         super().__init__(options, foreground)
         self.store = store

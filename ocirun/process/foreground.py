@@ -67,6 +67,8 @@ class Foreground:
         "init_fds",
     )
 
+    makes_pipes = True
+
     def __init__(self) -> None:
         self.init_fds: list[int] = []
         self._receiver = -1
