@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.hooks import open_outputs, run_poststop
 from ocirun.container.new_process import NewProcess
@@ -18,7 +17,7 @@ from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter
 from ocirun.errors import InitDied, SetupError, doing, warn
-from ocirun.kernel.procstat import start_time
+from ocirun.kernel.procstat import is_in_user_namespace, start_time
 from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
