@@ -63,12 +63,9 @@ def default_root() -> str:
 def _is_mapped_root() -> bool:
     if os.environ.get("USER") == "root":
         return False
-    with doing("reading /proc/self/uid_map"):
-        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
-        finally:
-            os.close(fd)
+    from ocirun.kernel.procstat import is_in_user_namespace
+
+    return is_in_user_namespace()
 
 
 def check_id(container_id: str) -> None:
