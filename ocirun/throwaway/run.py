@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.container.options import CreateOptions
 from ocirun.container.run import run as run_container
 from ocirun.container.store import Store
 from ocirun.errors import OcirunError, SetupError, UsageError, doing
+from ocirun.kernel.procstat import is_in_user_namespace
 from ocirun.throwaway.changes import changes_in
 from ocirun.throwaway.config import Surroundings, make_config
 from ocirun.throwaway.identity import mappings_of_caller
