@@ -97,7 +97,7 @@ def address_flags(address: Any) -> int:  # noqa: ANN401
 
 
 def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: ANN401
-    """Give the network device `index` a permanent address that another one had.
+    """Add to the network device `index` a permanent address that another one had.
 
     The label of an IPv4 address stays behind: it repeats the name the device had.
 
