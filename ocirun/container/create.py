@@ -24,6 +24,7 @@ from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.security.executable import require_seal
+from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import check_document, load_config
 
@@ -31,11 +32,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
+    from ocirun.network.sides import Sides
     from ocirun.process.foreground import Foreground
     from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.hook_outputs import HookOutputs
-    from ocirun.process.network_parent import NetworkParent
     from ocirun.resctrl.group import ResctrlGroup
+    from ocirun.spec.networks import Network
 
 
 def create(
@@ -83,7 +85,8 @@ class Creation(NewProcess):
         self.store = store
         self.id = container_id
         self.hook_outputs: HookOutputs | None = None
-        self.network: NetworkParent | None = None
+        self.network: Sides | None = None
+        self.networks: list[Network] = []
         self.has_run = False
         self.resctrl: ResctrlGroup | None = None
 
@@ -118,6 +121,10 @@ class Creation(NewProcess):
             from ocirun.container.sd_notify import check_notify  # cold: a service manager waits
 
             check_notify(self.config, options.notify_socket)
+        if NETWORKS in self.config.get("annotations", ()):
+            from ocirun.spec.networks import read_networks  # cold
+
+            self.networks = read_networks(self.config)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
@@ -215,8 +222,10 @@ class Creation(NewProcess):
         self.record.write_init()
         self.has_run = True
         self.parent.wait_until_ready()
-        if linux.get("netDevices"):
-            self._connect()
+        if linux.get("netDevices") or self.networks:
+            from ocirun.container.connect import connect  # cold
+
+            self.network = connect(self)
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -230,13 +239,6 @@ class Creation(NewProcess):
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
         self.parent.enter(self.take_listener)
-
-    def _connect(self) -> None:
-        """Set up the container's network, which hooks may look at."""
-        from ocirun.process.network_parent import NetworkParent  # cold
-
-        self.network = NetworkParent(self.config)
-        self.network.connect(self.parent.pid, self.undo.add)
 
     def _cause_of(self, death: InitDied) -> SetupError:
         """Return why init died without a message: the cgroup counts OOM kills."""
