@@ -105,7 +105,7 @@ class Store:
             SetupError: the root is not ours alone.
         """
         check_id(container_id)
-        root_fd = self._make_root()
+        root_fd = self.make_root()
         try:
             while True:
                 _make_folder(root_fd, container_id, f"{self.root}/{container_id}")
@@ -117,7 +117,7 @@ class Store:
         finally:
             os.close(root_fd)
 
-    def _make_root(self) -> int:
+    def make_root(self) -> int:
         """Open the state root, which is made if there is none; the caller closes the descriptor."""
         try:
             return open_root(self.root)

@@ -60,7 +60,7 @@ def write_table(bridge: str, held: list[Attachment]) -> None:
 
 
 def put_back_sysctls(attachment: Attachment, others: list[Attachment]) -> None:
-    """Give sysctls that none of `others` needs the values from before.
+    """Set the sysctls that none of `others` needs to the values from before.
 
     Raises:
         SetupError: the kernel refused.

@@ -10,7 +10,7 @@
 The table is written anew, in one transaction, whenever a container comes or goes, and removed with
 the last. There is no call of nft(8), which not every host has; pyroute2 would load asyncio for it.
 
-Source: nft(8); include/uapi/linux/netfilter/nf_tables.h; linux/netfilter/nfnetlink.h.
+Source: nft(8); kernel include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
