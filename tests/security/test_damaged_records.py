@@ -3,8 +3,8 @@
 `delete -f` ends with nothing left: the process is found through what the other files say, and
 never somebody else's process or folder.
 
-On runc 1.1.5, by hand: `delete -f` removes the folder and leaves init running when state.json is gone;
-a record with members of other types is named and left out by `list`, and cannot be deleted.
+On runc 1.1.5, by hand: `delete -f` removes the folder and leaves init running when state.json is
+gone; a record with members of other types is named and left out by `list`, and cannot be deleted.
 """
 
 from __future__ import annotations
