@@ -12,10 +12,13 @@
        │  ├─ ContainerNotFound
        │  ├─ NotAContainer          its name in the state root is a link, or somebody else's
        │  ├─ DamagedRecord          its files in the state root cannot be what we wrote
-       │  └─ WrongStatus            this verb may not act in this status
+       │  ├─ WrongStatus            this verb may not act in this status
+       │  └─ ExitStatusUnknown      it has ended, and nobody could learn how
        ├─ SetupError                the kernel refused a step; its cause is the OSError
        │  ├─ InitError              the same, told by init over the channel
        │  └─ InitDied               init went away without a word
+       ├─ TimeoutExpired            the library: a process runs on after its time
+       ├─ CalledProcessError        the library: a process has failed, with check=True
        ├─ HookError                 a program of the bundle's hooks failed
        └─ ProtocolError             parent and init disagree: always our bug
 
@@ -141,6 +144,57 @@ class WrongStatus(ContainerError):
     def __init__(self, container_id: str, status: str, message: str) -> None:
         self.status = status
         super().__init__(container_id, message)
+
+
+class ExitStatusUnknown(ContainerError):
+    """The container, or a process in it, has ended, and its exit status cannot be known.
+
+    The message says why.
+    """
+
+
+class TimeoutExpired(OcirunError):
+    """The library waited `timeout` seconds for a process that runs on, as subprocess says it.
+
+    `cmd` are its arguments; `output` (also `stdout`) and `stderr` what it had written, if that was
+    captured.
+    """
+
+    def __init__(
+        self,
+        cmd: object,
+        timeout: float,
+        output: Any = None,  # noqa: ANN401  # bytes, a str or None
+        stderr: Any = None,  # noqa: ANN401
+    ) -> None:
+        self.cmd = cmd
+        self.timeout = timeout
+        self.output = output
+        self.stdout = output
+        self.stderr = stderr
+        super().__init__(f"{cmd} timed out after {timeout} seconds")
+
+
+class CalledProcessError(OcirunError):
+    """A process of the library has failed, with check=True, as subprocess says it.
+
+    `returncode` is its exit status, -N for signal N; the other members as of TimeoutExpired.
+    """
+
+    def __init__(
+        self,
+        returncode: int,
+        cmd: object,
+        output: Any = None,  # noqa: ANN401  # bytes, a str or None
+        stderr: Any = None,  # noqa: ANN401
+    ) -> None:
+        self.returncode = returncode
+        self.cmd = cmd
+        self.output = output
+        self.stdout = output
+        self.stderr = stderr
+        how = f"died of signal {-returncode}" if returncode < 0 else f"has status {returncode}"
+        super().__init__(f"{cmd} {how}")
 
 
 class SetupError(OcirunError):

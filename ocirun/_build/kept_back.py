@@ -61,7 +61,7 @@ static int is_kept_back(const char *call)
         { "openat2", SYS_openat2, 0 },       { "open_tree", SYS_open_tree, 0 },
         { "move_mount", SYS_move_mount, 1 }, { "fsopen", SYS_fsopen, 1 },
         { "fsconfig", SYS_fsconfig, 0 },     { "fsmount", SYS_fsmount, 1 },
-        { "mount_setattr", SYS_mount_setattr, 0 },
+        { "mount_setattr", SYS_mount_setattr, 0 }, { "clone3", SYS_clone3, 0 },
     };
 
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {

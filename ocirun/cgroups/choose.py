@@ -6,7 +6,7 @@ it, driven as v1) and none.
 
 from __future__ import annotations
 
-from ocirun.cgroups.paths import USUAL_ROOT, read_table
+from ocirun.cgroups.paths import USUAL_ROOT, is_unified, read_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
         from ocirun.cgroups.systemd.scope import known_unit
 
         return known_unit(paths, unit)
-    if list(paths) == [""]:
+    if is_unified(paths):
         from ocirun.cgroups.v2.cgroup import CgroupV2
 
         return CgroupV2(dict(paths))

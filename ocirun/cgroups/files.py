@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOSPC, EOPNOTSUPP, ERANGE
 
 from ocirun.errors import SetupError, kernel_words
 
@@ -22,6 +22,11 @@ READ_SIZE = 65536
 JOIN_TRIES = 5
 JOIN_PAUSE_S = 0.03
 LONGEST_PATH = 3072  # PATH_MAX, without room for a name and a file in it
+# What a cgroup may choose from, in v1 and v2.
+EFFECTIVE = {
+    "cpuset.cpus": ("cpuset.effective_cpus", "cpuset.cpus.effective"),
+    "cpuset.mems": ("cpuset.effective_mems", "cpuset.mems.effective"),
+}
 REMOVE_TRIES = 12
 REMOVE_PAUSE_S = 0.000_25  # doubled each time: about a second in all
 
@@ -109,7 +114,23 @@ def set_lines(directory: str, name: str, lines: list[str]) -> None:
 def refused(directory: str, name: str, value: str | int, error: OSError) -> SetupError:
     """Say which value of which file the kernel refused; the caller raises it."""
     what = f"setting {directory}/{name} to {str(value)!r}: {kernel_words(error)}"
+    if hint := _hint(directory, name, error):
+        what += f" ({hint})"
     return SetupError(what, error.errno or 0)
+
+
+def _hint(directory: str, name: str, error: OSError) -> str:
+    """Return what the kernel would take instead, where it says so."""
+    if name in EFFECTIVE and error.errno in {EINVAL, ERANGE, EACCES, ENOSPC}:
+        for file in EFFECTIVE[name]:
+            try:
+                return f"the cgroup above has {read_value(os.path.dirname(directory), file)}"
+            except OSError:  # the other version's file
+                continue
+    # Kernel: min_cfs_quota_period and max_cfs_quota_period of kernel/sched/core.c.
+    if name in {"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max"} and error.errno == EINVAL:
+        return "a quota is 1000 or more, a period 1000 to 1000000 microseconds"
+    return ""
 
 
 def read_value(directory: str, name: str) -> str:

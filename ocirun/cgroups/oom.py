@@ -13,7 +13,7 @@ import os
 from errno import ENOENT
 
 from ocirun.cgroups.files import has_file, read_counter, write_text
-from ocirun.cgroups.stat import is_unified
+from ocirun.cgroups.paths import is_unified
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False

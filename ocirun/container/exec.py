@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.container.store import Store
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.spec.types import Process
 
 
@@ -54,6 +55,9 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         write_warnings()
         try:
             return foreground.wait_for(parent.pid, parent.pidfd)
+        except SetupError:
+            parent.abandon()  # nobody would hear of its end
+            raise
         finally:
             parent.close()
 
@@ -63,7 +67,7 @@ def begin(
     container_id: str,
     process: Process,
     options: ExecOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> ExecParent:
     """Bring `process` into the container and let it become its program.
 
@@ -97,7 +101,7 @@ class Execution(NewProcess):
         record: Record,
         process: Process,
         options: ExecOptions,
-        foreground: Foreground | None,
+        foreground: Foreground | GivenStdio | None,
     ) -> None:
         super().__init__(options, foreground)
         self.store = store

@@ -24,7 +24,7 @@ from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.mounts import open_source
 from ocirun.security.executable import require_seal
-from ocirun.spec.load import conforms, read_document
+from ocirun.spec.load import conforms, read_document, read_open_document
 from ocirun.spec.rules import check_rules
 
 TYPE_CHECKING = False
@@ -78,14 +78,18 @@ def remove_mounts(store: Store, container_id: str, path: str) -> None:
 
 
 def read_list(path: str, config: Config) -> Config:
-    """Read the file, and return `config`, the container's, with that list in place of its own.
+    """Read the file, "-" for standard input, and return `config` with that list as its mounts.
 
     It has to keep the rules that the list of a config.json has to keep.
 
     Raises:
         SpecError: it does not.
     """
-    mounts = read_document(path, path)
+    if path == "-":
+        path = "standard input"
+        mounts = read_open_document(0, path)
+    else:
+        mounts = read_document(path, path)
     document: dict[str, Any] = {**config, "mounts": mounts}
     if not conforms(document, "config"):
         from ocirun.spec.schema import report  # cold: loads jsonschema

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.process.conversation import Conversation
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.types import Config
@@ -45,7 +46,7 @@ class NewProcess:
     pidfd_payload = ""
     status = ""
 
-    def __init__(self, options: ProcessOptions, foreground: Foreground | None) -> None:
+    def __init__(self, options: ProcessOptions, foreground: Foreground | GivenStdio | None) -> None:
         self.options = options
         self.foreground = foreground
         self.undo = Undo()

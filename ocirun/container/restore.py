@@ -37,6 +37,7 @@ from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
 from ocirun.process.spawn import reap
 from ocirun.security.executable import require_seal
+from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
 
 TYPE_CHECKING = False
@@ -122,6 +123,9 @@ class Restoration(Creation):
         if self.config.get("linux", {}).get("netDevices"):
             message = "network devices cannot be moved into a container that is restored"
             raise UnsupportedError([Problem("/linux/netDevices", message)])
+        if self.networks:
+            message = "networks cannot be made for a container that is restored"
+            raise UnsupportedError([Problem(f"/annotations/{NETWORKS}", message)])
 
     def prepare(self) -> None:
         """Check everything. The seccomp filters are in the images."""

@@ -12,7 +12,7 @@ from ocirun.container.delete import destroy
 from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.start import pass_gate
-from ocirun.errors import ContainerError, OcirunError, doing, write_warnings
+from ocirun.errors import ContainerError, OcirunError, SetupError, doing, write_warnings
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.process.foreground import Foreground
 
@@ -58,7 +58,11 @@ def run(
         if notify:
             # We stay, forward signals and give the exit status: we are what is to be watched.
             notify.relay_meanwhile(record.init_pidfd, os.getpid())
-        status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
+        try:
+            status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
+        except SetupError as error:
+            undo_start(record, error)  # nobody would hear of its end
+            raise
         failures = notify.finish() if notify else []
         return status, failures if keep else [*failures, *destroy(record)]
 

@@ -148,7 +148,11 @@ class Notify:
         """Do what `relay` does, and then hang up, in a thread of its own. `finish` ends it."""
         self._over = _thread.allocate_lock()
         self._over.acquire()
-        _thread.start_new_thread(self._relay_and_close, (pidfd, main_pid, self._over))
+        try:
+            _thread.start_new_thread(self._relay_and_close, (pidfd, main_pid, self._over))
+        except RuntimeError as error:  # as in process/foreground.py
+            self._over.release()
+            raise SetupError(f"listening for the container's READY=1: {error}") from error
 
     def _relay_and_close(self, pidfd: int, main_pid: int, over: _thread.LockType) -> None:
         try:

@@ -19,16 +19,19 @@ def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
     """
     words = os.strerror(errno)
     if errno in REFUSED:
-        name = call.partition("(")[0]
-        if lib.is_kept_back(name.encode()):
-            words += kept_back(name)
+        words += kept_back(call.partition("(")[0])
     error = OSError(errno, words, path)
     error.add_note(call)
     return error
 
 
 def kept_back(name: str) -> str:
-    """Return what to do about a system call that ocirun itself may not make, in brackets."""
+    """Return, in brackets, what to do about a system call that ocirun itself may not make.
+
+    "" if it may make `name`, or if _build/kept_back.py does not know it.
+    """
+    if not lib.is_kept_back(name.encode()):
+        return ""
     return (
         f" ({name} is kept from ocirun itself: allow it in the seccomp filter that ocirun runs"
         " under, or run Linux 5.12 or newer)"

@@ -92,7 +92,7 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             step.act(init)
         init.close()
         channel.send(PROC_GATE)
-        channel.receive(PROC_RESUME)
+        channel.wait_unread(PROC_RESUME)
         for step in plan.start:
             step.act(init)
     except PeerGone:  # the parent died: nobody waits for us

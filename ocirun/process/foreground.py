@@ -22,7 +22,7 @@ import sys
 import time
 from fcntl import ioctl
 
-from ocirun.errors import SetupError, doing
+from ocirun.errors import SetupError, doing, warn, what_failed
 from ocirun.process.sockets import receive_fd
 from ocirun.process.stdio import is_null, is_same_file
 from ocirun.process.wait import block_signals, wait_for
@@ -57,6 +57,7 @@ class Foreground:
 
     __slots__ = (
         "_end",
+        "_failure",
         "_master",
         "_receiver",
         "_routes",
@@ -66,6 +67,8 @@ class Foreground:
         "init_fds",
     )
 
+    makes_pipes = True
+
     def __init__(self) -> None:
         self.init_fds: list[int] = []
         self._receiver = -1
@@ -74,6 +77,7 @@ class Foreground:
         self._routes: list[tuple[int, int]] = []  # read from, write to
         self._saved: list[Any] = []
         self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
+        self._failure: OSError | None = None  # of a copying, beside the end of what it copies
         self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
 
     def __enter__(self) -> Foreground:
@@ -94,6 +98,8 @@ class Foreground:
 
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
+        with doing("copying stdio: poll"):
+            select.poll().poll(0)  # a filter around us may refuse it: no program runs unheard then
         if request.terminal:
             self._terminal = find_terminal()
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -154,7 +160,10 @@ class Foreground:
             try:
                 _thread.start_new_thread(self._copy, (source, target, done))
             except RuntimeError as error:  # clone3 or mmap refused: CPython does not say which
-                raise SetupError(f"copying stdio: {error}") from error
+                from ocirun.kernel.oserror import kept_back
+
+                # Kernel: without clone3 the C library makes threads only if it gets ENOSYS.
+                raise SetupError(f"copying stdio: {error}{kept_back('clone3')}") from error
 
     def _set_up_terminals(self) -> None:
         """Leave keys to the container's terminal; ends of lines too, unless output is captured.
@@ -192,6 +201,8 @@ class Foreground:
             os.close(self._end[1])
         for done in self._unfinished:
             done.acquire()
+        if self._failure:
+            warn(f"copying stdio: {what_failed(self._failure)}")
         self.restore()
 
     def restore(self) -> None:
@@ -209,16 +220,20 @@ class Foreground:
         that still says when nobody listens is dropped.
         """
         last = b"\n"
-        for data in self._output(source) if source != 0 else _input():
-            if not _write_all(target, data) and source != self._master:
-                break
-            last = data[-1:]
-        if source == 0 and target == self._master and not os.isatty(0):
-            self._tell_end(last)
-        for fd in (source, target):
-            if fd not in (0, 1, 2, self._master):
-                os.close(fd)
-        done.release()
+        try:
+            for data in self._output(source) if source != 0 else _input():
+                if not _write_all(target, data) and source != self._master:
+                    break
+                last = data[-1:]
+            if source == 0 and target == self._master and not os.isatty(0):
+                self._tell_end(last)
+        except OSError as error:  # a filter around us refuses a call
+            self._failure = error
+        finally:
+            for fd in (source, target):
+                if fd not in (0, 1, 2, self._master):
+                    os.close(fd)
+            done.release()
 
     def _tell_end(self, last: bytes) -> None:
         """Tell the readers of the container's terminal that input has ended, until init ends.

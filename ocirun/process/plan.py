@@ -228,7 +228,13 @@ def _join(config: Config, request: Request) -> Rows:
 def _joined(config: Config, request: Request) -> Rows:
     """What a process of exec does itself, inside the container."""
     process = config["process"]
+    userns = request.namespaces.has("user")
     return [
+        (
+            request.cgroup_namespace and not userns,
+            "give up what joining the cgroup namespace took",
+            "join:drop_what_joining_took",
+        ),
         # Order: in the cgroup, whose cpuset counts.
         ("execCPUAffinity" in process, "set the final CPU affinity", "affinity:set_final"),
         ("execCPUAffinity" not in process, "reset the CPU affinity", "join:reset_affinity"),

@@ -3,7 +3,7 @@
 Callers map the words of these errors to exit statuses: "not found" to 127, "permission denied"
 and "is a directory" to 126.
 
-Source: execve(2); docs/runc-compat/cli.md#matched-texts.
+Source: execve(2); elf(5); docs/runc-compat/cli.md#matched-texts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from ocirun.kernel.paths import may_execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Final, NoReturn
+
+# elf(5): e_machine, by the names of uname(2); PT_INTERP of a little-endian file.
+ELF_MACHINES: Final = {
+    0x03: "i386", 0x15: "ppc64", 0x16: "s390x", 0x28: "arm", 0x3E: "x86_64", 0xB7: "aarch64",
+    0xF3: "riscv64",
+}  # fmt: skip
+PT_INTERP: Final = b"\3\0\0\0"
 
 
 def find_program(name: str, search_path: bytes | None, own_executable: tuple[int, int]) -> bytes:
@@ -46,6 +53,55 @@ def find_program(name: str, search_path: bytes | None, own_executable: tuple[int
             continue
         return candidate
     raise SetupError(f'exec: "{name}": executable file not found in $PATH', errno.ENOENT)
+
+
+def why_refused(path: bytes, number: int | None) -> str:
+    """Return why execve has refused a file that is there, as ": reason"; "" if nobody knows.
+
+    The file is the image's: it is opened without waiting, and its first bytes are all that is
+    read of it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return ""
+            head = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+    except OSError:
+        return ""
+    if number == errno.ENOEXEC:
+        return _why_no_program(head)
+    needed = _interpreter(head)
+    if number != errno.ENOENT or not needed:
+        return ""
+    return f": its interpreter {os.fsdecode(needed)} is not there"
+
+
+def _why_no_program(head: bytes) -> str:
+    if head[:4] != b"\x7fELF":
+        return ": it is neither a program nor a script that begins with #!"
+    made_for = ELF_MACHINES.get(head[18] | head[19] << 8) if len(head) > 19 else None
+    here = os.uname().machine
+    if made_for is None or made_for == here:
+        return ""
+    return f": it is made for {made_for}, this machine is {here}"
+
+
+def _interpreter(head: bytes) -> bytes:
+    """Return what execve looks for to run a script or a program that is linked dynamically."""
+    if head[:2] == b"#!":
+        words = head[2:].split(b"\n", 1)[0].split()
+        return words[0] if words else b""
+    if head[:5] != b"\x7fELF\x02" or len(head) < 64:  # 64 bits; others are rare by now
+        return b""
+    table = int.from_bytes(head[32:40], "little")
+    for at in range(table, table + 56 * (head[56] | head[57] << 8), 56):
+        if head[at : at + 4] == PT_INTERP:
+            start = int.from_bytes(head[at + 8 : at + 16], "little")
+            return head[start:].split(b"\0", 1)[0]
+    return b""
 
 
 def _check(name: str, path: bytes, own_executable: tuple[int, int]) -> None:

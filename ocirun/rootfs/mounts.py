@@ -301,7 +301,8 @@ def _hint(error: OSError, entry: Entry, context: MountContext) -> str:
     if error.errno == ENODEV and fs_name == "bind":
         return 'a bind mount needs the option "bind" or "rbind"; its type has no meaning'
     if error.errno == ENODEV and "fsopen" in str(getattr(error, "__notes__", "")):
-        return f'this kernel knows no file system "{fs_name}"'
+        missing = f'this kernel knows no file system "{fs_name}"'
+        return f'{missing}; a bind mount needs the option "bind"' if fs_name == "none" else missing
     if error.errno == EPERM and fs_name == "sysfs" and context.userns and not bind:
         return "a user namespace needs its own network namespace to mount sysfs; bind /sys instead"
     if error.errno == ENOTDIR and bind:

@@ -7,15 +7,29 @@ docs/runc-compat/init.md#order-of-init, docs/runc-compat/init.md#environment-of-
 from __future__ import annotations
 
 import os
+import re
+import shutil
 
 import pytest
 from harness.box import Box
+from harness.needs import needs
 from harness.peers import peer_deviates
 
 # Files that can be executed as far as anybody can tell before execve.
+ELF = b"\x7fELF\2\1\1".ljust(16, b"\0")
 KERNEL_REFUSES = [
     pytest.param(b"#!/no/such/interpreter\n", "no such file or directory", id="no interpreter"),
     pytest.param(b"\0\1\2\3junk", "exec format error", id="no program"),
+]
+# And what is said beside the kernel's word.
+REASONS = [
+    pytest.param(b"#! /no/such -x\n", "its interpreter /no/such is not there", id="no interpreter"),
+    pytest.param(b"echo hi\n", "neither a program nor a script that begins with #!", id="no #!"),
+    pytest.param(
+        ELF + b"\2\0\xb7\0", "it is made for aarch64, this machine is", id="other machine"
+    ),
+    pytest.param(ELF + b"\2\0", "exec format error", id="cut off"),
+    pytest.param(b"", "exec format error", id="empty"),
 ]
 
 
@@ -91,6 +105,21 @@ class TestArguments:
         call = box.container(bundle).run()
         assert call.status == 1
         assert words in call.said.lower()
+
+    @needs("ours")  # peers say the kernel's word alone
+    @pytest.mark.parametrize(("content", "words"), REASONS)
+    def test_the_reason_for_a_refusal_is_given(self, box: Box, content: bytes, words: str) -> None:
+        bundle = box.bundle("/file")
+        (bundle.rootfs / "file").write_bytes(content)
+        (bundle.rootfs / "file").chmod(0o755)
+        assert words in box.container(bundle).run().said
+
+    @needs("ours")
+    def test_a_dynamic_loader_that_is_missing_is_named(self, box: Box) -> None:
+        bundle = box.bundle("/file")
+        shutil.copy(shutil.which("ls") or "/bin/ls", bundle.rootfs / "file")
+        said = box.container(bundle).run().said
+        assert re.search("no such file or directory: its interpreter /lib.* is not there", said)
 
     @pytest.mark.parametrize(("content", "words"), KERNEL_REFUSES)
     def test_start_does_not_fail_for_it(self, box: Box, content: bytes, words: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 from harness.box import Box
+from harness.needs import needs
 from harness.peers import peer_deviates
 
 
@@ -62,6 +63,14 @@ class TestBundle:
         empty.mkdir()
         call = box.runtime.call("create", "--bundle", empty, box.container().id)
         call.failed("JSON specification file config.json not found")
+
+    @needs("ours")  # runc ends after the first half
+    @pytest.mark.parametrize("verb", ["run", "create"])
+    def test_who_names_no_bundle_is_told_what_one_is(self, box: Box, verb: str) -> None:
+        empty = box.folder / "empty"
+        empty.mkdir()
+        call = box.runtime.call(verb, "debian", cwd=empty)
+        call.failed("JSON specification file config.json not found: this directory is no bundle")
 
     def test_a_missing_bundle_is_an_error(self, box: Box) -> None:
         call = box.runtime.call("create", "--bundle", box.folder / "nowhere", box.container().id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +209,11 @@ def test_a_refused_value_names_the_file_and_the_reason(cgroup: Cgroup) -> None:
         cgroup.apply({"cpu": {"cpus": "4000"}})
     words = str(caught.value)
     assert words.startswith(f"setting {directory}/cpuset.cpus to '4000': ")
+    assert re.search(r" \(the cgroup above has [0-9,-]+\)$", words)
+
+
+@on_v1
+def test_a_quota_that_is_too_small_names_the_smallest(cgroup: Cgroup) -> None:
+    cgroup.prepare({})
+    with pytest.raises(SetupError, match="a quota is 1000 or more"):
+        cgroup.apply({"cpu": {"quota": 10, "period": 100000}})

@@ -36,7 +36,7 @@ TO_BE_A_PROGRAM = [
     *("fcntl", "futex", "rt_sigaction", "readlink"),
 ]
 # Calls that do not fail, or only wait, or without which nothing can be removed again.
-WITHOUT_A_SENTENCE = ["umask", "getpid", "clock_nanosleep", "poll", "rmdir"]
+WITHOUT_A_SENTENCE = ["umask", "getpid", "clock_nanosleep", "rmdir"]
 
 
 class Life:
@@ -112,6 +112,31 @@ def test_it_names_the_call_that_it_cannot_be_without(box: Box, name: str, number
     told = box.runtime.call("doctor", preexec_fn=refusing(number, name))
     assert f"{name} is kept from ocirun itself" in told.stdout, told.story()
     assert told.status == 1
+
+
+@needs("ours")
+def test_copying_stdio_names_the_call_that_threads_need(box: Box) -> None:
+    container = box.container(box.bundle("true"))
+    run = container.run(preexec_fn=refusing(errno.EPERM, "clone3"))
+    run.failed("copying stdio: can't start new thread (clone3 is kept from ocirun itself: allow it")
+    box.container(box.bundle("true")).run(preexec_fn=refusing(errno.ENOSYS, "clone3")).ok()
+    box.clean()
+
+
+@needs("ours")
+@BY_NAME
+@pytest.mark.parametrize("name", ["poll", "rt_sigtimedwait"])
+def test_who_cannot_wait_for_a_program_leaves_none(box: Box, name: str, number: int) -> None:
+    """In the foreground; `exec` hung without poll. Detached, neither is needed."""
+    confined = refusing(number, name)
+    words = {"poll": "copying stdio: poll: ", "rt_sigtimedwait": "waiting for a signal: "}[name]
+    container = box.container(box.bundle("/probe", "wait"))
+    container.run(preexec_fn=confined, timeout=20).failed(words)
+    box.runtime.call("state", container.id).failed("does not exist")
+    container.run("--detach", preexec_fn=confined).ok()
+    container.exec("/probe", "wait", preexec_fn=confined, timeout=20).failed(words, status=255)
+    assert len(box.runtime.call("ps", "--format", "json", container.id).ok().json()) == 1
+    container.exec("/probe", "wait", flags=("--detach",), preexec_fn=confined).ok()
 
 
 @needs("ours")

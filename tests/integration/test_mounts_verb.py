@@ -30,6 +30,16 @@ class TestAdd:
         add(container, bind(shared, "/data/new")).ok()
         assert container.exec("cat", "/data/new/file").ok().stdout == "of the host\n"
 
+    def test_the_list_may_come_from_standard_input(self, box: Box, shared: Path) -> None:
+        container = box.running()
+        document = json.dumps([bind(shared, "/data/new")]).encode()
+        box.runtime.call("mounts", "add", container.id, "-", stdin=document).ok()
+        assert container.exec("cat", "/data/new/file").ok().stdout == "of the host\n"
+        box.runtime.call("mounts", "remove", container.id, "-", stdin=document).ok()
+        assert container.exec("cat", "/data/new/file").status != 0
+        refused = box.runtime.call("mounts", "add", container.id, "-", stdin=b"{")
+        refused.failed("standard input")
+
     def test_a_file_covers_a_file(self, box: Box, shared: Path) -> None:
         container = box.running()
         add(container, bind(shared / "file", "/etc/hostname", "ro")).ok()

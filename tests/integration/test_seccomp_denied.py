@@ -8,6 +8,7 @@ Source: seccomp(2); runtime-spec config-linux.md#seccomp.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from harness import bars
@@ -15,6 +16,7 @@ from harness.box import Box
 from harness.faults import name_of
 from harness.filtered import NNP
 
+PROGRAM = ("/probe", "call", "39")  # getpid, and nothing that it would have to read
 NEWEST = 471  # Linux 6.18 has no number beyond
 # What runc 1.1 itself cannot do without once the filter is loaded (futex: now and then), and what a
 # static program needs to begin with. Without no_new_privs the filter is loaded before the user's
@@ -44,7 +46,7 @@ def denying(name: str) -> dict[str, Any]:
 
 @NNP
 def test_only_calls_that_stop_runc_stop_a_container(box: Box, nnp: bool) -> None:
-    """Create and start; what the program does without its call is its own affair."""
+    """Create, start, exec; what the program does without its call is its own affair."""
     limits = [{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 512}]
     asked = sorted(set(calls()) - set(STOP_RUNC[nnp].split()))
     assert len(asked) > 300
@@ -53,8 +55,18 @@ def test_only_calls_that_stop_runc_stop_a_container(box: Box, nnp: bool) -> None
         bundle = box.bundle("/probe", "wait", noNewPrivileges=nnp, rlimits=limits)
         bundle.linux["seccomp"] = denying(name)
         container = box.container(bundle)
-        for result in (container.create(), container.start()):
+        for verb in (container.create, container.start, partial(container.exec, *PROGRAM)):
+            result = verb()
             if result.status:
                 stopped[name] = result.said
         container.delete("--force").ok()
     assert stopped == {}
+
+
+def test_exec_goes_on_where_read_is_denied(box: Box) -> None:
+    """It waits for its parent's word without reading it."""
+    bundle = box.bundle("/probe", "wait", noNewPrivileges=True)
+    bundle.linux["seccomp"] = denying("read")
+    container = box.created(bundle)
+    container.start().ok()
+    container.exec(*PROGRAM).ok()

@@ -244,7 +244,7 @@ def connect() -> Manager:
         raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")
     if os.geteuid() != 0:
         return Manager(user_bus(), is_user=True)
-    from ocirun.cgroups.cgroup import is_in_user_namespace
+    from ocirun.kernel.procstat import is_in_user_namespace
 
     if is_in_user_namespace():
         try:

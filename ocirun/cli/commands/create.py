@@ -6,16 +6,32 @@ import os
 
 from ocirun.container.create import create
 from ocirun.container.options import CreateOptions
+from ocirun.spec.load import SpecMissing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cli.call import Call
+
+NO_BUNDLE: Final = (
+    ": this directory is no bundle; --bundle names one, `ocirun spec` begins one "
+    "(images are not run: ocirun-bundle(7))"
+)
 
 
 def run(call: Call) -> int:
     """Create the container named by the call."""
-    create(call.store(), call.words[0], creation(call)).close()
+    try:
+        create(call.store(), call.words[0], creation(call)).close()
+    except SpecMissing as error:
+        raise about_bundles(call, error) from error
     return 0
+
+
+def about_bundles(call: Call, error: SpecMissing) -> SpecMissing:
+    """Return `error`; if the call names no bundle, with what a bundle is."""
+    return error if call.text("bundle") else SpecMissing(error.document, NO_BUNDLE)
 
 
 def creation(call: Call) -> CreateOptions:
@@ -40,6 +56,6 @@ def creation(call: Call) -> CreateOptions:
 
 
 def absolute(call: Call, name: str) -> str | None:
-    """Give the path that option `name` holds, as an absolute one; None when there is none."""
+    """Return the path that option `name` holds, as an absolute one; None when there is none."""
     value = call.text(name)
     return os.path.abspath(value) if value else None

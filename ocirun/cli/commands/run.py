@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ocirun.cli.commands.create import creation
+from ocirun.cli.commands.create import about_bundles, creation
 from ocirun.container.run import run as run_container
 from ocirun.errors import warn
+from ocirun.spec.load import SpecMissing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,14 +14,17 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Run the container named by the call; return its exit status, 128+n when a signal ended it."""
-    status, failures = run_container(
-        call.store(),
-        call.words[0],
-        creation(call),
-        detach=call.flag("detach"),
-        keep=call.flag("keep"),
-        subreaper=not call.flag("no-subreaper"),
-    )
+    try:
+        status, failures = run_container(
+            call.store(),
+            call.words[0],
+            creation(call),
+            detach=call.flag("detach"),
+            keep=call.flag("keep"),
+            subreaper=not call.flag("no-subreaper"),
+        )
+    except SpecMissing as error:
+        raise about_bundles(call, error) from error
     for failure in failures:
         warn(str(failure))
     return status

@@ -49,15 +49,24 @@ def drop_capabilities(init: InitContext) -> None:
     CAP_SYS_PTRACE is no right over a process that was executed outside, and all steps need is
     within it.
     """
-    from ocirun.security.capabilities import drop_bounding_set, limit_sets
+    from ocirun.security.capabilities import SYS_ADMIN, drop_bounding_set, limit_sets
 
     sets = init.capability_sets()
     drop_bounding_set(sets)
     if not init.request.namespaces.has("user"):
-        limit_sets(sets.all | _needed(init))
+        joining = SYS_ADMIN if init.request.cgroup_namespace else 0
+        limit_sets(sets.all | _needed(init) | joining)
+
+
+def drop_what_joining_took(init: InitContext) -> None:
+    """Give up CAP_SYS_ADMIN, which was kept for joining the cgroup namespace."""
+    from ocirun.security.capabilities import limit_sets
+
+    limit_sets(init.capability_sets().all | _needed(init))
 
 
 def _needed(init: InitContext) -> int:
+    """Return what the steps need that are left when all namespaces are joined."""
     from ocirun.security import capabilities as cap
 
     request, spec = init.request, init.config["process"]
@@ -68,6 +77,6 @@ def _needed(init: InitContext) -> int:
         needed |= cap.CHOWN | cap.DAC_OVERRIDE
     if "scheduler" in spec or "ioPriority" in spec:
         needed |= cap.SYS_NICE
-    if request.cgroup_namespace or (request.seccomp and not spec.get("noNewPrivileges")):
+    if request.seccomp and not spec.get("noNewPrivileges"):
         needed |= cap.SYS_ADMIN
     return needed

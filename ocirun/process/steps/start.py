@@ -7,6 +7,7 @@ from _signal import SIG_IGN, SIGPIPE, signal
 
 from ocirun.errors import kernel_words
 from ocirun.kernel.process import CLOSE_RANGE_CLOEXEC, close_range
+from ocirun.process.program import why_refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def exec_program(init: InitContext) -> NoReturn:
     try:
         os.execve(init.program, args, init.environment)
     except OSError as error:
-        _say(f"exec {os.fsdecode(init.program)}: {kernel_words(error)}\n")
+        why = why_refused(init.program, error.errno)
+        _say(f"exec {os.fsdecode(init.program)}: {kernel_words(error)}{why}\n")
     os._exit(NOT_RUN)
 
 

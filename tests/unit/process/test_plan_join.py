@@ -60,6 +60,18 @@ def test_labels_are_written_before_the_process_is_seen_inside() -> None:
     assert "enter: write sysctls" not in steps
 
 
+def test_what_joining_a_cgroup_namespace_took_is_given_up_first() -> None:
+    config: Any = {
+        "process": {"args": ["/x"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "linux": {"namespaces": [{"type": "mount"}]},
+    }
+    request = Request(config)
+    request.joins = request.cgroup_namespace = True
+    steps = [step for step in plan_join(config, request).describe() if step.startswith("enter: ")]
+    assert steps[0] == "enter: give up what joining the cgroup namespace took"
+
+
 def test_cpus_before_and_after_the_cgroup() -> None:
     steps = steps_of({}, execCPUAffinity={"initial": "0"})
     assert [step for step in steps if "affinity" in step] == [
