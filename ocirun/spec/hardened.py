@@ -1,4 +1,4 @@
-"""The document that `ocirun spec --profile hardened` writes: a container that holds next to nothing.
+"""The document that `ocirun spec --profile hardened` writes: a container with few privileges.
 
 It is the default one with a user namespace that maps no id of the host's root, no capability, our
 seccomp profile, and limits. What of it to loosen for which program, docs/hardened.md says.

@@ -4,8 +4,9 @@ Made from the kernel's table of system calls: a call is listed if ordinary progr
 manual page asks for no capability; the groups say what for. What is refused, and why, is in
 docs/seccomp-profile.md, and a test checks that every call of the table is in one or the other.
 
-Refused calls return EPERM, calls newer than all of these ENOSYS (docs/seccomp.md). The profile names
-no architecture, so it holds for the native one, and calls of another (32-bit) kill the process.
+Refused calls return EPERM, calls newer than all of these ENOSYS (docs/seccomp.md). The profile
+names no architecture, so it holds for the native one, and calls of another (32-bit) kill the
+process.
 
 Source: docs/seccomp-profile.md; syscalls(2).
 """
@@ -86,16 +87,17 @@ ALLOWED: Final = {
         landlock_add_rule landlock_create_ruleset landlock_restrict_self seccomp
     """,
     "the same calls on 32-bit machines": """
-        _llseek _newselect chown32 clock_getres_time64 clock_gettime64 clock_nanosleep_time64
-        fadvise64_64 fchown32 fcntl64 fstat64 fstatat64 fstatfs64 ftruncate64 futex_time64 getegid32
-        geteuid32 getgid32 getgroups32 getresgid32 getresuid32 getuid32 io_pgetevents_time64 lchown32
-        lstat64 mmap2 mq_timedreceive_time64 mq_timedsend_time64 ppoll_time64 pselect6_time64 recv
-        recvmmsg_time64 rt_sigtimedwait_time64 sched_rr_get_interval_time64 semtimedop_time64 send
-        sendfile64 setfsgid32 setfsuid32 setgid32 setgroups32 setregid32 setresgid32 setresuid32
-        setreuid32 setuid32 sigaction sigpending sigprocmask sigreturn sigsuspend stat64 statfs64
-        timer_gettime64 timer_settime64 timerfd_gettime64 timerfd_settime64 truncate64 ugetrlimit
-        utimensat_time64 waitpid arm_fadvise64_64 arm_sync_file_range cacheflush breakpoint set_tls
-        riscv_flush_icache
+        _llseek _newselect arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush
+        chown32 clock_getres_time64 clock_gettime64 clock_nanosleep_time64 fadvise64_64
+        fchown32 fcntl64 fstat64 fstatat64 fstatfs64 ftruncate64 futex_time64 getegid32
+        geteuid32 getgid32 getgroups32 getresgid32 getresuid32 getuid32 io_pgetevents_time64
+        lchown32 lstat64 mmap2 mq_timedreceive_time64 mq_timedsend_time64 ppoll_time64
+        pselect6_time64 recv recvmmsg_time64 riscv_flush_icache rt_sigtimedwait_time64
+        sched_rr_get_interval_time64 semtimedop_time64 send sendfile64 set_tls setfsgid32
+        setfsuid32 setgid32 setgroups32 setregid32 setresgid32 setresuid32 setreuid32
+        setuid32 sigaction sigpending sigprocmask sigreturn sigsuspend stat64 statfs64
+        timer_gettime64 timer_settime64 timerfd_gettime64 timerfd_settime64 truncate64
+        ugetrlimit utimensat_time64 waitpid
     """,
 }
 
