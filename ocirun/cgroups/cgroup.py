@@ -120,7 +120,7 @@ class Cgroup:
         raise NotImplementedError
 
     def delegate(self, host_uid: int) -> None:
-        """Give the cgroup to the container's root, which is `host_uid`, where the driver does so.
+        """Make `host_uid`, the container's root, the owner of the cgroup, where the driver does so.
 
         Only systemd promises to leave alone what is below a delegated cgroup.
 
@@ -197,7 +197,7 @@ class Cgroup:
             raise SetupError(what, error.errno or 0) from error
 
     def is_frozen(self) -> bool:
-        """Tell whether the cgroup was paused itself; one below a paused cgroup counts as not."""
+        """Return whether the cgroup was paused itself; one below a paused cgroup counts as not."""
         raise NotImplementedError
 
     def freeze(self) -> None:
@@ -209,7 +209,7 @@ class Cgroup:
         raise NotImplementedError
 
     def thaw(self) -> None:
-        """Let the processes run again.
+        """Thaw the processes.
 
         Raises:
             SetupError: the kernel refused.
@@ -227,7 +227,7 @@ class Cgroup:
         return False
 
     def has_freezer(self) -> bool:
-        """Tell whether `freeze` can work here."""
+        """Return whether `freeze` can work here."""
         raise NotImplementedError
 
     def oom_kills(self) -> int:
@@ -311,11 +311,11 @@ class Cgroup:
         return list(dict.fromkeys(self.paths.values()))
 
     def forgives(self, error: OSError) -> bool:
-        """Tell whether this refusal is one that a rootless container lives with."""
+        """Return whether this refusal is one that a rootless container lives with."""
         return self.rootless and not self.explicit and error.errno in NOT_ALLOWED
 
     def forgives_devices(self, error: SetupError) -> bool:
-        """Tell whether device rules may be refused with this error.
+        """Return whether device rules may be refused with this error.
 
         Kernel: they are for the root of the machine; nobody else expects them.
         """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def layout(table: Table | None = None) -> str:
-    """Name the layout of the host: "v1", "v2", "hybrid" or "none".
+    """Return the layout of the host: "v1", "v2", "hybrid" or "none".
 
     A v2 tree at /sys/fs/cgroup itself decides: v1 trees elsewhere then belong to somebody else.
     """
@@ -75,7 +75,7 @@ def new_cgroup(
 
 
 def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
-    """Take up the cgroup of a container that exists, from what its record says.
+    """Return the cgroup of a container that exists, from what its record says.
 
     Nothing is read from the host: only the paths decide. `unit` is systemd's name for it.
     """

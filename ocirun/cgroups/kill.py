@@ -43,7 +43,7 @@ def kill_all(cgroup: Cgroup, own: str) -> None:
 
 
 def _kill_at_once(cgroup: Cgroup, unified: str) -> bool:
-    """Kill through the kernel; tell whether it could.
+    """Kill through the kernel; return whether that worked.
 
     Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile. A threaded
     cgroup refuses it: it holds threads of processes that are elsewhere, too.

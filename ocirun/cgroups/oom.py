@@ -1,4 +1,4 @@
-"""Be told when the kernel ran out of the memory that a container may use.
+"""Wait for the kernel's report that a container ran out of memory.
 
 v1 signals an eventfd that was registered for `memory.oom_control`; v2 changes `memory.events`,
 which inotify watches.

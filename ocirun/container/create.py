@@ -140,7 +140,7 @@ class Creation(NewProcess):
         self.hook_outputs = open_outputs(self.config.get("annotations"))
 
     def claim(self) -> None:
-        """Take the id and the cgroup, and remember them before anything runs."""
+        """Claim the id and the cgroup, and record them before anything runs."""
         self.record = Record(self.store.claim(self.id))
         self.undo.add("closing the record", self.record.close)
         self.undo.add("running poststop hooks", self._poststop)
@@ -241,7 +241,7 @@ class Creation(NewProcess):
         self.parent.enter(self.take_listener)
 
     def _cause_of(self, death: InitDied) -> SetupError:
-        """Say why init died without a word, where the cgroup has counted it."""
+        """Return why init died without a message: the cgroup counts OOM kills."""
         if not self.cgroup.oom_kills():
             return death
         return SetupError(
@@ -329,7 +329,7 @@ class Creation(NewProcess):
 
 
 def _name_of(fd: int) -> str:
-    """Say what `fd` is open on, in the kernel's words; "" when it is closed."""
+    """Return what `fd` is open on, as the kernel names it; "" when it is closed."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except FileNotFoundError:
@@ -344,7 +344,7 @@ def _own_hierarchies() -> list[tuple[list[str], str, str]]:
 
 
 def _is_rootless(word: str) -> bool:
-    """Say whether cgroups may be out of our reach: as the caller says, else as the kernel does."""
+    """Return whether cgroups may be out of our reach: what the caller says, else who we are."""
     if word in ("true", "false"):
         return word == "true"
     return os.geteuid() != 0 or is_in_user_namespace()

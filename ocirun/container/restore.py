@@ -183,7 +183,7 @@ class Restoration(Creation):
         return -1
 
     def _inherited(self) -> list[tuple[str, int]]:
-        """Give (key, descriptor) of what CRIU takes in the place of what was the host's."""
+        """Return (key, descriptor) of what CRIU takes in the place of what was the host's."""
         found = inherited_namespaces(self.request.namespaces)
         for name, number in pipes_among(load_names(self.folders.image_fd)):
             fd = self.stdio_fds[number] if len(self.stdio_fds) == 3 else number
@@ -235,7 +235,7 @@ class Restoration(Creation):
 
 
 def _own_cgroups(pid: int) -> list[dict[str, str]]:
-    """Tell CRIU, which is in the container's new cgroups, what takes the place of the old ones."""
+    """Return, for CRIU, the new cgroup paths that replace the old ones."""
     found = []
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def configure_device(attachment: Attachment, container: Netlink) -> None:
-    """Give the device its addresses and routes, and set it up.
+    """Add the addresses and routes of the device, and set it up.
 
     Raises:
         SetupError: the kernel refused, or there is a default route already.

@@ -152,7 +152,7 @@ def address_flags(address: Any) -> int:  # noqa: ANN401
 
 
 def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: ANN401
-    """Give the network device `index` a permanent address that another one had.
+    """Add to the network device `index` a permanent address that another one had.
 
     The label of an IPv4 address stays behind: it repeats the name the device had.
 
@@ -175,7 +175,7 @@ def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: A
 def add_address(
     netlink: Netlink, index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface
 ) -> None:
-    """Give a network device an address, which is usable at once; it may have it already.
+    """Add to a network device an address, usable at once; it may be there already.
 
     Raises:
         OSError: the kernel refused.

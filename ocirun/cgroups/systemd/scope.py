@@ -92,7 +92,7 @@ class SystemdCgroupV2(SystemdCgroup, CgroupV2):
     __slots__ = ("driver",)
 
     def _write(self, resources: Resources, *, devices: bool) -> None:
-        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        """Send systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
         from ocirun.cgroups.systemd.deviceallow import device_properties
         from ocirun.cgroups.systemd.properties import unified_properties
 
@@ -117,7 +117,7 @@ class SystemdCgroupV2(SystemdCgroup, CgroupV2):
             self.driver.attach(self.directory.partition(f"/{self.unit}")[2], host_pid)
 
     def delegate(self, host_uid: int) -> None:
-        """Give the directory and the files that may be handed over to a user of the container.
+        """Make `host_uid` the owner of the directory and of the files that may be delegated.
 
         Raises:
             SetupError: the kernel refused; one who has not the right to is no error.
@@ -137,7 +137,7 @@ class SystemdCgroupV1(SystemdCgroup, CgroupV1):
     __slots__ = ("driver",)
 
     def _write(self, resources: Resources, *, devices: bool) -> None:
-        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        """Send systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
         from ocirun.cgroups.systemd.deviceallow import device_properties
         from ocirun.cgroups.systemd.properties import split_properties
 
@@ -172,7 +172,7 @@ class SystemdCgroupV1(SystemdCgroup, CgroupV1):
 
 
 def known_unit(paths: dict[str, str], name: str) -> Cgroup:
-    """Take up the unit of a container that exists; systemd is not asked yet."""
+    """Return the unit of a container that exists; systemd is not asked yet."""
     return unit_cgroup(dict(paths), Unit(name))
 
 

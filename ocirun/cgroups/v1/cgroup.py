@@ -189,7 +189,7 @@ class CgroupV1(Cgroup):
         return directory
 
     def is_frozen(self) -> bool:
-        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        """Return whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
         directory = self.paths.get("freezer")
         return directory is not None and freezer.is_frozen(directory)
 
@@ -198,7 +198,7 @@ class CgroupV1(Cgroup):
         freezer.freeze(self._freezer())
 
     def thaw(self) -> None:
-        """Let them run again, as `Cgroup.thaw` says."""
+        """Thaw the processes, as `Cgroup.thaw` says."""
         freezer.thaw(self._freezer())
 
     def thaw_below(self) -> bool:
@@ -207,7 +207,7 @@ class CgroupV1(Cgroup):
         return directory is not None and freezer.thaw_below(directory)
 
     def has_freezer(self) -> bool:
-        """Tell whether the freezer hierarchy is mounted."""
+        """Return whether the freezer hierarchy is mounted."""
         return "freezer" in self.paths
 
     def oom_kills(self) -> int:

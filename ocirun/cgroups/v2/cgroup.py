@@ -163,7 +163,7 @@ class CgroupV2(Cgroup):
         return name not in read_value(self.directory, "cgroup.controllers").split()
 
     def is_frozen(self) -> bool:
-        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        """Return whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
         return bool(self.directory) and freezer.is_frozen(self.directory)
 
     def freeze(self) -> None:
@@ -173,12 +173,12 @@ class CgroupV2(Cgroup):
         freezer.freeze(self.directory)
 
     def thaw(self) -> None:
-        """Let them run again, as `Cgroup.thaw` says."""
+        """Thaw the processes, as `Cgroup.thaw` says."""
         if self.directory:
             freezer.thaw(self.directory)
 
     def has_freezer(self) -> bool:
-        """Say yes: every v2 cgroup but the root can be frozen (from 5.2)."""
+        """Return True: every v2 cgroup but the root can be frozen (from 5.2)."""
         return bool(self.directory)
 
     def oom_kills(self) -> int:
