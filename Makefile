@@ -78,6 +78,7 @@ conformance:
 # containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
 # CRITEST=program: cri-tools' validation suite, its images imported by hand.
 # CONTAINERD=directory, PODMAN=directory, DOCKER=directory: others than the installed ones.
+# CRIO=directory: CRI-O in the place of containerd's CRI. KUBELET=program: static pods.
 clients:
 	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md

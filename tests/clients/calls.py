@@ -104,11 +104,17 @@ def wait_until(true: Callable[[], object], what: str, patience: float = 15.0) ->
 
 
 def wait_for_daemon(
-    process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path, what: str
+    process: subprocess.Popen[bytes],
+    answers: Callable[[], bool],
+    log: Path,
+    what: str,
+    *,
+    named: bool = False,
 ) -> None:
     """Wait until a daemon answers; skip, with its last word, where the machine does not let it.
 
-    No runtime has been called by then: what keeps it from starting is never ours.
+    No runtime has been called by then: what keeps it from starting is never ours. One that was
+    `named` by whoever called is wanted, so it is a failure then.
     """
     end = time.monotonic() + DAEMON_TIMEOUT_S
     while not answers():
@@ -116,5 +122,6 @@ def wait_for_daemon(
             process.kill()
             process.wait()
             last = log.read_text(errors="replace").splitlines()[-1:] or ["it says nothing"]
-            pytest.skip(f"this machine does not start {what}: {last[0]}")
+            end_test = pytest.fail if named else pytest.skip
+            end_test(f"this machine does not start {what}: {last[0]}")
         time.sleep(0.05)

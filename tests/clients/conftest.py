@@ -18,6 +18,7 @@ from clients import images, named, outcomes
 from clients.calls import Outcome
 from clients.containerd import Containerd, Ctr
 from clients.cri import Kubelet, Pod
+from clients.crio import Crio
 from clients.docker import Docker, Engine
 from clients.images import PAUSE_IMAGE
 from clients.podman import Podman, RootlessPodman
@@ -102,12 +103,17 @@ def pause(folder: Path, tree: Path) -> Path:
     return images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, ("sleep", "100000"))
 
 
+def handlers() -> dict[str, str]:
+    """Return the programs of the CRI's two handlers."""
+    return {"runc": peers.find_runtime("runc")[1], "ocirun": peers.find_runtime("ours")[1]}
+
+
 @pytest.fixture(scope="session")
 def kubelet(folder: Path, archive: Path, pause: Path) -> Generator[Kubelet, None, None]:
-    if not machine.has_tool("containerd"):
+    """containerd through its CRI; CRI-O instead, where CRIO names it."""
+    if not machine.has_tool("containerd") and not os.environ.get("CRIO"):
         pytest.skip("no tool containerd")
-    runtimes = {"runc": peers.find_runtime("runc")[1], "ocirun": peers.find_runtime("ours")[1]}
-    kubelet = Kubelet(folder / "cri", runtimes)
+    kubelet = (Crio if os.environ.get("CRIO") else Kubelet)(folder / "cri", handlers())
     kubelet.load(archive)
     kubelet.load(pause)
     yield kubelet

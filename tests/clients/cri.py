@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,20 +77,24 @@ def _network(folder: Path) -> dict[str, Any]:
 
 
 class Kubelet:
-    """containerd on private paths, asked through the CRI; its handlers are runc and ocirun."""
+    """containerd on private paths, asked through the CRI; its handlers are runc and ocirun.
 
-    def __init__(self, folder: Path, runtimes: dict[str, str]) -> None:
+    A pod without a handler is `default`'s.
+    """
+
+    server = "containerd"
+    named_by = "CONTAINERD"
+
+    def __init__(self, folder: Path, runtimes: dict[str, str], default: str = DEFAULT) -> None:
         self.folder = folder
         self.runtimes = runtimes
+        self.default = default
         (folder / "cni").mkdir(parents=True)
         (folder / "cni/10-test.conflist").write_text(json.dumps(_network(folder)))
-        config = CONFIG.format(folder=folder, pause=PAUSE_IMAGE, default=DEFAULT)
-        for name, path in runtimes.items():
-            config += RUNTIME.format(name=name, path=path)
-        (folder / "config.toml").write_text(config)
+        words = self._write_config()
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["containerd", "-c", folder / "config.toml"],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -97,7 +102,21 @@ class Kubelet:
             )
         self.socket = f"unix://{folder}/c.sock"
         self._channel = grpc.insecure_channel(self.socket)
-        wait_for_daemon(self._process, self._answers, folder / "log", "containerd's CRI plugin")
+        wait_for_daemon(
+            self._process,
+            self._answers,
+            folder / "log",
+            f"{self.server}'s CRI",
+            named=bool(os.environ.get(self.named_by)),
+        )
+
+    def _write_config(self) -> list[str]:
+        """Write the configuration; return the words that start the server with it."""
+        config = CONFIG.format(folder=self.folder, pause=PAUSE_IMAGE, default=self.default)
+        for name, path in self.runtimes.items():
+            config += RUNTIME.format(name=name, path=path)
+        (self.folder / "config.toml").write_text(config)
+        return ["containerd", "-c", f"{self.folder}/config.toml"]
 
     def _answers(self) -> bool:
         try:
@@ -152,7 +171,7 @@ class Pod:
 
     def __init__(self, kubelet: Kubelet, handler: str, name: str, **settings: Any) -> None:
         self.kubelet = kubelet
-        self.runtime = kubelet.runtimes[handler or DEFAULT]
+        self.runtime = kubelet.runtimes[handler or kubelet.default]
         self.logs = kubelet.folder / "logs" / name
         self.logs.mkdir(parents=True)
         self.config = {

@@ -48,7 +48,7 @@ MESSAGES: dict[str, str] = {
     "PodSandboxStatus": "id:1:string state:3:int32 network:5:PodSandboxNetworkStatus "
     "runtime_handler:9:string",
     "PodSandboxStatusResponse": "status:1:PodSandboxStatus",
-    "PodSandbox": "id:1:string state:3:int32",
+    "PodSandbox": "id:1:string metadata:2:PodSandboxMetadata state:3:int32",
     "ListPodSandboxRequest": "",
     "ListPodSandboxResponse": "items:1:PodSandbox*",
     "LinuxContainerResources": "cpu_period:1:int64 cpu_quota:2:int64 cpu_shares:3:int64 "
@@ -75,6 +75,9 @@ MESSAGES: dict[str, str] = {
     "StopContainerResponse": "",
     "RemoveContainerRequest": "container_id:1:string",
     "RemoveContainerResponse": "",
+    "Container": "id:1:string pod_sandbox_id:2:string state:6:int32 created_at:7:int64",
+    "ListContainersRequest": "",
+    "ListContainersResponse": "containers:1:Container*",
     "ContainerStatusRequest": "container_id:1:string",
     "ContainerStatus": "id:1:string state:3:int32 exit_code:7:int32 reason:10:string "
     "message:11:string log_path:15:string",

@@ -1,25 +1,32 @@
-"""Clients that are named by directory, such as CONTAINERD=/opt/containerd-2/bin."""
+"""Clients that are named by path, such as CONTAINERD=/opt/containerd-2/bin."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-NAMES = {"CONTAINERD": "containerd", "PODMAN": "podman", "DOCKER": "dockerd"}
+NAMES = {
+    "CONTAINERD": "containerd",
+    "CRIO": "crio",
+    "DOCKER": "dockerd",
+    "KUBELET": "kubelet",
+    "PODMAN": "podman",
+}
 
 
 def directories(environment: dict[str, str]) -> list[str]:
-    """Return the directories that the environment names, each with its client in it.
+    """Return the directories that the environment names, itself or by the client in it.
 
     Raises:
         FileNotFoundError: the client is not there.
     """
     found = []
     for name, program in NAMES.items():
-        if directory := environment.get(name):
-            if not os.access(Path(directory, program), os.X_OK):
-                raise FileNotFoundError(f"{name}={directory}: no program {program} in there")
-            found.append(str(Path(directory).absolute()))
+        if path := environment.get(name):
+            directory = Path(path).parent if Path(path).is_file() else Path(path)
+            if not os.access(directory / program, os.X_OK):
+                raise FileNotFoundError(f"{name}={path}: no program {program} in there")
+            found.append(str(directory.absolute()))
     return found
 
 
