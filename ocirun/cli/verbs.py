@@ -230,6 +230,9 @@ VERBS = {
                 "file", STR, "name of the file to write", "f", metavar="FILE", default="config.json"
             ),
             Option("rootless", BOOL, "write a configuration for a rootless container"),
+            Option(
+                "profile", STR, "what to write: hardened, default or rootless", metavar="PROFILE"
+            ),
         ),
         Verb(
             "convert",
