@@ -289,7 +289,7 @@ class doing:  # noqa: N801  # reads as a sentence: with doing("mounting /proc"):
 
 
 def what_failed(error: OSError) -> str:
-    """Say what an OSError is about that no `doing` stands around: its call or file, and why."""
+    """Return what an OSError outside any `doing` is about: its call or file, and why."""
     parts = [*getattr(error, "__notes__", ())[:1], kernel_words(error)]
     if error.filename is not None and len(parts) == 1:
         name = error.filename
@@ -298,7 +298,7 @@ def what_failed(error: OSError) -> str:
 
 
 def kernel_words(error: OSError) -> str:
-    """Say what the kernel said the way runc's callers match it: its words in lower case.
+    """Return the kernel's message as runc's callers match it: in lower case.
 
     Docker and podman look for "permission denied" or "no such file or directory" in the text.
     """

@@ -183,7 +183,7 @@ def _parameter_name(option: Option) -> str:
 def _with_parameters(
     function: Callable[..., object], options: Sequence[Option], words: str | None = None
 ) -> Callable[..., object]:
-    """Give `function` the signature from which typer makes these options."""
+    """Set the signature of `function`, from which typer makes these options."""
     kinds = {BOOL: bool, INT: int, REPEAT: list[str]}
     only = inspect.Parameter.KEYWORD_ONLY
     parameters = [

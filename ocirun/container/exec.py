@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def container_process(store: Store, container_id: str) -> Process:
-    """Give the container's own process as it was at create: what flags of exec start from."""
+    """Return the container's own process as it was at create: what flags of exec start from."""
     with store.load(container_id) as record:
         return read_config(record.directory)["process"]
 

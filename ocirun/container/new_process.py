@@ -99,7 +99,7 @@ class NewProcess:
                 tell(f"plan: {line}")
 
     def register_parent(self) -> None:
-        """Let a failure from here on kill the process of `parent`."""
+        """Have a failure from here on kill the process of `parent`."""
         self.undo.add("closing the pidfd", self.parent.close)
         self.undo.add("killing the process", self.parent.abandon)
 
@@ -152,7 +152,7 @@ class NewProcess:
         return self.parent.pid
 
     def publish(self) -> None:
-        """Hand out what callers wait for; last, because they take it for success."""
+        """Send the pidfd and write the pid file; last, because callers take them for success."""
         if self.pidfd_socket >= 0:
             with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
                 send_fd(self.pidfd_socket, self.parent.pidfd, self.pidfd_payload)

@@ -129,7 +129,7 @@ class Child:
         return True
 
     def close(self) -> None:
-        """Let go of the process. May be called twice."""
+        """Close what is open of the process. May be called twice."""
         with self._lock:
             self._let_go()
 

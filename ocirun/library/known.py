@@ -79,7 +79,7 @@ class KnownContainer:
         pause(Store(self.root), self.id)
 
     def resume(self) -> None:
-        """Let the processes of the paused container go on.
+        """Resume the processes of the paused container.
 
         Raises:
             WrongStatus: it is not paused.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def set_source(options: CreateOptions, source: Configuration) -> None:
-    """Let `options` say where the configuration is: a bundle directory, or the document itself.
+    """Set in `options` where the configuration is: a bundle directory, or the document itself.
 
     Of a document the relative paths begin at the working directory. It is copied.
 

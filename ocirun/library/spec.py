@@ -127,7 +127,7 @@ class Spec:
         return self
 
     def hostname(self, name: str) -> Self:
-        """Give the container this name."""
+        """Set the host name."""
         self._config["hostname"] = name
         return self
 
@@ -164,7 +164,7 @@ class Spec:
         return self
 
     def network(self, kind: Literal["none", "host"]) -> Self:
-        """Give it a network with nothing but a loopback device ("none"), or the host's ("host")."""
+        """Set the network: nothing but a loopback device ("none"), or the host's ("host")."""
         if kind not in ("none", "host"):
             raise ValueError(f'network must be "none" or "host", not {kind!r}')
         linux = self._config["linux"]
@@ -182,7 +182,7 @@ class Spec:
         return self
 
     def capabilities(self, names: Iterable[str]) -> Self:
-        """Give the program these capabilities and no others, as CAP_KILL or KILL."""
+        """Set the capabilities of the program to these and no others, as CAP_KILL or KILL."""
         if isinstance(names, str):
             raise TypeError(f"capabilities must be a list of names, not the str {names!r}")
         full = [name if name.startswith("CAP_") else f"CAP_{name}" for name in names]

@@ -47,7 +47,7 @@ class GivenStdio:
             self.owned = [*self.fds]
 
     def prepare(self, config: Config, request: Request) -> None:
-        """Let root of a user namespace own the pipes, before anything of the container is there.
+        """Make root of the user namespace own the pipes, before anything of the container is there.
 
         It gives them to the container's user, who may then open /dev/stdout (stdio.py).
         """

@@ -118,13 +118,13 @@ def give(fds: list[int], uid: int) -> None:
 
 
 def is_null(fd: int) -> bool:
-    """Tell whether `fd` is open and is the null device."""
+    """Return whether `fd` is open and is the null device."""
     found = stat_of(fd)
     return found is not None and stat.S_ISCHR(found.st_mode) and found.st_rdev == DEV_NULL
 
 
 def is_same_file(one: int, other: int) -> bool:
-    """Tell whether two descriptors are open on the same file in the same way, as after `2>&1`."""
+    """Return whether two descriptors are open on the same file in the same way, as after `2>&1`."""
     found, there = stat_of(one), stat_of(other)
     if found is None or there is None:
         return False

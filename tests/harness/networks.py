@@ -18,6 +18,10 @@ import pytest
 from ocirun.kernel.process import CLONE_NEWNET, setns, unshare
 
 JSON = Any
+FORWARDING = [
+    Path("/proc/sys/net/ipv4/ip_forward"),
+    Path("/proc/sys/net/ipv6/conf/all/forwarding"),
+]
 
 
 class Net:
@@ -69,6 +73,19 @@ class Net:
             path = f"/proc/{where}/ns/net" if isinstance(where, int) else where
             text = call("nsenter", f"--net={path}", "ip", "-j", "-d", "address")
         return {entry["ifname"]: entry for entry in json.loads(text)}
+
+    def state(self) -> JSON:
+        """Return what must be as before: devices with their addresses, and sysctls."""
+        kept = ("ifname", "ifindex", "address", "mtu", "master", "ifalias")
+        devices = {
+            name: [
+                {key: device.get(key) for key in kept},
+                "UP" in device["flags"],
+                [a["local"] for a in device["addr_info"] if a["scope"] == "global"],
+            ]
+            for name, device in self.devices().items()
+        }
+        return devices, {path: path.read_text() for path in FORWARDING}
 
     def addresses(self, name: str, where: int | Path | None = None) -> list[str]:
         """Return the global addresses of a device, sorted."""

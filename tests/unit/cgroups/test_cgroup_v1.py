@@ -437,7 +437,7 @@ def test_freeze_gives_up_and_thaws(kernel: FakeKernel, monkeypatch: pytest.Monke
 def test_kill_all_thaws_also_when_killing_fails(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ocirun.cgroups import cgroup as module
+    from ocirun.cgroups import kill as module
 
     def refuse(pid: int) -> None:
         raise SetupError(f"killing process {pid}: operation not permitted")
