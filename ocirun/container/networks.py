@@ -106,7 +106,7 @@ def attach_networks(
         attachments = decide(networks, held, sides.host)
         folder.write(FILE, compact([each.body() for each in attachments]))
         undo("removing networks", lambda: detach_networks(folder))
-        attach(attachments, sides)
+        attach(attachments, held, sides)
 
 
 def detach_networks(folder: Folder) -> None:

@@ -14,6 +14,12 @@ from ocirun.errors import OcirunError, doing
 from ocirun.network import lo, macvlan, veth
 from ocirun.network.bridge import remove_bridge
 from ocirun.network.links import addresses_of_all, all_links
+from ocirun.network.masquerade import (
+    put_back_sysctls,
+    remember_sysctls,
+    start_masquerade,
+    write_table,
+)
 from ocirun.network.netlink import Netlink
 from ocirun.network.settle import settle
 
@@ -44,12 +50,14 @@ def decide(networks: list[Network], held: list[Attachment], host: Netlink) -> li
     for network in networks:
         attachment = settle(network, [*held, *found], devices)
         TYPES[network.type].check(attachment, host)
+        if attachment.masquerade:
+            remember_sysctls(attachment, [*held, *found])
         found.append(attachment)
     return found
 
 
-def attach(attachments: list[Attachment], sides: Sides) -> None:
-    """Make the devices and configure them.
+def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) -> None:
+    """Make the devices and configure them; other containers have `held`.
 
     Raises:
         SetupError: the kernel refused.
@@ -58,6 +66,8 @@ def attach(attachments: list[Attachment], sides: Sides) -> None:
     for attachment in attachments:
         TYPES[attachment.type].create(attachment, sides)
         TYPES[attachment.type].configure(attachment, sides.container)
+        if attachment.masquerade:
+            start_masquerade(attachment, [*held, *attachments])
 
 
 def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
@@ -70,6 +80,10 @@ def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
     with Netlink() as host:
         for attachment in attachments:
             _try(failures, TYPES[attachment.type].remove, attachment, host)
+            if attachment.masquerade:
+                _try(failures, put_back_sysctls, attachment, others)
+        for name in {each.bridge for each in attachments if each.masquerade}:
+            _try(failures, write_table, name, others)
         used = {other.bridge for other in others}
         for name in {each.bridge for each in attachments if each.is_made} - used:
             _try(failures, remove_bridge, name, host)

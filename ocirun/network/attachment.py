@@ -22,12 +22,13 @@ class Attachment:
     `name` is the device's in the container, `host` that of its other end, "" without one. `bridge`
     is the bridge of a veth, `is_made` says that it is ours, `bridge_addresses` what it has then.
     `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
-    for a new one, which takes its devices along.
+    for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
+    changed for it, with the values from before.
     """
 
     __slots__ = (
         *("addresses", "bridge", "bridge_addresses", "gateways", "host", "is_made", "mode", "mtu"),
-        *("name", "parent", "path", "type"),
+        *("masquerade", "name", "parent", "path", "sysctls", "type"),
     )
 
     def __init__(self) -> None:
@@ -40,6 +41,8 @@ class Attachment:
         self.parent = ""
         self.mode = ""
         self.mtu = 0
+        self.masquerade = False
+        self.sysctls: dict[str, str] = {}
         self.path = ""
         self.addresses: list[Interface] = []
         self.gateways: list[Address] = []

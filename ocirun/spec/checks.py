@@ -461,6 +461,7 @@ NETWORK_2: Node = (_object, {
     "context": CONTEXT,
     "bridge": STRING,
     "prefix": STRING,
+    "masquerade": BOOLEAN,
     "parent": STRING,
     "mode": MODE,
 }, ('type',))

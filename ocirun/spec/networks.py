@@ -35,7 +35,7 @@ _ADDRESSED: Final = {"type", "name", "address", "addresses", "gateway", "gateway
 MEMBERS: Final = {
     # container.json gives lo an address and a gateway that it has anyway.
     "loopback": {"type", "address", "gateway", "mtu"},
-    "veth": {*_ADDRESSED, "context", "bridge", "prefix"},
+    "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade"},
     "macvlan": {*_ADDRESSED, "parent", "mode"},
 }
 
@@ -50,7 +50,7 @@ class Network:
 
     __slots__ = (
         *("addresses", "bridge", "gateways", "mode", "mtu", "name", "parent", "path", "pools"),
-        *("prefix", "type"),
+        *("prefix", "type", "masquerade"),
     )
 
     def __init__(self, entry: dict[str, Any], number: int, path: str) -> None:
@@ -62,6 +62,7 @@ class Network:
         self.parent: str = entry.get("parent", "")
         self.mode: str = entry.get("mode", "bridge")
         self.mtu: int = entry.get("mtu", 0)
+        self.masquerade: bool = entry.get("masquerade", False)
         self.path = path
         self.addresses: list[Interface] = []
         self.gateways: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []

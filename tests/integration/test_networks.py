@@ -16,11 +16,13 @@ import pytest
 from harness.box import Box, Container
 from harness.bundle import Bundle
 from harness.needs import needs
-from harness.networks import Net, call
+from harness.networks import FORWARDING, Net, call, tables
 
 pytestmark = [pytest.mark.integration, needs("root", "ours", "tool ip", "tool nsenter")]
 
 VETH = {"type": "veth", "bridge": "oci0", "pools": ["10.9.0.0/24", "fd09::/64"]}
+
+MASQUERADE = {"masquerade": True}
 
 
 def networked(box: Box, *networks: dict[str, Any]) -> Bundle:
@@ -247,7 +249,7 @@ def test_delete_finds_all_that_a_killed_create_has_made(box: Box, net: Net) -> N
     python = Path(box.runtime.path).parent / "python"
     program = box.folder / "killed.py"
     program.write_text(KILLED)
-    bundle = networked(box, VETH)
+    bundle = networked(box, VETH | MASQUERADE)
     bundle.save()
     for number in range(30):
         container = box.container(bundle)
@@ -261,22 +263,75 @@ def test_delete_finds_all_that_a_killed_create_has_made(box: Box, net: Net) -> N
     assert 10 < number < 29
 
 
+class TestMasquerade:
+    """What leaves the host has the host's address, as long as somebody asks for that."""
+
+    WORLD = ("203.0.113.2/24", "2001:db8::2/64")
+
+    def test_the_world_answers_only_who_is_masqueraded(self, box: Box, net: Net) -> None:
+        net.outside(*self.WORLD)
+        call("iptables", "-t", "nat", "-A", "POSTROUTING", "-d", "192.0.2.1", "-j", "ACCEPT")
+        before = net.state()
+        plain = box.running(networked(box, VETH))
+        assert not pings(plain, "203.0.113.2")
+        first, second = (box.running(networked(box, VETH | MASQUERADE)) for _ in range(2))
+        for address in ("203.0.113.2", "2001:db8::2"):
+            assert pings(first, address), address
+        assert pings(first, "10.9.0.2")
+        first.delete("--force").ok()
+        assert pings(second, "203.0.113.2")
+        second.delete("--force").ok()
+        assert not pings(plain, "203.0.113.2")
+        plain.delete("--force").ok()
+        assert net.state() == before
+
+    def test_forwarding_that_was_on_stays_on(self, box: Box, net: Net) -> None:
+        FORWARDING[0].write_text("1")
+        container = box.created(networked(box, VETH | MASQUERADE))
+        assert [path.read_text() for path in FORWARDING] == ["1\n", "1\n"]
+        container.delete().ok()
+        assert [path.read_text() for path in FORWARDING] == ["1\n", "0\n"]
+        assert tables() == []
+        assert net.devices().keys() & {"oci0"} == set()
+
+    def test_bridges_come_and_go_by_themselves(self, box: Box, net: Net) -> None:
+        net.outside(*self.WORLD)
+        other = {"type": "veth", "bridge": "oci1", "pools": ["10.7.0.0/24"]} | MASQUERADE
+        first = box.running(networked(box, VETH | MASQUERADE))
+        second = box.running(networked(box, other))
+        assert [line.split()[0] for line in tables()] == ["ocirun-oci0", "ocirun-oci1"]
+        first.delete("--force").ok()
+        assert pings(second, "203.0.113.2")
+        second.delete("--force").ok()
+        assert tables() == []
+        assert FORWARDING[0].read_text() == "0\n"
+
+    def test_a_failed_create_takes_it_back(self, box: Box, net: Net) -> None:
+        before = net.state()
+        bundle = networked(box, VETH | MASQUERADE)
+        bundle.process["args"] = ["/no/such/program"]
+        box.container(bundle).create().failed("/no/such/program")
+        assert net.state() == before
+
+
 KILLED = """
 import os, signal, sys
 import ocirun
 from ocirun.network.netlink import Netlink
 
 left = [int(sys.argv[4])]
-change = Netlink.change
 
 
-def change_or_die(*arguments):
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    change(*arguments)
+def or_die(change):
+    def wrapped(*arguments):
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        change(*arguments)
+
+    return wrapped
 
 
-Netlink.change = change_or_die
+Netlink.change, Netlink.transact = or_die(Netlink.change), or_die(Netlink.transact)
 ocirun.Container.create(sys.argv[1], sys.argv[2], root=sys.argv[3])
 """
