@@ -12,10 +12,13 @@
        │  ├─ ContainerNotFound
        │  ├─ NotAContainer          its name in the state root is a link, or somebody else's
        │  ├─ DamagedRecord          its files in the state root cannot be what we wrote
-       │  └─ WrongStatus            this verb may not act in this status
+       │  ├─ WrongStatus            this verb may not act in this status
+       │  └─ ExitStatusUnknown      it has ended, and nobody could learn how
        ├─ SetupError                the kernel refused a step; its cause is the OSError
        │  ├─ InitError              the same, told by init over the channel
        │  └─ InitDied               init went away without a word
+       ├─ TimeoutExpired            the library: a process runs on after its time
+       ├─ CalledProcessError        the library: a process has failed, with check=True
        ├─ HookError                 a program of the bundle's hooks failed
        └─ ProtocolError             parent and init disagree: always our bug
 
@@ -143,6 +146,57 @@ class WrongStatus(ContainerError):
         super().__init__(container_id, message)
 
 
+class ExitStatusUnknown(ContainerError):
+    """The container, or a process in it, has ended, and its exit status cannot be known.
+
+    The message says why.
+    """
+
+
+class TimeoutExpired(OcirunError):
+    """The library waited `timeout` seconds for a process that runs on, as subprocess says it.
+
+    `cmd` are its arguments; `output` (also `stdout`) and `stderr` what it had written, if that was
+    captured.
+    """
+
+    def __init__(
+        self,
+        cmd: object,
+        timeout: float,
+        output: Any = None,  # noqa: ANN401  # bytes, a str or None
+        stderr: Any = None,  # noqa: ANN401
+    ) -> None:
+        self.cmd = cmd
+        self.timeout = timeout
+        self.output = output
+        self.stdout = output
+        self.stderr = stderr
+        super().__init__(f"{cmd} timed out after {timeout} seconds")
+
+
+class CalledProcessError(OcirunError):
+    """A process of the library has failed, with check=True, as subprocess says it.
+
+    `returncode` is its exit status, -N for signal N; the other members as of TimeoutExpired.
+    """
+
+    def __init__(
+        self,
+        returncode: int,
+        cmd: object,
+        output: Any = None,  # noqa: ANN401  # bytes, a str or None
+        stderr: Any = None,  # noqa: ANN401
+    ) -> None:
+        self.returncode = returncode
+        self.cmd = cmd
+        self.output = output
+        self.stdout = output
+        self.stderr = stderr
+        how = f"died of signal {-returncode}" if returncode < 0 else f"has status {returncode}"
+        super().__init__(f"{cmd} {how}")
+
+
 class SetupError(OcirunError):
     """A step towards the container failed: what was being done, on what, what the kernel said."""
 
@@ -235,7 +289,7 @@ class doing:  # noqa: N801  # reads as a sentence: with doing("mounting /proc"):
 
 
 def what_failed(error: OSError) -> str:
-    """Say what an OSError is about that no `doing` stands around: its call or file, and why."""
+    """Return what an OSError outside any `doing` is about: its call or file, and why."""
     parts = [*getattr(error, "__notes__", ())[:1], kernel_words(error)]
     if error.filename is not None and len(parts) == 1:
         name = error.filename
@@ -244,7 +298,7 @@ def what_failed(error: OSError) -> str:
 
 
 def kernel_words(error: OSError) -> str:
-    """Say what the kernel said the way runc's callers match it: its words in lower case.
+    """Return the kernel's message as runc's callers match it: in lower case.
 
     Docker and podman look for "permission denied" or "no such file or directory" in the text.
     """

@@ -29,6 +29,7 @@ ENTRIES: Final = {
     "config": "config/config.json",
     "process": "config/process.json",
     "resources": "config/resources.json",
+    "network": "networks/network.json",
 }
 
 WORDS: Final = {"$schema", "$defs", "title", "description", "examples", "x-absent", "x-invalid"}

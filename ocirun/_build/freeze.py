@@ -67,7 +67,7 @@ class Module:
 
 
 def modules_of(package: str) -> Iterator[Module]:
-    """Give the hot modules below the folder `package`, in a stable order."""
+    """Return the hot modules below the folder `package`, in a stable order."""
     top = os.path.dirname(os.path.abspath(package))
     for folder, folders, files in os.walk(package):
         folders[:] = sorted(set(folders) - {"_build", "__pycache__"})
@@ -87,7 +87,7 @@ def modules_of(package: str) -> Iterator[Module]:
 
 
 def stdlib_modules() -> Iterator[Module]:
-    """Give the modules of STDLIB from the Python that runs this."""
+    """Return the modules of STDLIB from the Python that runs this."""
     for name, is_package in STDLIB.items():
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
@@ -96,14 +96,14 @@ def stdlib_modules() -> Iterator[Module]:
 
 
 def literal(code: bytes) -> Iterator[str]:
-    """Give `code` as C string literals: what a compiler reads fastest."""
+    """Return `code` as C string literals: what a compiler reads fastest."""
     for start in range(0, len(code), 64):
         octal = "".join(f"\\{byte:03o}" for byte in code[start : start + 64])
         yield f'    "{octal}"\n'
 
 
 def source(modules: list[Module], identity: str) -> Iterator[str]:
-    """Give the C source of the table."""
+    """Return the C source of the table."""
     yield "/* Written by ocirun/_build/freeze.py. */\n\n"
     yield '#include <Python.h>\n\n#include "frozen.h"\n\n'
     yield f'const char frozen_id[] = "{identity}";\n\n'

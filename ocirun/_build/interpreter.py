@@ -1,4 +1,4 @@
-"""Tell meson about the interpreter the launcher is built for, or say what is missing.
+"""Report the interpreter that the launcher is built for to meson, or what is missing.
 
 Prints `NAME=value` lines, one for each name of launcher_config.h. A Python that cannot be embedded
 gets one sentence on stderr and status 1. Run by meson: `python interpreter.py`.
@@ -12,12 +12,12 @@ import sysconfig
 
 
 def below(folder: str, prefix: str) -> str:
-    """Give `folder` relative to `prefix`; folders elsewhere keep their own path."""
+    """Return `folder` relative to `prefix`; folders elsewhere keep their own path."""
     return os.path.relpath(folder, prefix) if folder.startswith(prefix) else folder
 
 
 def variable(name: str) -> str:
-    """Give a variable of the build of this Python, "" if it has none of that name."""
+    """Return a variable of the build of this Python, "" if it has none of that name."""
     return str(sysconfig.get_config_var(name) or "")
 
 
@@ -41,7 +41,7 @@ def facts() -> dict[str, str]:
 
 
 def complaint(include: str) -> str:
-    """Say why this Python cannot be embedded, "" when it can."""
+    """Return why this Python cannot be embedded; "" when it can."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     library = os.path.join(variable("LIBDIR"), variable("INSTSONAME"))
     if not os.path.exists(os.path.join(include, "Python.h")):

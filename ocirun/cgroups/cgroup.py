@@ -9,28 +9,24 @@
 from __future__ import annotations
 
 import os
-import time
-from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
+from errno import EACCES, EPERM, EROFS
 
 from ocirun.cgroups.files import (
-    has_file,
     processes_below,
-    read_text,
     remove_directories,
     remove_unused,
 )
+from ocirun.cgroups.paths import hierarchies_of
 from ocirun.errors import OcirunError, SetupError, doing, kernel_words
+from ocirun.kernel.procstat import is_in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.cgroups.paths import Table
     from ocirun.spec.types import DeviceRule, Resources
 
-SIGKILL: Final = 9
-KILL_ROUNDS = 10
-KILL_PAUSE_S = 0.001
-PATIENCE = 4  # rounds in which those who were killed at once may die, before each is killed again
 NOT_ALLOWED: Final = (EACCES, EPERM, EROFS)
 
 
@@ -40,23 +36,36 @@ class Cgroup:
     `paths` is what the container's record keeps: controller (or `name=systemd`, or "" for the v2
     hierarchy) to absolute directory. `manager` is "cgroupfs", "systemd" or "disabled". `rootless`:
     refusals while creating and joining are forgiven as long as nobody asked for limits or for a
-    path. `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
+    path. `table` is what the host has mounted, for a new one; a container that exists needs none.
+    `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
     of ours that is in it until init is, 0 for none.
     `inode` is that of the main directory, 0 where that is not known. Kernel: of a cgroup file
     system it is never used again, so it tells this cgroup from a later one at the same path.
     """
 
-    __slots__ = ("explicit", "holder", "inode", "made", "manager", "paths", "rootless", "unit")
+    __slots__ = (
+        "explicit",
+        "holder",
+        "inode",
+        "made",
+        "manager",
+        "paths",
+        "rootless",
+        "table",
+        "unit",
+    )
 
     def __init__(
         self,
         paths: dict[str, str],
         manager: str = "cgroupfs",
         *,
+        table: Table | None = None,
         rootless: bool = False,
         explicit: bool = False,
     ) -> None:
         self.paths = paths
+        self.table = table
         self.manager = manager
         self.rootless = rootless
         self.explicit = explicit
@@ -111,7 +120,7 @@ class Cgroup:
         raise NotImplementedError
 
     def delegate(self, host_uid: int) -> None:
-        """Give the cgroup to the container's root, which is `host_uid`, where the driver does so.
+        """Make `host_uid`, the container's root, the owner of the cgroup, where the driver does so.
 
         Only systemd promises to leave alone what is below a delegated cgroup.
 
@@ -171,7 +180,7 @@ class Cgroup:
         In the order of the mount table; v1 hierarchies only, or the v2 one with no controllers.
         Only of a cgroup from `new_cgroup`.
         """
-        return []
+        return hierarchies_of(self.table, self.paths) if self.table else []
 
     def cgroup_fd(self) -> int | None:
         """Open the v2 directory for CLONE_INTO_CGROUP; None without one.
@@ -188,7 +197,7 @@ class Cgroup:
             raise SetupError(what, error.errno or 0) from error
 
     def is_frozen(self) -> bool:
-        """Tell whether the cgroup was paused itself; one below a paused cgroup counts as not."""
+        """Return whether the cgroup was paused itself; one below a paused cgroup counts as not."""
         raise NotImplementedError
 
     def freeze(self) -> None:
@@ -200,7 +209,7 @@ class Cgroup:
         raise NotImplementedError
 
     def thaw(self) -> None:
-        """Let the processes run again.
+        """Thaw the processes.
 
         Raises:
             SetupError: the kernel refused.
@@ -218,7 +227,7 @@ class Cgroup:
         return False
 
     def has_freezer(self) -> bool:
-        """Tell whether `freeze` can work here."""
+        """Return whether `freeze` can work here."""
         raise NotImplementedError
 
     def oom_kills(self) -> int:
@@ -256,11 +265,13 @@ class Cgroup:
         Raises:
             SetupError: the kernel refused.
         """
+        from ocirun.cgroups.kill import kill_all  # cold: most end by themselves
+
         fd = self._open_own()
         if fd < 0:
             return
         try:
-            self._kill_all(f"/proc/self/fd/{fd}")
+            kill_all(self, f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
 
@@ -283,67 +294,6 @@ class Cgroup:
         os.close(fd)
         return -1
 
-    def _kill_all(self, own: str) -> None:
-        """Kill what is in the main directory, which `own` leads to whatever becomes of its path."""
-        unified = self.paths.get("")
-        patience = 0
-        if unified:
-            unified = own if unified == self.main_directory() else unified
-            if has_file(unified, "cgroup.kill") and self._kill_at_once(unified):
-                patience = PATIENCE
-        pause_s = KILL_PAUSE_S
-        for round_ in range(KILL_ROUNDS):
-            if not processes_below(own):
-                break
-            if round_ >= patience:
-                self._kill_each(own)
-            time.sleep(pause_s)
-            pause_s *= 2
-
-    def _kill_at_once(self, unified: str) -> bool:
-        """Kill through the kernel; tell whether it could.
-
-        Kernel: cgroup.kill (from 5.14) also takes what is being forked meanwhile. A threaded
-        cgroup refuses it: it holds threads of processes that are elsewhere, too.
-        """
-        from ocirun.cgroups.files import set_value
-
-        try:
-            set_value(unified, "cgroup.kill", 1)
-        except SetupError as error:
-            if error.errno not in (EOPNOTSUPP, ENOENT, ENODEV):
-                raise
-            return False
-        else:
-            return True
-        finally:
-            self._thaw_after_kill()
-
-    def _kill_each(self, own: str) -> None:
-        """Freeze so that nobody can fork away, kill, thaw."""
-        try:
-            self._try_to_freeze()
-            for pid in processes_below(own):
-                kill_one(pid)
-        finally:
-            self._thaw_after_kill()
-
-    def _try_to_freeze(self) -> bool:
-        """Freeze where that works; where the race against forks is lost, kill what can be seen."""
-        try:
-            if self.has_freezer():
-                self.freeze()
-                return True
-        except SetupError:
-            return False
-        return False
-
-    def _thaw_after_kill(self) -> None:
-        """Kernel: v1 freezing holds a killed process back until it is thawed."""
-        if self.has_freezer():
-            self.thaw()
-            self.thaw_below()
-
     def remove(self) -> None:
         """Remove the cgroup with all below it; what is gone already is fine.
 
@@ -361,40 +311,12 @@ class Cgroup:
         return list(dict.fromkeys(self.paths.values()))
 
     def forgives(self, error: OSError) -> bool:
-        """Tell whether this refusal is one that a rootless container lives with."""
+        """Return whether this refusal is one that a rootless container lives with."""
         return self.rootless and not self.explicit and error.errno in NOT_ALLOWED
 
     def forgives_devices(self, error: SetupError) -> bool:
-        """Tell whether device rules may be refused with this error.
+        """Return whether device rules may be refused with this error.
 
         Kernel: they are for the root of the machine; nobody else expects them.
         """
         return error.errno in NOT_ALLOWED and (self.rootless or is_in_user_namespace())
-
-
-def is_in_user_namespace() -> bool:
-    """Tell whether ocirun runs in a user namespace below the first one.
-
-    Source: user_namespaces(7): there alone all ids map to themselves.
-    """
-    try:
-        return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
-    except FileNotFoundError:
-        return False  # a kernel without user namespaces
-
-
-def kill_one(host_pid: int) -> None:
-    """Send SIGKILL; a process that is gone is fine.
-
-    Security: 0 and negative numbers would be whole process groups; nothing is sent to those.
-
-    Raises:
-        SetupError: the kernel refused.
-    """
-    if host_pid <= 0:
-        return
-    with doing(f"killing process {host_pid}"):
-        try:
-            os.kill(host_pid, SIGKILL)
-        except ProcessLookupError:
-            return

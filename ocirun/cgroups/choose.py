@@ -6,7 +6,7 @@ it, driven as v1) and none.
 
 from __future__ import annotations
 
-from ocirun.cgroups.paths import USUAL_ROOT, read_table
+from ocirun.cgroups.paths import USUAL_ROOT, is_unified, read_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def layout(table: Table | None = None) -> str:
-    """Name the layout of the host: "v1", "v2", "hybrid" or "none".
+    """Return the layout of the host: "v1", "v2", "hybrid" or "none".
 
     A v2 tree at /sys/fs/cgroup itself decides: v1 trees elsewhere then belong to somebody else.
     """
@@ -75,7 +75,7 @@ def new_cgroup(
 
 
 def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
-    """Take up the cgroup of a container that exists, from what its record says.
+    """Return the cgroup of a container that exists, from what its record says.
 
     Nothing is read from the host: only the paths decide. `unit` is systemd's name for it.
     """
@@ -87,7 +87,7 @@ def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
         from ocirun.cgroups.systemd.scope import known_unit
 
         return known_unit(paths, unit)
-    if list(paths) == [""]:
+    if is_unified(paths):
         from ocirun.cgroups.v2.cgroup import CgroupV2
 
         return CgroupV2(dict(paths))

@@ -208,7 +208,7 @@ def _overlap(one: Key, other: Key) -> bool:
 
 
 def _common(one: Key, other: Key) -> Key | None:
-    """Name the devices that two rules are both about."""
+    """Return the devices that both rules match."""
     if not _overlap(one, other):
         return None
     return one[0], max(one[1], other[1]), max(one[2], other[2])  # ANY is the least

@@ -70,7 +70,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def send(fd: int, text: str) -> None:
-    """Hand one request to the kernel through the open file of a cgroup.
+    """Write one request to the kernel through the open file of a cgroup.
 
     Raises:
         OSError: as write(2) says.
@@ -112,7 +112,7 @@ def set_lines(directory: str, name: str, lines: list[str]) -> None:
 
 
 def refused(directory: str, name: str, value: str | int, error: OSError) -> SetupError:
-    """Say which value of which file the kernel refused; the caller raises it."""
+    """Return the error for a value that the kernel refused; the caller raises it."""
     what = f"setting {directory}/{name} to {str(value)!r}: {kernel_words(error)}"
     if hint := _hint(directory, name, error):
         what += f" ({hint})"
@@ -160,7 +160,7 @@ def read_counter(directory: str, name: str, key: str) -> int:
 
 
 def has_file(directory: str, name: str) -> bool:
-    """Tell whether this kernel offers the file `name`."""
+    """Return whether this kernel offers the file `name`."""
     return os.access(f"{directory}/{name}", os.F_OK)
 
 
@@ -212,7 +212,7 @@ def make_directories(directory: str, top: str, made: list[str]) -> bool:
 
 
 def directories_below(directory: str, *, deepest_first: bool = False) -> Iterator[str]:
-    """Give the cgroups below `directory`, parents first or last; gone ones are left out.
+    """Yield the cgroups below `directory`, parents first or last; gone ones are left out.
 
     A path is good until the next one is asked for. Security: a container with cgroups of its own
     may nest them deeper than a path can say; from there on paths begin at a descriptor.

@@ -1,4 +1,4 @@
-"""Be told when the kernel ran out of the memory that a container may use.
+"""Wait for the kernel's report that a container ran out of memory.
 
 v1 signals an eventfd that was registered for `memory.oom_control`; v2 changes `memory.events`,
 which inotify watches.
@@ -13,7 +13,7 @@ import os
 from errno import ENOENT
 
 from ocirun.cgroups.files import has_file, read_counter, write_text
-from ocirun.cgroups.stat import is_unified
+from ocirun.cgroups.paths import is_unified
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False

@@ -213,6 +213,11 @@ def v2_path(table: Table, cgroups_path: str, container_id: str) -> str:
     return join(parent, inner)
 
 
+def is_unified(paths: dict[str, str]) -> bool:
+    """Return whether these are the directories (`Cgroup.paths`) of a cgroup on a v2 host."""
+    return list(paths) == [UNIFIED]
+
+
 def hierarchies_of(table: Table, paths: dict[str, str]) -> list[tuple[list[str], str, str]]:
     """List (controllers, mount point, directory) of the v1 hierarchies in `paths`.
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+from ocirun.cgroups.paths import is_unified
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups.counters import Part
@@ -26,11 +28,6 @@ def stat(paths: dict[str, str]) -> Part:
         SetupError: the kernel refused to show a counter.
     """
     return _unified(paths[""]) if is_unified(paths) else _split(paths)
-
-
-def is_unified(paths: dict[str, str]) -> bool:
-    """Return whether these are the directories of a cgroup of a v2 host."""
-    return list(paths) == [""]
 
 
 def is_there(paths: dict[str, str]) -> bool:

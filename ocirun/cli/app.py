@@ -12,6 +12,7 @@ the text of a usage error.
 from __future__ import annotations
 
 import inspect
+import keyword
 import sys
 from typing import Annotated, Any
 
@@ -177,13 +178,14 @@ def _by_long_name(options: Sequence[Option], values: dict[str, object]) -> dict[
 
 
 def _parameter_name(option: Option) -> str:
-    return option.name.replace("-", "_")
+    name = option.name.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _with_parameters(
     function: Callable[..., object], options: Sequence[Option], words: str | None = None
 ) -> Callable[..., object]:
-    """Give `function` the signature from which typer makes these options."""
+    """Set the signature of `function`, from which typer makes these options."""
     kinds = {BOOL: bool, INT: int, REPEAT: list[str]}
     only = inspect.Parameter.KEYWORD_ONLY
     parameters = [

@@ -67,6 +67,33 @@ PAGES: Final = {
         ),
         statuses=(*_PROGRAM, ("1", "the container could not be created or started")),
     ),
+    "try": Page(
+        "Run COMMAND in a new container over this machine's own programs, or over the root "
+        "filesystem in DIR (--root), and remove the container when it ends. What it writes goes to "
+        "an overlay in memory and is gone afterwards; of the caller's files only those of --volume "
+        "are shown. It works for root and for ordinary users.",
+        "COMMAND is looked up in the PATH of the container. Its environment is PATH, TERM, HOME "
+        "and what --env adds.",
+        examples=(
+            ("ocirun try -- ls /", "this machine's programs, in a container"),
+            ("ocirun try -it -- bash", "a shell to break things in"),
+            ("ocirun try --diff -- sh -c 'rm /etc/passwd'", "and list what was written"),
+            ("ocirun try -v /src:/src:ro -w /src -- make -n", "with one directory of the host"),
+            ("ocirun try --root rootfs --bundle box -- sh", "write it as a bundle"),
+        ),
+        statuses=(*_PROGRAM, ("1", "the container could not be created or started")),
+    ),
+    "convert": Page(
+        "Read FROM and write TO, which must not exist yet. A directory or a config.json is an OCI "
+        "bundle, container.json that of libcontainer 0.11, and `config`, *.conf and *.lxc are "
+        "LXC's configuration. What has no counterpart in the other format is printed, a line each.",
+        examples=(
+            ("ocirun convert box box.conf", "a bundle as an LXC configuration"),
+            ("ocirun convert /var/lib/lxc/web/config web", "and back"),
+            ("ocirun convert --rootfs web/rootfs container.json web", "of an old Docker"),
+        ),
+        statuses=(*_FAILED, ("1", "with --strict: something has no counterpart")),
+    ),
     "start": Page(
         "Start the program of a container that `ocirun create` made. Each container is started "
         "once.",

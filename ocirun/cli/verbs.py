@@ -148,6 +148,50 @@ VERBS = {
             Option("keep", BOOL, "do not delete the container when it exits"),
             Option("no-subreaper", BOOL, _NO_SUBREAPER),
         ),
+        Verb(
+            "try",
+            "run a command in a throwaway container, without a bundle",
+            "COMMAND [ARG...]",
+            (1, -1),
+            Option("interactive", BOOL, "accepted: stdin is always connected", "i"),
+            Option("tty", BOOL, "allocate a terminal", "t", "it", "ti"),
+            Option(
+                "root",
+                STR,
+                "root directory to run over (default: this machine's file system)",
+                metavar="DIR",
+            ),
+            Option("memory", STR, "memory limit, as 256m or in bytes", "m", metavar="SIZE"),
+            Option("cpus", STR, "limit of CPU time, in CPUs, such as 1.5", metavar="N"),
+            Option(
+                "volume",
+                REPEAT,
+                "show SRC of the host at DST, read-only with :ro",
+                "v",
+                metavar="SRC:DST[:ro]",
+            ),
+            Option(
+                "env",
+                REPEAT,
+                "add NAME=VALUE to the environment; a bare NAME has the caller's value",
+                "e",
+                metavar="NAME[=VALUE]",
+            ),
+            Option("workdir", STR, "working directory (default: /)", "w", metavar="DIR"),
+            Option("user", STR, "run as UID[:GID], or as a user by name", "u", metavar="USER"),
+            Option(
+                "net",
+                STR,
+                "network: none or host",
+                metavar="NETWORK",
+                default="none",
+                choices=("none", "host"),
+            ),
+            Option("keep", STR, "keep what is written, in DIR", metavar="DIR"),
+            Option("diff", BOOL, "list what was written"),
+            Option("bundle", STR, "write a bundle to DIR instead of running it", metavar="DIR"),
+            rest=True,
+        ),
         Verb("start", "start a created container", "ID", ID),
         Verb("state", "print the state of a container as JSON", "ID", ID),
         Verb(
@@ -186,6 +230,25 @@ VERBS = {
                 "file", STR, "name of the file to write", "f", metavar="FILE", default="config.json"
             ),
             Option("rootless", BOOL, "write a configuration for a rootless container"),
+            Option(
+                "profile", STR, "what to write: hardened, default or rootless", metavar="PROFILE"
+            ),
+        ),
+        Verb(
+            "convert",
+            "convert between OCI, LXC and old Docker formats",
+            "FROM TO",
+            (2, 2),
+            Option(
+                "from", STR, "format of FROM", metavar="F", choices=("oci", "lxc", "libcontainer")
+            ),
+            Option("to", STR, "format of TO", metavar="F", choices=("oci", "lxc", "libcontainer")),
+            Option("rootfs", STR, "root directory, instead of the one FROM names", metavar="DIR"),
+            Option(
+                "cgroups", STR, "LXC limits for cgroup v1 or v2", metavar="V", choices=("v1", "v2")
+            ),
+            Option("old-keys", BOOL, "write the keys that LXC had before version 2.1"),
+            Option("strict", BOOL, "write nothing and exit with 1 if anything has no counterpart"),
         ),
         Verb("features", "print the features of this runtime as JSON", "", (0, 0)),
         Verb(

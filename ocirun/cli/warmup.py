@@ -40,8 +40,9 @@ LEFT_OUT: Final = {
     "ocirun.kernel._native",
     "ocirun.kernel.foreign",
     "ocirun.process.command",
-    "ocirun.process.network_parent",
     "ocirun.container.checkpoint",
+    "ocirun.container.connect",
+    "ocirun.container.networks",
     "ocirun.container.restore",
 }
 

@@ -80,7 +80,7 @@ def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
 
 
 def _check_parent(options: CriuOptions, folders: Folders) -> None:
-    """Be sure that the parent's images are there: without them CRIU makes a full dump, silently.
+    """Check that the parent's images are there: without them CRIU makes a full dump, silently.
 
     Raises:
         UsageError: the path is absolute. SetupError: it leads to no folder.
@@ -169,7 +169,7 @@ def _fields(record: Record, options: CriuOptions, folders: Folders) -> dict[str,
 
 
 def _hierarchies(record: Record) -> list[tuple[list[str], str, str]]:
-    """Say where on the host the container's v1 cgroups are: (controllers, mount point, path)."""
+    """Return the container's v1 cgroups on the host: (controllers, mount point, path)."""
     from ocirun.cgroups.paths import hierarchies_of, read_table
 
     return hierarchies_of(read_table(), record.cgroup_paths)

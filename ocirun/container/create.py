@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.hooks import open_outputs, run_poststop
 from ocirun.container.new_process import NewProcess
@@ -18,31 +17,34 @@ from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter
 from ocirun.errors import InitDied, SetupError, doing, warn
-from ocirun.kernel.procstat import start_time
+from ocirun.kernel.procstat import is_in_user_namespace, start_time
 from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.security.executable import require_seal
+from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
-from ocirun.spec.load import load_config
+from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
+    from ocirun.network.sides import Sides
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.hook_outputs import HookOutputs
-    from ocirun.process.network_parent import NetworkParent
     from ocirun.resctrl.group import ResctrlGroup
+    from ocirun.spec.networks import Network
 
 
 def create(
     store: Store,
     container_id: str,
     options: CreateOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> Record:
     """Create a container that waits to be started.
 
@@ -77,13 +79,14 @@ class Creation(NewProcess):
         store: Store,
         container_id: str,
         options: CreateOptions,
-        foreground: Foreground | None,
+        foreground: Foreground | GivenStdio | None,
     ) -> None:
         super().__init__(options, foreground)
         self.store = store
         self.id = container_id
         self.hook_outputs: HookOutputs | None = None
-        self.network: NetworkParent | None = None
+        self.network: Sides | None = None
+        self.networks: list[Network] = []
         self.has_run = False
         self.resctrl: ResctrlGroup | None = None
 
@@ -105,7 +108,10 @@ class Creation(NewProcess):
         options = self.options
         with doing(f"chdir {options.bundle}"):
             os.stat(options.bundle)
-        self.config = load_config(options.bundle, options.config)
+        if options.document is None:
+            self.config = load_config(options.bundle, options.config)
+        else:
+            self.config = check_document(options.document, options.bundle)
         refuse_unsupported(self.config)
         if os.geteuid() != 0:
             from ocirun.process.rootless import check_rootless  # cold
@@ -115,6 +121,10 @@ class Creation(NewProcess):
             from ocirun.container.sd_notify import check_notify  # cold: a service manager waits
 
             check_notify(self.config, options.notify_socket)
+        if NETWORKS in self.config.get("annotations", ()):
+            from ocirun.spec.networks import read_networks  # cold
+
+            self.networks = read_networks(self.config)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()
@@ -130,7 +140,7 @@ class Creation(NewProcess):
         self.hook_outputs = open_outputs(self.config.get("annotations"))
 
     def claim(self) -> None:
-        """Take the id and the cgroup, and remember them before anything runs."""
+        """Claim the id and the cgroup, and record them before anything runs."""
         self.record = Record(self.store.claim(self.id))
         self.undo.add("closing the record", self.record.close)
         self.undo.add("running poststop hooks", self._poststop)
@@ -212,8 +222,10 @@ class Creation(NewProcess):
         self.record.write_init()
         self.has_run = True
         self.parent.wait_until_ready()
-        if linux.get("netDevices"):
-            self._connect()
+        if linux.get("netDevices") or self.networks:
+            from ocirun.container.connect import connect  # cold
+
+            self.network = connect(self)
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -228,15 +240,8 @@ class Creation(NewProcess):
         self.run_hooks("createRuntime")
         self.parent.enter(self.take_listener)
 
-    def _connect(self) -> None:
-        """Give the container its network, which hooks may look at."""
-        from ocirun.process.network_parent import NetworkParent  # cold
-
-        self.network = NetworkParent(self.config)
-        self.network.connect(self.parent.pid, self.undo.add)
-
     def _cause_of(self, death: InitDied) -> SetupError:
-        """Say why init died without a word, where the cgroup has counted it."""
+        """Return why init died without a message: the cgroup counts OOM kills."""
         if not self.cgroup.oom_kills():
             return death
         return SetupError(
@@ -324,7 +329,7 @@ class Creation(NewProcess):
 
 
 def _name_of(fd: int) -> str:
-    """Say what `fd` is open on, in the kernel's words; "" when it is closed."""
+    """Return what `fd` is open on, as the kernel names it; "" when it is closed."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except FileNotFoundError:
@@ -339,7 +344,7 @@ def _own_hierarchies() -> list[tuple[list[str], str, str]]:
 
 
 def _is_rootless(word: str) -> bool:
-    """Say whether cgroups may be out of our reach: as the caller says, else as the kernel does."""
+    """Return whether cgroups may be out of our reach: what the caller says, else who we are."""
     if word in ("true", "false"):
         return word == "true"
     return os.geteuid() != 0 or is_in_user_namespace()

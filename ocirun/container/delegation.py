@@ -1,4 +1,4 @@
-"""Hand a container its cgroup, so that a service manager inside can make cgroups of its own.
+"""Delegate its cgroup to a container, so that a service manager inside can make cgroups.
 
 That is for a container whose root is nobody outside: with a user namespace of its own, a cgroup
 namespace that shows it nothing else, and a cgroup file system it may write to.

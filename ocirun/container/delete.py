@@ -26,6 +26,7 @@ from ocirun.errors import (
     WrongStatus,
     what_failed,
 )
+from ocirun.spec import NETWORKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +187,10 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
         from ocirun.resctrl.group import remove_groups
 
         _try(failures, remove_groups, record.intel_rdt_made)
+    if NETWORKS in record.annotations:
+        from ocirun.container.networks import detach_networks
+
+        _try(failures, detach_networks, folder)
     if repeatable and failures:
         return failures
     config: Config | None = None

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.container.store import Store
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.spec.types import Process
 
 
 def container_process(store: Store, container_id: str) -> Process:
-    """Give the container's own process as it was at create: what flags of exec start from."""
+    """Return the container's own process as it was at create: what flags of exec start from."""
     with store.load(container_id) as record:
         return read_config(record.directory)["process"]
 
@@ -66,7 +67,7 @@ def begin(
     container_id: str,
     process: Process,
     options: ExecOptions,
-    foreground: Foreground | None = None,
+    foreground: Foreground | GivenStdio | None = None,
 ) -> ExecParent:
     """Bring `process` into the container and let it become its program.
 
@@ -100,7 +101,7 @@ class Execution(NewProcess):
         record: Record,
         process: Process,
         options: ExecOptions,
-        foreground: Foreground | None,
+        foreground: Foreground | GivenStdio | None,
     ) -> None:
         super().__init__(options, foreground)
         self.store = store

@@ -273,7 +273,7 @@ def open_root(root: str) -> int:
 
 
 def fault_of(found: os.stat_result) -> str:
-    """Say why a directory is not ours alone, "" when it is."""
+    """Return why a directory is not ours alone; "" when it is."""
     if found.st_uid != os.geteuid():
         return f"belongs to uid {found.st_uid}, not to uid {os.geteuid()}"
     if found.st_mode & WRITABLE_BY_OTHERS:
@@ -282,7 +282,7 @@ def fault_of(found: os.stat_result) -> str:
 
 
 def kind_of(dir_fd: int | None, path: str, error: OSError) -> str:
-    """Say what `path` is that could not be opened as a directory."""
+    """Return the error for a `path` that could not be opened as a directory."""
     if error.errno not in (ELOOP, ENOTDIR):
         return f"cannot be opened: {error.strerror}"
     try:

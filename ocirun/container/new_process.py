@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.process.conversation import Conversation
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.types import Config
@@ -45,7 +46,7 @@ class NewProcess:
     pidfd_payload = ""
     status = ""
 
-    def __init__(self, options: ProcessOptions, foreground: Foreground | None) -> None:
+    def __init__(self, options: ProcessOptions, foreground: Foreground | GivenStdio | None) -> None:
         self.options = options
         self.foreground = foreground
         self.undo = Undo()
@@ -98,7 +99,7 @@ class NewProcess:
                 tell(f"plan: {line}")
 
     def register_parent(self) -> None:
-        """Let a failure from here on kill the process of `parent`."""
+        """Have a failure from here on kill the process of `parent`."""
         self.undo.add("closing the pidfd", self.parent.close)
         self.undo.add("killing the process", self.parent.abandon)
 
@@ -151,7 +152,7 @@ class NewProcess:
         return self.parent.pid
 
     def publish(self) -> None:
-        """Hand out what callers wait for; last, because they take it for success."""
+        """Send the pidfd and write the pid file; last, because callers take them for success."""
         if self.pidfd_socket >= 0:
             with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
                 send_fd(self.pidfd_socket, self.parent.pidfd, self.pidfd_payload)

@@ -45,12 +45,15 @@ class CreateOptions(ProcessOptions):
 
     `rootless` ("true", "false", else decided by who we are): accept that the cgroup cannot be
     made. `notify_socket` is the host's, which is told when the container is ready (sd_notify.py).
+    `document` is the configuration of a program that has no file of it, and may be changed;
+    `bundle` is then where its relative paths begin.
     """
 
     __slots__ = (
         "bundle",
         "cgroup_manager",
         "config",
+        "document",
         "no_new_keyring",
         "no_pivot",
         "notify_socket",
@@ -73,6 +76,7 @@ class CreateOptions(ProcessOptions):
         notify_socket: str | None = None,
         tell: Tell | None = None,
         command: str | None = None,
+        document: object = None,
     ) -> None:
         super().__init__(
             console_socket=console_socket,
@@ -83,6 +87,7 @@ class CreateOptions(ProcessOptions):
             command=command,
         )
         self.bundle = bundle
+        self.document = document
         self.config = config
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring

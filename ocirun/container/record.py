@@ -199,7 +199,7 @@ class Record:
 
 
 def fault_of(fields: dict[str, Any], container_id: str, folder_inode: int) -> str:
-    """Say why `fields` are not the record of this container and folder, "" if they are."""
+    """Return why `fields` are not the record of this container and folder; "" if they are."""
     for name in REQUIRED:
         if name not in fields:
             return f"it has no {name}"

@@ -92,7 +92,7 @@ def count_listen_fds() -> int:
 
 
 def names_of_listen_fds(count: int) -> str:
-    """Give the names of those `count` sockets, as LISTEN_FDNAMES has them; "" without (good) ones.
+    """Return LISTEN_FDNAMES, the names of those `count` sockets; "" where there are no valid ones.
 
     Not one for each, or not of what a unit file may call them, they would only make the program
     refuse its sockets (sd_listen_fds_with_names(3)).

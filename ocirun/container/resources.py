@@ -75,7 +75,7 @@ def given_part(document: Resources) -> dict[str, Any]:
 
 
 def with_given(now: Resources, given: dict[str, Any]) -> Resources:
-    """Give the resources in force once `given` is; neither of the two is changed."""
+    """Return the resources in force once `given` is applied; neither of the two is changed."""
     merged: dict[str, Any] = {**now}
     for name, value in given.items():
         merged[name] = _merged(merged.get(name), value, IDENTITIES.get(name, ()))
@@ -109,7 +109,7 @@ def _key(entry: Section, identity: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def to_write(given: dict[str, Any], merged: Resources) -> Resources:
-    """Give what an update writes: `given`, with its other halves from what is `merged`."""
+    """Return what an update writes: `given`, with its other halves from what is `merged`."""
     writes: dict[str, Any] = {}
     for name, value in given.items():
         writes[name] = value
@@ -121,7 +121,7 @@ def to_write(given: dict[str, Any], merged: Resources) -> Resources:
 
 
 def to_restore(writes: Resources, before: Resources) -> Resources:
-    """Give what takes `writes` back: what was in force `before`, else what a new cgroup has."""
+    """Return what undoes `writes`: what was in force `before`, else what a new cgroup has."""
     restored: dict[str, Any] = {}
     for name, value in writes.items():
         old = before.get(name)
@@ -142,7 +142,7 @@ def to_restore(writes: Resources, before: Resources) -> Resources:
 
 
 def _old_entries(written: list[Section], old: Any, identity: tuple[str, ...]) -> list[Section]:  # noqa: ANN401  # JSON
-    """Give the entries that were there; a rate that was not becomes none (0)."""
+    """Return the entries that were there; a rate that was not becomes none (0)."""
     known = {_key(entry, identity): entry for entry in old or ()}
     entries = []
     for entry in written:

@@ -37,6 +37,7 @@ from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
 from ocirun.process.spawn import reap
 from ocirun.security.executable import require_seal
+from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
 
 TYPE_CHECKING = False
@@ -122,6 +123,9 @@ class Restoration(Creation):
         if self.config.get("linux", {}).get("netDevices"):
             message = "network devices cannot be moved into a container that is restored"
             raise UnsupportedError([Problem("/linux/netDevices", message)])
+        if self.networks:
+            message = "networks cannot be made for a container that is restored"
+            raise UnsupportedError([Problem(f"/annotations/{NETWORKS}", message)])
 
     def prepare(self) -> None:
         """Check everything. The seccomp filters are in the images."""
@@ -179,7 +183,7 @@ class Restoration(Creation):
         return -1
 
     def _inherited(self) -> list[tuple[str, int]]:
-        """Give (key, descriptor) of what CRIU takes in the place of what was the host's."""
+        """Return (key, descriptor) of what CRIU takes in the place of what was the host's."""
         found = inherited_namespaces(self.request.namespaces)
         for name, number in pipes_among(load_names(self.folders.image_fd)):
             fd = self.stdio_fds[number] if len(self.stdio_fds) == 3 else number
@@ -231,7 +235,7 @@ class Restoration(Creation):
 
 
 def _own_cgroups(pid: int) -> list[dict[str, str]]:
-    """Tell CRIU, which is in the container's new cgroups, what takes the place of the old ones."""
+    """Return, for CRIU, the new cgroup paths that replace the old ones."""
     found = []
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:

@@ -109,7 +109,7 @@ class Notify:
             raise
 
     def _lock(self) -> None:
-        """Be the only one to listen; what lies there by then is what a killed `start` has left."""
+        """Bind the socket; whatever is there is what a killed `start` has left."""
         from ocirun.kernel.locks import hold, is_held
 
         hold(self._folder_fd)
@@ -186,7 +186,7 @@ class Notify:
                 return False
 
     def _message(self) -> bytes | None:
-        """Take one message, None when there is none.
+        """Return one message; None when there is none.
 
         Security: without room for control messages the kernel drops, closed, every descriptor
         that came along.
@@ -235,7 +235,7 @@ class Notify:
 
 
 def is_ready(message: bytes) -> bool:
-    """Tell whether a message of the container says that it is ready."""
+    """Return whether a message of the container says that it is ready."""
     return len(message) <= MAX_MESSAGE and READY in message.split(b"\n")
 
 

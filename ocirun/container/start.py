@@ -29,7 +29,7 @@ _REFUSALS = {
 
 
 def start(store: Store, container_id: str, notify_socket: str | None = None) -> None:
-    """Let the container's program run; return once it does.
+    """Start the container's program; return once it runs.
 
     With `notify_socket`, the host's, return once it is ready or has ended: that socket has been
     told by then (sd_notify.py).

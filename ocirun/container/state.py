@@ -98,7 +98,7 @@ def _describe(record: Record, owner: str) -> dict[str, Any]:
 
 
 def _user_name(uid: int) -> str:
-    """Name a user of the host from /etc/passwd; an unknown one is a number with a hash."""
+    """Return the name of a host user from /etc/passwd; an unknown one is a number with a hash."""
     try:
         with open("/etc/passwd", encoding="utf-8", errors="surrogateescape") as passwd:
             for line in passwd:

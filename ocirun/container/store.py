@@ -7,6 +7,8 @@
     ROOT/ID/started.fifo  what init answers; as long
     ROOT/ID/criu-root/    while it is restored (criu/scratch.py)
     ROOT/ID/notify/       mounted in the container, where a service manager waits (sd_notify.py)
+    ROOT/ID/networks.json what it holds by the annotation org.ocirun.networks (networks.py)
+    ROOT/@networks        the lock of who changes one of these
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is
@@ -63,12 +65,9 @@ def default_root() -> str:
 def _is_mapped_root() -> bool:
     if os.environ.get("USER") == "root":
         return False
-    with doing("reading /proc/self/uid_map"):
-        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
-        finally:
-            os.close(fd)
+    from ocirun.kernel.procstat import is_in_user_namespace
+
+    return is_in_user_namespace()
 
 
 def check_id(container_id: str) -> None:
@@ -108,7 +107,7 @@ class Store:
             SetupError: the root is not ours alone.
         """
         check_id(container_id)
-        root_fd = self._make_root()
+        root_fd = self.make_root()
         try:
             while True:
                 _make_folder(root_fd, container_id, f"{self.root}/{container_id}")
@@ -120,7 +119,7 @@ class Store:
         finally:
             os.close(root_fd)
 
-    def _make_root(self) -> int:
+    def make_root(self) -> int:
         """Open the state root, which is made if there is none; the caller closes the descriptor."""
         try:
             return open_root(self.root)

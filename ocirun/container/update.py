@@ -54,7 +54,7 @@ def update(store: Store, container_id: str, resources: Resources, schemas: Intel
 
 
 def schemas_of(l3_cache_schema: str, mem_bw_schema: str) -> IntelRdt:
-    """Give the two schemas as members of intelRdt; an empty one is not given."""
+    """Return the two schemas as members of intelRdt; an empty one is left out."""
     schemas: IntelRdt = {}
     if l3_cache_schema:
         schemas["l3CacheSchema"] = l3_cache_schema
@@ -136,7 +136,7 @@ def _check_status(record: Record) -> None:
 
 
 def _refuse_what_has_gone(record: Record, error: SetupError) -> None:
-    """Say that the container has ended meanwhile, where that is what stands behind `error`."""
+    """Raise WrongStatus where the container has ended meanwhile, which explains `error`."""
     if not record.directory.is_in_place():
         raise ContainerNotFound(record.id) from error
     status = status_of(record)

@@ -112,7 +112,7 @@ class Usage:
         self.write_rate = _since(last.stats, reading.stats, _bytes_written) * NS_PER_S // span_ns
 
     def for_json(self) -> dict[str, Any]:
-        """Give it as `ocirun top --format json` prints it."""
+        """Return it as `ocirun top --format json` prints it."""
         stats = self.reading.stats if self.reading else None
         return {
             "id": self.id,
@@ -210,7 +210,7 @@ def _in_use(memory: Stats) -> int:
 
 
 def _waiting(record: Record, stats: Stats) -> dict[str, float] | None:
-    """Give the share of time in which some process waited, where the kernel counts it.
+    """Return the share of time in which some process waited, where the kernel counts it.
 
     On a hybrid host that is in the v2 tree beside v1, which `events` does not tell, as runc.
     """

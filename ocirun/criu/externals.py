@@ -68,7 +68,7 @@ def _entries(config: Config, bundle: str) -> Iterator[Entry]:
 def saved_mounts(
     config: Config, bundle: str, hierarchies: Hierarchies, root_fd: int
 ) -> list[dict[str, str]]:
-    """Tell CRIU, before a dump, where in the container the host's mounts are, and their names.
+    """Return, for a dump, where in the container the host's mounts are, and their names.
 
     `root_fd` (borrowed) is the root of the running container. A destination may lead through
     symbolic links of the image; CRIU knows mounts by where they really are.
@@ -85,7 +85,7 @@ def saved_mounts(
 
 
 def _place(root_fd: int, path: str) -> tuple[str, bool]:
-    """Say where `path` of the container leads, and whether to a directory; "" when nowhere.
+    """Return where `path` of the container leads, and whether to a directory; "" when nowhere.
 
     Security: the image's links are resolved inside its root, never on the host.
     """
@@ -101,7 +101,7 @@ def _place(root_fd: int, path: str) -> tuple[str, bool]:
 
 
 def restored_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> list[dict[str, str]]:
-    """Tell CRIU, before a restore, what of the host each named mount is now."""
+    """Return, for a restore, what of the host each named mount is now."""
     found = [
         {"key": name, "val": source}
         for name, source in external_mounts(config, bundle, hierarchies).items()
@@ -112,7 +112,7 @@ def restored_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> li
 
 
 def saved_namespaces(namespaces: Namespaces, host_pid: int) -> list[str]:
-    """Name, before a dump, the namespaces that the container has joined and does not own."""
+    """Return, for a dump, the namespaces that the container has joined and does not own."""
     found = []
     for kind, (file, key) in NAMESPACE_KEYS.items():
         if kind in namespaces.paths:
@@ -122,7 +122,7 @@ def saved_namespaces(namespaces: Namespaces, host_pid: int) -> list[str]:
 
 
 def inherited_namespaces(namespaces: Namespaces) -> list[tuple[str, int]]:
-    """Give (key, descriptor) of each opened namespace that CRIU takes as it is; borrowed."""
+    """Return (key, descriptor) of each opened namespace that CRIU takes as it is; borrowed."""
     return [
         (key, namespaces.fds[kind])
         for kind, (_, key) in NAMESPACE_KEYS.items()
@@ -131,7 +131,7 @@ def inherited_namespaces(namespaces: Namespaces) -> list[tuple[str, int]]:
 
 
 def joined_namespaces(namespaces: Namespaces) -> list[dict[str, str]]:
-    """Name the other namespaces to join, which CRIU opens itself."""
+    """Return the other namespaces to join, which CRIU opens itself."""
     return [
         {"ns": kind, "ns_file": namespaces.paths[kind]}
         for kind in JOINED

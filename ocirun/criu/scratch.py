@@ -88,7 +88,7 @@ def _attach(tree_fd: int, path: str) -> None:
 
 
 def remove_scratch(path: str) -> None:
-    """Let go of the scratch root at `path`, also of one that a killed restore has left."""
+    """Unmount and remove the scratch root at `path`, also one that a killed restore has left."""
     with doing(f"unmounting {path}"):
         try:
             umount2(path, MNT_DETACH)

@@ -41,7 +41,7 @@ def config_file(annotations: Mapping[str, str]) -> str:
 
 
 def _fault_of(path: str) -> str:
-    """Say why CRIU may not be told to read `path`, "" when it may.
+    """Return why CRIU must not read `path`; "" when it may.
 
     CRIU opens it by its path once more: nobody else can exchange a file in this folder.
     """

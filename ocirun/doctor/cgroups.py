@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cgroups.cgroup import is_in_user_namespace
 from ocirun.cgroups.choose import layout
 from ocirun.cgroups.paths import own_directory, read_table, v1_paths, v2_path
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe, read
 from ocirun.errors import kernel_words
 from ocirun.kernel.bpf import BPF_PROG_TYPE_CGROUP_DEVICE, prog_load
 from ocirun.kernel.process import clone3
+from ocirun.kernel.procstat import is_in_user_namespace
 from ocirun.resctrl.group import find_resctrl
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""The start time of a process, without the native module.
+"""What /proc says of processes, without the native module.
 
 `state`, `kill`, `start` and `delete` need only this and plain files, so they never
 load cffi (1 ms).
@@ -36,3 +36,18 @@ def start_time(pid: int) -> int | None:
     if fields[0] in (b"Z", b"X", b"x"):
         return None
     return int(fields[_START_TIME_FIELD])
+
+
+def is_in_user_namespace() -> bool:
+    """Return whether we are in a user namespace below the first one, where all ids are themselves.
+
+    Source: user_namespaces(7).
+    """
+    try:
+        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a kernel without user namespaces
+        return False
+    try:
+        return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
+    finally:
+        os.close(fd)

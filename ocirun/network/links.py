@@ -7,41 +7,52 @@ from __future__ import annotations
 
 from errno import ENODEV
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
-from ocirun.network.netlink import NLM_F_CREATE, NLM_F_REPLACE
+from ocirun.network.messages import ifaddrmsg, ifinfmsg, rtmsg
+from ocirun.network.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ipaddress
     from typing import Any, Final
 
     from ocirun.network.netlink import Netlink
 
 RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
 
 IFF_UP: Final = 1
 IFA_F_PERMANENT: Final = 0x80
 # The flags of an address that a caller may set: no DAD, home address, temporary addresses derived
 # from it, no route of its prefix.
 IFA_F_SETTABLE: Final = 0x02 | 0x10 | 0x100 | 0x200
+IFA_F_NODAD: Final = 0x02
 RT_SCOPE_UNIVERSE: Final = 0
+RT_TABLE_MAIN: Final = 254
+RTPROT_STATIC: Final = 4
+RTN_UNICAST: Final = 1
+AF_INET: Final = 2
+AF_INET6: Final = 10
 
 
 class Link:
     """A network device as it was when it was read.
 
-    `master` is the index of what it is a port of, 0 for nothing; `hardware` its address as text.
+    `kind` is what `ip link add type` calls it, "" for a physical one; `master` the index of what it
+    is a port of, 0 for nothing; `hardware` its address as text.
     """
 
-    __slots__ = ("hardware", "index", "is_up", "master", "name")
+    __slots__ = ("alias", "hardware", "index", "is_up", "kind", "master", "name")
 
     def __init__(self, message: Any) -> None:  # noqa: ANN401  # pyroute2's
         self.index = int(message["index"])
         self.name = str(message.get_attr("IFLA_IFNAME"))
+        self.alias = message.get_attr("IFLA_IFALIAS") or ""
+        information = message.get_attr("IFLA_LINKINFO")
+        self.kind = (information and information.get_attr("IFLA_INFO_KIND")) or ""
         self.hardware = message.get_attr("IFLA_ADDRESS") or ""
         self.master = int(message.get_attr("IFLA_MASTER") or 0)
         self.is_up = bool(message["flags"] & IFF_UP)
@@ -63,6 +74,50 @@ def find_link(netlink: Netlink, name: str) -> Link | None:
         if error.errno == ENODEV:
             return None
         raise
+
+
+def all_links(netlink: Netlink) -> list[Link]:
+    """Return all network devices."""
+    return [Link(message) for message in netlink.dump(RTM_GETLINK, ifinfmsg())]
+
+
+def add_link(
+    netlink: Netlink,
+    kind: str,
+    name: str,
+    data: list[tuple[str, object]] | None = None,
+    **attributes: object,
+) -> None:
+    """Make a network device; `data` are the attributes of its kind, `attributes` as in set_link.
+
+    Raises:
+        OSError: EEXIST, the name is taken; the kernel does not know the kind.
+    """
+    message = ifinfmsg()
+    information: list[tuple[str, object]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        information.append(("IFLA_INFO_DATA", {"attrs": data}))
+    message["attrs"] = [
+        ("IFLA_IFNAME", name),
+        ("IFLA_LINKINFO", {"attrs": information}),
+        *((f"IFLA_{word}", value) for word, value in attributes.items()),
+    ]
+    netlink.change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def delete_link(netlink: Netlink, index: int) -> None:
+    """Remove a network device; one that is gone already is no failure.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    message = ifinfmsg()
+    message["index"] = index
+    try:
+        netlink.change(RTM_DELLINK, message)
+    except OSError as error:
+        if error.errno != ENODEV:
+            raise
 
 
 def set_link(netlink: Netlink, index: int, *, up: bool | None = None, **attributes: object) -> None:
@@ -97,7 +152,7 @@ def address_flags(address: Any) -> int:  # noqa: ANN401
 
 
 def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: ANN401
-    """Give the network device `index` a permanent address that another one had.
+    """Add to the network device `index` a permanent address that another one had.
 
     The label of an IPv4 address stays behind: it repeats the name the device had.
 
@@ -115,6 +170,50 @@ def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: A
     if flags := address_flags(address) & IFA_F_SETTABLE:
         message["attrs"].append(("IFA_FLAGS", flags))
     netlink.change(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def add_address(
+    netlink: Netlink, index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface
+) -> None:
+    """Add to a network device an address, usable at once; it may be there already.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    message = ifaddrmsg()
+    message["family"] = AF_INET if address.version == 4 else AF_INET6
+    message["prefixlen"] = address.network.prefixlen
+    message["index"] = index
+    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    if address.version == 6:
+        message["attrs"].append(("IFA_FLAGS", IFA_F_NODAD))
+    elif address.network.prefixlen < 31:
+        broadcast = str(address.network.broadcast_address)
+        message["attrs"].append(("IFA_BROADCAST", broadcast))
+    netlink.change(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def addresses_of_all(netlink: Netlink) -> list[tuple[int, str]]:
+    """Return the addresses of all network devices: the device's index, and as ip(8) writes it."""
+    found = netlink.dump(RTM_GETADDR, ifaddrmsg())
+    return [(int(address["index"]), address_text(address)) for address in found]
+
+
+def add_default_route(
+    netlink: Netlink, index: int, gateway: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> None:
+    """Send what has no other route through `gateway`, which the network device `index` reaches.
+
+    Raises:
+        OSError: EEXIST, there is such a route.
+    """
+    message = rtmsg()
+    message["family"] = AF_INET if gateway.version == 4 else AF_INET6
+    message["table"] = RT_TABLE_MAIN
+    message["proto"] = RTPROT_STATIC
+    message["type"] = RTN_UNICAST
+    message["attrs"] = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
+    netlink.change(RTM_NEWROUTE, message, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def address_text(address: Any) -> str:  # noqa: ANN401

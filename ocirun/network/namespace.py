@@ -34,7 +34,7 @@ def is_own_namespace(fd: int) -> bool:
 
 
 class inside:  # noqa: N801  # reads as a sentence: with inside(fd): …
-    """Be in the network namespace of `fd` (borrowed) during the block, with this thread only.
+    """Enter the network namespace of `fd` (borrowed) during the block, with this thread only.
 
     Raises:
         OSError: the kernel does not let us in.

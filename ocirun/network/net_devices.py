@@ -23,8 +23,6 @@ from ocirun.network.links import (
     permanent_addresses,
     set_link,
 )
-from ocirun.network.namespace import is_own_namespace
-from ocirun.network.netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,33 +30,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.network.links import Link
+    from ocirun.network.sides import Sides
     from ocirun.spec.types import NetDevice
 
 
 class NetDevices:
     """The devices of one container.
 
-    `own_fd` and `their_fd` (both borrowed, and needed until `close`) are the network namespace of
-    the host, which this thread is in, and that of the container.
+    `sides` (borrowed) must stay open for as long as they may have to be brought back.
     """
 
-    __slots__ = ("_entries", "_host", "_own_fd", "_their_fd", "_theirs")
+    __slots__ = ("_entries", "_host", "_sides", "_theirs")
 
-    def __init__(self, entries: dict[str, NetDevice], own_fd: int, their_fd: int) -> None:
+    def __init__(self, entries: dict[str, NetDevice], sides: Sides) -> None:
         self._entries = entries
-        self._own_fd = own_fd
-        self._their_fd = their_fd
-        self._host = Netlink()
-        try:
-            self._theirs = Netlink(their_fd)
-        except BaseException:
-            self._host.close()
-            raise
-
-    def close(self) -> None:
-        """Close the sockets. May be called twice."""
-        self._host.close()
-        self._theirs.close()
+        self._sides = sides
+        self._host = sides.host
+        self._theirs = sides.container
 
     def move(self, undo: Callable[[str, Callable[[], object]], object]) -> None:
         """Move the devices; `undo` is given, for each, its name and what brings it back.
@@ -66,10 +54,7 @@ class NetDevices:
         Raises:
             SetupError: one is not there, cannot be moved, or its name is taken.
         """
-        if is_own_namespace(self._their_fd):
-            raise SetupError(
-                "unable to move network devices: the container's network namespace is the host's"
-            )
+        self._sides.require_two("unable to move network devices")
         from functools import partial
 
         for name, entry in self._entries.items():
@@ -88,7 +73,9 @@ class NetDevices:
             raise SetupError(f"{words}: there is a network device {device.wanted} in there already")
         with doing(f"{words} as {device.wanted}"):
             # Kernel: this also sets it down.
-            set_link(self._host, link.index, IFNAME=device.arrival, NET_NS_FD=self._their_fd)
+            set_link(
+                self._host, link.index, IFNAME=device.arrival, NET_NS_FD=self._sides.container_fd
+            )
             moved = find_link(self._theirs, device.arrival)
             if moved is None:
                 raise SetupError(f"{words}: it has not arrived")
@@ -108,7 +95,7 @@ class NetDevices:
         index = device.index or self._find_stray(device)
         if not index:
             return  # it was refused before it moved
-        set_link(self._theirs, index, IFNAME=old.name, NET_NS_FD=self._own_fd)
+        set_link(self._theirs, index, IFNAME=old.name, NET_NS_FD=self._sides.host_fd)
         back = find_link(self._host, old.name)
         if back is None:
             raise SetupError(f"network device {old.name} has not come back")

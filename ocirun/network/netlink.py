@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    Message = tuple[int, int, bytes]
+
 NETLINK_ROUTE: Final = 0
 SOL_NETLINK: Final = 270
 NETLINK_EXT_ACK: Final = 11
@@ -104,6 +106,32 @@ class Netlink:
         """Return all objects that the kernel has for a message."""
         self._send(kind, message, NLM_F_REQUEST | NLM_F_DUMP)
         return self._receive(type(message))
+
+    def transact(self, begin: Message, messages: list[Message], end: Message) -> None:
+        """Send messages that take effect together or not at all, and wait for that.
+
+        Each is its kind, its flags, and what follows the header. `begin` and `end` are the family's
+        own marks of a transaction.
+
+        Raises:
+            OSError: the kernel refused one, so nothing was changed.
+        """
+        data = bytearray()
+        for kind, flags, body in (begin, *((k, f | NLM_F_ACK, b) for k, f, b in messages), end):
+            self._sequence += 1
+            data += HEADER.pack(HEADER.size + len(body), kind, flags, self._sequence, 0) + body
+        last = self._sequence - 1
+        self._socket.send(data)
+        while True:
+            answers = self._socket.recv(RECEIVE_BYTES)
+            offset = 0
+            while offset < len(answers):
+                length, kind, flags, sequence, _ = HEADER.unpack_from(answers, offset)
+                if kind == NLMSG_ERROR:
+                    _raise_error(answers[offset : offset + length], flags)
+                    if sequence == last:
+                        return
+                offset += (length + 3) & ~3
 
     def _send(self, kind: int, message: Any, flags: int) -> None:  # noqa: ANN401
         message["header"]["type"] = kind

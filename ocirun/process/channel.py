@@ -70,7 +70,7 @@ class Channel:
         return self._socket.fileno()
 
     def move(self, fd: int) -> None:
-        """Be at `fd`, another descriptor of the same socket, from now on; close the old one."""
+        """Use `fd`, another descriptor of the same socket, from now on; close the old one."""
         self._socket.close()
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
 

@@ -134,7 +134,7 @@ class Conversation:
         return pidfd
 
     def close(self) -> None:
-        """Let go of the child without harm."""
+        """Close the child's pidfd; it lives on."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1

@@ -60,7 +60,7 @@ class CreateParent(Conversation):
         self._hear(PROC_HOOKS)
 
     def enter(self, take_listener: Callable[[int], None]) -> None:
-        """Let init enter the root and reach its gate; `take_listener` as in wait_for_gate."""
+        """Have init enter the root and reach its gate; `take_listener` as in wait_for_gate."""
         self._say(PROC_RESUME)
         self.wait_for_gate(take_listener)
         self._channel.close()

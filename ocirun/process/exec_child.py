@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
-    """Be the stage of exec: understand, seal, enter, clone. Returns in the stage, then done."""
+    """Run the stage of exec: make the plan, seal, enter, clone. Returns in the stage."""
     send_warnings_to(channel.warn)
     init, plan = understand(channel, bootstrap)
     seal_imports()
@@ -68,7 +68,7 @@ def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) 
 
 
 def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
-    """Be the process that joined: the last rights given up, execve.
+    """Run the process that joined: drop the last rights, execve.
 
     `cgroupns_fd` is the cgroup namespace still to be joined, -1 for none.
     """

@@ -68,12 +68,12 @@ class ExecParent(Conversation):
         self._init_fds = []
 
     def close(self) -> None:
-        """Let go of the process without harm."""
+        """Close what is open of init and the process; both live on."""
         self._close_init_fds()
         super().close()
 
     def resume(self) -> None:
-        """Let it execve, and wait until it has, or has ended because it could not.
+        """Allow execve, and wait until it has happened, or the process has ended in failure.
 
         Raises:
             InitError: something on the way to execve failed.

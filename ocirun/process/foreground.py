@@ -67,6 +67,8 @@ class Foreground:
         "init_fds",
     )
 
+    makes_pipes = True
+
     def __init__(self) -> None:
         self.init_fds: list[int] = []
         self._receiver = -1
@@ -126,7 +128,7 @@ class Foreground:
         self.init_fds = [stdin, stdout, stderr]
 
     def _give_to_root(self, config: Config) -> None:
-        """Let root of the user namespace give them to the container's user."""
+        """Make root of the user namespace their owner, who can make the container's user that."""
         if os.geteuid() != 0:  # our own id is what is mapped
             return
         linux = config.get("linux", {})
@@ -187,7 +189,7 @@ class Foreground:
         self.copy_size()
 
     def copy_size(self) -> bool:
-        """Give the container's terminal the size of ours; False when there are not both."""
+        """Set the container's terminal to the size of ours; False when there are not both."""
         if self._master < 0 or self._terminal < 0 or not os.isatty(self._terminal):
             return False
         ioctl(self._master, TIOCSWINSZ, ioctl(self._terminal, TIOCGWINSZ, b"\0" * WINSIZE_BYTES))
@@ -234,7 +236,7 @@ class Foreground:
             done.release()
 
     def _tell_end(self, last: bytes) -> None:
-        """Tell the readers of the container's terminal that input has ended, until init ends.
+        """Send the container's terminal the end-of-file key, again and again until init ends.
 
         A terminal has no end of file, only a key that ends one read(2): who reads again would wait
         for good. `last` is what was typed last; within a line the first such key ends the line.

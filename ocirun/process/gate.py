@@ -61,7 +61,7 @@ def _open(dir_fd: int, name: str, flags: int) -> int:
 
 
 def is_closed(dir_fd: int) -> bool:
-    """Tell whether the container has not been started yet.
+    """Return whether the container has not been started yet.
 
     Its files may outlive the gate, where a `start` was killed before it took them away; then
     nobody holds the answer any more, for init has become its program.
@@ -94,7 +94,7 @@ def wait_at_gate(gate_fd: int, answer_fd: int) -> None:
 
 
 def open_gate(dir_fd: int) -> str | None:
-    """Let init go on, and wait until it runs the program.
+    """Open the gate for init, and wait until it runs the program.
 
     Returns:
         None when it does; else the sentence that says what failed.
@@ -119,7 +119,7 @@ def open_gate(dir_fd: int) -> str | None:
 
 
 def _win(gate_fd: int, dir_fd: int) -> None:
-    """Be the only `start`, or raise ConnectionRefusedError."""
+    """Claim the right to start; raise ConnectionRefusedError where another `start` has it."""
     from ocirun.kernel.locks import try_lock
 
     try:

@@ -123,7 +123,7 @@ def _run(
 
 
 def _memory_file(text: bytes) -> int:
-    """Hold `text` in a file without a name: a hook that never reads it cannot block us."""
+    """Write `text` to a file without a name: a hook that never reads it cannot block us."""
     fd = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(fd, text)
     os.lseek(fd, 0, os.SEEK_SET)

@@ -88,7 +88,7 @@ class _MapNamespaces:
         self._fds: dict[object, int] = {}
 
     def get(self, uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> int:
-        """Give the namespace with these maps; the descriptor stays ours."""
+        """Return the namespace with these maps; the descriptor stays ours."""
         key = _key(uid_mappings), _key(gid_mappings)
         if key not in self._fds:
             self._fds[key] = make_user_namespace(uid_mappings, gid_mappings)

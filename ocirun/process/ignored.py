@@ -18,7 +18,7 @@ OTHER_PLATFORMS: Final = ("windows", "solaris", "vm", "zos", "freebsd")
 
 
 def ignored_members(config: Config) -> list[str]:
-    """Name each member without effect, as a pointer with the reason."""
+    """Return each member without effect, as a pointer with the reason."""
     process = config["process"]
     lines = [f"/{name}: it is about another platform" for name in OTHER_PLATFORMS if name in config]
     if "commandLine" in process:

@@ -50,7 +50,7 @@ CANNOT_START: Final = 255
 
 
 def run_init(channel: Channel, understood: tuple[InitContext, Plan] | None = None) -> NoReturn:
-    """Be init: from the first message to execve. Never returns, whatever happens.
+    """Run init, from the first message to execve. Never returns, whatever happens.
 
     `understood`: a stage has taken bootstrapData, entered the namespaces there are to join, and
     knows the config.
@@ -210,7 +210,7 @@ def tell_error(channel: Channel, error: BaseException) -> None:
 
 
 def _frames(error: BaseException) -> list[str]:
-    """Say where in our code `error` came from, for --debug.
+    """Return where in our code `error` came from, for --debug.
 
     Security: by numbers only. The traceback module would open the files it names, which from here
     on are the container's.
@@ -225,7 +225,7 @@ def _frames(error: BaseException) -> list[str]:
 
 
 def _sentence(error: BaseException) -> str:
-    """Say what happened, also for what nobody foresaw. No traceback: it would read files."""
+    """Return the message of any error. No traceback: it would read files."""
     if isinstance(error, OcirunError):
         return str(error)
     if isinstance(error, OSError):

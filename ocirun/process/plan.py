@@ -363,7 +363,7 @@ def _has_labels(config: Config) -> bool:
 
 
 def _uses_procfs(config: Config, request: Request) -> bool:
-    """Tell whether init writes through a private procfs: labels, or sysctls, which are set once."""
+    """Return whether init writes through a private procfs: labels, or sysctls (set once)."""
     sysctls = config.get("linux", {}).get("sysctl") and not request.joins
     return bool(sysctls) or _has_labels(config)
 

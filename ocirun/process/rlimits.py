@@ -51,7 +51,7 @@ def limits_of(rlimits: list[Rlimit]) -> list[Limit]:
 
 
 def hard_limits_to_raise(limits: list[Limit]) -> list[tuple[int, int]]:
-    """Name the (resource, hard limit) pairs that are above what this process has."""
+    """Return the (resource, hard limit) pairs that are above what this process has."""
     raised = []
     for number, _, hard in limits:
         if hard > get_rlimit(0, number)[1]:

@@ -105,7 +105,7 @@ def execute_stage(theirs: Channel, command: str) -> int:
 
 
 def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
-    """Learn from the stage which process init is, and reap the stage.
+    """Receive from the stage which process init is, and reap the stage.
 
     Returns:
         What clone_init does.
@@ -149,7 +149,7 @@ def _pid_of(fds: list[int]) -> int:
 
 
 class _WorkingDirectory:
-    """Be in another directory for the length of a block."""
+    """Change to another directory for the length of a block."""
 
     __slots__ = ("back_fd", "path")
 

@@ -41,7 +41,7 @@ TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 
 def run_stage(channel: Channel) -> NoReturn:
-    """Be the stage: enter namespaces, clone init beside us, say which one it is, and go."""
+    """Run the stage: enter namespaces, clone init beside us, report its pidfd, exit."""
     send_warnings_to(channel.warn)
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)

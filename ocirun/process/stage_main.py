@@ -25,7 +25,7 @@ INT_BYTES: Final = 4
 
 
 def main() -> NoReturn:
-    """Be the stage, then init.
+    """Run the stage, then init.
 
     Raises:
         UsageError: descriptor 3 is not a socket that our parent made.

@@ -28,9 +28,11 @@ from ocirun.process.sockets import connect_unix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
     from ocirun.process.foreground import Foreground
+    from ocirun.process.given_stdio import GivenStdio
     from ocirun.process.request import Request
     from ocirun.spec.types import Config
 
@@ -39,7 +41,10 @@ STDIO: Final = (0, 1, 2)
 
 
 def open_stdio(
-    config: Config, request: Request, console_socket: str | None, foreground: Foreground | None
+    config: Config,
+    request: Request,
+    console_socket: str | None,
+    foreground: Foreground | GivenStdio | None,
 ) -> list[int]:
     """Decide on the container's stdio, and write that into `request`.
 
@@ -59,12 +64,15 @@ def open_stdio(
     elif console_socket:
         fds = [connect_unix(console_socket)]
     request.stdio_fds = len(fds)
-    request.given_stdio = [*STDIO] if fds else fds_to_give()
+    if foreground and len(fds) == len(STDIO) and not foreground.makes_pipes:
+        request.given_stdio = fds_to_give(fds)
+    else:
+        request.given_stdio = [*STDIO] if fds else fds_to_give()
     return fds
 
 
 def _check_terminal(
-    terminal: bool, console_socket: str | None, foreground: Foreground | None
+    terminal: bool, console_socket: str | None, foreground: Foreground | GivenStdio | None
 ) -> None:
     """Refuse what runc refuses, in its words."""
     if terminal and not foreground and not console_socket:
@@ -73,9 +81,9 @@ def _check_terminal(
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
-def fds_to_give() -> list[int]:
-    """Return which of our own fds 0 to 2 the container's user shall own once it has them."""
-    return [fd for fd in STDIO if _may_be_given(fd)]
+def fds_to_give(fds: Sequence[int] = STDIO) -> list[int]:
+    """Return which of fds 0 to 2 the container's user shall own; `fds` is what they are here."""
+    return [place for place, fd in zip(STDIO, fds, strict=True) if _may_be_given(fd)]
 
 
 def _may_be_given(fd: int) -> bool:
@@ -110,13 +118,13 @@ def give(fds: list[int], uid: int) -> None:
 
 
 def is_null(fd: int) -> bool:
-    """Tell whether `fd` is open and is the null device."""
+    """Return whether `fd` is open and is the null device."""
     found = stat_of(fd)
     return found is not None and stat.S_ISCHR(found.st_mode) and found.st_rdev == DEV_NULL
 
 
 def is_same_file(one: int, other: int) -> bool:
-    """Tell whether two descriptors are open on the same file in the same way, as after `2>&1`."""
+    """Return whether two descriptors are open on the same file in the same way, as after `2>&1`."""
     found, there = stat_of(one), stat_of(other)
     if found is None or there is None:
         return False

@@ -75,7 +75,7 @@ def check_joined_maps(config: Config, userns_fd: int) -> None:
 
 
 def has_maps(userns_fd: int, uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> bool:
-    """Tell whether the user namespace that `userns_fd` (borrowed) is open on has these maps.
+    """Return whether the user namespace that `userns_fd` (borrowed) is open on has these maps.
 
     Ids outside are as we see them from our own user namespace.
     """
@@ -127,7 +127,7 @@ def _rows(mappings: list[IDMapping]) -> Map:
 
 
 def maps_only(mappings: list[IDMapping], own_id: int) -> bool:
-    """Tell whether these mappings map one id, the caller's own: that needs no privilege."""
+    """Return whether these mappings map one id, the caller's own: that needs no privilege."""
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own_id
 
 

@@ -26,7 +26,7 @@ OURS: Final = frozenset({_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _sig
 
 
 def block_signals() -> None:
-    """Hold back every signal until `wait_for` takes it.
+    """Block every signal until `wait_for` takes it.
 
     Order: before init is cloned. A signal that comes during setup is then forwarded, not lost; a
     child gets its own mask back before execve (reset_signals, posix_spawn's setsigmask).

@@ -67,7 +67,7 @@ class ResctrlGroup:
             self.monitoring = f"{self.path}/mon_groups/{container_id}"
 
     def missing(self) -> list[str]:
-        """Name the folders that `prepare` is going to make and that go with the container."""
+        """Return the folders that `prepare` is going to make and that go with the container."""
         own = [] if self._closid else [self.path]
         return [path for path in (*own, self.monitoring) if path and not os.path.isdir(path)]
 

@@ -157,7 +157,7 @@ def _set_unless_locked(mount_fd: int, flags: int, attr_set: int, attr_clr: int) 
 
 
 def locked_words(attributes: int) -> str:
-    """Name in runc's words the locked flags that cannot be cleared; "" for none."""
+    """Return runc's message about locked flags that cannot be cleared; "" for none."""
     names = [name for bit, name in LOCKABLE if attributes & bit]
     return f"{LOCKED} {'|'.join(names)}" if names else ""
 

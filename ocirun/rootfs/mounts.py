@@ -279,7 +279,7 @@ def _tree_flags(options: MountOptions) -> int:
 
 
 def with_mode(data: list[str], target_fd: int) -> list[str]:
-    """Let a tmpfs have the mode of the directory it covers, unless the entry names one."""
+    """Set a tmpfs to the mode of the directory it covers, unless the entry names one."""
     for option in data:
         if option.startswith("mode="):
             return data

@@ -136,7 +136,7 @@ def drop_bounding_set(sets: CapabilitySets) -> None:
 
 
 def limit_sets(wanted: int) -> None:
-    """Give up every capability that is not in `wanted`."""
+    """Drop every capability that is not in `wanted`."""
     with doing("giving up capabilities"):
         kept = capget()[1] & wanted
         capset(kept, kept, 0)
@@ -168,7 +168,7 @@ def apply_sets(sets: CapabilitySets, keep: int = 0) -> None:
 
 
 def give_up_kept(sets: CapabilitySets) -> None:
-    """Give up what apply_sets was told to keep, by no more than the two calls that it takes."""
+    """Drop what apply_sets was told to keep, by no more than the two calls that it takes."""
     wanted = sets.effective, sets.permitted, sets.inheritable
     with doing("setting capabilities"):
         capset(*wanted)

@@ -1,1 +1,6 @@
 """config.json: types, reading, validation, defaults, and the document of `features`."""
+
+from __future__ import annotations
+
+# What a container with networks of ours has (networks.py); verbs look for it before they load that.
+NETWORKS = "org.ocirun.networks"

@@ -442,6 +442,29 @@ CONFIG: Node = (_object, {
     "windows": SOLARIS,
     "zos": SOLARIS,
 }, ('ociVersion',))
+TYPE_4: Node = (_word, frozenset(('loopback', 'veth', 'macvlan')))
+MTU: Node = (_integer, 68, 65535)
+CONTEXT: Node = (_object, {
+    "bridge": STRING,
+    "prefix": STRING,
+}, ())
+MODE: Node = (_word, frozenset(('bridge', 'private', 'vepa', 'passthru')))
+NETWORK_2: Node = (_object, {
+    "type": TYPE_4,
+    "name": STRING,
+    "address": STRING,
+    "addresses": STRINGS,
+    "gateway": STRING,
+    "gateways": STRINGS,
+    "pools": STRINGS,
+    "mtu": MTU,
+    "context": CONTEXT,
+    "bridge": STRING,
+    "prefix": STRING,
+    "masquerade": BOOLEAN,
+    "parent": STRING,
+    "mode": MODE,
+}, ('type',))
 
 
 def check_config(document: object) -> bool:
@@ -457,3 +480,8 @@ def check_process(document: object) -> bool:
 def check_resources(document: object) -> bool:
     """Return whether `document` conforms to schemas/config/resources.json."""
     return _object(document, RESOURCES)
+
+
+def check_network(document: object) -> bool:
+    """Return whether `document` conforms to schemas/networks/network.json."""
+    return _object(document, NETWORK_2)

@@ -48,6 +48,19 @@ def load_config(bundle: str, name: str = "config.json", *, need_process: bool = 
         SpecError: the file is missing or unreadable, is not JSON, or breaks rules; all of them.
     """
     document = read_document(os.path.join(bundle, name), name)
+    return check_document(document, bundle, name, need_process=need_process)
+
+
+def check_document(
+    document: object, bundle: str, name: str = "config", *, need_process: bool = True
+) -> Config:
+    """Return `document` as a config; relative paths begin at `bundle`, messages call it `name`.
+
+    Null members must be dropped already.
+
+    Raises:
+        SpecError: it is not shaped like one or breaks rules; all of them.
+    """
     if not conforms(document, "config"):
         raise _misshapen(document, "config", name)
     config: Config = document  # type: ignore[assignment]  # check_config is what makes it one

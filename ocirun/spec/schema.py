@@ -35,6 +35,7 @@ KINDS: Final = {
     "config": "config/config.json",
     "process": "config/process.json",
     "resources": "config/resources.json",
+    "network": "networks/network.json",
     "state": "state/state.json",
     "features": "features/features.json",
 }

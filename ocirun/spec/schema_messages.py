@@ -46,12 +46,12 @@ def noun(schema: Schema) -> str:
 
 
 def of_type(schema: Schema, found: object, _: str) -> Sentence:
-    """Say which kind of value stands there."""
+    """Return the message about a value of the wrong type."""
     return f"must be {KIND_NAMES[schema['type']]}, not {spoken(found)}", ""
 
 
 def of_enum(schema: Schema, found: object, _: str) -> Sentence:
-    """Say that it is not one of the words, and which one it may be a slip of."""
+    """Return the message about a word that is not allowed, with the nearest one that is."""
     if not isinstance(found, str):
         return f"must be {noun(schema)}, not {spoken(found)}", ""
     from difflib import get_close_matches  # cold: only for a word that is wrong
@@ -68,30 +68,30 @@ def of_enum(schema: Schema, found: object, _: str) -> Sentence:
 
 
 def of_required(schema: Schema, _: object, member: str) -> Sentence:
-    """Say that `member` is not there."""
+    """Return the message about the missing `member`."""
     node = schema.get("properties", {}).get(member, {})
     return node.get("x-absent", "is missing"), ""
 
 
 def of_properties(_: Schema, __: object, known: str) -> Sentence:
-    """Say which member it is in another case."""
+    """Return the message about a member whose name is spelled in another case."""
     return "is in the wrong case", f"write {quoted(known)}"
 
 
 def of_pattern(schema: Schema, found: object, _: str) -> Sentence:
-    """Say that the text has not the form, and show one that has."""
+    """Return the message about a text of the wrong form, with an example of the right one."""
     examples = schema.get("examples")
     remedy = f"for example {quoted(examples[0])}" if examples else ""
     return f"{spoken(found)} is not {noun(schema)}", remedy
 
 
 def of_range(schema: Schema, found: object, _: str) -> Sentence:
-    """Say between which numbers it must be."""
+    """Return the message about a number outside its range."""
     return f"must be from {schema['minimum']} to {schema['maximum']}, not {spoken(found)}", ""
 
 
 def of_min_items(schema: Schema, _: object, __: str) -> Sentence:
-    """Say how many there must be."""
+    """Return the message about a list of the wrong length."""
     least = schema["minItems"]
     return f"must have at least {least} {'item' if least == 1 else 'items'}", ""
 

@@ -18,6 +18,7 @@ KINDS = {
     "config": checks.check_config,
     "process": checks.check_process,
     "resources": checks.check_resources,
+    "network": checks.check_network,
 }
 
 

@@ -6,6 +6,7 @@ and comes back. Nothing may be left in it but what the test itself has made.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -14,10 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyroute2.nftables.main import NFTables
 
 from ocirun.kernel.process import CLONE_NEWNET, setns, unshare
 
 JSON = Any
+NODAD = {4: (), 6: ("nodad",)}
+FORWARDING = [
+    Path("/proc/sys/net/ipv4/ip_forward"),
+    Path("/proc/sys/net/ipv6/conf/all/forwarding"),
+]
 
 
 class Net:
@@ -70,12 +77,53 @@ class Net:
             text = call("nsenter", f"--net={path}", "ip", "-j", "-d", "address")
         return {entry["ifname"]: entry for entry in json.loads(text)}
 
+    def state(self) -> JSON:
+        """Return what must be as before: devices with their addresses, and sysctls."""
+        kept = ("ifname", "ifindex", "address", "mtu", "master", "ifalias")
+        devices = {
+            name: [
+                {key: device.get(key) for key in kept},
+                "UP" in device["flags"],
+                [a["local"] for a in device["addr_info"] if a["scope"] == "global"],
+            ]
+            for name, device in self.devices().items()
+        }
+        return devices, {path: path.read_text() for path in FORWARDING}, tables()
+
+    def outside(self, *addresses: str) -> Path:
+        """Make a namespace that stands for the world: it knows no way back to a container.
+
+        `addresses` are its own, on a device called out0; the host has the next ones.
+        """
+        there = self.namespace("ocirun-outside")
+        peer = ("name", "out0", "netns", there.name)
+        self.ip("link", "add", "name", "up0", "type", "veth", "peer", *peer)
+        for text in addresses:
+            address = ipaddress.ip_interface(text)
+            near = f"{address.ip + 1}/{address.network.prefixlen}"
+            self.ip("address", "add", near, "dev", "up0", *NODAD[address.version])
+            self.ip(
+                "-n", there.name, "address", "add", text, "dev", "out0", *NODAD[address.version]
+            )
+        self.ip("link", "set", "up0", "up")
+        self.ip("-n", there.name, "link", "set", "out0", "up")
+        return there
+
     def addresses(self, name: str, where: int | Path | None = None) -> list[str]:
         """Return the global addresses of a device, sorted."""
         return sorted(
             f"{address['local']}/{address['prefixlen']}"
             for address in self.devices(where)[name]["addr_info"]
             if address["scope"] == "global"
+        )
+
+
+def tables() -> list[str]:
+    """Return the names of the nftables tables of this namespace, with how much is in each."""
+    with NFTables(nfgen_family=0) as nft:
+        return sorted(
+            f"{each.get_attr('NFTA_TABLE_NAME')} {each.get_attr('NFTA_TABLE_USE')}"
+            for each in nft.get_tables()
         )
 
 

@@ -269,11 +269,19 @@ class TestConfig:
         assert container.exec("cat", "/proc/sys/kernel/msgmax").ok().stdout == "8000\n"
 
     @needs("ours")
-    def test_cap_where_a_container_has_all_of_them(self, box: Box) -> None:
-        """Without process.capabilities there is nothing to add to (runc panics)."""
+    def test_cap_where_a_container_has_none(self, box: Box) -> None:
+        """Without process.capabilities it has what is added (runc panics)."""
         container = box.running()
-        everything = seen(container)["capabilities"]
-        assert seen(container, "--cap", "CAP_KILL")["capabilities"] == everything
+        assert set(seen(container)["capabilities"].values()) == {0}
+        found = seen(container, "--cap", "CAP_KILL")["capabilities"]
+        kill = 1 << 5
+        three = dict.fromkeys(("bounding", "effective", "permitted"), kill)
+        assert found == three | {"inheritable": 0, "ambient": 0}
+
+    @needs("ours")
+    def test_cap_of_an_unknown_name_is_a_warning(self, box: Box) -> None:
+        call = box.running().exec("/bin/true", flags=("--cap", "CAP_NOPE")).ok()
+        assert "capability CAP_NOPE is unknown to this kernel" in call.said
 
 
 class TestLabels:

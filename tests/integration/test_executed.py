@@ -3,7 +3,7 @@
 Most of what such a container must do is tested with `each_way` in the chapters, and everything
 with `--runtime=library`; here is what the public names promise.
 
-Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; ocirun/container/api.py.
+Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; docs/library.md.
 """
 
 from __future__ import annotations
@@ -165,8 +165,10 @@ try:
     ocirun.Container.create(name, bundle, root=root)
 except ocirun.OcirunError:
     pass
-after = own()
-ocirun.Container(name, root=root).delete(force=True)
+try:
+    ocirun.Container(name, root=root).delete(force=True)
+finally:
+    after = own()
 show([a == b for a, b in zip(before, after)])
 """,
         name,

@@ -1,6 +1,6 @@
 """ocirun as a library: what a program that makes containers keeps, and what it does not.
 
-Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; ocirun/container/api.py.
+Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; docs/library.md.
 """
 
 from __future__ import annotations
@@ -35,11 +35,19 @@ def create(box: Box, bundle: Bundle, name: str, **options: str) -> ocirun.Contai
     return ocirun.Container.create(name, os.fspath(bundle.path), root=root, **options)
 
 
-def test_a_container_made_and_started_keeps_no_descriptor(box: Box, name: str) -> None:
+def is_pidfd(target: str) -> bool:
+    return "pidfd" in target
+
+
+def test_a_container_keeps_one_pidfd_until_its_end(box: Box, name: str) -> None:
     before = set(open_fds())
     container = create(box, box.bundle("/probe", "wait"), name)
     container.start()
     assert container.state()["status"] == "running"
+    [(_, target)] = set(open_fds()) - before
+    assert is_pidfd(target)
+    container.kill()
+    assert container.wait(60) == -9
     assert set(open_fds()) == before
 
 
@@ -50,7 +58,7 @@ def test_nor_does_one_with_a_terminal(box: Box, name: str) -> None:
         listener.listen()
         before = set(open_fds())
         bundle = box.bundle("/probe", "wait", terminal=True)
-        create(box, bundle, name, console_socket=path)
+        create(box, bundle, name, console_socket=path).delete(force=True)
         assert set(open_fds()) == before
 
 

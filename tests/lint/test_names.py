@@ -1,4 +1,4 @@
-"""The name of a test says what behaviour holds: at least a subject and a verb."""
+"""Names of tests, and how docstrings begin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from harness.sources import tracked
 LEAST = 3  # words after test_
 # Their names are the cases in the tables of docs/clients.md.
 EXEMPT = REPO / "tests" / "clients"
+
+# Say what a function returns, reads, writes or raises.
+OLD_VERBS = ("Give", "Tell", "Say", "Let", "Hold")
 
 
 def test_every_test_is_named_by_a_sentence() -> None:
@@ -23,3 +26,17 @@ def test_every_test_is_named_by_a_sentence() -> None:
                 if len(words) < LEAST:
                     short.append(f"{path.relative_to(REPO)}: {node.name}")
     assert not short, "\n".join(short)
+
+
+def test_no_docstring_begins_with_a_verb_that_is_not_of_the_field() -> None:
+    found = []
+    for path in tracked():
+        if path.suffix != ".py" or REPO / "ocirun" not in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                first = (ast.get_docstring(node) or "").partition(" ")[0]
+                if first in OLD_VERBS:
+                    name = getattr(node, "name", "module")
+                    found.append(f"{path.relative_to(REPO)}: {name}: {first}")
+    assert not found, "\n".join(found)

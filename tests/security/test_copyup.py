@@ -2,7 +2,7 @@
 
 The image, or a second container that shares a volume, puts a FIFO, a device or a link in the place
 of a file between the look and the open. Opening a device has effects of its own, and reading one
-may never end. runc 1.1.5 looks first and opens then: it may read the FIFO, and hang.
+may never end. The races are about the step alone, and so are not run on runc.
 """
 
 from __future__ import annotations

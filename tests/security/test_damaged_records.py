@@ -1,8 +1,10 @@
 """A damaged record hurts nobody else, hides nothing that runs, and can be deleted.
 
 `delete -f` ends with nothing left: the process is found through what the other files say, and
-never somebody else's process or folder. runc 1.1.5 leaves init running when state.json is gone, and
-its `list` fails for all containers when one record has members of other types.
+never somebody else's process or folder.
+
+On runc 1.1.5, by hand: `delete -f` removes the folder and leaves init running when state.json is
+gone; a record with members of other types is named and left out by `list`, and cannot be deleted.
 """
 
 from __future__ import annotations

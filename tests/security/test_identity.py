@@ -4,7 +4,8 @@
 the first create fails it may not touch the second container. The same for the end of a
 foreground `run` and for `update`.
 
-runc 1.1.5: the first create removes the second one's folder and kills what is in its cgroup.
+On runc 1.1.5 and crun 1.8.1, by hand: the first create removes the second one's folder; on runc its
+process runs on, and nobody knows of it.
 """
 
 from __future__ import annotations

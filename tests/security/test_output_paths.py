@@ -4,7 +4,9 @@ Seen before: `--pid-file /dev/full` renamed a file over the device, for every pr
 machine; `--log` on a FIFO waited for a reader for good. Everything here is a decoy below the test's
 folder, or a node of the test's own /dev.
 
-Outcome on the peers: runc 1.1.5 and crun 1.8.1 replace, or write to, what they find.
+Outcome on the peers, by hand: `--pid-file` of runc 1.1.5 replaces a device node, a FIFO or a link
+by a file, and its `--log` waits for a FIFO's reader; crun 1.8.1 writes the pid into a device and
+through a link, and waits for a FIFO's reader.
 
 Source: rename(2), open(2), fifo(7).
 """

@@ -1,7 +1,11 @@
 """The state root is ours alone, and nothing in it is followed to another place.
 
 `delete -f ID` where ROOT/ID was a symbolic link has emptied a machine's /etc. Every folder here is
-a decoy. runc 1.1.5 and crun 1.8.1 follow the link: runc removes what is in its target.
+a decoy.
+
+On the peers these tests are not run; by hand, with decoys: runc 1.1.5 removes the link alone, and
+works in a state root of uid 1000 that everybody may write to. crun 1.8.1 removes what is in the
+link's target, and for a link to a copied record kills the original.
 
 Source: runc's CVE-2019-19921 and CVE-2024-45310 are of this kind: a path looked up again by name.
 """

@@ -6,7 +6,6 @@ All through the library, in a program that goes on living: what it forgets to gi
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import subprocess
 import time
@@ -60,20 +59,19 @@ class Worker:
 
     def _whole_life(self, container_id: str) -> None:
         container = self._create(container_id, "waits")
-        pid = container.state()["pid"]
         _expect(container, "created")
         container.start()
         store = Store(self._root)
         for status in (0, 3):
             child = container.exec(["/bin/sh", "-c", f"exit {status}"])
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+            assert child.wait() == status
             self.done["exec"] += 1
         pause(store, container_id)
         _expect(container, "paused")
         resume(store, container_id)
         _expect(container, "running")
         container.kill("KILL")
-        os.waitpid(pid, 0)
+        assert container.wait() == -9
         _expect(container, "stopped")
         assert container.delete() == []
         self.done["lives"] += 1
@@ -81,10 +79,8 @@ class Worker:
     def _forced_away(self, container_id: str) -> None:
         where = str(self._bundles["forks"])
         container = ocirun.Container.run(container_id, where, root=self._root)
-        pid = container.state()["pid"]
         pause(Store(self._root), container_id)
         container.delete(force=True)
-        os.waitpid(pid, 0)
         self.done["forced away"] += 1
 
     def _never_created(self, container_id: str) -> None:
@@ -94,22 +90,17 @@ class Worker:
 
     def _never_started(self, container_id: str) -> None:
         container = self._create(container_id, "bad-hook")
-        pid = container.state()["pid"]
         with _refused("startContainer"):
             container.start()
         container.delete(force=True)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
         self.done["refused"] += 1
 
     def _exec_refused(self, container_id: str) -> None:
         container = self._create(container_id, "waits")
-        pid = container.state()["pid"]
         container.start()
         with _refused("no such file or directory"):
             container.exec(["/bin/not-there"])
         container.delete(force=True)
-        os.waitpid(pid, 0)
         self.done["refused"] += 1
 
     def _by_command(self, container_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Say whether this Python can be started from a snapshot, and how it is linked in.
+"""Return whether this Python can be started from a snapshot, and how it is linked in.
 
 Prints "yes" and one linker argument a line, or "no" and the reason. A snapshot needs the
 interpreter as a static library with everything built in that the hot verbs import: a shared object

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ocirun.cgroups.paths import UNIFIED, V1_NAMES, join
 from ocirun.cgroups.systemd.manager import connect
 from ocirun.cgroups.systemd.names import names_of
-from ocirun.cgroups.systemd.scope import SystemdCgroupV1, SystemdCgroupV2
+from ocirun.cgroups.systemd.scope import unit_cgroup
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.errors import Problem, UnsupportedError
 
@@ -45,12 +45,12 @@ def new_unit(
         driver = Unit.new(names, container_id, annotations, manager)
         if unified:
             paths = {UNIFIED: _below(table, UNIFIED, inner)}
-            kind: type[SystemdCgroupV2 | SystemdCgroupV1] = SystemdCgroupV2
         else:
             hierarchies = (*V1_NAMES, UNIFIED)
             paths = {name: place for name in hierarchies if (place := _below(table, name, inner))}
-            kind = SystemdCgroupV1
-        return kind(paths, driver, table=table, rootless=rootless, explicit=bool(cgroups_path))
+        return unit_cgroup(
+            paths, driver, table=table, rootless=rootless, explicit=bool(cgroups_path)
+        )
     except BaseException:
         manager.close()
         raise

@@ -83,7 +83,7 @@ class _Reader:
             self.at += 1
 
     def word(self) -> str:
-        """Take what stands up to the next blank, quote or bracket."""
+        """Return what stands up to the next blank, quote or bracket, and move past it."""
         start = self.at
         while self.at < len(self.text) and self.text[self.at] not in BLANKS + "'\"[],":
             self.at += 1

@@ -173,7 +173,7 @@ class Manager:
         self._ask(what, lambda: self._bus.call(PEER, "Ping"))
 
     def attach(self, unit: str, subgroup: str, host_pids: list[int]) -> None:
-        """Let systemd move processes into the unit's cgroup, or into `subgroup` (`/a/b`) of it.
+        """Have systemd move processes into the unit's cgroup, or into `subgroup` (`/a/b`) of it.
 
         Raises:
             SetupError: systemd refused.
@@ -223,7 +223,7 @@ class Manager:
 
 
 def refused_property(error: SetupError, properties: list[Property]) -> str:
-    """Name the property that systemd does not know or cannot set; "" when it is not about one."""
+    """Return the property that systemd does not know or cannot set; "" when it is not about one."""
     if not isinstance(error, Refused) or error.name not in READ_ONLY:
         return ""
     name = error.words.partition(REFUSED_WORDS)[2].split(",")[0].strip("' ")
@@ -244,7 +244,7 @@ def connect() -> Manager:
         raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")
     if os.geteuid() != 0:
         return Manager(user_bus(), is_user=True)
-    from ocirun.cgroups.cgroup import is_in_user_namespace
+    from ocirun.kernel.procstat import is_in_user_namespace
 
     if is_in_user_namespace():
         try:

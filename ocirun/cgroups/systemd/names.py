@@ -108,7 +108,7 @@ def expand_slice(name: str) -> str:
 
 
 def _check_unit(name: str) -> None:
-    """Hold systemd's rules on names of units.
+    """Enforce systemd's rules on names of units.
 
     Security: the name becomes a directory of the host: no slash, no control character, no `..`.
     """

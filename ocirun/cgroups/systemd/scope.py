@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 from errno import EACCES, ENOENT, EPERM
 
+from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.files import read_text, set_lines, set_value
+from ocirun.cgroups.paths import is_unified
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.cgroups.v1.cgroup import CgroupV1
 from ocirun.cgroups.v2.cgroup import CgroupV2
@@ -22,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.cgroups.cgroup import Cgroup
     from ocirun.cgroups.paths import Table
     from ocirun.spec.types import Resources
 
@@ -31,35 +32,71 @@ DELEGATED: Final = "/sys/kernel/cgroup/delegate"
 USUAL_DELEGATED: Final = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
-class SystemdCgroupV2(CgroupV2):
+class SystemdCgroup(Cgroup):
+    """A cgroup as a unit of systemd: what is the same for both layouts.
+
+    Before CgroupV1 or CgroupV2 in a class's bases; `driver` is what its own `__slots__` add.
+    """
+
+    __slots__ = ()
+
+    driver: Unit
+
+    def _prepare(self, resources: Resources) -> None:
+        """Start the unit; where systemd has put it elsewhere than computed, that place counts.
+
+        It writes `_` before names that look like files of the kernel, like `memory.x.scope`.
+        """
+        made = self.driver.start(resources, unified=is_unified(self.paths))
+        self.holder = self.driver.holder_pid
+        actual = made.rpartition("/")[2]
+        if actual:
+            for name, directory in self.paths.items():
+                self.paths[name] = f"{directory.rpartition('/')[0]}/{actual}"
+        super()._prepare(resources)
+
+    def _release(self) -> None:
+        self.holder = 0
+        self.driver.release()
+
+    def undo(self) -> None:
+        """Stop the unit if it was started, and remove what else was made."""
+        if self.driver.started and self.is_current():
+            self._stop()
+        self.driver.close()
+        super().undo()
+
+    def remove(self) -> None:
+        """Stop the unit, and remove what is left of its cgroups."""
+        if self.is_current():
+            self._stop()
+        super().remove()
+
+    def _stop(self) -> None:
+        """Stop the unit; where systemd cannot be asked any more, the cgroup alone is removed.
+
+        It forgets a unit whose cgroup has gone by itself. What cannot be removed is reported by
+        who removes it.
+        """
+        self.holder = 0
+        try:
+            self.driver.stop()
+        except OcirunError:
+            if self.processes():
+                raise
+
+
+class SystemdCgroupV2(SystemdCgroup, CgroupV2):
     """A unit's directory in the v2 hierarchy."""
 
     __slots__ = ("driver",)
 
-    def __init__(
-        self,
-        paths: dict[str, str],
-        driver: Unit,
-        *,
-        table: Table | None = None,
-        rootless: bool = False,
-        explicit: bool = False,
-    ) -> None:
-        super().__init__(paths, table=table, rootless=rootless, explicit=explicit)
-        self.manager = "systemd"
-        self.unit = driver.name
-        self.driver = driver
-
-    def _prepare(self, resources: Resources) -> None:
-        _start(self, self.driver, resources)
-        super()._prepare(resources)
-
     def _write(self, resources: Resources, *, devices: bool) -> None:
-        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        """Send systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
         from ocirun.cgroups.systemd.deviceallow import device_properties
         from ocirun.cgroups.systemd.properties import unified_properties
 
-        _release(self, self.driver)
+        self._release()
         properties = unified_properties(resources)
         if devices:
             properties += device_properties(resources.get("devices") or (), unified=True)
@@ -80,7 +117,7 @@ class SystemdCgroupV2(CgroupV2):
             self.driver.attach(self.directory.partition(f"/{self.unit}")[2], host_pid)
 
     def delegate(self, host_uid: int) -> None:
-        """Give the directory and the files that may be handed over to a user of the container.
+        """Make `host_uid` the owner of the directory and of the files that may be delegated.
 
         Raises:
             SetupError: the kernel refused; one who has not the right to is no error.
@@ -93,49 +130,18 @@ class SystemdCgroupV2(CgroupV2):
         for name in names:
             _chown(f"{self.directory}/{name}", host_uid, forgiving=self.rootless)
 
-    def undo(self) -> None:
-        """Stop the unit if it was started, and remove what else was made."""
-        if self.driver.started and self.is_current():
-            _stop(self, self.driver)
-        self.driver.close()
-        super().undo()
 
-    def remove(self) -> None:
-        """Stop the unit, and remove what is left of its cgroup."""
-        if self.is_current():
-            _stop(self, self.driver)
-        super().remove()
-
-
-class SystemdCgroupV1(CgroupV1):
+class SystemdCgroupV1(SystemdCgroup, CgroupV1):
     """A unit's directory in systemd's own hierarchy, and its like in each of the others."""
 
     __slots__ = ("driver",)
 
-    def __init__(
-        self,
-        paths: dict[str, str],
-        driver: Unit,
-        *,
-        table: Table | None = None,
-        rootless: bool = False,
-        explicit: bool = False,
-    ) -> None:
-        super().__init__(paths, table=table, rootless=rootless, explicit=explicit)
-        self.manager = "systemd"
-        self.unit = driver.name
-        self.driver = driver
-
-    def _prepare(self, resources: Resources) -> None:
-        _start(self, self.driver, resources)
-        super()._prepare(resources)
-
     def _write(self, resources: Resources, *, devices: bool) -> None:
-        """Tell systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
+        """Send systemd the limits, then write them, as `Cgroup.apply` and `update` say."""
         from ocirun.cgroups.systemd.deviceallow import device_properties
         from ocirun.cgroups.systemd.properties import split_properties
 
-        _release(self, self.driver)
+        self._release()
         properties = split_properties(resources)
         if devices:
             properties += device_properties(resources.get("devices") or (), unified=False)
@@ -164,59 +170,26 @@ class SystemdCgroupV1(CgroupV1):
             if freezes:
                 self.thaw()
 
-    def undo(self) -> None:
-        """Stop the unit if it was started, and remove what else was made."""
-        if self.driver.started and self.is_current():
-            _stop(self, self.driver)
-        self.driver.close()
-        super().undo()
-
-    def remove(self) -> None:
-        """Stop the unit, and remove what is left of its cgroups."""
-        if self.is_current():
-            _stop(self, self.driver)
-        super().remove()
-
 
 def known_unit(paths: dict[str, str], name: str) -> Cgroup:
-    """Take up the unit of a container that exists; systemd is not asked yet."""
-    kind: type[SystemdCgroupV2 | SystemdCgroupV1] = (
-        SystemdCgroupV2 if list(paths) == [""] else SystemdCgroupV1
-    )
-    return kind(dict(paths), Unit(name))
+    """Return the unit of a container that exists; systemd is not asked yet."""
+    return unit_cgroup(dict(paths), Unit(name))
 
 
-def _start(cgroup: Cgroup, driver: Unit, resources: Resources) -> None:
-    """Start the unit; where systemd has put it elsewhere than computed, that place counts.
-
-    It writes `_` before names that look like files of the kernel, like `memory.x.scope`.
-    """
-    unified = "" in cgroup.paths and len(cgroup.paths) == 1
-    made = driver.start(resources, unified=unified)
-    cgroup.holder = driver.holder_pid
-    actual = made.rpartition("/")[2]
-    if actual:
-        for name, directory in cgroup.paths.items():
-            cgroup.paths[name] = f"{directory.rpartition('/')[0]}/{actual}"
-
-
-def _release(cgroup: Cgroup, driver: Unit) -> None:
-    cgroup.holder = 0
-    driver.release()
-
-
-def _stop(cgroup: Cgroup, driver: Unit) -> None:
-    """Stop the unit; where systemd cannot be asked any more, the cgroup alone is removed.
-
-    It forgets a unit whose cgroup has gone by itself. What cannot be removed is told by who
-    removes it.
-    """
-    cgroup.holder = 0
-    try:
-        driver.stop()
-    except OcirunError:
-        if cgroup.processes():
-            raise
+def unit_cgroup(
+    paths: dict[str, str],
+    driver: Unit,
+    *,
+    table: Table | None = None,
+    rootless: bool = False,
+    explicit: bool = False,
+) -> SystemdCgroupV2 | SystemdCgroupV1:
+    """Return the cgroup at `paths` as the unit `driver`; its layout is that of the paths."""
+    kind = SystemdCgroupV2 if is_unified(paths) else SystemdCgroupV1
+    cgroup = kind(paths, "systemd", table=table, rootless=rootless, explicit=explicit)
+    cgroup.unit = driver.name
+    cgroup.driver = driver
+    return cgroup
 
 
 def _chown(path: str, uid: int, *, forgiving: bool) -> None:

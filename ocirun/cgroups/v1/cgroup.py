@@ -12,56 +12,47 @@ import os
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
 from ocirun.cgroups.cgroup import Cgroup
+from ocirun.cgroups.controllers import wanted
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
     members_below,
     read_counter,
 )
-from ocirun.cgroups.paths import UNIFIED, hierarchies_of
+from ocirun.cgroups.paths import UNIFIED
 from ocirun.cgroups.v1 import freezer
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final, Protocol
+    from typing import Final
 
-    from ocirun.cgroups.paths import Table
     from ocirun.spec.types import Resources
-
-    class Controller(Protocol):
-        """What every file of this folder offers; a module counts as one."""
-
-        def wants(self, resources: Resources) -> bool:
-            """Tell whether the config limits something here."""
-
-        def apply(self, directory: str, resources: Resources) -> None:
-            """Write the limits."""
 
 
 # A tree that limits nothing may refuse us and the container still runs.
 REFUSALS: Final = (EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS)
 
+# Each controller and the member of linux.resources that it is for, in the order of writing; ""
+# stands for what is always written.
+CONTROLLERS: Final = (
+    ("cpuset", "cpu"),
+    ("devices", ""),
+    ("memory", "memory"),
+    ("cpu", "cpu"),
+    ("pids", "pids"),
+    ("blkio", "blockIO"),
+    ("hugetlb", "hugepageLimits"),
+    ("net_cls", "network"),
+    ("net_prio", "network"),
+    ("rdma", "rdma"),
+)
+
 
 class CgroupV1(Cgroup):
-    """A container's directories in the v1 hierarchies.
+    """A container's directories in the v1 hierarchies."""
 
-    `table` is what the host has mounted; a container that exists already needs none.
-    """
-
-    __slots__ = ("table",)
-
-    def __init__(
-        self,
-        paths: dict[str, str],
-        *,
-        table: Table | None = None,
-        rootless: bool = False,
-        explicit: bool = False,
-    ) -> None:
-        super().__init__(paths, rootless=rootless, explicit=explicit)
-        self.table = table
+    __slots__ = ()
 
     def _top(self, name: str) -> str:
         """Find the mount point of a hierarchy, above which nothing may be made."""
@@ -161,17 +152,13 @@ class CgroupV1(Cgroup):
                 names.setdefault(directory, name)
         return [(name, directory) for directory, name in names.items()]
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """List the v1 hierarchies, as `Cgroup.hierarchies` says."""
-        return hierarchies_of(self.table, self.paths) if self.table else []
-
     def _write(self, resources: Resources, *, devices: bool) -> None:
         """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
         if resources.get("unified"):
             raise SetupError(
                 "setting linux.resources.unified: cgroup v2 is not in use on this host"
             )
-        for name, controller in _wanted(resources):
+        for name, controller in wanted("v1", CONTROLLERS, resources):
             if name == "devices" and not devices:
                 continue
             directory = self.paths.get(name)
@@ -202,7 +189,7 @@ class CgroupV1(Cgroup):
         return directory
 
     def is_frozen(self) -> bool:
-        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        """Return whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
         directory = self.paths.get("freezer")
         return directory is not None and freezer.is_frozen(directory)
 
@@ -211,7 +198,7 @@ class CgroupV1(Cgroup):
         freezer.freeze(self._freezer())
 
     def thaw(self) -> None:
-        """Let them run again, as `Cgroup.thaw` says."""
+        """Thaw the processes, as `Cgroup.thaw` says."""
         freezer.thaw(self._freezer())
 
     def thaw_below(self) -> bool:
@@ -220,7 +207,7 @@ class CgroupV1(Cgroup):
         return directory is not None and freezer.thaw_below(directory)
 
     def has_freezer(self) -> bool:
-        """Tell whether the freezer hierarchy is mounted."""
+        """Return whether the freezer hierarchy is mounted."""
         return "freezer" in self.paths
 
     def oom_kills(self) -> int:
@@ -237,54 +224,3 @@ class CgroupV1(Cgroup):
             if name in self.paths:
                 return self.paths[name]
         return ""
-
-
-def _wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
-    """Import and name the controllers that the config limits, in the order of writing.
-
-    The section is looked for first, so that a config without limits imports nothing.
-    """
-    controllers: list[tuple[str, Controller]] = []
-    if resources.get("cpu"):
-        from ocirun.cgroups.v1 import cpuset
-
-        controllers.append(("cpuset", cpuset))
-    from ocirun.cgroups.v1 import devices
-
-    controllers.append(("devices", devices))
-    if resources.get("memory"):
-        from ocirun.cgroups.v1 import memory
-
-        controllers.append(("memory", memory))
-    if resources.get("cpu"):
-        from ocirun.cgroups.v1 import cpu
-
-        controllers.append(("cpu", cpu))
-    if resources.get("pids"):
-        from ocirun.cgroups.v1 import pids
-
-        controllers.append(("pids", pids))
-    controllers += _rarely_wanted(resources)
-    for name, controller in controllers:
-        if controller.wants(resources):
-            yield name, controller
-
-
-def _rarely_wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
-    if resources.get("blockIO"):
-        from ocirun.cgroups.v1 import blkio
-
-        yield "blkio", blkio
-    if resources.get("hugepageLimits"):
-        from ocirun.cgroups.v1 import hugetlb
-
-        yield "hugetlb", hugetlb
-    if resources.get("network"):
-        from ocirun.cgroups.v1 import net_cls, net_prio
-
-        yield "net_cls", net_cls
-        yield "net_prio", net_prio
-    if resources.get("rdma"):
-        from ocirun.cgroups.v1 import rdma
-
-        yield "rdma", rdma

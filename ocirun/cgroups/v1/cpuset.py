@@ -31,7 +31,7 @@ LEVEL: Final = "sched_relax_domain_level"
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether CPUs or memory nodes are chosen."""
+    """Return whether CPUs or memory nodes are chosen."""
     cpu = resources.get("cpu") or {}
     return bool(cpu.get("cpus") or cpu.get("mems"))
 
@@ -74,7 +74,7 @@ def prepare(directory: str, top: str, made: list[str], resources: Resources) -> 
 
 
 def fill(directory: str, top: str) -> dict[str, str]:
-    """Give an empty cpuset its parent's values, from the top down; what it has by then is returned.
+    """Copy the parent's values into an empty cpuset, from the top down; return what it has then.
 
     Raises:
         SetupError: a value cannot be read or written.
@@ -98,7 +98,7 @@ def _read(directory: str, file: str) -> str:
 
 
 def stat(directory: str) -> Part:
-    """Give the CPUs and memory nodes as lists of numbers, and every switch.
+    """Return the CPUs and memory nodes as lists of numbers, and every switch.
 
     Raises:
         SetupError: a file cannot be read.

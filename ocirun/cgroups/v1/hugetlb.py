@@ -34,7 +34,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Give, for each page size, what is used and was used at most (bytes), and the refusals.
+    """Return, for each page size, what is used and was used at most (bytes), and the refusals.
 
     Raises:
         SetupError: a file cannot be read.

@@ -24,7 +24,7 @@ KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller", "kernelTCP")
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether memory is limited; zeros are "not set", kernel is ignored."""
+    """Return whether memory is limited; zeros are "not set", kernel is ignored."""
     memory = resources.get("memory") or {}
     return _swappiness(resources) is not None or any(memory.get(key) for key in KEYS)
 
@@ -50,7 +50,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def enable_killer(directory: str) -> None:
-    """Let the kernel kill again instead of letting processes wait.
+    """Enable the OOM killer again; without it processes wait.
 
     Apart from `apply`: a new cgroup has a killer, and Docker says so for every container.
 
@@ -102,7 +102,7 @@ def _set_swappiness(directory: str, swappiness: int) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Give what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
+    """Return what is used, was used at most, may be used (bytes), and `memory.stat` as it is.
 
     `swap` is memory and swap together. Without swap accounting it is all zeros.
 

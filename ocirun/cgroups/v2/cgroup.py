@@ -9,6 +9,7 @@ import os
 from errno import EACCES, ENOENT, EPERM
 
 from ocirun.cgroups.cgroup import Cgroup
+from ocirun.cgroups.controllers import wanted
 from ocirun.cgroups.files import (
     join_directory,
     make_directories,
@@ -17,26 +18,15 @@ from ocirun.cgroups.files import (
     read_value,
     write_text,
 )
-from ocirun.cgroups.paths import hierarchies_of
 from ocirun.cgroups.v2 import freezer
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final, Protocol
+    from typing import Final
 
     from ocirun.cgroups.paths import Table
     from ocirun.spec.types import Resources
-
-    class Controller(Protocol):
-        """What every file of this folder offers; a module counts as one."""
-
-        def wants(self, resources: Resources) -> bool:
-            """Tell whether the config limits something here."""
-
-        def apply(self, directory: str, resources: Resources) -> None:
-            """Write the limits."""
 
 
 # Kernel: these count whole processes and cannot work in a threaded cgroup (cpu can, but runc
@@ -46,26 +36,38 @@ DOMAIN_CONTROLLERS: Final = ("memory", "io", "cpu", "hugetlb")
 # With less, init is not born in the cgroup but enters it, for which the kernel makes it wait.
 TIGHT_BYTES: Final = 8 << 20
 
+# Each controller and the member of linux.resources that it is for, in the order of writing; ""
+# stands for what is always written.
+CONTROLLERS: Final = (
+    ("pids", "pids"),
+    ("memory", "memory"),
+    ("io", "blockIO"),
+    ("cpu", "cpu"),
+    ("devices", ""),
+    ("cpuset", "cpu"),
+    ("hugetlb", "hugepageLimits"),
+    ("rdma", "rdma"),
+    # Order: last, so that what is written raw wins over what was computed.
+    ("unified", "unified"),
+)
+
 
 class CgroupV2(Cgroup):
-    """A container's directory in the v2 hierarchy.
+    """A container's directory in the v2 hierarchy."""
 
-    `table` is what the host has mounted; a container that exists already needs none.
-    """
-
-    __slots__ = ("table", "tight", "top")
+    __slots__ = ("tight", "top")
 
     def __init__(
         self,
         paths: dict[str, str],
+        manager: str = "cgroupfs",
         *,
         table: Table | None = None,
         rootless: bool = False,
         explicit: bool = False,
     ) -> None:
-        super().__init__(paths, rootless=rootless, explicit=explicit)
+        super().__init__(paths, manager, table=table, rootless=rootless, explicit=explicit)
         mount = table.v2_mount() if table else None
-        self.table = table
         self.tight = False
         self.top = mount.point if mount else ""
 
@@ -83,7 +85,7 @@ class CgroupV2(Cgroup):
             what = f"making cgroup {directory}: {kernel_words(error)}"
             if not self.forgives(error):
                 raise SetupError(what, error.errno or 0) from error
-            if any(name != "devices" for name, _ in wanted(resources)):
+            if any(name != "devices" for name, _ in wanted("v2", CONTROLLERS, resources)):
                 rule = "rootless needs no limits + no cgrouppath when no permission is granted"
                 raise SetupError(f"{rule} for cgroups: {what}", error.errno or 0) from error
             self.paths.clear()  # the record of the container has the same dict
@@ -137,13 +139,9 @@ class CgroupV2(Cgroup):
             what = f"opening cgroup {path}: {kernel_words(error)}"
             raise SetupError(what, error.errno or 0) from error
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """Name the one hierarchy, as `Cgroup.hierarchies` says."""
-        return hierarchies_of(self.table, self.paths) if self.table else []
-
     def _write(self, resources: Resources, *, devices: bool) -> None:
         """Write the limits, as `Cgroup.apply` and `Cgroup.update` say."""
-        for name, controller in wanted(resources):
+        for name, controller in wanted("v2", CONTROLLERS, resources):
             if name == "devices" and not (devices and (self.directory or not self.rootless)):
                 continue
             if not self.directory:
@@ -165,7 +163,7 @@ class CgroupV2(Cgroup):
         return name not in read_value(self.directory, "cgroup.controllers").split()
 
     def is_frozen(self) -> bool:
-        """Tell whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
+        """Return whether this very cgroup is paused, as `Cgroup.is_frozen` says."""
         return bool(self.directory) and freezer.is_frozen(self.directory)
 
     def freeze(self) -> None:
@@ -175,12 +173,12 @@ class CgroupV2(Cgroup):
         freezer.freeze(self.directory)
 
     def thaw(self) -> None:
-        """Let them run again, as `Cgroup.thaw` says."""
+        """Thaw the processes, as `Cgroup.thaw` says."""
         if self.directory:
             freezer.thaw(self.directory)
 
     def has_freezer(self) -> bool:
-        """Say yes: every v2 cgroup but the root can be frozen (from 5.2)."""
+        """Return True: every v2 cgroup but the root can be frozen (from 5.2)."""
         return bool(self.directory)
 
     def oom_kills(self) -> int:
@@ -227,57 +225,9 @@ def _check_type(directory: str, resources: Resources) -> None:
     kind = read_value(directory, "cgroup.type")
     if kind == "domain":
         return
-    if any(name in DOMAIN_CONTROLLERS for name, _ in wanted(resources)):
+    if any(name in DOMAIN_CONTROLLERS for name, _ in wanted("v2", CONTROLLERS, resources)):
         state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
         words = "cannot enter cgroupv2"
         raise SetupError(f"{words} {directory!r} with domain controllers -- it is in {state}")
     if kind == "domain invalid":
         write_text(f"{directory}/cgroup.type", "threaded")
-
-
-def wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
-    """Import and name the controllers that the config limits, in the order of writing."""
-    controllers: list[tuple[str, Controller]] = []
-    if resources.get("pids"):
-        from ocirun.cgroups.v2 import pids
-
-        controllers.append(("pids", pids))
-    if resources.get("memory"):
-        from ocirun.cgroups.v2 import memory
-
-        controllers.append(("memory", memory))
-    if resources.get("blockIO"):
-        from ocirun.cgroups.v2 import io
-
-        controllers.append(("io", io))
-    if resources.get("cpu"):
-        from ocirun.cgroups.v2 import cpu
-
-        controllers.append(("cpu", cpu))
-    from ocirun.cgroups.v2 import devices
-
-    controllers.append(("devices", devices))
-    if resources.get("cpu"):
-        from ocirun.cgroups.v2 import cpuset
-
-        controllers.append(("cpuset", cpuset))
-    controllers += _rarely_wanted(resources)
-    for name, controller in controllers:
-        if controller.wants(resources):
-            yield name, controller
-
-
-def _rarely_wanted(resources: Resources) -> Iterator[tuple[str, Controller]]:
-    if resources.get("hugepageLimits"):
-        from ocirun.cgroups.v2 import hugetlb
-
-        yield "hugetlb", hugetlb
-    if resources.get("rdma"):
-        from ocirun.cgroups.v2 import rdma
-
-        yield "rdma", rdma
-    # Order: last, so that what is written raw wins over what was computed.
-    if resources.get("unified"):
-        from ocirun.cgroups.v2 import unified
-
-        yield "unified", unified

@@ -91,7 +91,7 @@ def _attached(cgroup_fd: int, *, needed: bool) -> list[int]:
 
 
 def _detach(cgroup_fd: int, prog_fd: int) -> None:
-    """Take a program off; somebody else may have done it already."""
+    """Detach a program; somebody else may have done it already."""
     try:
         bpf.prog_detach(cgroup_fd, prog_fd, bpf.BPF_CGROUP_DEVICE)
     except OSError as error:

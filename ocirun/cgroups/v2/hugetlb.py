@@ -34,7 +34,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Give, for each page size, what is used (bytes) and how often more was refused.
+    """Return, for each page size, what is used (bytes) and how often more was refused.
 
     Kernel: the most that was ever used is not kept here.
 

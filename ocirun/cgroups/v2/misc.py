@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def stat(directory: str) -> Part:
-    """Give, for each kind, what is used and how often more was refused.
+    """Return, for each kind, what is used and how often more was refused.
 
     Raises:
         SetupError: a file cannot be read.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def wants(resources: Resources) -> bool:
-    """Tell whether a limit is given; an absent one leaves the file alone."""
+    """Return whether a limit is given; an absent one leaves the file alone."""
     pids = resources.get("pids")
     return pids is not None and pids.get("limit") is not None
 

@@ -101,11 +101,9 @@ def _add_capabilities(process: Process, names: tuple[str, ...]) -> None:
     """Add to what the program may use at once.
 
     Security: never to the inheritable set (CVE-2022-29162); to the ambient one only where the
-    container has an inheritable set itself. A container without `capabilities` has them all.
+    container has an inheritable set itself. A container without `capabilities` has none.
     """
-    if process.get("capabilities") is None:
-        return
-    sets: dict[str, Any] = {**process["capabilities"]}
+    sets: dict[str, Any] = {**(process.get("capabilities") or {})}
     added = ["bounding", "effective", "permitted"]
     if sets.get("inheritable") is not None:
         added.append("ambient")

@@ -49,7 +49,7 @@ def run(call: Call) -> int:
 
 
 def _make(launcher: str, place: str) -> str:
-    """Let `launcher` write an image and put it at `place`; return what it complained about."""
+    """Have `launcher` write an image, and put it at `place`; return what it complained about."""
     import subprocess  # cold: once per installation
 
     image_fd, name = _open_image(place)

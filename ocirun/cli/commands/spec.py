@@ -9,24 +9,40 @@ from ocirun.errors import SetupError, UsageError, doing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.call import Call
+    from ocirun.spec.types import Config
 
 
 def run(call: Call) -> int:
     """Write the file, tab-indented; never over an existing one."""
-    from ocirun.cgroups.choose import layout
-    from ocirun.spec.default import default_config
     from ocirun.spec.jsontext import indented
 
-    config = default_config(
-        rootless=call.flag("rootless"),
-        cgroup_v2=layout() == "v2",
-        uid=os.geteuid(),
-        gid=os.getegid(),
-    )
+    config = _config(call.text("profile"), call.flag("rootless"))
     _write_new(
         call.text("bundle") or ".", call.text("file") or "config.json", indented(config, "\t")
     )
     return 0
+
+
+def _config(profile: str, rootless: bool) -> Config:
+    """Return the config of `profile`, "" being the default one; `rootless` is --rootless.
+
+    Raises:
+        UsageError: there is no such profile, or --rootless contradicts it.
+    """
+    from ocirun.cgroups.choose import layout
+
+    if profile not in {"", "default", "hardened", "rootless"}:
+        raise UsageError(f"{profile!r} is not a profile: hardened, default or rootless")
+    if rootless and profile not in {"", "rootless"}:
+        raise UsageError(f"--rootless is --profile rootless, not {profile}")
+    cgroup_v2, uid, gid = layout() == "v2", os.geteuid(), os.getegid()
+    if profile == "hardened":
+        from ocirun.spec.hardened import hardened_config
+
+        return hardened_config(cgroup_v2, uid, gid)
+    from ocirun.spec.default import default_config
+
+    return default_config(rootless or profile == "rootless", cgroup_v2, uid, gid)
 
 
 def _write_new(bundle: str, name: str, text: str) -> None:

@@ -128,7 +128,7 @@ def readonly_root(_: InitContext) -> None:
 
 
 def set_hostname(init: InitContext) -> None:
-    """Name the machine."""
+    """Set the host name."""
     with doing("setting the hostname"):
         sethostname(init.config["hostname"])
 
@@ -153,7 +153,7 @@ def cover_masked_paths(init: InitContext) -> None:
 
 
 def set_no_new_privs(_: InitContext) -> None:
-    """Give up gaining rights through execve; early, so that nothing later can be forgotten."""
+    """Set no_new_privs; early, so that nothing later can be forgotten."""
     with doing("setting no_new_privs"):
         prctl_no_new_privs()
 
@@ -235,14 +235,14 @@ def set_capabilities_but_one(init: InitContext) -> None:
 
 
 def give_up_sys_admin(init: InitContext) -> None:
-    """Give up what was kept for the filter."""
+    """Drop the capabilities that were kept for the filter."""
     from ocirun.security import capabilities
 
     capabilities.give_up_kept(init.capability_sets())
 
 
 def reset_signals(_: InitContext) -> None:
-    """Give every signal its default disposition, and block none: Python ignores SIGPIPE."""
+    """Reset every signal to its default disposition, and block none: Python ignores SIGPIPE."""
     kernel_process.reset_signals()
 
 

@@ -59,7 +59,7 @@ def drop_capabilities(init: InitContext) -> None:
 
 
 def drop_what_joining_took(init: InitContext) -> None:
-    """Give up CAP_SYS_ADMIN, which was kept for joining the cgroup namespace."""
+    """Drop CAP_SYS_ADMIN, which was kept for joining the cgroup namespace."""
     from ocirun.security.capabilities import limit_sets
 
     limit_sets(init.capability_sets().all | _needed(init))

@@ -64,7 +64,7 @@ def set_selinux_label(init: InitContext) -> None:
 
 
 def close_procfs(init: InitContext) -> None:
-    """Let go of the procfs.
+    """Close the procfs.
 
     Security: it shows what the container's masked paths hide, so it must not be there any more
     when a process of the container's own user can trace us.

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def allow_fetching(_: InitContext) -> None:
-    """Let a parent that is no root of the host's fetch the listener: to fetch is to trace."""
+    """Allow a parent that is not the host's root to fetch the listener, as ptrace."""
     set_dumpable(True)
 
 
 def forbid_fetching(_: InitContext) -> None:
-    """Let nobody trace us any more."""
+    """Forbid tracing again."""
     set_dumpable(False)
 
 

@@ -73,12 +73,12 @@ def refuse_unknown_calls(profile: Seccomp) -> None:
 
 
 def asks_an_agent(profile: Seccomp) -> bool:
-    """Tell whether some call of the container is decided by the agent at listenerPath."""
+    """Return whether some call of the container is decided by the agent at listenerPath."""
     return any(rule["action"] == NOTIFY for rule in profile.get("syscalls") or ())
 
 
 def _flags(profile: Seccomp, library: Library) -> int:
-    """Give the flags of seccomp(2), each known to this kernel."""
+    """Return the flags of seccomp(2), each known to this kernel."""
     words = profile.get("flags", DEFAULT_FLAGS)
     flags = 0
     for word in words:

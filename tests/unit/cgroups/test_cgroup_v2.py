@@ -344,7 +344,7 @@ def test_a_threaded_cgroup_is_killed_one_by_one(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernel: cgroup.kill of a threaded cgroup gives EOPNOTSUPP."""
-    from ocirun.cgroups import cgroup as module
+    from ocirun.cgroups import kill as module
 
     killed: list[int] = []
 

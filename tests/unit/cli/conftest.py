@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -39,7 +40,12 @@ class World:
 
     def create(self, *call: object) -> SimpleNamespace:
         self.note("create", *call)
-        return SimpleNamespace(close=lambda: None)
+        return SimpleNamespace(
+            close=lambda: None,
+            init_process_pid=os.getpid(),
+            init_process_start=1,
+            init_pidfd=os.pidfd_open(os.getpid()),
+        )
 
     def run(self, *call: object, **how: object) -> tuple[int, list[HookError]]:
         self.note("run", *call, how)
@@ -80,6 +86,12 @@ def signal_number(word: str) -> int:
     return numbers[word]
 
 
+class Options(SimpleNamespace):
+    """Options that nobody has set have the value of the real ones."""
+
+    document = None
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Replace the modules below `container` by recorders, for this test only."""
@@ -88,7 +100,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     fakes: dict[str, dict[str, Any]] = {
         "store": {"Store": Store, "default_root": lambda: "/run/default"},
         "create": {"create": result.create},
-        "options": {"CreateOptions": SimpleNamespace},
+        "options": {"CreateOptions": Options},
         "run": {"run": result.run},
         "checkpoint": {"checkpoint": result.checkpoint},
         "restore": {"restore": result.restore},
@@ -111,9 +123,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in list(sys.modules):
-        if name.startswith("ocirun.cli.commands.") or name == "ocirun.container.api":
+        if name.startswith(("ocirun.cli.commands.", "ocirun.library.")):
             monkeypatch.delitem(sys.modules, name)
     yield result
     for name in list(sys.modules):
-        if name.startswith("ocirun.cli.commands.") or name == "ocirun.container.api":
+        if name.startswith(("ocirun.cli.commands.", "ocirun.library.")):
             del sys.modules[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ocirun
-from ocirun.errors import ContainerNotFound, OcirunError, UsageError
+from ocirun.errors import ContainerNotFound, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def container_class(
     monkeypatch.setattr("ocirun.process.command.find_command", lambda: LAUNCHER)
     vars(ocirun).pop("Container", None)
     yield ocirun.Container
+    from ocirun.library import children
+
+    for child in list(children._children):
+        child.close()
     vars(ocirun).pop("Container", None)
 
 
@@ -48,7 +52,8 @@ def test_every_error_class_is_offered() -> None:
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, OcirunError)
     }
-    assert set(ocirun.__all__) == classes | {"Container"}
+    library = {"Container", "CompletedContainer", "ExecProcess", "Process", "Spec", "aio", "run"}
+    assert set(ocirun.__all__) == classes | library | {"PIPE", "STDOUT", "DEVNULL"}
 
 
 def test_importing_the_package_loads_nothing_else() -> None:
@@ -71,9 +76,9 @@ def test_create_executes_its_init(
     monkeypatch.chdir(tmp_path)
     container = container_class.create("web", "b", root="state", pid_file="pid", preserve_fds=2)
     assert repr(container) == f"Container('web', root='{tmp_path}/state')"
-    [(verb, store, name, options)] = world.calls
+    [(verb, store, name, options, stdio)] = world.calls
     assert (verb, store.root, name) == ("create", str(tmp_path / "state"), "web")
-    assert options.command == LAUNCHER
+    assert (options.command, stdio) == (LAUNCHER, None)
     assert (options.bundle, options.pid_file) == (str(tmp_path / "b"), str(tmp_path / "pid"))
     assert (options.preserve_fds, options.console_socket) == (2, None)
 
@@ -90,13 +95,13 @@ def test_the_library_calls_each_verb(container_class: type[ocirun.Container], wo
     root = "/run/default"
     assert world.calls == [
         ("start", root, "web", None),
-        ("kill", root, "web", 15, False),
+        ("kill", root, "web", 9, False),
         ("kill", root, "web", 9, True),
         ("kill", root, "web", 10, False),
         ("delete", root, "web", True),
         ("state", root, "web"),
     ]
-    with pytest.raises(UsageError):
+    with pytest.raises(ValueError, match="LOUD"):
         container.kill("LOUD")
 
 

@@ -18,6 +18,6 @@ def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
     monkeypatch.setattr(manager, "BOOTED", str(tmp_path))
     monkeypatch.setattr(bus, "PRIVATE_SOCKET", str(tmp_path / "no-such-socket"))
     monkeypatch.setattr(manager.os, "geteuid", lambda: 0)
-    monkeypatch.setattr("ocirun.cgroups.cgroup.is_in_user_namespace", lambda: False)
+    monkeypatch.setattr("ocirun.kernel.procstat.is_in_user_namespace", lambda: False)
     yield peer
     peer.close()

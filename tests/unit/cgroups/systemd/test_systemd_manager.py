@@ -11,7 +11,7 @@ from harness.dbus_peer import SYSTEMD, Peer, refuse
 from ocirun.cgroups.systemd import bus, manager
 from ocirun.cgroups.systemd.manager import connect
 from ocirun.cgroups.systemd.names import UnitNames
-from ocirun.cgroups.systemd.scope import SystemdCgroupV2
+from ocirun.cgroups.systemd.scope import unit_cgroup
 from ocirun.cgroups.systemd.unit import Unit
 from ocirun.errors import SetupError, UnsupportedError
 
@@ -111,7 +111,7 @@ class TestConnecting:
     def test_root_of_a_user_namespace_asks_a_real_peer_whose_systemd_it_is(
         self, peer: Peer, monkeypatch: pytest.MonkeyPatch, owner: int, is_user: bool
     ) -> None:
-        monkeypatch.setattr("ocirun.cgroups.cgroup.is_in_user_namespace", lambda: True)
+        monkeypatch.setattr("ocirun.kernel.procstat.is_in_user_namespace", lambda: True)
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", peer.address)
         peer.answers["GetConnectionUnixUser"] = ("u", (owner,))
         with connect() as found:
@@ -195,7 +195,7 @@ class TestJobs:
         self, unit: Unit, peer: Peer
     ) -> None:
         peer.answers["StartTransientUnit"] = refuse(f"{SYSTEMD}.UnitExists", "already exists")
-        cgroup = SystemdCgroupV2({"": "/nowhere"}, unit)
+        cgroup = unit_cgroup({"": "/nowhere"}, unit)
         with pytest.raises(SetupError, match="already exists"):
             cgroup.prepare({})
         assert peer.called("StopUnit") == []
@@ -203,7 +203,7 @@ class TestJobs:
     def test_undoing_a_start_that_failed_stops_the_unit(self, unit: Unit, peer: Peer) -> None:
         peer.job_result = "failed"
         with pytest.raises(SetupError, match="the job ended with"):
-            SystemdCgroupV2({"": "/nowhere"}, unit).prepare({})
+            unit_cgroup({"": "/nowhere"}, unit).prepare({})
         assert peer.called("StopUnit") == [("x-a.scope", "replace")]
 
     @pytest.mark.parametrize("method", ["StopUnit", "ResetFailedUnit"])

@@ -1,0 +1,38 @@
+"""What the parent does about the network of an init that is in its namespaces and waits.
+
+    procReady ─► devices of the host move in, others are made ─► procRun
+
+Cold: only for containers that ask for it.
+
+Source: ARCHITECTURE.md#the-story; docs/network.md.
+"""
+
+from __future__ import annotations
+
+from ocirun.network.net_devices import NetDevices
+from ocirun.network.sides import Sides
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.container.create import Creation
+
+
+def connect(making: Creation) -> Sides:
+    """Move linux.netDevices and make the networks of the container that is being made.
+
+    What was done is added to its undo. Returns:
+        Both namespaces, open, which that needs; the caller closes them.
+
+    Raises:
+        SetupError: a device is missing, cannot be moved or made; a name or an address is taken.
+    """
+    sides = Sides(making.parent.pid)
+    # Order: closed last, after all that is undone.
+    making.undo.add("closing network namespaces", sides.close)
+    if devices := making.config["linux"].get("netDevices"):
+        NetDevices(devices, sides).move(making.undo.add)
+    if making.networks:
+        from ocirun.container.networks import attach_networks
+
+        attach_networks(making.record.directory, making.networks, sides, making.undo.add)
+    return sides

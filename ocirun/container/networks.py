@@ -1,0 +1,129 @@
+"""Which container holds which network device and address: a file in each container's folder.
+
+    ROOT/ID/networks.json   what the container has, or is about to have
+    ROOT/@networks          whoever adds or removes networks below this root holds its lock
+
+There is no second record of what is free: an address is taken while a container's file has it. The
+file is written before anything is made, and removed after everything is: so a `delete` finds all,
+whoever died before. A bridge is ours if a file says so, and is removed by the last that names it.
+
+Source: docs/network.md#networks.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, SpecError, doing, kernel_words
+from ocirun.kernel.locks import lock
+from ocirun.network.attach import attach, decide, detach
+from ocirun.network.attachment import Attachment
+from ocirun.spec.jsontext import compact, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from ocirun.container.folder import Folder
+    from ocirun.network.sides import Sides
+    from ocirun.spec.networks import Network
+
+FILE: Final = "networks.json"
+LOCK: Final = "@networks"
+
+
+class Ledger:
+    """The networks of all containers below one state root, locked within a with statement."""
+
+    __slots__ = ("_fd", "_root")
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._fd = -1
+
+    def __enter__(self) -> Ledger:
+        with doing(f"locking {self._root}/{LOCK}"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(f"{self._root}/{LOCK}", flags, 0o600)
+            try:
+                lock(self._fd)
+            except BaseException:
+                os.close(self._fd)
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def all(self) -> dict[str, list[Attachment]]:
+        """Return what each container has, by id.
+
+        Raises:
+            SetupError: a file is damaged.
+        """
+        found = {}
+        for name in sorted(os.listdir(self._root)):
+            if not name.startswith("@"):
+                path = f"{self._root}/{name}/{FILE}"
+                try:
+                    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    raise SetupError(f"opening {path}: {kernel_words(error)}") from error
+                with open(fd, "rb") as file:
+                    found[name] = read_attachments(file.read(), path)
+        return found
+
+
+def read_attachments(data: bytes, path: str) -> list[Attachment]:
+    """Return what the file `path` says in `data`.
+
+    Raises:
+        SetupError: it is not what was written.
+    """
+    try:
+        entries = parse(data, FILE)
+        return [Attachment.from_body(entry) for entry in entries]  # type: ignore[attr-defined]
+    except (SpecError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(f"{path} is damaged: {error}") from error
+
+
+def attach_networks(
+    folder: Folder,
+    networks: list[Network],
+    sides: Sides,
+    undo: Callable[[str, Callable[[], object]], object],
+) -> None:
+    """Make the networks of a container; `undo` is given what removes them.
+
+    Raises:
+        SetupError: an address or a name is taken, something is missing, the kernel refused.
+    """
+    with Ledger(_root_of(folder)) as ledger:
+        held = [each for attachments in ledger.all().values() for each in attachments]
+        attachments = decide(networks, held, sides.host)
+        folder.write(FILE, compact([each.body() for each in attachments]))
+        undo("removing networks", lambda: detach_networks(folder))
+        attach(attachments, held, sides)
+
+
+def detach_networks(folder: Folder) -> None:
+    """Remove the networks of a container, as far as they are there.
+
+    Raises:
+        OcirunError: something could not be removed; the file stays, for another try.
+    """
+    with Ledger(_root_of(folder)) as ledger:
+        held = ledger.all()
+        own = held.pop(folder.id, None)
+        if own is None:
+            return
+        detach(own, [each for attachments in held.values() for each in attachments])
+        with doing(f"removing {folder.path}/{FILE}"):
+            os.unlink(FILE, dir_fd=folder.fd)
+
+
+def _root_of(folder: Folder) -> str:
+    return folder.path.rpartition("/")[0]

@@ -1,0 +1,324 @@
+"""`ocirun.Container`: a container, made by `create` or `run`, or found again by its id."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.container.create import create as create_container
+from ocirun.container.delete import delete as delete_container
+from ocirun.container.kill import kill as kill_container
+from ocirun.container.options import CreateOptions
+from ocirun.container.start import start as start_container
+from ocirun.container.store import Store, default_root
+from ocirun.errors import WrongStatus
+from ocirun.library import children, making
+from ocirun.library.child import Child
+from ocirun.library.known import KnownContainer
+from ocirun.library.process import ExecProcess, Process, check_args, check_timeout, signal_of
+from ocirun.library.streams import PIPE, Streams
+from ocirun.process.command import find_command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builtins import list as List  # noqa: N812  # `list` is a method here
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Self
+
+    from ocirun.errors import OcirunError
+    from ocirun.library.making import Configuration
+    from ocirun.library.streams import Stream
+
+
+class Container(KnownContainer, Process):
+    """A container; as a process, its program: `wait`, `poll`, `communicate` are about its init.
+
+    `root` is the directory of the records, by default the one the command line uses. Two objects
+    of one root and id are equal, and mean the same container: its state is asked anew each time.
+    At the end of a `with` block the container is deleted, whatever it is doing, and its files are
+    closed.
+    """
+
+    def __init__(self, container_id: str, *, root: str | None = None) -> None:
+        super().__init__(container_id, root=root)
+        self._container_id = container_id
+
+    @classmethod
+    def create(
+        cls,
+        container_id: str | None,
+        bundle: Configuration,
+        *,
+        root: str | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        terminal: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        timeout: float | None = None,
+        config: str = "config.json",
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        pid_file: str | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        cgroup_manager: str = "cgroupfs",
+        notify_socket: str | None = None,
+    ) -> Self:
+        """Create a container, ready to be started.
+
+        `container_id` may be None, for one that is made up. `bundle` is a bundle directory, a
+        Spec, or a config.json as a dict, of which no file has to exist; relative paths in that
+        begin at the working directory.
+
+        `stdin`, `stdout` and `stderr` are each None for this process's own, PIPE, DEVNULL, a
+        descriptor or a file, which stay the caller's; `stderr` may be STDOUT. With `text`,
+        `encoding` or `errors` pipes are in text mode, in UTF-8 if nothing else is said.
+        `terminal` gives the program a terminal, whose master is `.terminal`. `timeout` is the
+        default of `wait` and `communicate`, in seconds.
+
+        The others are the options of `ocirun create`; paths may be relative. `notify_socket` is
+        what the command has from NOTIFY_SOCKET, a path or "@" and an abstract name: the container
+        gets a socket of its own, and `start`, given the same, tells this one when it is ready.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+            SpecError: config.json breaks a rule, or asks for what this host cannot do.
+            ContainerExists: the id is taken.
+            SetupError: the kernel refused a step; nothing is left behind.
+            HookError: a hook of the bundle failed; nothing is left behind.
+        """
+        container = cls(making.check_container_id(container_id), root=root)
+        container.timeout = check_timeout(timeout)
+        options = CreateOptions(
+            config=config,
+            # A thread that changes the working directory meanwhile must not be surprised.
+            console_socket=_absolute(console_socket),
+            pidfd_socket=_absolute(pidfd_socket),
+            pid_file=_absolute(pid_file),
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            preserve_fds=preserve_fds,
+            cgroup_manager=cgroup_manager,
+            notify_socket=notify_socket,
+            command=find_command(),
+        )
+        making.set_source(options, bundle)
+        if terminal and isinstance(options.document, dict):
+            options.document.setdefault("process", {})["terminal"] = True
+        container.args = making.arguments_of(bundle, options)
+        streams = Streams(
+            (stdin, stdout, stderr),
+            terminal=terminal,
+            encoding=making.encoding_of(text, encoding, errors),
+            errors=errors,
+        )
+        try:
+            container._create(options, streams)
+        except BaseException:
+            streams.close()
+            raise
+        return container
+
+    def _create(self, options: CreateOptions, streams: Streams) -> None:
+        record = create_container(Store(self.root), self.id, options, streams.given)
+        try:
+            pidfd, record.init_pidfd = record.init_pidfd, -1
+            self._child = Child(record.init_process_pid, pidfd, start=record.init_process_start)
+            children.add(self._child, (self.root, self.id))
+            self._streams = streams
+            streams.connected()
+        except BaseException:
+            self.delete(force=True)
+            raise
+        finally:
+            record.close()
+
+    @classmethod
+    def run(cls, container_id: str | None, bundle: Configuration, **options: Any) -> Self:  # noqa: ANN401
+        """Create a container and start it, without waiting for its end.
+
+        The arguments are those of `create`. A container that cannot be started is deleted again.
+
+        Raises:
+            OcirunError: as `create` and `start`.
+        """
+        container = cls.create(container_id, bundle, **options)
+        try:
+            container.start()
+        except BaseException:
+            container.delete(force=True)
+            container.close()
+            raise
+        return container
+
+    @classmethod
+    def list(cls, *, root: str | None = None) -> List[Self]:
+        """Return the containers of a root, sorted by id; one that is being made is among them."""
+        children.sweep()
+        store = Store(os.path.abspath(root) if root else default_root())
+        return [cls(container_id, root=store.root) for container_id in store.ids()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self.delete(force=True)
+
+    def start(self, *, notify_socket: str | None = None) -> None:
+        """Start the program of the created container.
+
+        With `notify_socket`, wait until it is ready or has ended.
+
+        Raises:
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it was started before.
+        """
+        start_container(Store(self.root), self.id, notify_socket)
+
+    def exec(
+        self,
+        process: Mapping[str, Any] | Sequence[str],
+        *,
+        user: int | str | tuple[int, int] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        capture_output: bool = False,
+        terminal: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        timeout: float | None = None,
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        pid_file: str | None = None,
+        preserve_fds: int = 0,
+        cgroups: tuple[str, ...] = (),
+        ignore_paused: bool = False,
+    ) -> ExecProcess:
+        """Run one more process in the container, without waiting for its end.
+
+        `process` is a list of words, which run as the container's own program does, without a
+        terminal; or one of the specification, as a dict, which has from the container what it
+        leaves out (as `ocirun exec --process`). `user` is a uid, "uid:gid" or a pair of both,
+        `env` is added to its variables. `capture_output` stands for stdout=PIPE, stderr=PIPE. The
+        other arguments are as of `create`; the last six are the options of `ocirun exec`.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+            ContainerNotFound: there is none of this id.
+            WrongStatus: it has stopped, or is paused.
+            SpecError: `process` breaks a rule.
+            SetupError: the kernel refused a step; nothing is left behind.
+        """
+        from ocirun.container.exec import begin, container_process
+        from ocirun.container.options import ExecOptions
+        from ocirun.spec.load import check_process
+
+        check_timeout(timeout)
+        if capture_output:
+            if stdout is not None or stderr is not None:
+                raise ValueError("stdout and stderr may not be used with capture_output")
+            stdout = stderr = PIPE
+        store = Store(self.root)
+        own = None
+        if not isinstance(process, dict):
+            process = check_args(process)
+            own = container_process(store, self.id)
+        asked = making.process_of(process, own, user=user, env=env, cwd=cwd, terminal=terminal)
+        options = ExecOptions(
+            console_socket=_absolute(console_socket),
+            pidfd_socket=_absolute(pidfd_socket),
+            pid_file=_absolute(pid_file),
+            detach=True,
+            preserve_fds=preserve_fds,
+            cgroups=cgroups,
+            ignore_paused=ignore_paused,
+            command=find_command(),
+        )
+        checked = check_process(asked, "process")
+        streams = Streams(
+            (stdin, stdout, stderr),
+            terminal=terminal,
+            encoding=making.encoding_of(text, encoding, errors),
+            errors=errors,
+        )
+        try:
+            parent = begin(store, self.id, checked, options, streams.given)
+            streams.connected()
+        except BaseException:
+            streams.close()
+            raise
+        child = Child(parent.pid, parent.take_pidfd())
+        return ExecProcess(self.id, checked["args"], child, streams, timeout)
+
+    def kill(self, signal: int | str = "KILL", *, everyone: bool = False) -> None:
+        """Send a signal, by number or by name with or without SIG, to the container's init.
+
+        `everyone`: to each of its processes. Nothing happens to a container that has stopped; and
+        SIGTERM nothing to an init that does not handle it (pid_namespaces(7)).
+
+        Raises:
+            ValueError: no signal has this name. ContainerNotFound: there is none of this id.
+        """
+        number = signal_of(signal)
+        try:
+            kill_container(Store(self.root), self.id, number, everyone)
+        except WrongStatus:
+            return
+
+    def send_signal(self, signal: int | str) -> None:
+        """Send a signal to the container's init; as `kill`."""
+        self.kill(signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the container's init; as `kill`."""
+        self.kill(15)
+
+    def delete(self, *, force: bool = False) -> List[OcirunError]:
+        """Delete the container and all that was made for it; `force` kills it first.
+
+        No error where there is none, with `force`. Its init is reaped.
+
+        Returns:
+            What failed of its poststop hooks, and what of a damaged record could not be read; the
+            container is gone nevertheless.
+
+        Raises:
+            WrongStatus: it still runs, and `force` was not given.
+        """
+        child = self._child or children.find((self.root, self.id))
+        failures = delete_container(Store(self.root), self.id, force)
+        if child is not None:
+            child.poll()
+            if not child.has_ended:  # another container of this id is what was deleted
+                return failures
+            children.forget(child)
+        return failures
+
+    def _find_child(self) -> Child:
+        """Return the container's init: our child, or one that was found again."""
+        if self._child is None:
+            self._child = children.find((self.root, self.id))
+        if self._child is None:
+            from ocirun.library.found import find_init
+
+            self._child = find_init(Store(self.root), self.id)
+        return self._child
+
+    def _result(self, child: Child) -> int | None:
+        if child.lost and child.returncode is None:
+            from ocirun.library.found import look_up
+
+            look_up(Store(self.root), self.id, child)
+        return super()._result(child)
+
+
+def _absolute(path: str | None) -> str | None:
+    return os.path.abspath(path) if path else None

@@ -1,0 +1,261 @@
+"""`ocirun.Spec`: a config.json in one call.
+
+There is no second model: what it builds is the plain dict of the specification, which may be
+changed and is checked like any other.
+
+Source: runtime-spec config.md, config-linux.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.cgroups.choose import layout
+from ocirun.library.making import user_of
+from ocirun.library.process import check_args, check_env
+from ocirun.spec.default import default_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Final, Literal, Self
+
+    Mapped = str | tuple[str, str] | tuple[str, str, str]
+
+UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+CPU_PERIOD_US: Final = 100_000
+
+
+class Spec:
+    """A configuration on the basis of ocirun's default one, which is that of `ocirun spec`.
+
+    Each keyword argument is a method as well, which returns the Spec, so that calls can be
+    chained: `Spec(args=["id"], rootfs=path).memory("256M").network("none")`. `build` returns the
+    dict, a new one each time; `Container.create` and `run` take the Spec itself.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str] | None = None,
+        rootfs: str | os.PathLike[str] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: int | str | tuple[int, int] | None = None,
+        hostname: str | None = None,
+        terminal: bool = False,
+        readonly: bool | None = None,
+        mounts: Iterable[Mapping[str, Any] | Mapped] = (),
+        memory: int | str | None = None,
+        swap: int | str | None = None,
+        cpus: float | None = None,
+        pids: int | None = None,
+        network: Literal["none", "host"] | None = None,
+        capabilities: Iterable[str] | None = None,
+        seccomp: Literal["default"] | Mapping[str, Any] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        self._config: dict[str, Any] = {**default_config(cgroup_v2=layout() == "v2")}
+        self._config["process"]["terminal"] = terminal
+        self._config["hostname"] = "ocirun"
+        given = {
+            "args": args, "rootfs": rootfs, "env": env, "cwd": cwd, "user": user,
+            "hostname": hostname, "memory": memory, "swap": swap,
+            "cpus": cpus, "pids": pids, "network": network, "capabilities": capabilities,
+            "seccomp": seccomp, "annotations": annotations, "readonly": readonly,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                getattr(self, name)(value)
+        self.mounts(*mounts)
+
+    def __repr__(self) -> str:
+        return f"Spec({self._config['process']['args']!r}, {self._config['root']['path']!r})"
+
+    def build(self) -> dict[str, Any]:
+        """Return config.json as a dict, which is the caller's."""
+        from copy import deepcopy
+
+        return deepcopy(self._config)
+
+    def validate(self) -> Self:
+        """Check the configuration as `create` does, root directory included.
+
+        Raises:
+            SpecError: it breaks rules; all of them.
+        """
+        from ocirun.library.making import document_of
+        from ocirun.spec.load import check_document
+
+        check_document(document_of(self), os.getcwd())
+        return self
+
+    def args(self, args: Sequence[str]) -> Self:
+        """Run this program with these arguments."""
+        self._config["process"]["args"] = check_args(args)
+        return self
+
+    def rootfs(self, path: str | os.PathLike[str]) -> Self:
+        """Take the directory `path` for the root; it may be relative to the working directory."""
+        self._config["root"]["path"] = os.path.abspath(_path("rootfs", path))
+        return self
+
+    def readonly(self, readonly: bool = True) -> Self:
+        """Mount the root read-only, which is the default, or not."""
+        self._config["root"]["readonly"] = bool(readonly)
+        return self
+
+    def env(self, env: Mapping[str, str]) -> Self:
+        """Add variables to those that are there (PATH and TERM at first)."""
+        added = check_env(env)
+        names = {entry.partition("=")[0] for entry in added}
+        process = self._config["process"]
+        kept = [entry for entry in process["env"] if entry.partition("=")[0] not in names]
+        process["env"] = kept + added
+        return self
+
+    def cwd(self, path: str) -> Self:
+        """Start in this directory of the container."""
+        if not str(path).startswith("/"):
+            raise ValueError(f"cwd must be an absolute path in the container, not {path!r}")
+        self._config["process"]["cwd"] = path
+        return self
+
+    def user(self, user: int | str | tuple[int, int]) -> Self:
+        """Run as a uid, "uid:gid", or a pair of both; the gid is 0 if it is left out."""
+        self._config["process"]["user"] = user_of(user)
+        return self
+
+    def hostname(self, name: str) -> Self:
+        """Set the host name."""
+        self._config["hostname"] = name
+        return self
+
+    def memory(self, limit: int | str) -> Self:
+        """Allow this much memory: bytes, or a number with K, M, G or T, as "256M".
+
+        Without a limit for swap none is used, where the kernel counts it.
+        """
+        memory = self._resources().setdefault("memory", {})
+        memory["limit"] = size_of(limit, "memory")
+        return self
+
+    def swap(self, limit: int | str) -> Self:
+        """Allow this much memory and swap together, which is at least that of `memory`."""
+        self._resources().setdefault("memory", {})["swap"] = size_of(limit, "swap")
+        return self
+
+    def cpus(self, count: float) -> Self:
+        """Allow as much time as `count` CPUs have; 0.5 is half of one."""
+        if isinstance(count, bool) or not isinstance(count, (int, float)):
+            raise TypeError(f"cpus must be a number, not {type(count).__name__}")
+        if not 0.01 <= count <= 1 << 16:
+            raise ValueError(f"cpus must be between 0.01 and {1 << 16}, not {count}")
+        self._resources()["cpu"] = {"quota": int(count * CPU_PERIOD_US), "period": CPU_PERIOD_US}
+        return self
+
+    def pids(self, limit: int) -> Self:
+        """Allow this many processes and threads."""
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise TypeError(f"pids must be an int, not {type(limit).__name__}")
+        if limit < 1:
+            raise ValueError(f"pids must be at least 1, not {limit}")
+        self._resources()["pids"] = {"limit": limit}
+        return self
+
+    def network(self, kind: Literal["none", "host"]) -> Self:
+        """Set the network: nothing but a loopback device ("none"), or the host's ("host")."""
+        if kind not in ("none", "host"):
+            raise ValueError(f'network must be "none" or "host", not {kind!r}')
+        linux = self._config["linux"]
+        linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+        if kind == "none":
+            linux["namespaces"].append({"type": "network"})
+        return self
+
+    def mounts(self, *mounts: Mapping[str, Any] | Mapped) -> Self:
+        """Add mounts, each (source, destination), a path for a tmpfs, or one of the specification.
+
+        A third member of the tuple are options: (source, destination, "ro,nosuid").
+        """
+        self._config["mounts"] += [_mount_of(mount) for mount in mounts]
+        return self
+
+    def capabilities(self, names: Iterable[str]) -> Self:
+        """Set the capabilities of the program to these and no others, as CAP_KILL or KILL."""
+        if isinstance(names, str):
+            raise TypeError(f"capabilities must be a list of names, not the str {names!r}")
+        full = [name if name.startswith("CAP_") else f"CAP_{name}" for name in names]
+        sets = ("bounding", "effective", "permitted")
+        self._config["process"]["capabilities"] = {one: [*full] for one in sets}
+        return self
+
+    def seccomp(self, profile: Literal["default"] | Mapping[str, Any]) -> Self:
+        """Filter system calls: by ocirun's default profile, or by one as in linux.seccomp."""
+        from copy import deepcopy
+
+        from ocirun.library.seccomp import default_profile
+
+        if profile == "default":
+            self._config["linux"]["seccomp"] = default_profile()
+        elif isinstance(profile, dict):
+            self._config["linux"]["seccomp"] = deepcopy(profile)
+        else:
+            raise TypeError(f'seccomp must be "default" or a profile as a dict, not {profile!r}')
+        return self
+
+    def annotations(self, annotations: Mapping[str, str]) -> Self:
+        """Add annotations."""
+        self._config.setdefault("annotations", {}).update(annotations)
+        return self
+
+    def _resources(self) -> dict[str, Any]:
+        resources: dict[str, Any] = self._config["linux"].setdefault("resources", {})
+        return resources
+
+
+def size_of(size: int | str, name: str) -> int:
+    """Return a size in bytes: an int, or a number with K, M, G or T (powers of 1024).
+
+    Raises:
+        TypeError, ValueError: it is neither; the message says `name`.
+    """
+    if isinstance(size, int) and not isinstance(size, bool):
+        number = size
+    elif isinstance(size, str):
+        digits = size.upper().removesuffix("IB").removesuffix("B")
+        unit = digits[-1:] if digits[-1:] in UNITS else ""
+        digits = digits.removesuffix(unit)
+        if not digits.isdecimal():
+            raise ValueError(f'{name} must be a number of bytes or one as "256M", not {size!r}')
+        number = int(digits) * UNITS[unit]
+    else:
+        raise TypeError(f"{name} must be an int or a str, not {type(size).__name__}")
+    if number < 1:
+        raise ValueError(f"{name} must be more than 0, not {size!r}")
+    return number
+
+
+def _path(name: str, path: object) -> str:
+    try:
+        found = os.fspath(path)  # type: ignore[call-overload]  # whatever it is
+    except TypeError:
+        raise TypeError(f"{name} must be a path, not {type(path).__name__}") from None
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a path of str, not bytes")
+    if not found:
+        raise ValueError(f"{name} must not be empty")
+    return found
+
+
+def _mount_of(mount: Mapping[str, Any] | Mapped) -> dict[str, Any]:
+    if isinstance(mount, dict):
+        return {**mount}
+    if isinstance(mount, str):
+        options = ["nosuid", "nodev", "mode=1777"]
+        return {"destination": mount, "type": "tmpfs", "source": "tmpfs", "options": options}
+    if not isinstance(mount, tuple) or len(mount) not in (2, 3):
+        raise TypeError(f"a mount must be a dict, a path, or (source, destination), not {mount!r}")
+    source = os.path.abspath(_path("the source of a mount", mount[0]))
+    options = ["rbind", *(mount[2].split(",") if len(mount) == 3 else ())]
+    return {"destination": mount[1], "type": "bind", "source": source, "options": options}

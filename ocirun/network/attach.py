@@ -1,0 +1,100 @@
+"""All networks of one container, through the four verbs that each type has.
+
+check      refuse what cannot work, before anything is made
+create     make the devices, on the host and in the container's namespace
+configure  addresses, routes, and up, in the container's namespace
+remove     what create made; what is gone already is no failure
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ocirun.errors import OcirunError, doing
+from ocirun.network import lo, macvlan, veth
+from ocirun.network.bridge import remove_bridge
+from ocirun.network.links import addresses_of_all, all_links
+from ocirun.network.masquerade import (
+    put_back_sysctls,
+    remember_sysctls,
+    start_masquerade,
+    write_table,
+)
+from ocirun.network.netlink import Netlink
+from ocirun.network.settle import settle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from ocirun.network.attachment import Attachment
+    from ocirun.network.sides import Sides
+    from ocirun.spec.networks import Network
+
+TYPES: Final[dict[str, Any]] = {"loopback": lo, "veth": veth, "macvlan": macvlan}
+
+
+def decide(networks: list[Network], held: list[Attachment], host: Netlink) -> list[Attachment]:
+    """Return what is to be made for `networks`, where all containers have `held` already.
+
+    Raises:
+        SetupError: something is missing on the host, or taken.
+    """
+    with doing("reading the host's network devices"):
+        names = {link.index: link.name for link in all_links(host)}
+        devices: dict[str, list[Any]] = {name: [] for name in names.values()}
+        for index, text in addresses_of_all(host):
+            if index in names:
+                devices[names[index]].append(ipaddress.ip_interface(text))
+    found: list[Attachment] = []
+    for network in networks:
+        attachment = settle(network, [*held, *found], devices)
+        TYPES[network.type].check(attachment, host)
+        if attachment.masquerade:
+            remember_sysctls(attachment, [*held, *found])
+        found.append(attachment)
+    return found
+
+
+def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) -> None:
+    """Make the devices and configure them; other containers have `held`.
+
+    Raises:
+        SetupError: the kernel refused.
+    """
+    sides.require_two("unable to make network devices")
+    for attachment in attachments:
+        TYPES[attachment.type].create(attachment, sides)
+        TYPES[attachment.type].configure(attachment, sides.container)
+        if attachment.masquerade:
+            start_masquerade(attachment, [*held, *attachments])
+
+
+def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
+    """Remove the devices, and the bridges that none of `others` uses; everything is tried.
+
+    Raises:
+        OcirunError: the first failure, with the others as notes.
+    """
+    failures: list[OcirunError] = []
+    with Netlink() as host:
+        for attachment in attachments:
+            _try(failures, TYPES[attachment.type].remove, attachment, host)
+            if attachment.masquerade:
+                _try(failures, put_back_sysctls, attachment, others)
+        for name in {each.bridge for each in attachments if each.masquerade}:
+            _try(failures, write_table, name, others)
+        used = {other.bridge for other in others}
+        for name in {each.bridge for each in attachments if each.is_made} - used:
+            _try(failures, remove_bridge, name, host)
+    if failures:
+        for failure in failures[1:]:
+            failures[0].add_note(f"and: {failure}")
+        raise failures[0]
+
+
+def _try(failures: list[OcirunError], act: Any, *arguments: Any) -> None:  # noqa: ANN401
+    try:
+        act(*arguments)
+    except OcirunError as error:
+        failures.append(error)

@@ -1,0 +1,75 @@
+"""One device that a container has by the annotation org.ocirun.networks, as it is recorded.
+
+It is written before the device is made, so that whoever deletes the container finds everything,
+whatever died in between.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Attachment:
+    """What there is on both sides of one network.
+
+    `name` is the device's in the container, `host` that of its other end, "" without one. `bridge`
+    is the bridge of a veth, `is_made` says that it is ours, `bridge_addresses` what it has then.
+    `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
+    for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
+    changed for it, with the values from before.
+    """
+
+    __slots__ = (
+        *("addresses", "bridge", "bridge_addresses", "gateways", "host", "is_made", "mode", "mtu"),
+        *("masquerade", "name", "parent", "path", "sysctls", "type"),
+    )
+
+    def __init__(self) -> None:
+        self.type = ""
+        self.name = ""
+        self.host = ""
+        self.bridge = ""
+        self.is_made = False
+        self.bridge_addresses: list[Interface] = []
+        self.parent = ""
+        self.mode = ""
+        self.mtu = 0
+        self.masquerade = False
+        self.sysctls: dict[str, str] = {}
+        self.path = ""
+        self.addresses: list[Interface] = []
+        self.gateways: list[Address] = []
+
+    def body(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            name: [str(each) for each in value] if isinstance(value, list) else value
+            for name in self.__slots__
+            for value in (getattr(self, name),)
+        }
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> Attachment:
+        """Build it again.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not what was written.
+        """
+        attachment = cls()
+        for name in cls.__slots__:
+            value = body[name]
+            if type(value) is not type(getattr(attachment, name)):
+                raise TypeError(name)
+            setattr(attachment, name, value)
+        for name in ("addresses", "bridge_addresses"):
+            texts = getattr(attachment, name)
+            setattr(attachment, name, [ipaddress.ip_interface(text) for text in texts])
+        attachment.gateways = [ipaddress.ip_address(text) for text in body["gateways"]]
+        return attachment

@@ -1,0 +1,50 @@
+"""The two ends of a container's network: the host's namespace and the container's."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import SetupError, doing
+from ocirun.network.namespace import is_own_namespace, open_namespace_of, open_own_namespace
+from ocirun.network.netlink import Netlink
+
+
+class Sides:
+    """Both network namespaces, open, with a netlink socket in each; `close` it.
+
+    `host` and `host_fd` are of the namespace that this thread is in, `container` and `container_fd`
+    of the one that init `pid` is in. Holding that open keeps its devices, should init die.
+    """
+
+    __slots__ = ("container", "container_fd", "host", "host_fd")
+
+    def __init__(self, pid: int) -> None:
+        with doing("opening the container's network namespace"):
+            self.host_fd = open_own_namespace()
+            self.container_fd = -1
+            self.host = Netlink()
+            try:
+                self.container_fd = open_namespace_of(pid)
+                self.container = Netlink(self.container_fd)
+            except BaseException:
+                self.container = self.host
+                self.close()
+                raise
+
+    def require_two(self, what: str) -> None:
+        """Refuse to do `what` where both are one namespace.
+
+        Raises:
+            SetupError: they are.
+        """
+        if is_own_namespace(self.container_fd):
+            raise SetupError(f"{what}: the container's network namespace is the host's")
+
+    def close(self) -> None:
+        """Close namespaces and sockets. May be called twice."""
+        self.host.close()
+        self.container.close()
+        for fd in (self.host_fd, self.container_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.host_fd = self.container_fd = -1
