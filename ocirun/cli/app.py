@@ -12,6 +12,7 @@ the text of a usage error.
 from __future__ import annotations
 
 import inspect
+import keyword
 import sys
 from typing import Annotated, Any
 
@@ -177,7 +178,8 @@ def _by_long_name(options: Sequence[Option], values: dict[str, object]) -> dict[
 
 
 def _parameter_name(option: Option) -> str:
-    return option.name.replace("-", "_")
+    name = option.name.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _with_parameters(

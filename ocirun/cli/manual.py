@@ -83,6 +83,17 @@ PAGES: Final = {
         ),
         statuses=(*_PROGRAM, ("1", "the container could not be created or started")),
     ),
+    "convert": Page(
+        "Read FROM and write TO, which must not exist yet. A directory or a config.json is an OCI "
+        "bundle, container.json that of libcontainer 0.11, and `config`, *.conf and *.lxc are "
+        "LXC's configuration. What has no counterpart in the other format is printed, a line each.",
+        examples=(
+            ("ocirun convert box box.conf", "a bundle as an LXC configuration"),
+            ("ocirun convert /var/lib/lxc/web/config web", "and back"),
+            ("ocirun convert --rootfs web/rootfs container.json web", "of an old Docker"),
+        ),
+        statuses=(*_FAILED, ("1", "with --strict: something has no counterpart")),
+    ),
     "start": Page(
         "Start the program of a container that `ocirun create` made. Each container is started "
         "once.",

@@ -234,6 +234,22 @@ VERBS = {
                 "profile", STR, "what to write: hardened, default or rootless", metavar="PROFILE"
             ),
         ),
+        Verb(
+            "convert",
+            "convert between a bundle, an LXC configuration and a container.json",
+            "FROM TO",
+            (2, 2),
+            Option(
+                "from", STR, "format of FROM", metavar="F", choices=("oci", "lxc", "libcontainer")
+            ),
+            Option("to", STR, "format of TO", metavar="F", choices=("oci", "lxc", "libcontainer")),
+            Option("rootfs", STR, "root directory, instead of the one FROM names", metavar="DIR"),
+            Option(
+                "cgroups", STR, "LXC limits for cgroup v1 or v2", metavar="V", choices=("v1", "v2")
+            ),
+            Option("old-keys", BOOL, "write the keys that LXC had before version 2.1"),
+            Option("strict", BOOL, "write nothing and exit with 1 if anything has no counterpart"),
+        ),
         Verb("features", "print the features of this runtime as JSON", "", (0, 0)),
         Verb(
             "doctor",

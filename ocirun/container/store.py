@@ -7,6 +7,8 @@
     ROOT/ID/started.fifo  what init answers; as long
     ROOT/ID/criu-root/    while it is restored (criu/scratch.py)
     ROOT/ID/notify/       mounted in the container, where a service manager waits (sd_notify.py)
+    ROOT/ID/networks.json what it holds by the annotation org.ocirun.networks (networks.py)
+    ROOT/@networks        the lock of who changes one of these
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is

@@ -108,7 +108,10 @@ def subordinate_ids() -> str:
     names = {str(uid), *_names_of(uid)}
     counts = []
     for file in ("/etc/subuid", "/etc/subgid"):
-        rows = [line.split(":") for line in read(file).splitlines()]
+        try:
+            rows = [line.split(":") for line in read(file).splitlines()]
+        except FileNotFoundError as error:
+            raise Lacks(f"there is no {file}") from error
         count = sum(int(row[2]) for row in rows if len(row) == 3 and row[0] in names)
         if not count:
             raise Lacks(f"{file} has no line for uid {uid}")

@@ -8,6 +8,7 @@ stop the other checks.
 from __future__ import annotations
 
 import os
+from errno import EACCES, EPERM
 
 from ocirun.errors import OcirunError, kernel_words
 from ocirun.kernel.process import CLONE_NEWUSER, clone3
@@ -23,12 +24,19 @@ LACKING: Final = "lacking"
 UNKNOWN: Final = "unknown"  # the probe itself failed
 
 MAX_WORDS: Final = 4096
+REFUSED: Final = (
+    "This kernel has it but does not permit it: look for a missing capability, a seccomp filter, "
+    "a security module, or permissions of files."
+)
 
 
 class Lacks(Exception):
-    """The host lacks something: `found` is the result; the rest overrides the probe's texts."""
+    """The host lacks something: `found` is the result; the rest overrides the probe's texts.
 
-    def __init__(self, found: str, consequence: str = "", remedy: str = "") -> None:
+    A remedy of "" is none: the probe's would be wrong, and nothing better is certain.
+    """
+
+    def __init__(self, found: str, consequence: str = "", remedy: str | None = None) -> None:
         super().__init__(found)
         self.consequence = consequence
         self.remedy = remedy
@@ -90,13 +98,22 @@ def ask(group: str, probe: Probe) -> Finding:
         words = kernel_words(error) if isinstance(error, OSError) else str(error)
         finding = Finding(group, probe, probe.without, words)
         finding.consequence = getattr(error, "consequence", "") or probe.consequence
-        finding.remedy = getattr(error, "remedy", "") or probe.remedy
+        finding.remedy = _remedy(error, probe)
         return finding
     except Exception as error:  # noqa: BLE001  # one probe must not stop the others
         finding = Finding(group, probe, UNKNOWN, f"{type(error).__name__}: {error}")
         finding.consequence = "The check itself failed."
         finding.remedy = "Report this as a bug of ocirun."
         return finding
+
+
+def _remedy(error: Lacks | OSError, probe: Probe) -> str:
+    """Return what helps: a newer kernel does not, where this one has the call and refuses it."""
+    if isinstance(error, Lacks):
+        return probe.remedy if error.remedy is None else error.remedy
+    if error.errno in {EPERM, EACCES} and probe.remedy.startswith("Run Linux"):
+        return REFUSED
+    return probe.remedy
 
 
 def read(path: str) -> str:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ENOUGH_FILES: Final = 256
 ENOUGH_BYTES: Final = 1 << 20
 CRIU_SECONDS: Final = 20
+NEWER_CRIU: Final = "Install criu 3.18 or newer, the first with --unprivileged."
+# The standard devices, which are bound from the host where none can be made: major, minor.
+DEVICES: Final = {
+    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
+    "tty": (5, 0),
+}  # fmt: skip
 RDONLY: Final = 1  # ST_RDONLY of statvfs
 
 
@@ -121,6 +127,36 @@ def _connect(address: str, kind: int) -> None:
         connection.close()
 
 
+def devices() -> str:
+    """Look at the standard devices of the host.
+
+    Raises:
+        Lacks: one is missing, or another file has its name.
+
+    Source: null(4), full(4), random(4), tty(4).
+    """
+    wrong = []
+    for name, numbers in DEVICES.items():
+        path = f"/dev/{name}"
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            wrong.append(f"there is no {path}")
+            continue
+        if found.st_mode & 0o170000 != 0o020000:
+            wrong.append(f"{path} is not a character device")
+        elif (os.major(found.st_rdev), os.minor(found.st_rdev)) != numbers:
+            wrong.append(
+                f"{path} is the device {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+            )
+    if wrong:
+        name = wrong[0].split("/dev/")[1].split()[0]
+        major, minor = DEVICES[name]
+        remedy = f"Recreate it as root: mknod -m 666 /dev/{name} c {major} {minor}."
+        raise Lacks("; ".join(wrong), remedy=remedy)
+    return ", ".join(DEVICES)
+
+
 def criu() -> str:
     """Run `criu check`.
 
@@ -141,7 +177,11 @@ def criu() -> str:
         raise Lacks(f"criu check has not ended after {CRIU_SECONDS} s") from error
     said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
     if done.returncode != 0:
-        raise Lacks(f"criu check: {said[-1] if said else done.returncode}")
+        if any("unrecognized option" in line for line in said):
+            raise Lacks(f"{path} has no check for ordinary users", remedy=NEWER_CRIU)
+        # It is installed: what it lacks, only it can say.
+        answer = said[-1] if said else f"exit status {done.returncode}"
+        raise Lacks(f"criu check: {answer}", remedy=f"{path} check -v4 has details.")
     return f"{path}: {said[-1] if said else 'good'}"
 
 
@@ -196,10 +236,17 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             without=DEGRADED,
         ),
         Probe(
+            "devices",
+            devices,
+            "Containers that get this device from the host cannot be created or misbehave.",
+            "Recreate it as root with mknod.",
+            without=DEGRADED,
+        ),
+        Probe(
             "criu",
             criu,
             "Containers cannot be checkpointed.",
-            "Install criu; criu check -v4 has details.",
+            "Install criu.",
         ),
         Probe(
             "ps",

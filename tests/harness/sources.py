@@ -13,6 +13,8 @@ import pytest
 from harness.machine import REPO
 
 NOT_OURS = {".git", ".venv", "build", "dist", "rootfs", "__pycache__", ".cache"}
+FETCHED = REPO / ".cache" / "runtime-spec"
+NO_REFERENCE = "no runtime-spec: `make reference` fetches it"
 
 
 def tracked() -> list[Path]:
@@ -51,11 +53,21 @@ def tool(name: str) -> str:
 
 
 def find_reference() -> Path:
-    """Return the folder of runtime-spec's schemas; skips the test unless they have been fetched."""
-    place = REPO / ".cache" / "runtime-spec" / "schema"
-    if not place.is_dir():
-        pytest.skip("no runtime-spec: `make reference` fetches it")
-    return place
+    """Return the folder of runtime-spec's schemas; skips the test where there is none.
+
+    `make reference` fetches it; one beside the repository counts too.
+    """
+    for place in (FETCHED / "schema", REPO.parent / "shared" / "oci-spec"):
+        if (place / "config-schema.json").is_file():
+            return place
+    pytest.skip(NO_REFERENCE)
+
+
+def find_specification() -> Path:
+    """Return the folder of runtime-spec's text; skips the test unless it has been fetched."""
+    if not FETCHED.is_dir():
+        pytest.skip(NO_REFERENCE)
+    return FETCHED
 
 
 def judge(*words: str | Path) -> None:

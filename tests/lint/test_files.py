@@ -13,9 +13,6 @@ LONGEST = 400
 LONGER = {
     "ocirun/spec/types.py": "types of the three documents: a table, loaded by type checkers only",
     "ocirun/cli/verbs.py": "the table of the command line",
-    "tests/unit/cgroups/test_cgroup_v1.py": "one class for each controller",
-    "tests/integration/test_launcher.py": "one command, from the outside",
-    "tests/integration/test_rootless.py": "one user and what it may do",
 }
 TEXT = {".py", ".pyi", ".c", ".h", ".md", ".toml", ".json", ".build", ".yml", ".yaml", ".sh", ""}
 # Written in pieces, so that this file does not find itself.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.machine import REPO
-from harness.sources import find_reference, tracked
+from harness.sources import find_specification, tracked
 
 SECTIONS_FILE = REPO / "tests" / "data" / "runtime-spec-sections.txt"
 
@@ -146,7 +146,7 @@ def test_a_source_that_is_gone_is_found(source: str, fault: str) -> None:
 
 
 def test_the_list_of_sections_is_that_of_the_specification() -> None:
-    specification = find_reference().parent
+    specification = find_specification()
     for name, sections in spec_sections().items():
         assert sections <= anchors(specification / name), name
 

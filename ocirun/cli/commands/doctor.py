@@ -63,5 +63,6 @@ def plain(findings: list[Finding]) -> str:
         lines.append(f"  {finding.verdict:8}  {finding.name:{width}}  {finding.found}")
         if finding.verdict != "ok":
             lines.append(f"            {finding.consequence}")
-            lines.append(f"            → {finding.remedy}")
+            if finding.remedy:
+                lines.append(f"            → {finding.remedy}")
     return "\n".join(lines) + "\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ocirun.cgroups import files
+from ocirun.cgroups import choose, files
 from ocirun.cgroups.devicerules import Verdicts, bits_of, text
 from ocirun.cgroups.paths import Table
 from ocirun.cgroups.v1.devices import ALLOW, LIST, parse_list
@@ -17,6 +17,8 @@ from ocirun.cgroups.v1.devices import ALLOW, LIST, parse_list
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ocirun.cgroups.cgroup import Cgroup
 
 V1_FILES = {
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
@@ -180,6 +182,13 @@ class FakeKernel:
     def texts(self, path: str) -> list[str]:
         """List what was written to the file whose path ends so."""
         return [text for written, text in self.writes if written.endswith(path)]
+
+    def made(self, path: str = "web", layout: str = "v1", **more: Any) -> Cgroup:  # noqa: ANN401
+        """Prepare a cgroup and forget what was written for that."""
+        cgroup = choose.new_cgroup(path, "id", "cgroupfs", table=self.table(layout), **more)
+        cgroup.prepare({})
+        self.writes.clear()
+        return cgroup
 
     def table(self, layout: str, own: str = "/own") -> Table:
         """Give the mount table and own cgroups of a host of that layout, and make its trees."""

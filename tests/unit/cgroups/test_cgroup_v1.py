@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ocirun.cgroups import cgroup as cgroup_module
 from ocirun.cgroups import choose
 from ocirun.cgroups.enter import enter
 from ocirun.errors import SetupError
@@ -16,27 +14,19 @@ from ocirun.errors import SetupError
 if TYPE_CHECKING:
     from unit.cgroups.conftest import FakeKernel
 
-    from ocirun.cgroups.cgroup import Cgroup
 
 GB = 1 << 30
 
 
-def made(kernel: FakeKernel, path: str = "web", layout: str = "v1", **more: Any) -> Cgroup:  # noqa: ANN401
-    cgroup = choose.new_cgroup(path, "id", "cgroupfs", table=kernel.table(layout), **more)
-    cgroup.prepare({})
-    kernel.writes.clear()
-    return cgroup
-
-
 def applied(kernel: FakeKernel, resources: dict[str, Any]) -> list[tuple[str, str]]:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     cgroup.apply(resources)
     names = [(path.rpartition("/")[2], text) for path, text in kernel.writes]
     return [(name, text) for name, text in names if not name.startswith("devices.")]
 
 
 def test_prepare_makes_one_directory_in_each_hierarchy(kernel: FakeKernel) -> None:
-    cgroup = made(kernel, "/a/b", "hybrid")
+    cgroup = kernel.made("/a/b", "hybrid")
     for path in cgroup.paths.values():
         assert path.endswith("/a/b")
         assert os.path.isdir(path)
@@ -119,7 +109,7 @@ def test_a_cpuset_that_was_there_is_filled_in_but_not_changed(kernel: FakeKernel
 
 
 def test_join_writes_the_pid_everywhere_once(kernel: FakeKernel) -> None:
-    cgroup = made(kernel, layout="hybrid")
+    cgroup = kernel.made(layout="hybrid")
     cgroup.join(42)
     assert {text for _, text in kernel.writes} == {"42"}
     assert len(kernel.writes) == len(cgroup.directories())
@@ -129,7 +119,7 @@ def test_join_writes_the_pid_everywhere_once(kernel: FakeKernel) -> None:
 
 
 def test_join_tries_again_while_the_process_is_being_born(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     kernel.refusals["cgroup.procs", "42"] = [22, 22]
     cgroup.join(42)
     kernel.refusals["cgroup.procs", "42"] = [22] * 5
@@ -138,7 +128,7 @@ def test_join_tries_again_while_the_process_is_being_born(kernel: FakeKernel) ->
 
 
 def test_doors_lead_into_each_v1_hierarchy(kernel: FakeKernel) -> None:
-    cgroup = made(kernel, layout="hybrid")
+    cgroup = kernel.made(layout="hybrid")
     join_fds = cgroup.open_join_fds()
     assert len(join_fds) == len(cgroup.paths) - 1
     assert not any(os.get_inheritable(door) for door in join_fds)
@@ -148,87 +138,6 @@ def test_doors_lead_into_each_v1_hierarchy(kernel: FakeKernel) -> None:
             assert stream.read() == ("" if name == "" else "0")
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(join_fds[0])
-
-
-def test_no_limits_write_nothing_but_device_rules(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
-    cgroup.apply({"memory": {}, "blockIO": {"weight": 0}, "cpu": {"shares": 0}, "pids": {}})
-    assert {path.rpartition("/")[2] for path, _ in kernel.writes} == {
-        "devices.deny",
-        "devices.allow",
-    }
-
-
-NOTHING = [{"allow": False, "access": "rwm"}]
-
-
-def test_device_rules_end_with_the_implied_ones(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
-    cgroup.apply({"devices": [*NOTHING, {"allow": True, "type": "b", "major": 8, "access": "r"}]})
-    assert [(path.rpartition(".")[2], text) for path, text in kernel.writes] == [
-        ("deny", "a"), ("allow", "b 8:* r"), ("allow", "c *:* m"), ("allow", "c 1:3 rwm"),
-    ]  # fmt: skip
-
-
-def test_only_what_differs_from_the_kernels_rules_is_written(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
-    directory = os.path.relpath(cgroup.paths["devices"], kernel.root)
-    kernel.put(f"{directory}/devices.list", "c 8:* r\nc *:* m\n")
-    cgroup.apply({"devices": NOTHING})
-    assert kernel.writes == [
-        (f"{directory}/devices.deny", "c 8:* r"),
-        (f"{directory}/devices.allow", "c 1:3 rwm"),
-    ]
-
-
-def test_a_refused_device_rule_is_named(kernel: FakeKernel) -> None:
-    kernel.refusals["devices.allow", "c 1:3 rwm"] = [1, 1]
-    with pytest.raises(SetupError, match=r"devices.allow to 'c 1:3 rwm': operation not permitted"):
-        made(kernel).apply({"devices": NOTHING})
-
-
-def test_rules_that_did_not_take_are_told(kernel: FakeKernel) -> None:
-    kernel.kept_rules = ["b 7:* rwm"]
-    with pytest.raises(SetupError, match="the kernel kept other ones"):
-        made(kernel).apply({"devices": NOTHING})
-
-
-def test_an_update_leaves_the_devices_alone(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
-    cgroup.update({"pids": {"limit": 5}, "devices": NOTHING})
-    assert [path.rpartition("/")[2] for path, _ in kernel.writes] == ["pids.max"]
-
-
-def test_the_implied_rules_can_be_fewer(kernel: FakeKernel) -> None:
-    made(kernel).apply({"devices": NOTHING}, implied=[])
-    assert (kernel.texts("devices.deny"), kernel.texts("devices.allow")) == (["a"], [])
-
-
-def test_all_devices_allowed_forgets_what_was_denied(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
-    cgroup.apply({"devices": [{"allow": True, "access": "rwm"}]})
-    assert kernel.texts("devices.allow") == ["a"]
-    assert kernel.texts("devices.deny") == []
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_only_inside_a_user_namespace_refused_device_rules_are_forgiven(
-    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, inside: bool
-) -> None:
-    monkeypatch.setattr(cgroup_module, "is_in_user_namespace", lambda: inside)
-    kernel.refusals["devices.deny", "a"] = [1]
-    cgroup = made(kernel)
-    if inside:
-        cgroup.apply({"pids": {"limit": 5}})
-        assert kernel.texts("pids.max") == ["5"]
-    else:
-        with pytest.raises(SetupError, match="operation not permitted"):
-            cgroup.apply({"pids": {"limit": 5}})
-
-
-def test_device_rules_hold_for_a_container_with_a_user_namespace(kernel: FakeKernel) -> None:
-    made(kernel).apply({"devices": NOTHING}, userns=True)
-    assert kernel.texts("devices.deny") == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +240,7 @@ def test_each_key_and_its_writes_in_order(
 
 
 def test_growing_memory_raises_the_sum_first(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     directory = os.path.relpath(cgroup.paths["memory"], kernel.root)
     kernel.put(f"{directory}/memory.limit_in_bytes", "1000\n")
     cgroup.apply({"memory": {"limit": 2000, "swap": 3000}})
@@ -339,7 +248,7 @@ def test_growing_memory_raises_the_sum_first(kernel: FakeKernel) -> None:
 
 
 def test_a_memory_limit_below_the_usage_says_both(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     kernel.refusals["memory.limit_in_bytes", "10"] = [16]
     with pytest.raises(SetupError) as caught:
         cgroup.apply({"memory": {"limit": 10}})
@@ -348,7 +257,7 @@ def test_a_memory_limit_below_the_usage_says_both(kernel: FakeKernel) -> None:
 
 
 def test_period_and_burst_are_tried_again_after_the_quota(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     kernel.refusals["cpu.cfs_period_us", "1000"] = [22]
     kernel.refusals["cpu.cfs_burst_us", "600"] = [22]
     cgroup.apply({"cpu": {"period": 1000, "burst": 600, "quota": 700}})
@@ -356,7 +265,7 @@ def test_period_and_burst_are_tried_again_after_the_quota(kernel: FakeKernel) ->
 
 
 def test_a_period_refused_without_a_quota_is_an_error(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     kernel.refusals["cpu.cfs_period_us", "1"] = [22]
     with pytest.raises(SetupError, match=r"cpu.cfs_period_us to '1': invalid argument"):
         cgroup.apply({"cpu": {"period": 1}})
@@ -365,7 +274,7 @@ def test_a_period_refused_without_a_quota_is_an_error(kernel: FakeKernel) -> Non
 def test_clamped_shares_are_told(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocirun.cgroups.v1 import cpu
 
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     monkeypatch.setattr(cpu, "read_value", lambda *_: "262144")
     with pytest.raises(SetupError, match=r"^the maximum allowed cpu-shares is 262144$"):
         cgroup.apply({"cpu": {"shares": 300000}})
@@ -379,7 +288,7 @@ def test_swappiness_is_a_percentage(kernel: FakeKernel) -> None:
 
 
 def test_a_missing_hierarchy_matters_only_when_limited(kernel: FakeKernel) -> None:
-    cgroup = made(kernel)
+    cgroup = kernel.made()
     del cgroup.paths["pids"]
     cgroup.apply({"pids": {}})
     with pytest.raises(SetupError, match=r"^cannot set pids limit: container could not join or"):
@@ -423,79 +332,8 @@ def test_a_tree_that_limits_nothing_may_refuse(kernel: FakeKernel) -> None:
     assert not {"", "name=systemd"} & set(cgroup.paths)
 
 
-def test_freeze_gives_up_and_thaws(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocirun.cgroups.v1 import freezer
-
-    cgroup = made(kernel)
-    monkeypatch.setattr(freezer, "_state", lambda _: "FREEZING")
-    monkeypatch.setattr(freezer.time, "sleep", lambda _: None)
-    with pytest.raises(SetupError, match="do not stand still"):
-        cgroup.freeze()
-    assert kernel.writes[-1][1] == "THAWED"
-
-
-def test_kill_all_thaws_also_when_killing_fails(
-    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ocirun.cgroups import kill as module
-
-    def refuse(pid: int) -> None:
-        raise SetupError(f"killing process {pid}: operation not permitted")
-
-    cgroup = made(kernel)
-    kernel.put(os.path.relpath(cgroup.paths["devices"], kernel.root) + "/cgroup.procs", "99\n")
-    monkeypatch.setattr(module, "kill_one", refuse)
-    with pytest.raises(SetupError, match="not permitted"):
-        cgroup.kill_all()
-    states = kernel.texts("freezer.state")
-    assert states[0] == "FROZEN"
-    assert states[-1] == "THAWED"
-
-
-def test_thawing_below_takes_every_level(kernel: FakeKernel) -> None:
-    cgroup = made(kernel, "/a")
-    assert not cgroup.thaw_below()
-    freezer = cgroup.paths["freezer"]
-    os.mkdir(f"{freezer}/x")
-    os.mkdir(f"{freezer}/x/y")
-    kernel.writes.clear()
-    assert not cgroup.thaw_below()
-    kernel.put(os.path.relpath(freezer, kernel.root) + "/x/y/freezer.state", "FREEZING\n")
-    assert cgroup.thaw_below()
-    assert not cgroup.thaw_below()
-    cgroup.remove()
-    assert not cgroup.thaw_below()
-
-
-def test_remove_goes_depth_first_and_accepts_what_is_gone(kernel: FakeKernel) -> None:
-    cgroup = made(kernel, "/a")
-    os.mkdir(cgroup.paths["memory"] + "/x")
-    os.mkdir(cgroup.paths["memory"] + "/x/y")
-    cgroup.remove()
-    cgroup.remove()
-    assert not any(os.path.exists(path) for path in cgroup.paths.values())
-
-
-def test_remove_waits_for_the_dying_and_then_says_who_is_busy(
-    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ocirun.cgroups import files
-
-    cgroup = made(kernel, "/a")
-    procs = os.path.relpath(cgroup.paths["pids"], kernel.root) + "/cgroup.procs"
-    kernel.put(procs, "7\n")
-    pauses: list[float] = []
-    monkeypatch.setattr(files.time, "sleep", pauses.append)
-    with pytest.raises(SetupError, match=r"removing cgroup [^,]*/pids/a: device or resource busy"):
-        cgroup.remove()
-    assert {later / sooner for sooner, later in pairwise(pauses)} == {2.0}
-    assert 0.5 < sum(pauses) < 2
-    monkeypatch.setattr(files.time, "sleep", lambda _: kernel.put(procs, ""))
-    cgroup.remove()
-
-
 def test_oom_kills_are_read_from_memory(kernel: FakeKernel) -> None:
-    assert made(kernel).oom_kills() == 3
+    assert kernel.made().oom_kills() == 3
     assert choose.known_cgroup({"pids": "/nowhere"}, "cgroupfs").oom_kills() == 0
 
 

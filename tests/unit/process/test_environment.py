@@ -185,3 +185,18 @@ def test_no_descriptor_stays_open(root: int, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "etc/passwd")
     home_of(root, 1000)
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "home"),
+    [
+        (":x:7:7::/first:/bin/sh\n", b"/first"),  # a line that begins with a colon
+        ("other:x:1:1::/other:\nuser:x:7:7::/after:/bin/sh\n", b"/after"),  # and one that ends so
+        ("user:x:7:7::/last:/bin/sh", b"/last"),  # without a newline
+    ],
+)
+def test_a_line_is_cut_out_at_its_own_ends(
+    root: int, tmp_path: Path, text: str, home: bytes
+) -> None:
+    (tmp_path / "etc/passwd").write_text(text)
+    assert home_of(root, 7) == home

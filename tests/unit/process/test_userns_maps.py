@@ -236,3 +236,20 @@ def test_a_kernel_without_user_namespaces_is_an_error_that_says_what_for(
     with pytest.raises(SetupError, match=words) as caught:
         userns_maps.make_user_namespace(ONE, ONE)  # type: ignore[arg-type]
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_the_maps_of_a_new_user_namespace_are_those_of_the_config() -> None:
+    mappings = {
+        "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 10}],
+        "gidMappings": [{"containerID": 5, "hostID": 200000, "size": 1}],
+    }
+    config: Any = {"linux": mappings}
+    assert userns_maps.read_maps(config, -1) == ([(0, 100000, 10)], [(5, 200000, 1)])
+    assert userns_maps.read_maps({"linux": {}}, -1) == ([], [])  # type: ignore[typeddict-item]  # a part
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"), [(0, 100), (9, 109), (10, -1), (20, 300), (21, -1), (19, -1)]
+)
+def test_an_id_is_mapped_from_the_first_to_the_last_of_its_row(inside: int, outside: int) -> None:
+    assert userns_maps.id_on_host([(0, 100, 10), (20, 300, 1)], inside) == outside
