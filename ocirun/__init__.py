@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun import aio
     from ocirun.errors import (
         CalledProcessError,
         ContainerError,
@@ -66,6 +67,7 @@ __all__ = (
     "UnsupportedError",
     "UsageError",
     "WrongStatus",
+    "aio",
     "run",
 )
 
@@ -88,6 +90,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'ocirun' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "aio":
+        return import_module("ocirun.aio")
     home = f"ocirun.library.{_LIBRARY[name]}" if name in _LIBRARY else "ocirun.errors"
     value: object = getattr(import_module(home), name)
     globals()[name] = value

@@ -236,7 +236,7 @@ VERBS = {
         ),
         Verb(
             "convert",
-            "convert between a bundle, an LXC configuration and a container.json",
+            "convert between OCI, LXC and old Docker formats",
             "FROM TO",
             (2, 2),
             Option(

@@ -104,15 +104,15 @@ class Child:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            pidfd = self._borrow()
+            pidfd = self.borrow()
             if pidfd >= 0:
                 try:
                     _is_readable(pidfd, left)
                 finally:
                     os.close(pidfd)
 
-    def _borrow(self) -> int:
-        """Return a pidfd of the waiter's own: another thread may let go of ours meanwhile."""
+    def borrow(self) -> int:
+        """Return a pidfd for a waiter, who closes it: ours may go meanwhile. -1 at the end."""
         with self._lock:
             return fcntl(self.pidfd, F_DUPFD_CLOEXEC, 3) if self.pidfd >= 0 else -1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.footprint import print_footprint, print_modules  # the path comes first
+from bench.library import print_library
 from bench.lifecycle import Field, arguments, print_race, race
 
 
@@ -22,6 +23,7 @@ def main() -> int:
         print_race(race(field, options.rounds))
         print_footprint(field)
         print_modules()
+        print_library(options.rounds)
     finally:
         field.close()
     return 0

@@ -19,7 +19,8 @@ def the_map() -> list[str]:
 def test_the_map_has_every_package() -> None:
     named = {line.split()[0].rstrip("/") for line in the_map() if not line.startswith(" ")}
     packages = {place.parent.name for place in PACKAGE.glob("*/__init__.py")}
-    assert named - {"errors.py"} == packages
+    assert named - {"aio.py", "errors.py"} == packages
+    assert (PACKAGE / "aio.py").exists()
     assert (PACKAGE / "errors.py").exists()
 
 

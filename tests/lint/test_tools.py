@@ -45,6 +45,10 @@ def test_mypy_is_content_with_the_harness() -> None:
     judge("env", "MYPYPATH=tests", tool("mypy"), "--explicit-package-bases", *folders)
 
 
+def test_mypy_is_strict_with_the_examples() -> None:
+    judge(tool("mypy"), "--strict", "examples")
+
+
 def test_mypy_finds_no_wrong_call_in_the_tests() -> None:
     """Names, arguments and imports of every test, also of those that only the lab can run."""
     folders = [

@@ -52,7 +52,7 @@ def test_every_error_class_is_offered() -> None:
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, OcirunError)
     }
-    library = {"Container", "CompletedContainer", "ExecProcess", "Process", "Spec", "run"}
+    library = {"Container", "CompletedContainer", "ExecProcess", "Process", "Spec", "aio", "run"}
     assert set(ocirun.__all__) == classes | library | {"PIPE", "STDOUT", "DEVNULL"}
 
 

@@ -1,0 +1,220 @@
+"""The library for asyncio: the same objects, whose calls are awaited. See docs/library.md#asyncio.
+
+The end of a process is heard by the loop, through its pidfd; streams are a StreamWriter and
+StreamReaders. What makes, changes or deletes a container runs in the loop's default executor. A
+thread cannot be interrupted: a task that is cancelled meanwhile waits for it, undoes what it has
+made, and only then is cancelled. So a cancelled task leaves nothing behind.
+
+Source: https://docs.python.org/3.11/library/asyncio-subprocess.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ocirun.errors import TimeoutExpired
+from ocirun.library import children
+from ocirun.library.container import Container as SyncContainer
+from ocirun.library.loop import discard, end, in_thread
+from ocirun.library.loop_process import Process
+from ocirun.library.process import check_timeout
+from ocirun.library.run import CompletedContainer, source_of, streams_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builtins import list as List  # noqa: N812  # `list` is a method here
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Self
+
+    from ocirun.errors import OcirunError
+    from ocirun.library.making import Configuration
+    from ocirun.library.streams import Stream
+
+__all__ = ("CompletedContainer", "Container", "Process", "run")
+
+
+class Container(Process):
+    """A container; at the end of an `async with` block it is deleted, whatever it is doing.
+
+    What is not here is in `sync`, the library's Container: `state`, `status`, `processes`, `stats`
+    answer at once.
+    """
+
+    def __init__(self, container_id: str, *, root: str | None = None) -> None:
+        self._sync = SyncContainer(container_id, root=root)
+        super().__init__(self._sync)
+
+    def __eq__(self, other: object) -> bool:
+        return self.sync == other.sync if isinstance(other, Container) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.sync)
+
+    @property
+    def sync(self) -> SyncContainer:
+        """The same container without asyncio."""
+        return self._sync
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._sync.id
+
+    @property
+    def root(self) -> str:
+        """The directory of the records."""
+        return self._sync.root
+
+    @classmethod
+    async def create(
+        cls,
+        container_id: str | None,
+        bundle: Configuration,
+        **options: Any,  # noqa: ANN401
+    ) -> Self:
+        """Create a container, ready to be started; the arguments are those of the library.
+
+        Raises:
+            OcirunError, TypeError, ValueError: as there.
+        """
+        made = await in_thread(
+            lambda: SyncContainer.create(container_id, bundle, **options), discard
+        )
+        return await cls._of(made)
+
+    @classmethod
+    async def run(
+        cls,
+        container_id: str | None,
+        bundle: Configuration,
+        **options: Any,  # noqa: ANN401
+    ) -> Self:
+        """Create a container and start it, without waiting for its end.
+
+        Raises:
+            OcirunError, TypeError, ValueError: as of the library.
+        """
+        made = await in_thread(lambda: SyncContainer.run(container_id, bundle, **options), discard)
+        return await cls._of(made)
+
+    @classmethod
+    async def _of(cls, made: SyncContainer) -> Self:
+        container = cls(made.id, root=made.root)
+        container._process = container._sync = made
+        try:
+            await container._connect()
+        except BaseException:
+            await container._remove()
+            raise
+        return container
+
+    @classmethod
+    def list(cls, *, root: str | None = None) -> List[Self]:
+        """Return the containers of a root, sorted by id."""
+        return [cls(found.id, root=found.root) for found in SyncContainer.list(root=root)]
+
+    async def start(self) -> None:
+        """Start the program of the created container."""
+        await in_thread(self.sync.start)
+
+    async def exec(
+        self,
+        process: Mapping[str, Any] | Sequence[str],
+        **options: Any,  # noqa: ANN401
+    ) -> Process:
+        """Run one more process in the container; the arguments are those of the library.
+
+        Raises:
+            OcirunError, TypeError, ValueError: as there.
+        """
+        started = Process(await in_thread(lambda: self.sync.exec(process, **options), end))
+        try:
+            await started._connect()
+        except BaseException:
+            started.kill()
+            await started.close()
+            raise
+        return started
+
+    async def pause(self) -> None:
+        """Stop all processes of the container where they are."""
+        await in_thread(self.sync.pause)
+
+    async def resume(self) -> None:
+        """Let the processes of the paused container go on."""
+        await in_thread(self.sync.resume)
+
+    async def delete(self, *, force: bool = False) -> List[OcirunError]:
+        """Delete the container, as the library does; a cancelled task has deleted it, too."""
+        return await in_thread(lambda: self.sync.delete(force=force))
+
+    async def _remove(self) -> None:
+        try:
+            await self.close()
+        finally:  # a second cancellation must not keep us from it
+            await self.delete(force=True)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Delete the container."""
+        await self._remove()
+
+
+async def run(
+    args: Sequence[str] | None = None,
+    *,
+    rootfs: str | None = None,
+    config: Configuration | None = None,
+    container_id: str | None = None,
+    root: str | None = None,
+    input: str | bytes | None = None,  # noqa: A002  # subprocess's name
+    stdin: Stream = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    capture_output: bool = False,
+    timeout: float | None = None,  # subprocess's name
+    check: bool = False,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    cgroup_manager: str = "cgroupfs",
+    **settings: Any,  # noqa: ANN401
+) -> CompletedContainer:
+    """Run a container, wait for its end, and delete it, as `ocirun.run` does.
+
+    A task that is cancelled meanwhile deletes it before it ends.
+
+    Raises:
+        TimeoutExpired, CalledProcessError, OcirunError, TypeError, ValueError: as there.
+    """
+    seconds = check_timeout(timeout)
+    source = source_of(args, rootfs, config, settings)
+    stdin, stdout, stderr = streams_of(input, stdin, stdout, stderr, capture_output=capture_output)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    container = await Container.create(
+        container_id,
+        source,
+        root=root,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        text=text,
+        encoding=encoding,
+        errors=errors,
+        cgroup_manager=cgroup_manager,
+    )
+    async with container:
+        if container.sync._child:
+            children.forget(container.sync._child)  # nobody will ask the record for its status
+        await container.start()
+        left = None if seconds is None else max(0.0, seconds - (loop.time() - begin))
+        try:
+            out, error_output = await container.communicate(input, left)
+        except TimeoutExpired as error:
+            words = TimeoutExpired(container.args, timeout or 0.0, error.output, error.stderr)
+            raise words from None
+        returncode = await container.wait()
+    completed = CompletedContainer(container.args, returncode, out, error_output)
+    if check:
+        completed.check_returncode()
+    return completed

@@ -1,0 +1,65 @@
+"""Calls of the library in threads of an asyncio loop, which leave nothing when they are cancelled.
+
+Source: https://docs.python.org/3.11/library/asyncio-eventloop.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from ocirun.library.container import Container
+    from ocirun.library.process import Process
+
+    Result = TypeVar("Result")
+
+
+async def in_thread(
+    act: Callable[[], Result], undo: Callable[[Result], object] | None = None
+) -> Result:
+    """Do `act` in a thread. Where we are cancelled meanwhile, wait for it and `undo` its result."""
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(None, act)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await _finish(future)
+        if undo is not None and future.exception() is None:
+            result = future.result()
+            undoing = loop.run_in_executor(None, lambda: undo(result))
+            await _finish(undoing)
+            undoing.result()
+        else:
+            future.exception()  # seen: nobody is there to hear of it
+        raise
+
+
+async def _finish(future: asyncio.Future[Any]) -> None:
+    """Wait for `future`, however often we are cancelled."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+
+
+def discard(container: Container) -> None:
+    """Delete a container that nobody will hear of."""
+    container.close()
+    container.delete(force=True)
+
+
+def end(process: Process) -> None:
+    """Kill and reap a process that nobody will hear of."""
+    process.kill()
+    process.close()
+    process._find_child().wait(None)
+
+
+def resolve(future: asyncio.Future[None]) -> None:
+    """Set the result of `future`, unless it was cancelled in this round of the loop."""
+    if not future.done():
+        future.set_result(None)
