@@ -51,7 +51,8 @@ def wait_for(pid: int, pidfd: int, foreground: Foreground) -> int:
     signals = _forwarded()
     while True:
         # Order: reaped before waiting: a SIGCHLD may be pending from before, or be merged.
-        status = _reap(pid)
+        with doing(f"waiting for process {pid}"):
+            status = _reap(pid)
         if status is not None:
             return status
         with doing("waiting for a signal"):
@@ -59,14 +60,15 @@ def wait_for(pid: int, pidfd: int, foreground: Foreground) -> int:
         if number == _signal.SIGWINCH and foreground.copy_size():
             continue
         if number != _signal.SIGCHLD:
-            try:
-                _signal.pidfd_send_signal(pidfd, number)
-            except ProcessLookupError:  # it has just ended; SIGCHLD is on its way
-                continue
+            with doing(f"forwarding signal {number} to process {pid}"):
+                try:
+                    _signal.pidfd_send_signal(pidfd, number)
+                except ProcessLookupError:  # it has just ended; SIGCHLD is on its way
+                    continue
 
 
 def _reap(pid: int) -> int | None:
-    """Reap every child that has ended; give the exit status of `pid` if it is among them."""
+    """Reap every child that has ended; return the exit status of `pid` if it is among them."""
     result = None
     while True:
         try:

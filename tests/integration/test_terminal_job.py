@@ -167,6 +167,8 @@ class TestOutput:
         container = with_terminal(box, "sh", "-c", script)
         process, result = sit_down(container, seat)
         read_until(seat.master, "up")
+        # The program may speak before the runtime has noted that it runs.
+        wait_until(lambda: container.status == "running", "the container running")
         process.send_signal(signal.SIGSTOP)
         os.write(seat.master, b"go\n")
         time.sleep(0.3)
