@@ -45,6 +45,7 @@ KNOWN_SKIPS = {
     "no tool shellcheck": "optional linter",
     "no tool tmux": "tools/prepare installs it where there is apt-get",
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
+    "KUBELET is not set": "tests/clients: Debian has no kubelet and no CRI-O",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
     "the runtime has no verb ": "tests/clients: what a client asks for and ocirun cannot do yet",
     "no runtime-spec": "the reference schemas are fetched, which needs a network",
