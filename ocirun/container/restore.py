@@ -206,6 +206,8 @@ class Restoration(Creation):
             self.run_hooks("createRuntime")
         elif name == "post-restore":
             self._remember_init(pid)
+            # Order: while it is stopped. It may end as soon as it runs, before we wait for it.
+            open_init(self.record)
             # Order: here, where all are made and none runs yet: CRIU in the cgroup itself needs
             # memory, processes and devices that the container may not have.
             self.cgroup.apply(

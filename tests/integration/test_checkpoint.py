@@ -138,6 +138,18 @@ def test_restore_in_the_foreground_gives_the_exit_status(box: Box) -> None:
         box.runtime.call("state", saved.container.id).failed("does not exist")
 
 
+def test_a_program_that_ends_at_once_gives_its_exit_status_too(box: Box) -> None:
+    program = "echo ready; while [ ! -e /end ]; do sleep 0.05; done; exit 7"
+    with Saved(box, box.bundle("sh", "-c", program)).run() as saved:
+        saved.pipe.wait("ready")
+        saved.checkpoint().ok()
+        (saved.bundle.rootfs / "end").touch()
+        words = saved.restore_words()
+        process, result = box.runtime.spawn(*words, bundle=saved.bundle, **saved.stdio())
+        finish(process, result, PATIENCE_S)
+        assert result.status == 7, result.story()
+
+
 def _status(saved: Saved) -> str:
     answer = saved.box.runtime.call("state", saved.container.id)
     return str(answer.json()["status"]) if answer.status == 0 else ""
