@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+# `python -m` looks in the working directory first, where ocirun has not been built: the library
+# that is measured is the installed one.
+sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.footprint import print_footprint, print_modules  # the path comes first
