@@ -95,7 +95,8 @@ def test_the_judge_tells_each_verdict(rootfs: str, box: Box) -> None:
         "case $a in\n"
         "loop) while :; do :; done;;\n"
         "fail) exit 9;;\n"
-        "eat) x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done;;\n"
+        # No more than 256 MB, should the limit of 64 not hold.
+        "eat) x=xxxxxxxxxxxxxxxx; while [ ${#x} -lt 200000000 ]; do x=$x$x; done;;\n"
         "*) echo $((a + b));;\n"
         "esac\n"
     )

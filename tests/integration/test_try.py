@@ -11,13 +11,15 @@ import shutil
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pexpect
 import pytest
 from harness import peers
 from harness.box import Box
-from harness.machine import CLONE_NEWNS, MS_REC_PRIVATE, libc_call
+from harness.guarded import guard_machine
+from harness.machine import libc_call
 from harness.needs import needs
 from harness.runtime import Result, finish, wait_until
 from harness.user import Home, User
@@ -34,7 +36,20 @@ def image(box: Box) -> Path:
     for name in ("bin", "data", "tmp"):
         (root / name).mkdir(parents=True)
     shutil.copy(box.bundle().rootfs / "bin" / "busybox", root / "bin" / "busybox")
-    for name in ("sh", "cat", "ls", "id", "mkdir", "rm", "rmdir", "mv", "mknod", "stat", "sleep"):
+    for name in (
+        "sh",
+        "cat",
+        "ls",
+        "id",
+        "mkdir",
+        "rm",
+        "rmdir",
+        "mv",
+        "mknod",
+        "stat",
+        "sleep",
+        "dd",
+    ):
         (root / "bin" / name).symlink_to("busybox")
     (root / "data" / "file").write_text("of the image\n")
     (root / "sbin").symlink_to("bin")
@@ -43,7 +58,24 @@ def image(box: Box) -> Path:
 
 
 def attempt(box: Box, *words: str | Path, **keys: object) -> Result:
+    """Call `try` where this machine cannot be written to, or as an ordinary user."""
+    if not box.runtime.owner:
+        keys.setdefault("preexec_fn", partial(guard_machine, box.folder))
     return box.runtime.call("try", *words, **keys)
+
+
+def test_a_runtime_that_is_wrong_could_not_write_to_this_machine(box: Box) -> None:
+    script = (
+        "for f in /etc /usr /usr/bin /root /home /var /opt; do echo > $f/ocirun-canary; done; true"
+    )
+    done = subprocess.run(
+        ["sh", "-c", script],
+        preexec_fn=partial(guard_machine, box.folder),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("Read-only file system") == 7, done.stderr
 
 
 class TestOverThisMachine:
@@ -77,12 +109,14 @@ class TestOverThisMachine:
         script = "cd /usr/local/etc/canary; cat secret open; ls closed"
         files = "secret open socket fifo closed"
         words = ("--", "sh", "-c", f"{script}; stat -c %F {files}")
-        done = attempt(box, *words, preexec_fn=lay_canaries, close_fds=False).ok()
+        prepare = partial(lay_canaries, box.folder)
+        done = attempt(box, *words, preexec_fn=prepare, close_fds=False).ok()
         null = "character special file"
         assert done.stdout.splitlines() == ["open", null, "regular file", null, "fifo", "directory"]
 
     def test_a_device_node_of_the_host_cannot_be_opened(self, box: Box) -> None:
-        done = attempt(box, "--", "cat", "/usr/local/etc/canary/null", preexec_fn=lay_canaries)
+        prepare = partial(lay_canaries, box.folder)
+        done = attempt(box, "--", "cat", "/usr/local/etc/canary/null", preexec_fn=prepare)
         done.failed()
         assert "Permission denied" in done.stderr
 
@@ -116,10 +150,9 @@ class TestOverThisMachine:
         assert sorted(shown.split()) == sorted(os.listdir("/sys/class/net"))
 
 
-def lay_canaries() -> None:
+def lay_canaries(folder: Path) -> None:
     """In a forked child: a /usr/local on a disk of its own, with what must not be seen in it."""
-    libc_call("unshare", CLONE_NEWNS)
-    libc_call("mount", None, b"/", None, MS_REC_PRIVATE, None)
+    guard_machine(folder)
     libc_call("mount", b"/dev/canary", b"/usr/local", b"tmpfs", 0, b"mode=755")
     folder = Path("/usr/local/etc/canary")
     (folder / "closed").mkdir(parents=True)
@@ -172,7 +205,8 @@ class TestOverADirectory:
         kept, decoy = box.folder / "kept", box.folder / "decoy"
         decoy.mkdir()
         attempt(box, "--keep", kept, "--", "true").ok()
-        shutil.rmtree(kept / "rootfs" / "var")
+        # Moved, not removed: were something of the host still mounted there, it would be lost.
+        (kept / "rootfs" / "var").rename(box.folder / "moved")
         (kept / "rootfs" / "var").symlink_to(decoy)
         (kept / "rootfs" / "home").rmdir()
         (kept / "rootfs" / "home").symlink_to(decoy / "home")
@@ -261,7 +295,7 @@ class TestLimits:
         assert resources["cpu"] == {"quota": 50000, "period": 100000}
         assert resources["pids"] == {"limit": 1024}
         # What is written is memory of the container: it ends at the limit.
-        script = "cat /dev/zero > /data/zeros"
+        script = "dd if=/dev/zero of=/data/zeros bs=1048576 count=256"  # a limit that fails, too
         done = attempt(box, *words, "--", "sh", "-c", script)
         assert done.status in (1, 137)
 
