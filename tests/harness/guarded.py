@@ -32,3 +32,12 @@ def guard_machine(folder: Path) -> None:
             continue
         libc_call("mount", bytes(path), bytes(path), None, MS_BIND | MS_REC, None)
         libc_call("mount", None, bytes(path), None, MS_BIND | MS_REMOUNT | MS_RDONLY, None)
+
+
+def tree_of(top: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return mode, time of change and content of each file and directory below `top`."""
+    found = {}
+    for path in sorted(top.rglob("*")):
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[str(path)] = (path.lstat().st_mode, path.lstat().st_mtime_ns, content)
+    return found
