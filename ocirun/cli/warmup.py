@@ -42,6 +42,7 @@ LEFT_OUT: Final = {
     "ocirun.process.command",
     "ocirun.container.checkpoint",
     "ocirun.container.connect",
+    "ocirun.container.network_files",
     "ocirun.container.networks",
     "ocirun.container.restore",
 }

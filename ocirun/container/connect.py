@@ -34,5 +34,11 @@ def connect(making: Creation) -> Sides:
     if making.networks:
         from ocirun.container.networks import attach_networks
 
-        attach_networks(making.record.directory, making.networks, sides, making.undo.add)
+        directory = making.record.directory
+        attachments = attach_networks(directory, making.networks, sides, making.undo.add)
+        if names := [network.names for network in making.networks if network.names]:
+            from ocirun.container.network_files import fill_hosts
+
+            addresses = [str(each.ip) for made in attachments for each in made.addresses]
+            fill_hosts(making.config, names, directory, addresses)
     return sides

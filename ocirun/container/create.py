@@ -159,6 +159,10 @@ class Creation(NewProcess):
 
             # Order: not before the configuration is kept, which exec starts from.
             self.config = give_notify(self.config, self.record.directory)
+        if names := [network.names for network in self.networks if network.names]:
+            from ocirun.container.network_files import give_files  # cold
+
+            self.config = give_files(self.config, names, self.record.directory)
         self.undo.add("removing the cgroup", self._remove_cgroup)
         self.cgroup.prepare(linux.get("resources") or {})
         self.record.cgroup_inode = self.cgroup.inode

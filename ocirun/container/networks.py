@@ -95,8 +95,8 @@ def attach_networks(
     networks: list[Network],
     sides: Sides,
     undo: Callable[[str, Callable[[], object]], object],
-) -> None:
-    """Make the networks of a container; `undo` is given what removes them.
+) -> list[Attachment]:
+    """Make the networks of a container, and return them; `undo` is given what removes them.
 
     Raises:
         SetupError: an address or a name is taken, something is missing, the kernel refused.
@@ -107,6 +107,7 @@ def attach_networks(
         folder.write(FILE, compact([each.body() for each in attachments]))
         undo("removing networks", lambda: detach_networks(folder))
         attach(attachments, held, sides)
+    return attachments
 
 
 def detach_networks(folder: Folder) -> None:

@@ -448,6 +448,16 @@ CONTEXT: Node = (_object, {
     "bridge": STRING,
     "prefix": STRING,
 }, ())
+DNS: Node = (_object, {
+    "nameservers": STRINGS,
+    "search": STRINGS,
+    "options": STRINGS,
+}, ())
+HOSTS_ITEM: Node = (_object, {
+    "address": STRING,
+    "names": NAMES,
+}, ('address', 'names'))
+HOSTS: Node = (_list, HOSTS_ITEM, 0)
 MODE: Node = (_word, frozenset(('bridge', 'private', 'vepa', 'passthru')))
 NETWORK_2: Node = (_object, {
     "type": TYPE_4,
@@ -462,6 +472,8 @@ NETWORK_2: Node = (_object, {
     "bridge": STRING,
     "prefix": STRING,
     "masquerade": BOOLEAN,
+    "dns": DNS,
+    "hosts": HOSTS,
     "parent": STRING,
     "mode": MODE,
 }, ('type',))

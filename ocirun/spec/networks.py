@@ -14,6 +14,7 @@ from ocirun.errors import Problem, SpecError
 from ocirun.spec import NETWORKS, checks
 from ocirun.spec.jsontext import escaped, parse, quoted
 from ocirun.spec.linux_rules import is_interface_name
+from ocirun.spec.network_names import FILES, faults_of_names, faults_of_places
 from ocirun.spec.rules import namespace_paths
 
 TYPE_CHECKING = False
@@ -31,10 +32,20 @@ DEFAULT_PREFIX: Final = "veth"
 RANDOM_DIGITS: Final = 8  # after the prefix
 INTERFACE_NAME_LENGTH: Final = 15
 
-_ADDRESSED: Final = {"type", "name", "address", "addresses", "gateway", "gateways", "pools", "mtu"}
+_ADDRESSED: Final = {
+    *FILES,
+    "type",
+    "name",
+    "address",
+    "addresses",
+    "gateway",
+    "gateways",
+    "pools",
+    "mtu",
+}
 MEMBERS: Final = {
     # container.json gives lo an address and a gateway that it has anyway.
-    "loopback": {"type", "address", "gateway", "mtu"},
+    "loopback": {*FILES, "type", "address", "gateway", "mtu"},
     "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade"},
     "macvlan": {*_ADDRESSED, "parent", "mode"},
 }
@@ -44,13 +55,13 @@ class Network:
     """One network, as it was asked for, with defaults filled in.
 
     `name` is the device's in the container. `addresses` have the length of their prefix, `pools`
-    are for the families without an address, `gateways` lead out. `path` is the network namespace
-    to join, "" for a new one.
+    are for the families without an address, `gateways` lead out. `names` are the members dns and
+    hosts, if given. `path` is the network namespace to join, "" for a new one.
     """
 
     __slots__ = (
         *("addresses", "bridge", "gateways", "mode", "mtu", "name", "parent", "path", "pools"),
-        *("prefix", "type", "masquerade"),
+        *("prefix", "type", "masquerade", "names"),
     )
 
     def __init__(self, entry: dict[str, Any], number: int, path: str) -> None:
@@ -63,6 +74,7 @@ class Network:
         self.mode: str = entry.get("mode", "bridge")
         self.mtu: int = entry.get("mtu", 0)
         self.masquerade: bool = entry.get("masquerade", False)
+        self.names: dict[str, Any] = {name: entry[name] for name in FILES if name in entry}
         self.path = path
         self.addresses: list[Interface] = []
         self.gateways: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
@@ -126,6 +138,7 @@ def _problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
         if name not in MEMBERS[entry["type"]]:
             message = f"is no member of a network of type {entry['type']}"
             yield Problem(f"/{escaped(name)}", message)
+    yield from faults_of_names(entry)
     if entry["type"] == "loopback":
         return
     yield from _faults_of_names(entry)
@@ -191,3 +204,4 @@ def _faults_of_all(config: Config, entries: list[dict[str, Any]]) -> Iterator[st
     names = [entry["name"] for entry in entries if "name" in entry]
     if len(set(names)) < len(names) or "lo" in names:
         yield "two network devices are to have one name"
+    yield from faults_of_places(config, entries)
