@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # crun's annotations.
 FAIL_UNKNOWN: Final = "run.oci.seccomp_fail_unknown_syscall"
 RECEIVER: Final = "run.oci.seccomp.receiver"
+AGENT_WAIT_S: Final = 10  # it may serve many containers that start at once
 
 
 def compile_filter(config: Config, store: Store, tell: Tell | None) -> dict[str, Any] | None:
@@ -53,7 +54,7 @@ def send_listener(config: Config, state: dict[str, Any], host_pid: int, fd: int)
     path = receiver_of(config)
     message = process_state(profile, state, host_pid)
     try:
-        socket_fd = connect_unix(path, may_wait=True)
+        socket_fd = connect_unix(path, wait_s=AGENT_WAIT_S)
     except (OSError, SetupError) as error:
         why = kernel_words(error) if isinstance(error, OSError) else str(error)
         # runc's sentence, which tools look for.

@@ -10,6 +10,7 @@ import os
 from ocirun.convert.lxc_read import absolute_root, read_lxc
 from ocirun.convert.lxc_write import write_lxc
 from ocirun.errors import SetupError, UsageError, doing
+from ocirun.kernel import regular
 from ocirun.spec.load import conforms, load_config, read_document
 
 TYPE_CHECKING = False
@@ -126,8 +127,8 @@ def _guarded(path: str, reader: Any, document: Document, root: str) -> Any:  # n
 
 
 def _read_text(path: str) -> str:
-    with doing(f"reading {path}"), open(path, "rb") as file:
-        data = file.read(MAX_LXC_BYTES + 1)
+    with doing(f"reading {path}"):
+        data = regular.read_document(path, MAX_LXC_BYTES)
     if len(data) > MAX_LXC_BYTES:
         raise SetupError(f"reading {path}: larger than {MAX_LXC_BYTES} bytes")
     return data.decode("utf-8", "surrogateescape")

@@ -1,7 +1,8 @@
-"""Read a file that somebody else had a hand in: an image's, a checkpoint's, a record.
+"""Read a file that somebody else had a hand in: an image's, a checkpoint's, a record, a document.
 
 It has to be a regular file, because opening a FIFO waits and opening a device may do something
-(a watchdog starts to count), and no larger than its reader expects. No cffi: `state` reads records.
+(a watchdog starts to count), and no larger than its reader expects. Documents that a caller names
+may come through a pipe. No cffi: `state` reads records.
 
 Source: open(2), O_PATH.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EFBIG, EINVAL
+from errno import EFBIG, EINVAL, EISDIR, EPIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,70 @@ def open_regular(path: str, *, dir_fd: int | None = None) -> int:
         raise
     finally:
         os.close(path_fd)
+
+
+def open_document(path: str) -> int:
+    """Open the regular file or pipe `path` for reading; links are followed. The caller closes it.
+
+    A pipe is what a shell makes of `<(command)`. A FIFO that no writer has opened is at its end.
+
+    Raises:
+        OSError: EISDIR, EINVAL, it is something else; or as open(2).
+    """
+    path_fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        is_pipe = _check_document(path_fd)
+        # Order: without O_NONBLOCK the open of a FIFO waits for a writer; with it a read of one
+        # that has a writer does not wait for what that is about to write.
+        fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if is_pipe:
+            os.set_blocking(fd, True)
+    except OSError as error:
+        error.filename = path
+        raise
+    else:
+        return fd
+    finally:
+        os.close(path_fd)
+
+
+def _check_document(fd: int) -> bool:
+    """Return whether `fd` is open on a pipe; raise where it is no regular file either."""
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISDIR(kind):
+        raise OSError(EISDIR, "is a directory")
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+        raise OSError(EINVAL, "neither a regular file nor a pipe")
+    return stat.S_ISFIFO(kind)
+
+
+def read_document(path: str, most_bytes: int) -> bytes:
+    """Return what the file or pipe `path` holds, and no more than one byte over `most_bytes`.
+
+    Raises:
+        OSError: as `open_document`, `read_stream` and read(2).
+    """
+    fd = open_document(path)
+    try:
+        return read_stream(fd, most_bytes)
+    finally:
+        os.close(fd)
+
+
+def read_stream(fd: int, most_bytes: int) -> bytes:
+    """Return what can be read from `fd` (borrowed), and no more than one byte over `most_bytes`.
+
+    Raises:
+        OSError: EPIPE, it is a pipe with nothing in it and without a writer; or as read(2).
+    """
+    pieces = []
+    size = 0
+    while size <= most_bytes and (piece := os.read(fd, min(most_bytes + 1 - size, 1 << 20))):
+        pieces.append(piece)
+        size += len(piece)
+    if not size and stat.S_ISFIFO(os.fstat(fd).st_mode):
+        raise OSError(EPIPE, "nobody has written to this pipe")
+    return b"".join(pieces)
 
 
 def read_regular(path: str, most_bytes: int, *, dir_fd: int | None = None) -> bytes:

@@ -1,6 +1,6 @@
 """Descriptors handed to sockets of the caller: the terminal's master, a pidfd.
 
-Source: unix(7); docs/runc-compat/protocols.md#console-socket,
+Source: unix(7); socket(7), SO_SNDTIMEO; docs/runc-compat/protocols.md#console-socket,
 docs/runc-compat/protocols.md#pidfd-socket.
 """
 
@@ -17,12 +17,15 @@ from ocirun.errors import doing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
+
+SIZE_OF_LONG: Final = sys.maxsize.bit_length() // 8 + 1
 
 
-def connect_unix(path: str, *, may_wait: bool = False) -> int:
+def connect_unix(path: str, *, wait_s: int = 0) -> int:
     """Connect to the stream socket at `path`, however long that is.
 
-    Without waiting, unless we `may_wait` for one who serves many: a seccomp agent.
+    Without waiting, unless for `wait_s` seconds for one who serves many: a seccomp agent.
 
     Returns:
         The connection, close-on-exec; the caller closes it.
@@ -34,8 +37,10 @@ def connect_unix(path: str, *, may_wait: bool = False) -> int:
     try:
         with doing(f"connecting to {path}"):
             _require_socket(path)
-            # Kernel: connect(2) waits while the listener's backlog is full.
-            connection.setblocking(may_wait)
+            # Kernel: connect(2) waits while the listener's backlog is full, for SO_SNDTIMEO.
+            connection.setblocking(wait_s > 0)
+            if wait_s:
+                _limit_waiting(connection, wait_s)
             try:
                 through_folder(path, connection.connect)
             except BlockingIOError as error:
@@ -49,6 +54,12 @@ def connect_unix(path: str, *, may_wait: bool = False) -> int:
         connection.close()
         raise
     return connection.detach()
+
+
+def _limit_waiting(connection: _socket.socket, seconds: int) -> None:
+    whole = seconds.to_bytes(SIZE_OF_LONG, sys.byteorder)
+    timeval = whole + bytes(SIZE_OF_LONG)
+    connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
 
 
 def _require_socket(path: str) -> None:

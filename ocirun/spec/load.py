@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError, kernel_words
+from ocirun.kernel import regular
 from ocirun.spec import checks
 from ocirun.spec.jsontext import MAX_BYTES, parse, printable
 from ocirun.spec.rules import check_process_rules, check_resources_rules, check_rules
@@ -148,7 +149,7 @@ def read_document(path: str, name: str) -> object:
         SpecError: the file is missing, cannot be read, or is not one JSON document.
     """
     try:
-        data = _read(path)
+        data = regular.read_document(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise SpecMissing(name) from error
     except OSError as error:
@@ -164,7 +165,7 @@ def read_open_document(fd: int, name: str) -> object:
         SpecError: it cannot be read, or is not one JSON document.
     """
     try:
-        data = _read_all(fd)
+        data = regular.read_stream(fd, MAX_BYTES)
     except OSError as error:
         words = f"cannot be read: {kernel_words(error)}"
         raise SpecError([Problem("", words)], name) from error
@@ -177,25 +178,6 @@ def _parsed(data: bytes, name: str) -> object:
     if b"null" in data.replace(b"/null", b""):
         drop_nulls(document)
     return document
-
-
-def _read(path: str) -> bytes:
-    # O_NONBLOCK: opening a pipe that somebody put there must not wait for its writer.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return _read_all(fd)
-    finally:
-        os.close(fd)
-
-
-def _read_all(fd: int) -> bytes:
-    pieces = []
-    size = 0
-    # One byte more than `parse` takes, so that it says so; and an end for /dev/zero.
-    while size <= MAX_BYTES and (piece := os.read(fd, min(MAX_BYTES + 1 - size, 1 << 20))):
-        pieces.append(piece)
-        size += len(piece)
-    return b"".join(pieces)
 
 
 def drop_nulls(document: object) -> None:

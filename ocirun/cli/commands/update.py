@@ -7,6 +7,7 @@ import os
 from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.container.update import schemas_of, update
 from ocirun.errors import doing, warn
+from ocirun.kernel.regular import open_document
 from ocirun.spec.load import check_resources, read_open_document
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def _from_file(call: Call) -> Resources:
     if path == "-":
         return check_resources(read_open_document(0, "standard input"), "standard input")
     with doing(f"opening {path}"):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_document(path)
     try:
         return check_resources(read_open_document(fd, path), path)
     finally:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.kernel.regular import open_regular, read_open, read_regular
+from ocirun.kernel.regular import (
+    open_regular,
+    read_document,
+    read_open,
+    read_regular,
+    read_stream,
+)
 
 
 @pytest.fixture
@@ -81,3 +87,46 @@ def test_an_open_pipe_is_refused() -> None:
         read_open(reading, 10, "name")
     os.close(reading)
     os.close(writing)
+
+
+def written_nothing(fd: int) -> int:
+    """Return what reading a document from `fd` fails with."""
+    with pytest.raises(OSError, match="nobody has written") as caught:
+        read_stream(fd, 100)
+    return caught.value.errno or 0
+
+
+def test_a_document_may_be_a_link_or_a_pipe(path: Path) -> None:
+    path.write_bytes(b"text")
+    link = path.with_name("link")
+    link.symlink_to(path)
+    assert read_document(os.fspath(link), 100) == b"text"
+    reader, writer = os.pipe()
+    os.write(writer, b"text")
+    os.close(writer)
+    assert read_document(f"/dev/fd/{reader}", 100) == b"text"
+    assert written_nothing(reader) == errno.EPIPE
+    os.close(reader)
+
+
+def test_a_document_is_read_one_byte_too_far_and_no_further(path: Path) -> None:
+    path.write_bytes(b"x" * 300)
+    assert len(read_document(os.fspath(path), 100)) == 101
+    path.write_bytes(b"")
+    assert read_document(os.fspath(path), 100) == b""
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory", "missing"])
+def test_no_other_file_is_opened_as_a_document(path: Path, kind: str) -> None:
+    number = {"fifo": errno.EPIPE, "device": errno.EINVAL, "directory": errno.EISDIR}
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "directory":
+        path.mkdir()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match=r".") as caught:
+        read_document(os.fspath(path), 100)
+    assert caught.value.errno == number.get(kind, errno.ENOENT)
+    assert os.listdir("/proc/self/fd") == before
