@@ -18,6 +18,8 @@ from harness import profiles
 from harness.box import Box
 from harness.bundle import Bundle
 from harness.needs import needs
+from harness.peers import peer_deviates
+from harness.terminal import ConsoleSocket
 from harness.trapped import TrappedRoot
 
 USUAL = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"]
@@ -86,10 +88,22 @@ def test_nothing_is_touched_in_a_user_namespace(box: Box) -> None:
         assert traps.touched() == []
 
 
+@peer_deviates("runc", "refuses a terminal where the caller has none")
 def test_nothing_is_touched_with_a_terminal(box: Box) -> None:
     bundle = box.bundle("/bin/true", terminal=True)
     with TrappedRoot(bundle) as traps:
         box.container(bundle).run().ok()
+        assert traps.touched() == []
+
+
+def test_nothing_is_touched_with_a_console_socket(box: Box) -> None:
+    bundle = box.bundle("/bin/true", terminal=True)
+    with TrappedRoot(bundle) as traps, ConsoleSocket(box.folder / "console") as console:
+        container = box.container(bundle)
+        container.create("--console-socket", console.path).ok()
+        console.receive()
+        container.start().ok()
+        container.wait_status("stopped")
         assert traps.touched() == []
 
 

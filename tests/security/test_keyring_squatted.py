@@ -90,6 +90,7 @@ def test_it_is_not_joined_by_a_container(box: Box) -> None:
         assert not finds_the_key(container)
 
 
+@peer_deviates("runc", "joins it by its name")
 def test_it_is_not_joined_by_exec(box: Box) -> None:
     container = box.running()
     with Squatter(f"_ses.{container.id}"):
