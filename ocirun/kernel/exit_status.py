@@ -10,6 +10,8 @@ from errno import EINVAL, ENOTTY, ESRCH
 from fcntl import ioctl
 from struct import pack_into, unpack_from
 
+from ocirun.kernel.procstat import START_TIME_FIELD, stat_fields
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -20,9 +22,7 @@ PIDFD_GET_INFO: Final = 0xC040FF0B
 PIDFD_INFO_BYTES: Final = 64
 PIDFD_INFO_EXIT: Final = 1 << 3
 EXIT_CODE_AT: Final = 60
-# Fields of proc_pid_stat(5), counted after "pid (comm) ".
-START_TIME_FIELD: Final = 19
-EXIT_CODE_FIELD: Final = -1
+EXIT_CODE_FIELD: Final = -1  # the last one
 
 
 def status_of_reaped(pidfd: int) -> int | None:
@@ -51,19 +51,8 @@ def status_of_zombie(pid: int, start: int) -> int | None:
     As wait(2) gives it; None if it is no zombie, or gone. Kernel: who may not trace the process
     reads 0 there, so None stands for that too unless we are root.
     """
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        text = os.read(fd, 4096)
-    except ProcessLookupError:  # it went away between open and read
-        return None
-    finally:
-        os.close(fd)
-    # Security: comm may hold spaces and parentheses; the last one ends it.
-    fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] != b"Z" or int(fields[START_TIME_FIELD]) != start:
+    fields = stat_fields(pid)
+    if fields is None or fields[0] != b"Z" or int(fields[START_TIME_FIELD]) != start:
         return None
     status = int(fields[EXIT_CODE_FIELD])
     return status if status or os.geteuid() == 0 else None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-_START_TIME_FIELD = 19  # field 22 of proc(5)'s stat, counted after "pid (comm) "
+# Fields of proc_pid_stat(5), counted after "pid (comm) ".
+START_TIME_FIELD = 19
 
 
 def start_time(pid: int) -> int | None:
@@ -17,6 +18,17 @@ def start_time(pid: int) -> int | None:
     A pid may be reused; the pair (pid, start time) is not.
 
     Source: proc_pid_stat(5), field 22.
+    """
+    fields = stat_fields(pid)
+    if fields is None or fields[0] in (b"Z", b"X", b"x"):
+        return None
+    return int(fields[START_TIME_FIELD])
+
+
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Read the fields of /proc/PID/stat from the state on; None if the process is gone.
+
+    Source: proc_pid_stat(5).
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -32,10 +44,7 @@ def start_time(pid: int) -> int | None:
     finally:
         os.close(fd)
     # Security: comm may hold spaces and parentheses; the last one ends it.
-    fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X", b"x"):
-        return None
-    return int(fields[_START_TIME_FIELD])
+    return text[text.rindex(b")") + 2 :].split()
 
 
 def is_in_user_namespace() -> bool:
