@@ -33,9 +33,9 @@ from ocirun.criu.stdio import load_names, pipes_among
 from ocirun.errors import Problem, SetupError, UnsupportedError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
+from ocirun.process.clone import reap
 from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
-from ocirun.process.spawn import reap
 from ocirun.security.executable import require_seal
 from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules

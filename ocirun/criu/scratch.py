@@ -24,7 +24,8 @@ from ocirun.kernel.mount import (
     open_tree,
     umount2,
 )
-from ocirun.kernel.process import CLONE_NEWNS, clone3
+from ocirun.kernel.process import CLONE_NEWNS
+from ocirun.process.child import run_in_child
 from ocirun.rootfs import prepare
 from ocirun.rootfs.context import MountContext, read_entries
 from ocirun.rootfs.mountpoints import open_directory, refuse_proc
@@ -105,41 +106,10 @@ def make_mountpoints(config: Config, request: Request) -> None:
         SetupError: a destination is not allowed, or cannot be made.
     """
     load_for(read_entries(config, request.bundle, request.rootfs))
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid, pidfd = clone3(CLONE_NEWNS)
-        if pid == 0:
-            _be_child(config, request, write_fd)
-        os.close(pidfd)
-        os.close(write_fd)
-        write_fd = -1
-        words = os.fsdecode(_read_all(read_fd))
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    finally:
-        os.close(read_fd)
-        if write_fd >= 0:
-            os.close(write_fd)
-    if code:
-        raise SetupError(words or f"the maker of mountpoints ended with status {code}")
-
-
-def _be_child(config: Config, request: Request, write_fd: int) -> None:
-    """Make them, tell what failed, and be gone; never returns."""
-    code = 1
-    try:
-        _make_all(config, request)
-        code = 0
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
-        os.write(write_fd, os.fsencode(str(error))[: 1 << 12])
-    finally:
-        os._exit(code)
-
-
-def _read_all(fd: int) -> bytes:
-    data = b""
-    while piece := os.read(fd, 1 << 12):
-        data += piece
-    return data
+    with doing("cloning the process that makes mountpoints"):
+        run_in_child(
+            "the process that makes mountpoints", lambda _: _make_all(config, request), CLONE_NEWNS
+        )
 
 
 def _make_all(config: Config, request: Request) -> None:

@@ -8,22 +8,22 @@ stop the other checks.
 from __future__ import annotations
 
 import os
-from errno import EACCES, EPERM
+from errno import EACCES, EIO, EPERM
 
-from ocirun.errors import OcirunError, kernel_words
-from ocirun.kernel.process import CLONE_NEWUSER, clone3
+from ocirun.errors import SetupError, kernel_words
+from ocirun.kernel.process import CLONE_NEWUSER
+from ocirun.process.child import run_in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final, NoReturn
+    from typing import Any, Final
 
 OK: Final = "ok"
 DEGRADED: Final = "degraded"  # containers run with fewer features
 LACKING: Final = "lacking"
 UNKNOWN: Final = "unknown"  # the probe itself failed
 
-MAX_WORDS: Final = 4096
 REFUSED: Final = (
     "This kernel has it but does not permit it: look for a missing capability, a seccomp filter, "
     "a security module, or permissions of files."
@@ -136,35 +136,14 @@ def in_child(act: Callable[[], object], flags: int = 0) -> None:
     """
     if os.geteuid() != 0:
         flags |= CLONE_NEWUSER
-    reading, writing = os.pipe()
-    try:
-        pid, pidfd = clone3(flags)
-        if pid == 0:
-            _be_child(act, writing)
-        os.close(writing)
-        writing = -1
-        said = os.read(reading, MAX_WORDS)
-        os.close(pidfd)
-        os.waitpid(pid, 0)
-    finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
-    if said != b"0:":
-        number, _, words = said.decode("utf-8", "replace").partition(":")
-        raise OSError(int(number or 0) or 5, words or "the process died")
 
+    def ask_kernel(_: int) -> None:
+        try:
+            act()
+        except OSError as error:
+            raise SetupError(kernel_words(error), error.errno or 0) from error
 
-def _be_child(act: Callable[[], object], writing: int) -> NoReturn:
     try:
-        act()
-    except OSError as error:
-        said = f"{error.errno or 5}:{error.strerror or error}"
-    except OcirunError as error:
-        said = f"{getattr(error, 'errno', 0) or 5}:{error}"
-    except BaseException as error:  # noqa: BLE001  # reported to the parent
-        said = f"5:{type(error).__name__}: {error}"
-    else:
-        said = "0:"
-    os.write(writing, said.encode()[:MAX_WORDS])
-    os._exit(0)
+        run_in_child("the process", ask_kernel, flags)
+    except SetupError as error:
+        raise OSError(error.errno or EIO, str(error)) from error

@@ -7,6 +7,7 @@ import os
 from ocirun.errors import InitDied, ProtocolError, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
+from ocirun.process.clone import reap
 from ocirun.process.messages import (
     BOOTSTRAP_DATA,
     LIMITS_RAISED,
@@ -16,7 +17,7 @@ from ocirun.process.messages import (
     PROC_SECCOMP,
     SEND_CONFIG,
 )
-from ocirun.process.spawn import execute_stage, fork_stage, reap, receive_cloned
+from ocirun.process.spawn import execute_stage, fork_stage, receive_cloned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,10 +31,10 @@ from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_PARENT, setns
 from ocirun.process import user
 from ocirun.process.channel import PeerGone
+from ocirun.process.clone import clone_init
 from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
 from ocirun.process.seal import forget_caller, keep_only, seal_imports
-from ocirun.process.spawn import clone_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
     parent                                   child, forked
       │ (opens the sources, on the host)       │  seals itself, enters the namespaces,
       │                                        │  attaches or detaches mounts
-      │ ◄──────────────────────────── mounted  │  with what failed, everything taken back
+      │ ◄──────────────────────────── report   │  what failed, after everything was taken back
 
 It never becomes a program of the container, and is not in its pid namespace or cgroup. Like the
 joiner it has nothing left to import, can be traced by nobody, and holds no descriptor but those it
@@ -17,28 +17,23 @@ from __future__ import annotations
 import os
 from errno import EINVAL
 
-from ocirun.errors import OcirunError, SetupError, doing
+from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
-from ocirun.kernel.process import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, clone3, setns, unshare
+from ocirun.kernel.process import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, setns, unshare
 from ocirun.process import user
-from ocirun.process.channel import PeerGone, channel_pair
+from ocirun.process.child import run_in_child
 from ocirun.process.init import SIGKILL
 from ocirun.process.seal import forget_caller, keep_only, seal_imports
-from ocirun.process.spawn import reap
 from ocirun.rootfs import hot_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final, NoReturn
 
-    from ocirun.process.channel import Channel
     from ocirun.rootfs.context import Entry
 
     # Makes the mounts that are made outside: index in the list → descriptor.
     Prepare = Callable[[], dict[int, int]]
-
-MOUNTED: Final = "mounted"
 
 
 class MountTarget:
@@ -161,48 +156,16 @@ def _take_back(entered: _EnteredTarget, mount_fd: int) -> None:
 
 
 def _in_child(target: MountTarget, fds: list[int], act: Callable[[_EnteredTarget], None]) -> None:
-    """Have a child do `act`, and wait for its end. `fds` are those it needs beside its own."""
-    ours, theirs = channel_pair()
-    with doing("cloning the process that mounts"):
-        pid, pidfd = clone3(0)
-    if pid == 0:
-        ours.close()
-        _be_child(theirs, target, fds, act)
-    os.close(pidfd)
-    theirs.close()
-    try:
-        _, failure, _ = ours.receive(MOUNTED)
-    except PeerGone as error:
-        raise SetupError("the process that mounts died without saying why") from error
-    finally:
-        ours.close()
-        reap(pid)
-    if failure:
-        sentence, errno = failure
-        raise SetupError(str(sentence), int(errno))
+    """Have a child do `act`. `fds` are those it needs beside its own."""
 
-
-def _be_child(
-    channel: Channel, target: MountTarget, fds: list[int], act: Callable[[_EnteredTarget], None]
-) -> NoReturn:
-    try:
+    def enter_and_act(report_fd: int) -> None:
         set_pdeathsig(SIGKILL)
         seal_imports()
         forget_caller()
-        keep_only([channel.fileno(), target.init_pidfd, *fds])
+        keep_only([report_fd, target.init_pidfd, *fds])
         # Security: nobody in there may trace us or follow our descriptors (CVE-2016-9962).
         set_dumpable(False)
         act(_EnteredTarget(target))
-        _tell(channel, None)
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
-        known = isinstance(error, OcirunError)
-        sentence = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-        _tell(channel, [sentence, getattr(error, "errno", None) or 0])
-    os._exit(0)
 
-
-def _tell(channel: Channel, failure: list[object] | None) -> None:
-    try:
-        channel.send(MOUNTED, failure)
-    except PeerGone:  # then nobody is left to hear it
-        return
+    with doing("cloning the process that mounts"):
+        run_in_child("the process that mounts", enter_and_act)

@@ -14,24 +14,18 @@ Source: clone3(2).
 from __future__ import annotations
 
 import os
-from errno import E2BIG, EACCES, EAGAIN, EBUSY, EINVAL, EOPNOTSUPP
 
 from ocirun.errors import ProtocolError, SetupError, doing
-from ocirun.kernel.oserror import REFUSED
 from ocirun.kernel.process import clone3
 from ocirun.process.channel import PeerGone
+from ocirun.process.clone import INIT_CHANNEL_FD, clone_init, reap
 from ocirun.process.init import run_init
 from ocirun.process.messages import PROC_CLONED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from ocirun.process.channel import Channel
-
-    Cloned = tuple[int, int, bool]  # host pid, pidfd, born in its cgroup
-
-INIT_CHANNEL_FD: Final = 3  # where the executed stage finds its end of the channel
+    from ocirun.process.clone import Cloned
 
 
 def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str) -> Cloned:
@@ -52,30 +46,8 @@ def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], roo
     return pid, pidfd, born_in_cgroup
 
 
-def clone_init(flags: int, cgroup_fd: int | None) -> Cloned:
-    """Clone, into the cgroup when the kernel does that.
-
-    Born there, init needs not be moved, for which the kernel would wait an RCU grace period.
-
-    Returns:
-        Init's host pid (0 in init), its pidfd, which the caller closes, and whether it was born
-        in the cgroup.
-    """
-    with doing("cloning init"):
-        if cgroup_fd is not None:
-            try:
-                return *clone3(flags, cgroup_fd), True
-            except OSError as error:
-                # Kernel: 5.7 knows the flag; a threaded or a strange cgroup refuses it, and one
-                # at its pids.max (EAGAIN): it lets nobody be born, but may be moved into.
-                # EPERM and ENOSYS: a filter around us keeps clone3 back, and clone cannot do it.
-                if error.errno not in (E2BIG, EINVAL, EOPNOTSUPP, EBUSY, EACCES, EAGAIN, *REFUSED):
-                    raise
-        return *clone3(flags), False
-
-
 def fork_stage(ours: Channel, theirs: Channel) -> int:
-    """Fork the stage out of ourselves; give its pid. Never returns in the stage."""
+    """Fork the stage out of ourselves; return its pid. Never returns in the stage."""
     from ocirun.process.stage import run_stage  # cold, and loaded before the clone
 
     with doing("cloning the stage of init"):
@@ -88,7 +60,7 @@ def fork_stage(ours: Channel, theirs: Channel) -> int:
 
 
 def execute_stage(theirs: Channel, command: str) -> int:
-    """Start the stage as a fresh `ocirun init`; `command` is the launcher's path. Give its pid."""
+    """Start the stage as a fresh `ocirun init` and return its pid; `command` is the launcher."""
     from ocirun.process.hooks import ALL_SIGNALS  # cold: the library's way
 
     with doing(f"starting {command} init"):
@@ -122,15 +94,6 @@ def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
         for fd in fds:
             os.close(fd)
         raise
-
-
-def reap(pid: int) -> None:
-    """Reap a child of ours, unless the program that we are a library of was faster."""
-    with doing(f"waiting for the process {pid}"):
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            return
 
 
 def _pid_of(fds: list[int]) -> int:

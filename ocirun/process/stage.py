@@ -24,11 +24,11 @@ from ocirun.errors import doing, send_warnings_to
 from ocirun.kernel.prctl import set_dumpable
 from ocirun.kernel.process import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, unshare
 from ocirun.process.channel import PeerGone
+from ocirun.process.clone import clone_init
 from ocirun.process.init import run_init, tell_error, understand
 from ocirun.process.messages import BOOTSTRAP_DATA, PROC_CLONED
 from ocirun.process.namespaces import join_namespaces
 from ocirun.process.seal import forget_caller, keep_only, seal_imports
-from ocirun.process.spawn import clone_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import sys
 
 from ocirun.errors import UsageError
 from ocirun.process.channel import Channel
-from ocirun.process.spawn import INIT_CHANNEL_FD
+from ocirun.process.clone import INIT_CHANNEL_FD
 from ocirun.process.stage import run_stage
 from ocirun.security.executable import require_seal
 
