@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run containers: tests/integration and tests/security import them."""
+"""Fixtures of the tests that run containers; tests/integration and tests/security import all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,27 @@ import pytest
 
 from harness import library, machine, needs, peers
 from harness.box import Box
-from harness.cgroups import cgroup, name  # noqa: F401  # fixtures
+from harness.cgroups import cgroup, name
+from harness.etc_criu import etc_criu
 from harness.host_dev import HostDev
 from harness.leaks import Leaks
+from harness.networks import net
 from harness.runtime import Runtime
+
+__all__ = [
+    "box",
+    "cgroup",
+    "each_way",
+    "etc_criu",
+    "host_dev",
+    "name",
+    "net",
+    "programs",
+    "runtime_under_test",
+    "session_folder",
+    "shared",
+    "unchanged_dev",
+]
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,5 @@
-"""Fixtures of the attacks: those of the integration tests."""
+"""Fixtures of the attacks."""
 
 from __future__ import annotations
 
-from harness.fixtures import (  # noqa: F401
-    box,
-    cgroup,
-    each_way,
-    host_dev,
-    name,
-    programs,
-    runtime_under_test,
-    session_folder,
-    shared,
-    unchanged_dev,
-)
+from harness.fixtures import *  # noqa: F403
