@@ -1,4 +1,4 @@
-"""Write the C source of `ocirun.kernel._native`, the one compiled door to the kernel.
+"""Write the C source of `ocirun.kernel._native`, the one compiled module that calls the kernel.
 
 cffi in API mode with the limited ABI: the compiler checks every call against the headers, and one
 build serves every Python from 3.11 on. The `sys_` functions are calls that the C library has no

@@ -11,11 +11,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, EPERM, EROFS
 
-from ocirun.cgroups.files import (
-    processes_below,
-    remove_directories,
-    remove_unused,
-)
+from ocirun.cgroups.directories import processes_below, remove_directories, remove_unused
 from ocirun.cgroups.paths import hierarchies_of
 from ocirun.errors import OcirunError, SetupError, doing, kernel_words
 from ocirun.kernel.procstat import is_in_user_namespace
@@ -24,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.cgroups.paths import Table
+    from ocirun.cgroups.paths import Hierarchy, Table
     from ocirun.spec.types import DeviceRule, Resources
 
 NOT_ALLOWED: Final = (EACCES, EPERM, EROFS)
@@ -111,8 +107,8 @@ class Cgroup:
         # A parent may have been taken up by another container meanwhile: then it stays.
         remove_unused(directory for directory in reversed(made) if directory not in own)
 
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
-        """Move the process into every hierarchy; `cloned`: but that of `cgroup_fd`, where it is.
+    def join(self, host_pid: int) -> None:
+        """Move the process into every hierarchy.
 
         Raises:
             SetupError: the kernel refused.
@@ -174,8 +170,8 @@ class Cgroup:
         """Write limits; unless `devices`, leave the device rules alone."""
         raise NotImplementedError
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
-        """List what the container may be shown: (controllers, mount point, directory).
+    def hierarchies(self) -> list[Hierarchy]:
+        """List what the container may be shown.
 
         In the order of the mount table; v1 hierarchies only, or the v2 one with no controllers.
         Only of a cgroup from `new_cgroup`.

@@ -25,8 +25,8 @@ def enter(join_fds: list[int]) -> None:
         OSError: as write(2) says; the descriptors are closed anyway.
     """
     try:
-        for door in join_fds:
-            os.write(door, b"0")
+        for fd in join_fds:
+            os.write(fd, b"0")
     finally:
-        for door in join_fds:
-            os.close(door)
+        for fd in join_fds:
+            os.close(fd)

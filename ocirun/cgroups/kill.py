@@ -9,7 +9,8 @@ import os
 import time
 from errno import ENODEV, ENOENT, EOPNOTSUPP
 
-from ocirun.cgroups.files import has_file, processes_below, set_value
+from ocirun.cgroups.directories import processes_below
+from ocirun.cgroups.files import has_file, set_value
 from ocirun.errors import SetupError, doing
 
 TYPE_CHECKING = False

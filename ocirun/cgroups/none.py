@@ -7,6 +7,7 @@ from ocirun.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.spec.types import Resources
 
 
@@ -24,13 +25,13 @@ class NoCgroup(Cgroup):
     def _prepare(self, resources: Resources) -> None:
         """Make nothing."""
 
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+    def join(self, host_pid: int) -> None:
         """Stay."""
 
     def _write(self, resources: Resources, *, devices: bool) -> None:
         """Write nothing."""
 
-    def hierarchies(self) -> list[tuple[list[str], str, str]]:
+    def hierarchies(self) -> list[Hierarchy]:
         """List where the container is: in the cgroups of its creator."""
         from ocirun.cgroups.paths import own_hierarchies, read_table
 

@@ -14,6 +14,10 @@ import os
 
 from ocirun.cgroups.files import read_text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 USUAL_ROOT = "/sys/fs/cgroup"
 MOUNT_POINT = 4  # which field of mountinfo; the one before it is the root
 UNIFIED = ""  # the name of the v2 hierarchy, as in the `0::` line of /proc/PID/cgroup
@@ -52,6 +56,26 @@ class CgroupMount:
         self.root = root
         self.version = version
         self.options = options
+
+
+class Hierarchy:
+    """One mounted cgroup hierarchy of the host, and where the container is in it.
+
+    `controllers` as the kernel names them, ("cpu", "cpuacct") or ("name=systemd",); () is the
+    unified one. `mount_point`: where the host has it. `path`: the container's cgroup, an absolute
+    host path at or below `mount_point`.
+    """
+
+    __slots__ = ("controllers", "mount_point", "path")
+
+    def __init__(self, controllers: Sequence[str], mount_point: str, path: str) -> None:
+        self.controllers = tuple(controllers)
+        self.mount_point = mount_point
+        self.path = path
+
+    def body(self) -> list[object]:
+        """Return it as JSON: what `Hierarchy(*body)` is made of."""
+        return [list(self.controllers), self.mount_point, self.path]
 
 
 class Table:
@@ -218,23 +242,23 @@ def is_unified(paths: dict[str, str]) -> bool:
     return list(paths) == [UNIFIED]
 
 
-def hierarchies_of(table: Table, paths: dict[str, str]) -> list[tuple[list[str], str, str]]:
-    """List (controllers, mount point, directory) of the v1 hierarchies in `paths`.
+def hierarchies_of(table: Table, paths: dict[str, str]) -> list[Hierarchy]:
+    """List the v1 hierarchies in `paths`, the directories of a cgroup.
 
     In the order of the mount table, which is the one runc shows them in; with v2 alone the one
     that it is, without controllers.
     """
-    found: list[tuple[list[str], str, str]] = []
+    found: list[Hierarchy] = []
     for mount in table.mounts:
         names = [name for name in paths if name and table.v1_mount(name) is mount]
         if names:
-            found.append((names, mount.point, paths[names[0]]))
+            found.append(Hierarchy(names, mount.point, paths[names[0]]))
     if not found and UNIFIED in paths and (mount_v2 := table.v2_mount()):
-        found.append(([], mount_v2.point, paths[UNIFIED]))
+        found.append(Hierarchy((), mount_v2.point, paths[UNIFIED]))
     return found
 
 
-def own_hierarchies(table: Table) -> list[tuple[list[str], str, str]]:
+def own_hierarchies(table: Table) -> list[Hierarchy]:
     """List the hierarchies with our own cgroup in each, for a container that stays there."""
     paths: dict[str, str] = {}
     for name, own in table.own.items():

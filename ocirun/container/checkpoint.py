@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.container.criu_options import CriuOptions
     from ocirun.container.record import Record
     from ocirun.container.store import Store
@@ -168,8 +169,8 @@ def _fields(record: Record, options: CriuOptions, folders: Folders) -> dict[str,
     return fields
 
 
-def _hierarchies(record: Record) -> list[tuple[list[str], str, str]]:
-    """Return the container's v1 cgroups on the host: (controllers, mount point, path)."""
+def _hierarchies(record: Record) -> list[Hierarchy]:
+    """Return the container's v1 cgroups on the host."""
     from ocirun.cgroups.paths import hierarchies_of, read_table
 
     return hierarchies_of(read_table(), record.cgroup_paths)

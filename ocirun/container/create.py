@@ -30,6 +30,7 @@ from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.network.sides import Sides
@@ -340,7 +341,7 @@ def _name_of(fd: int) -> str:
         return ""
 
 
-def _own_hierarchies() -> list[tuple[list[str], str, str]]:
+def _own_hierarchies() -> list[Hierarchy]:
     """Where a container without a cgroup of its own is: where we are."""
     from ocirun.cgroups.paths import own_hierarchies, read_table  # cold
 

@@ -28,18 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.process.namespaces import Namespaces
     from ocirun.rootfs.context import Entry
     from ocirun.spec.types import Config
-
-    Hierarchies = list[tuple[list[str], str, str]]
 
 MASK: Final = "/dev/null"
 NAMESPACE_KEYS: Final = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 JOINED: Final = ("ipc", "uts", "time")  # CRIU's words for these are the specification's
 
 
-def external_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> dict[str, str]:
+def external_mounts(config: Config, bundle: str, hierarchies: list[Hierarchy]) -> dict[str, str]:
     """Map the name of each mount that belongs to the host to the path it has there.
 
     Masked files are not among them. `hierarchies` is what the container's cgroup says of v1.
@@ -49,9 +48,10 @@ def external_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> di
         if entry.options.bind:
             found[entry.destination] = entry.source
         elif entry.fs_name == "cgroup":
-            for controllers, mount_point, path in hierarchies:
-                if controllers:
-                    found[f"{entry.destination}/{basename(mount_point)}"] = path
+            for hierarchy in hierarchies:
+                if hierarchy.controllers:
+                    place = f"{entry.destination}/{basename(hierarchy.mount_point)}"
+                    found[place] = hierarchy.path
     if any(ns["type"] == "user" for ns in config.get("linux", {}).get("namespaces") or ()):
         found.update((device["path"], device["path"]) for device in devices_of(config))
     return found
@@ -66,7 +66,7 @@ def _entries(config: Config, bundle: str) -> Iterator[Entry]:
 
 
 def saved_mounts(
-    config: Config, bundle: str, hierarchies: Hierarchies, root_fd: int
+    config: Config, bundle: str, hierarchies: list[Hierarchy], root_fd: int
 ) -> list[dict[str, str]]:
     """Return, for a dump, where in the container the host's mounts are, and their names.
 
@@ -100,7 +100,9 @@ def _place(root_fd: int, path: str) -> tuple[str, bool]:
         os.close(fd)
 
 
-def restored_mounts(config: Config, bundle: str, hierarchies: Hierarchies) -> list[dict[str, str]]:
+def restored_mounts(
+    config: Config, bundle: str, hierarchies: list[Hierarchy]
+) -> list[dict[str, str]]:
     """Return, for a restore, what of the host each named mount is now."""
     found = [
         {"key": name, "val": source}

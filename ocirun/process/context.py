@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import warn
-from ocirun.rootfs.context import CgroupView, Hierarchy, MountContext
+from ocirun.rootfs.context import CgroupView, MountContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class InitContext:
         self.context = MountContext(
             userns=request.namespaces.has("user"),
             cgroup=CgroupView(
-                [Hierarchy(tuple(names), *places) for names, *places in request.hierarchies],
-                unified=any(not names for names, *_ in request.hierarchies),
+                request.hierarchies,
+                unified=any(not one.controllers for one in request.hierarchies),
             ),
             cgroupns="cgroup" in request.namespaces.new,
             mount_label=request.mount_label,

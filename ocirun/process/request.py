@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirun.cgroups.paths import Hierarchy
 from ocirun.process.namespaces import Namespaces
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ class Request:
     """The decisions for one container; travels in sendConfig as `body()`.
 
     `rootfs` and `bundle` are absolute paths on the host. `hierarchies` holds the container's
-    cgroups as (controllers, mount point, path below it). `kept_fds` are the descriptors from 3 on
+    cgroups. `kept_fds` are the descriptors from 3 on
     that belong to the program, the first `listen_fds` of them for socket activation, named
     `listen_names`. `hook_outputs` names the descriptors, stdout or stderr, that hooks in init write
     to. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
@@ -82,7 +83,7 @@ class Request:
         self.kept_fds: list[int] = []
         self.listen_fds = 0
         self.listen_names = ""
-        self.hierarchies: list[tuple[list[str], str, str]] = []
+        self.hierarchies: list[Hierarchy] = []
         self.bind_sources: list[int] = []
         self.late_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None
@@ -90,7 +91,9 @@ class Request:
 
     def body(self) -> dict[str, Any]:
         """Everything that cannot be read from config.json again, as JSON."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "namespaces"}
+        body = {name: getattr(self, name) for name in self.__slots__ if name != "namespaces"}
+        body["hierarchies"] = [hierarchy.body() for hierarchy in self.hierarchies]
+        return body
 
     @classmethod
     def from_body(cls, config: Config, body: dict[str, Any]) -> Request:
@@ -98,6 +101,7 @@ class Request:
         request = cls(config)
         for name, value in body.items():
             setattr(request, name, value)
+        request.hierarchies = [Hierarchy(*words) for words in body["hierarchies"]]
         return request
 
 

@@ -40,7 +40,8 @@ from ocirun.spec.mount_options import ATTRIBUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.rootfs.context import CgroupView, Entry, Hierarchy, MountContext
+    from ocirun.cgroups.paths import Hierarchy
+    from ocirun.rootfs.context import CgroupView, Entry, MountContext
     from ocirun.spec.mount_options import MountOptions
 
 QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC

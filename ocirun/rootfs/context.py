@@ -8,6 +8,7 @@ from ocirun.spec.mount_options import IDMAP, RIDMAP, read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.spec.types import Config, Mount
 
 
@@ -60,22 +61,6 @@ def read_entries(config: Config, bundle: str, rootfs: str = "") -> list[Entry]:
     """Read `mounts` of a config.json; `bundle` and `rootfs` are clean absolute host paths."""
     mounts = config.get("mounts") or []
     return [Entry(mount, index, bundle, rootfs) for index, mount in enumerate(mounts)]
-
-
-class Hierarchy:
-    """One mounted cgroup hierarchy of the host, and where the container is in it.
-
-    `controllers` as the kernel names them, ("cpu", "cpuacct") or ("name=systemd",); () is the
-    unified one. `mount_point`: where the host has it. `path`: the container's cgroup, an absolute
-    host path at or below `mount_point`.
-    """
-
-    __slots__ = ("controllers", "mount_point", "path")
-
-    def __init__(self, controllers: tuple[str, ...], mount_point: str, path: str) -> None:
-        self.controllers = controllers
-        self.mount_point = mount_point
-        self.path = path
 
 
 class CgroupView:

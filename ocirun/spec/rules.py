@@ -2,7 +2,7 @@
 
 Every rule is one function from the whole config to the problems it finds, and stands in RULES. A
 rule may trust the document's shape: `checks` has seen it before. Where callers or people know
-runc's words, these are runc's words. Rules for members that few containers have are next door, in
+runc's words, these are runc's words. Rules for members that few containers have are in
 `linux_rules` and `process_rules`, and are loaded when such a member is there.
 
 Source: runtime-spec 1.3 config.md, config-linux.md; docs/runc-compat/init.md#validation.

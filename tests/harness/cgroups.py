@@ -15,8 +15,8 @@ import pytest
 
 from harness.needs import needs
 from ocirun.cgroups.choose import layout, new_cgroup
+from ocirun.cgroups.directories import remove_directories
 from ocirun.cgroups.enter import enter
-from ocirun.cgroups.files import remove_directories
 from ocirun.cgroups.paths import read_table
 
 if TYPE_CHECKING:

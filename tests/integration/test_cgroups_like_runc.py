@@ -17,7 +17,7 @@ from harness.cgroups import MB, NOTHING, leftovers, on_v1
 from harness.limits import settings
 
 from ocirun.cgroups.choose import new_cgroup
-from ocirun.cgroups.files import remove_directories
+from ocirun.cgroups.directories import remove_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

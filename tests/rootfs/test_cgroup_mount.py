@@ -15,7 +15,8 @@ from harness.inside import (
     seen,
 )
 
-from ocirun.rootfs.context import CgroupView, Hierarchy
+from ocirun.cgroups.paths import Hierarchy
+from ocirun.rootfs.context import CgroupView
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -171,7 +171,7 @@ def test_processes_of_a_foreign_pid_namespace_are_not_signalled(box: Box) -> Non
     try:
         (folder / "cgroup.procs").write_text(str(stranger.pid))
         script = (
-            "from ocirun.cgroups.files import members_below, processes_below\n"
+            "from ocirun.cgroups.directories import members_below, processes_below\n"
             "from ocirun.cgroups.kill import kill_one\n"
             f"print(members_below('{folder}'), processes_below('{folder}'))\n"
             "kill_one(0); kill_one(-1); print('alive')"

@@ -103,14 +103,14 @@ class SystemdCgroupV2(SystemdCgroup, CgroupV2):
         self.driver.set(properties)
         super()._write(resources, devices=devices)
 
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+    def join(self, host_pid: int) -> None:
         """Move the process in; where the kernel refuses that, systemd can do it.
 
         Kernel: who has not the right to write where both cgroups meet, as between a login session
         and the user's own units, may not move anything.
         """
         try:
-            super().join(host_pid, cloned=cloned)
+            super().join(host_pid)
         except SetupError as error:
             if error.errno not in (EACCES, EPERM):
                 raise

@@ -13,12 +13,8 @@ from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROF
 
 from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.controllers import wanted
-from ocirun.cgroups.files import (
-    join_directory,
-    make_directories,
-    members_below,
-    read_counter,
-)
+from ocirun.cgroups.directories import join_directory, make_directories, members_below
+from ocirun.cgroups.files import read_counter
 from ocirun.cgroups.paths import UNIFIED
 from ocirun.cgroups.v1 import freezer
 from ocirun.errors import SetupError, kernel_words
@@ -111,12 +107,12 @@ class CgroupV1(Cgroup):
         for name in [name for name, path in self.paths.items() if path == directory]:
             del self.paths[name]
 
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
+    def join(self, host_pid: int) -> None:
         """Move the process into every hierarchy, as `Cgroup.join` says.
 
         Kernel: slow where the machine is idle, see `ocirun.cgroups.enter` for the better way.
         """
-        for name, directory in self._joined(cloned=cloned):
+        for name, directory in self._directories():
             try:
                 join_directory(directory, "cgroup.procs", host_pid)
             except SetupError as error:
@@ -135,21 +131,21 @@ class CgroupV1(Cgroup):
         """
         join_fds: list[int] = []
         try:
-            for _, directory in self._joined(cloned=True):
-                join_fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            for name, directory in self._directories():
+                if name != UNIFIED:
+                    join_fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
         except OSError as error:
-            for door in join_fds:
-                os.close(door)
+            for fd in join_fds:
+                os.close(fd)
             what = f"opening cgroup {error.filename}: {kernel_words(error)}"
             raise SetupError(what, error.errno or 0) from error
         return join_fds
 
-    def _joined(self, *, cloned: bool) -> list[tuple[str, str]]:
-        """List each directory once with the first name it has; `cloned` leaves v2 out."""
+    def _directories(self) -> list[tuple[str, str]]:
+        """List each directory once, with the first name it has."""
         names: dict[str, str] = {}
         for name, directory in self.paths.items():
-            if not (cloned and name == UNIFIED):
-                names.setdefault(directory, name)
+            names.setdefault(directory, name)
         return [(name, directory) for directory, name in names.items()]
 
     def _write(self, resources: Resources, *, devices: bool) -> None:

@@ -5,7 +5,8 @@ Source: runtime-spec config-linux.md#cpu; kernel admin-guide/cgroup-v1/cpusets.r
 
 from __future__ import annotations
 
-from ocirun.cgroups.files import make_directories, read_value, set_value
+from ocirun.cgroups.directories import make_directories
+from ocirun.cgroups.files import read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
 TYPE_CHECKING = False

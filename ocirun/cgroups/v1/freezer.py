@@ -9,7 +9,8 @@ import os
 import time
 from errno import ENODEV, ENOENT
 
-from ocirun.cgroups.files import directories_below, read_value, set_value
+from ocirun.cgroups.directories import directories_below
+from ocirun.cgroups.files import read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
 STATE = "freezer.state"

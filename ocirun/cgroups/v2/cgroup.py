@@ -10,14 +10,8 @@ from errno import EACCES, ENOENT, EPERM
 
 from ocirun.cgroups.cgroup import Cgroup
 from ocirun.cgroups.controllers import wanted
-from ocirun.cgroups.files import (
-    join_directory,
-    make_directories,
-    members_below,
-    read_counter,
-    read_value,
-    write_text,
-)
+from ocirun.cgroups.directories import join_directory, make_directories, members_below
+from ocirun.cgroups.files import read_counter, read_value, write_text
 from ocirun.cgroups.v2 import freezer
 from ocirun.errors import SetupError, kernel_words
 
@@ -115,9 +109,9 @@ class CgroupV2(Cgroup):
             count = len(pids)
             raise SetupError(f"container's cgroup is not empty: {count} process(es) found")
 
-    def join(self, host_pid: int, *, cloned: bool = False) -> None:
-        """Move the process in, as `Cgroup.join` says; a cloned one is there already."""
-        if self.directory and not cloned:
+    def join(self, host_pid: int) -> None:
+        """Move the process in, as `Cgroup.join` says."""
+        if self.directory:
             join_directory(self.directory, "cgroup.procs", host_pid)
 
     def cgroup_fd(self) -> int | None:
@@ -125,7 +119,7 @@ class CgroupV2(Cgroup):
         return None if self.tight else super().cgroup_fd()
 
     def open_join_fds(self) -> list[int]:
-        """Open the door by which init enters later, where memory is tight.
+        """Open `cgroup.procs`, for init to enter later, where memory is tight.
 
         Kernel: memory counts where it was first used. What init needs to understand its config it
         uses before it enters; with 1 MiB it would be killed for that otherwise.

@@ -5,7 +5,8 @@ Source: runtime-spec config-linux.md#pids; kernel admin-guide/cgroup-v2.rst, pid
 
 from __future__ import annotations
 
-from ocirun.cgroups.files import members_in, set_value
+from ocirun.cgroups.directories import members_in
+from ocirun.cgroups.files import set_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

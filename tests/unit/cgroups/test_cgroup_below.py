@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.cgroups.files import directories_below, processes_below
+from ocirun.cgroups.directories import directories_below, processes_below
 
 LEVELS = 60
 NAME = "n" * 200  # 60 of them are more than three times what a path may have

@@ -126,21 +126,22 @@ def test_the_layout_is_known_from_the_mount_table() -> None:
 
 
 def test_what_may_be_shown_of_v1() -> None:
-    shown = hierarchies_of(Table(HYBRID, OWN), of("/a"))
-    assert shown[0] == (
+    shown = [one.body() for one in hierarchies_of(Table(HYBRID, OWN), of("/a"))]
+    assert shown[0] == [
         ["cpu", "cpuacct"],
         "/sys/fs/cgroup/cpu,cpuacct",
         "/sys/fs/cgroup/cpu,cpuacct/a",
-    )
-    assert shown[-1] == (["name=systemd"], "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/systemd/a")
+    ]
+    assert shown[-1] == [["name=systemd"], "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/systemd/a"]
     assert len(shown) == 5
 
 
 def test_what_may_be_shown_of_v2() -> None:
     paths = {"": "/sys/fs/cgroup/a"}
-    assert hierarchies_of(Table(V2, "0::/"), paths) == [([], "/sys/fs/cgroup", "/sys/fs/cgroup/a")]
+    (shown,) = hierarchies_of(Table(V2, "0::/"), paths)
+    assert shown.body() == [[], "/sys/fs/cgroup", "/sys/fs/cgroup/a"]
 
 
 def test_a_container_without_a_cgroup_is_shown_its_creators() -> None:
-    shown = own_hierarchies(Table(HYBRID, OWN))
-    assert (["memory"], "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/process_api/abf") in shown
+    shown = [one.body() for one in own_hierarchies(Table(HYBRID, OWN))]
+    assert [["memory"], "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/process_api/abf"] in shown

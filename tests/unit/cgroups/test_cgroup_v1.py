@@ -113,9 +113,6 @@ def test_join_writes_the_pid_everywhere_once(kernel: FakeKernel) -> None:
     cgroup.join(42)
     assert {text for _, text in kernel.writes} == {"42"}
     assert len(kernel.writes) == len(cgroup.directories())
-    kernel.writes.clear()
-    cgroup.join(42, cloned=True)
-    assert not any(path.startswith("unified") for path, _ in kernel.writes)
 
 
 def test_join_tries_again_while_the_process_is_being_born(kernel: FakeKernel) -> None:
@@ -127,7 +124,7 @@ def test_join_tries_again_while_the_process_is_being_born(kernel: FakeKernel) ->
         cgroup.join(42)
 
 
-def test_doors_lead_into_each_v1_hierarchy(kernel: FakeKernel) -> None:
+def test_join_descriptors_are_the_tasks_files_of_v1(kernel: FakeKernel) -> None:
     cgroup = kernel.made(layout="hybrid")
     join_fds = cgroup.open_join_fds()
     assert len(join_fds) == len(cgroup.paths) - 1

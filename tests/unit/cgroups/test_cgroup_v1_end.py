@@ -70,16 +70,16 @@ def test_remove_goes_depth_first_and_accepts_what_is_gone(kernel: FakeKernel) ->
 def test_remove_waits_for_the_dying_and_then_says_who_is_busy(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ocirun.cgroups import files
+    from ocirun.cgroups import directories
 
     cgroup = kernel.made("/a")
     procs = os.path.relpath(cgroup.paths["pids"], kernel.root) + "/cgroup.procs"
     kernel.put(procs, "7\n")
     pauses: list[float] = []
-    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    monkeypatch.setattr(directories.time, "sleep", pauses.append)
     with pytest.raises(SetupError, match=r"removing cgroup [^,]*/pids/a: device or resource busy"):
         cgroup.remove()
     assert {later / sooner for sooner, later in pairwise(pauses)} == {2.0}
     assert 0.5 < sum(pauses) < 2
-    monkeypatch.setattr(files.time, "sleep", lambda _: kernel.put(procs, ""))
+    monkeypatch.setattr(directories.time, "sleep", lambda _: kernel.put(procs, ""))
     cgroup.remove()

@@ -92,7 +92,6 @@ def test_occupied_and_frozen_cgroups_are_refused(kernel: FakeKernel) -> None:
 def test_joining_and_being_cloned_into_it(kernel: FakeKernel) -> None:
     cgroup = made(kernel)
     cgroup.join(42)
-    cgroup.join(42, cloned=True)
     assert kernel.writes == [("unified/a/cgroup.procs", "42")]
     assert cgroup.open_join_fds() == []
     descriptor = cgroup.cgroup_fd()

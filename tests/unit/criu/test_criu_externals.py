@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ocirun.cgroups.paths import Hierarchy
 from ocirun.container.criu_options import CriuOptions, Folders, require_root
 from ocirun.criu.externals import (
     inherited_namespaces,
@@ -22,8 +23,9 @@ from ocirun.errors import SetupError, SpecError, UsageError
 from ocirun.kernel.process import CLONE_NEWNET
 from ocirun.process.namespaces import Namespaces
 
-V1 = [(["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/web")]
-V2: list[tuple[list[str], str, str]] = [([], "/sys/fs/cgroup", "/sys/fs/cgroup/web")]
+CPU = "/sys/fs/cgroup/cpu,cpuacct"
+V1 = [Hierarchy(("cpu", "cpuacct"), CPU, f"{CPU}/web")]
+V2 = [Hierarchy((), "/sys/fs/cgroup", "/sys/fs/cgroup/web")]
 
 
 def mount(destination: str, kind: str, source: str = "", *options: str) -> dict[str, Any]:
