@@ -22,7 +22,7 @@ from ocirun.process.request import Request
 from ocirun.rootfs import hot_mounts
 from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import clean
-from ocirun.rootfs.mounts import open_source
+from ocirun.rootfs.source_trees import open_source
 from ocirun.security.executable import require_seal
 from ocirun.spec.load import conforms, read_document, read_open_document
 from ocirun.spec.rules import check_rules

@@ -14,7 +14,7 @@ import os
 
 from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import below
-from ocirun.rootfs.mounts import open_source
+from ocirun.rootfs.source_trees import open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import os
 from ocirun.errors import Problem, UnsupportedError
 from ocirun.process.userns_maps import make_user_namespace
 from ocirun.rootfs.id_maps import map_ids
-from ocirun.rootfs.mounts import open_source
+from ocirun.rootfs.source_trees import open_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """One entry of `mounts`: from its words to an attached mount.
 
-Each entry is read (spec/mount_options.py), made detached (filesystems.py), and attached on its
-destination's descriptor (mountpoints.py). Source: runtime-spec config.md#mounts.
+Each entry is read (spec/mount_options.py), made detached (filesystems.py, or source_trees.py for a
+bind mount), and attached on its destination's descriptor (mountpoints.py).
+
+Source: runtime-spec config.md#mounts.
 """
 
 from __future__ import annotations
@@ -9,19 +11,12 @@ from __future__ import annotations
 import os
 from errno import ENODEV, ENOTDIR, EPERM
 
-from ocirun.errors import Problem, ProtocolError, UnsupportedError, doing
+from ocirun.errors import Problem, UnsupportedError, doing
 from ocirun.kernel.mount import (
-    AT_FDCWD,
-    AT_RECURSIVE,
-    AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR_RDONLY,
-    MS_SLAVE,
-    OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
     SYSFS_MAGIC,
     fstatfs,
-    mount_setattr,
-    open_tree,
 )
 from ocirun.rootfs.filesystems import (
     attach,
@@ -37,19 +32,17 @@ from ocirun.rootfs.mountpoints import (
     open_ordinary_directory,
     refuse_proc,
 )
-from ocirun.rootfs.resolve import open_in_root
+from ocirun.rootfs.source_trees import take_source
 from ocirun.spec.mount_options import (
     COPY_SYMLINK,
     DEST_NOFOLLOW,
     REMOUNT,
-    SRC_NOFOLLOW,
     TMPCOPYUP,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.rootfs.context import Entry, MountContext
-    from ocirun.spec.mount_options import MountOptions
 
 # Only on a directory that no link leads to.
 ORDINARY = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
@@ -68,35 +61,6 @@ def load_for(entries: list[Entry]) -> None:
             import ocirun.rootfs.legacy_mount
         if entry.is_idmapped:
             import ocirun.rootfs.id_maps  # noqa: F401
-
-
-def open_source(entry: Entry, *, userns: bool) -> int | None:
-    """Open a bind mount's source as a detached copy, for an init that may not; in the parent.
-
-    `userns`: the container has a user namespace, so that the flags of the source are locked.
-    Returns a descriptor the caller closes, or None for what init does itself: other kinds of
-    entries, and links to be copied.
-
-    Raises:
-        SetupError: the source does not open, or the entry asks to clear a locked flag.
-    """
-    options = entry.options
-    if not options.bind or options.extra & (REMOUNT | COPY_SYMLINK):
-        return None
-    with doing(f'opening "{entry.source}" to mount it on "{entry.destination}"'):
-        tree_fd = open_tree(AT_FDCWD, entry.source, _tree_flags(options))
-        try:
-            if userns and options.changes_attributes:
-                from ocirun.rootfs.locked_flags import refuse_unlocking  # cold
-
-                refuse_unlocking(entry, tree_fd)
-            # Copied in the host's mount namespace it is shared with the host's mounts; the kernel
-            # makes slaves of those when it copies a namespace for another user, so do we.
-            mount_setattr(tree_fd, "", AT_RECURSIVE, propagation=MS_SLAVE)
-        except BaseException:
-            os.close(tree_fd)
-            raise
-    return tree_fd
 
 
 def mount_entry(root_fd: int, entry: Entry, context: MountContext) -> None:
@@ -141,7 +105,7 @@ def _do(root_fd: int, entry: Entry, context: MountContext) -> None:
 def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     """Attach a copy of the source's mount. Options of file systems are ignored, as by mount(2)."""
     options = entry.options
-    tree_fd, keep = _open_tree(root_fd, entry, context)
+    tree_fd, keep = take_source(root_fd, entry, context)
     try:
         magic = fstatfs(tree_fd)[0]
         refuse_proc(entry.destination, magic == PROC_SUPER_MAGIC)
@@ -156,47 +120,6 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     finally:
         if tree_fd >= 0:
             os.close(tree_fd)
-
-
-def _open_tree(root_fd: int, entry: Entry, context: MountContext) -> tuple[int, bool]:
-    """Return a detached copy of the source's mount, which the caller closes.
-
-    And whether it carries no locks although the container has a user namespace: it comes from the
-    parent, who has seen to it that no locked flag is asked away.
-    """
-    given_fd = context.source_fds.pop(entry.index, -1)
-    if entry.index in context.late_sources:
-        return _open_late_tree(root_fd, entry, context, given_fd), False
-    if given_fd >= 0:
-        return given_fd, context.userns
-    if entry.is_idmapped:
-        raise ProtocolError(f"the id-mapped source of mount {entry.index} was not opened for us")
-    return open_tree(AT_FDCWD, entry.source, _tree_flags(entry.options)), False
-
-
-def _open_late_tree(root_fd: int, entry: Entry, context: MountContext, userns_fd: int) -> int:
-    """Copy a source that lies on a mount of an earlier entry, which only we can see.
-
-    Security: looked for inside the root: what is on those mounts may be the container's own.
-    `userns_fd`, -1 or used up, has the maps for the source's ids.
-    """
-    try:
-        start_fd, path = context.kernel_mounts.start_of(root_fd, entry.source_in_root)
-        nofollow = os.O_NOFOLLOW if entry.options.extra & SRC_NOFOLLOW else 0
-        source_fd = open_in_root(start_fd, path, os.O_PATH | nofollow)
-        try:
-            flags = _tree_flags(entry.options) & ~AT_SYMLINK_NOFOLLOW
-            tree_fd = open_tree(source_fd, "", flags)
-        finally:
-            os.close(source_fd)
-        if userns_fd >= 0:
-            from ocirun.rootfs.id_maps import map_ids
-
-            map_ids(entry, tree_fd, userns_fd)
-    finally:
-        if userns_fd >= 0:
-            os.close(userns_fd)
-    return tree_fd
 
 
 def _filesystem(root_fd: int, entry: Entry, context: MountContext) -> None:
@@ -267,15 +190,6 @@ def _held_back(entry: Entry) -> int:
         entry.fs_name == "tmpfs" and not entry.options.bind
     )
     return MOUNT_ATTR_RDONLY if is_written else 0
-
-
-def _tree_flags(options: MountOptions) -> int:
-    flags = OPEN_TREE_CLONE
-    if options.recursive:
-        flags |= AT_RECURSIVE
-    if options.extra & SRC_NOFOLLOW:
-        flags |= AT_SYMLINK_NOFOLLOW
-    return flags
 
 
 def with_mode(data: list[str], target_fd: int) -> list[str]:

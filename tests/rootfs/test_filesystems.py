@@ -22,7 +22,7 @@ from harness.inside import (
 from ocirun.kernel.mount import AT_FDCWD, AT_RECURSIVE, MS_SHARED, mount_setattr
 from ocirun.rootfs import finalize, pivot
 from ocirun.rootfs.context import Entry
-from ocirun.rootfs.mounts import open_source
+from ocirun.rootfs.source_trees import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
