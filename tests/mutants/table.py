@@ -8,6 +8,8 @@ TESTS_OF = {
     "ocirun.process.rootless": ["process/test_rootless.py"],
     "ocirun.container.resources": ["container/test_resources.py"],
     "ocirun.container.store": ["container/test_store.py"],
+    "ocirun.container.folder": ["container/test_folder.py", "container/test_store.py"],
+    "ocirun.container.record": ["container/test_record.py", "container/test_store.py"],
     "ocirun.spec.cpulist": ["spec/test_cpulist.py"],
     "ocirun.spec.jsontext": ["spec/test_jsontext.py"],
     "ocirun.spec.lenient": ["spec/test_lenient.py"],

@@ -135,11 +135,11 @@ def test_what_is_no_regular_file_names_no_home(root: int, tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize(("spare", "home"), [(0, b"/home/user"), (1, b"/")])
-def test_a_passwd_that_is_too_large_names_no_home(
+def test_a_passwd_of_more_than_four_mebibytes_names_no_home(
     root: int, tmp_path: Path, spare: int, home: bytes
 ) -> None:
     text = PASSWD.encode()
-    size = MAX_PASSWD_BYTES + spare - len(text)
+    size = (4 << 20) + spare - len(text)
     (tmp_path / "etc/passwd").write_bytes(text + b"\n" * size)
     assert home_of(root, 1000) == home
 
@@ -190,6 +190,7 @@ def test_no_descriptor_stays_open(root: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "home"),
     [
+        (":7:1:1::/other:/bin/sh\nuser:x:7:7::/after:/bin/sh\n", b"/after"),  # a hit at once
         (":x:7:7::/first:/bin/sh\n", b"/first"),  # a line that begins with a colon
         ("other:x:1:1::/other:\nuser:x:7:7::/after:/bin/sh\n", b"/after"),  # and one that ends so
         ("user:x:7:7::/last:/bin/sh", b"/last"),  # without a newline
