@@ -150,7 +150,7 @@ class Notify:
         self._over.acquire()
         try:
             _thread.start_new_thread(self._relay_and_close, (pidfd, main_pid, self._over))
-        except RuntimeError as error:  # as in process/foreground.py
+        except RuntimeError as error:  # as in process/copying.py
             self._over.release()
             raise SetupError(f"listening for the container's READY=1: {error}") from error
 

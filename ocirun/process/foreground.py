@@ -6,8 +6,7 @@
 Security: the container never has a descriptor of the caller's. Through one it could change the
 file's mode or owner, write to what is open for reading, or go on reading when we have ended.
 
-Each way is copied by a thread of its own, started after the last clone: input that nobody reads
-must not hold up output.
+copying.py copies, in threads that are started after the last clone.
 
 Source: pty(7), termios(3), pipe(7); docs/runc-compat/protocols.md#foreground-mode.
 """
@@ -15,21 +14,18 @@ Source: pty(7), termios(3), pipe(7); docs/runc-compat/protocols.md#foreground-mo
 from __future__ import annotations
 
 import _socket
-import _thread
 import os
 import select
-import sys
-import time
 from fcntl import ioctl
 
-from ocirun.errors import SetupError, doing, warn, what_failed
+from ocirun.errors import doing
+from ocirun.process.copying import Copying
 from ocirun.process.sockets import receive_fd
 from ocirun.process.stdio import is_null, is_same_file
 from ocirun.process.wait import block_signals, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, Final
 
     from ocirun.process.request import Request
@@ -37,14 +33,7 @@ if TYPE_CHECKING:
 
 TIOCGWINSZ: Final = 0x5413
 TIOCSWINSZ: Final = 0x5414
-FIONREAD: Final = 0x541B
 WINSIZE_BYTES: Final = 8
-COPY_BYTES: Final = 64 << 10
-# How long a process that was left behind may still say something before we end.
-LINGER_S: Final = 0.5
-# More than the kernel buffers of a terminal hold.
-TERMINAL_BYTES: Final = 1 << 20
-LONGEST_WAIT_MS: Final = 3000
 
 
 class Foreground:
@@ -56,14 +45,12 @@ class Foreground:
     """
 
     __slots__ = (
-        "_end",
-        "_failure",
+        "_copying",
         "_master",
         "_receiver",
         "_routes",
         "_saved",
         "_terminal",
-        "_unfinished",
         "init_fds",
     )
 
@@ -76,9 +63,7 @@ class Foreground:
         self._terminal = -1  # the caller's, for its size; keys come from fd 0 only
         self._routes: list[tuple[int, int]] = []  # read from, write to
         self._saved: list[Any] = []
-        self._unfinished: list[Any] = []  # a lock for each copying of output, held by it
-        self._failure: OSError | None = None  # of a copying, beside the end of what it copies
-        self._end = (-1, -1)  # a pipe; closed at the writing end, it says that init has ended
+        self._copying: Copying | None = None
 
     def __enter__(self) -> Foreground:
         block_signals()
@@ -146,24 +131,13 @@ class Foreground:
         for fd in self.init_fds:
             os.close(fd)
         self.init_fds = []
-        self._end = os.pipe()
         if self._receiver >= 0:
             self._master = receive_fd(self._receiver)
             os.close(self._receiver)
             self._routes = [(0, self._master), (self._master, 1)]
             self._set_up_terminals()
-        for source, target in self._routes:
-            done = _thread.allocate_lock()
-            done.acquire()
-            if source != 0:
-                self._unfinished.append(done)
-            try:
-                _thread.start_new_thread(self._copy, (source, target, done))
-            except RuntimeError as error:  # clone3 or mmap refused: CPython does not say which
-                from ocirun.kernel.oserror import kept_back
-
-                # Kernel: without clone3 the C library makes threads only if it gets ENOSYS.
-                raise SetupError(f"copying stdio: {error}{kept_back('clone3')}") from error
+        self._copying = Copying(self._master)
+        self._copying.start(self._routes)
 
     def _set_up_terminals(self) -> None:
         """Leave keys to the container's terminal; ends of lines too, unless output is captured.
@@ -197,12 +171,8 @@ class Foreground:
 
     def finish(self) -> None:
         """Wait for the last output, then set our terminal back as it was."""
-        if self._end[1] >= 0:
-            os.close(self._end[1])
-        for done in self._unfinished:
-            done.acquire()
-        if self._failure:
-            warn(f"copying stdio: {what_failed(self._failure)}")
+        if self._copying:
+            self._copying.finish()
         self.restore()
 
     def restore(self) -> None:
@@ -212,75 +182,6 @@ class Foreground:
 
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
             self._saved = []
-
-    def _copy(self, source: int, target: int, done: Any) -> None:  # noqa: ANN401  # a lock
-        """Copy one way until its end, and hand the end on.
-
-        The container's side is closed with ours, whichever goes first; not so its terminal: what
-        that still says when nobody listens is dropped.
-        """
-        last = b"\n"
-        try:
-            for data in self._output(source) if source != 0 else _input():
-                if not _write_all(target, data) and source != self._master:
-                    break
-                last = data[-1:]
-            if source == 0 and target == self._master and not os.isatty(0):
-                self._tell_end(last)
-        except OSError as error:  # a filter around us refuses a call
-            self._failure = error
-        finally:
-            for fd in (source, target):
-                if fd not in (0, 1, 2, self._master):
-                    os.close(fd)
-            done.release()
-
-    def _tell_end(self, last: bytes) -> None:
-        """Send the container's terminal the end-of-file key, again and again until init ends.
-
-        A terminal has no end of file, only a key that ends one read(2): who reads again would wait
-        for good. `last` is what was typed last; within a line the first such key ends the line.
-        """
-        import termios
-
-        key: bytes = termios.tcgetattr(self._master)[6][termios.VEOF]
-        keys = key if last == b"\n" else key * 2
-        poll = select.poll()
-        poll.register(self._end[0], select.POLLIN)
-        wait_ms = 100
-        while _write_all(self._master, keys) and not poll.poll(wait_ms):
-            keys = key
-            wait_ms = min(wait_ms * 2, LONGEST_WAIT_MS)
-
-    def _output(self, source: int) -> Iterator[bytes]:
-        """Yield what comes from the container, until its end or, soon after init's, ours.
-
-        What init itself has said is all in the pipe or terminal by its end. A process that it left
-        behind may hold that open for good: of a pipe, its words of the next moment still arrive;
-        of a terminal, those that are there.
-
-        Kernel: to poll a terminal is to flush what was written to its other side.
-        """
-        end = self._end[0]
-        poll = select.poll()
-        poll.register(source, select.POLLIN)
-        poll.register(end, select.POLLIN)
-        while end not in {fd for fd, _ in poll.poll()}:
-            if not (data := _read(source)):
-                return
-            yield data
-        poll.unregister(end)
-        if source == self._master:
-            owed, deadline = TERMINAL_BYTES, 0.0
-        else:
-            owed = int.from_bytes(ioctl(source, FIONREAD, b"\0" * 4), sys.byteorder)
-            deadline = time.monotonic() + LINGER_S
-        while owed > 0 or time.monotonic() < deadline:
-            left_ms = max(0, (deadline - time.monotonic()) * 1000)
-            if not poll.poll(left_ms) or not (data := _read(source)):
-                return
-            owed -= len(data)
-            yield data
 
 
 def find_terminal() -> int:
@@ -295,40 +196,6 @@ def find_terminal() -> int:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return -1
-
-
-def _input() -> Iterator[bytes]:
-    while data := _read(0):
-        yield data
-
-
-def _read(fd: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, COPY_BYTES)
-        except BlockingIOError:
-            _wait_until(fd, select.POLLIN)
-        except OSError:  # EIO: the last slave was closed, all output has been read
-            return b""
-
-
-def _write_all(fd: int, data: bytes) -> bool:
-    """Write all of `data`; False when nobody reads there any more."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:  # the caller's files may be set so, and are not ours to change
-            _wait_until(fd, select.POLLOUT)
-        except OSError:
-            return False
-    return True
-
-
-def _wait_until(fd: int, event: int) -> None:
-    poll = select.poll()
-    poll.register(fd, event)
-    poll.poll()
 
 
 def host_root(mappings: Any) -> int:  # noqa: ANN401  # a list of IDMapping, or None
