@@ -19,7 +19,7 @@ from ocirun.errors import Problem
 from ocirun.spec.default import MASKED_PATHS, READONLY_PATHS
 from ocirun.spec.jsontext import quoted
 from ocirun.spec.misspelled import closest, meant
-from ocirun.spec.rules import is_bind
+from ocirun.spec.mount_rules import is_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ TESTS_OF = {
     "ocirun.spec.members": ["spec/test_members.py"],
     "ocirun.spec.process_rules": ["spec/test_rules.py"],
     "ocirun.spec.rules": ["spec/test_rules.py", "spec/test_lenient.py"],
+    "ocirun.spec.mount_rules": ["spec/test_rules.py"],
     "ocirun.spec.mount_options": ["rootfs/test_mount_options.py"],
     "ocirun.kernel.mountinfo": ["kernel/test_mountinfo.py"],
     "ocirun.kernel.regular": ["kernel/test_regular.py"],
