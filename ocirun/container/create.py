@@ -23,6 +23,7 @@ from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
 from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
+from ocirun.process.stdio import STDIO
 from ocirun.security.executable import require_seal
 from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
@@ -204,8 +205,7 @@ class Creation(NewProcess):
         record.systemd_unit = self.cgroup.unit
         record.annotations = config.get("annotations") or {}
         if not self.request.terminal:
-            stdio_fds = self.stdio_fds if len(self.stdio_fds) == 3 else (0, 1, 2)
-            record.external_descriptors = [_name_of(fd) for fd in stdio_fds]
+            record.external_descriptors = [_name_of(fd) for fd in self.stdio.fds or STDIO]
         record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
         write_config(record.directory, config)
         record.write()

@@ -18,7 +18,7 @@ from ocirun.container.undo import Undo
 from ocirun.errors import doing
 from ocirun.process.pidfile import check_pid_file, write_pid_file
 from ocirun.process.sockets import connect_unix, send_fd
-from ocirun.process.stdio import open_stdio
+from ocirun.process.stdio import Stdio, open_stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class NewProcess:
     """One process being brought into a container, and what is held for it meanwhile.
 
-    `fds` are open until `close`, or the undoing. `stdio_fds` is what init is given (open_stdio).
+    `fds` are open until `close`, or the undoing. `stdio` is what init is given.
     `parent` is our half of the conversation, `config` and `request` are what it is about.
     `pidfd_payload` goes with the pidfd through the caller's socket; `status` is the container's,
     as a seccomp agent sees it. `foreground` connects the process's terminal or its stdio with ours,
@@ -51,7 +51,7 @@ class NewProcess:
         self.foreground = foreground
         self.undo = Undo()
         self.fds: list[int] = []
-        self.stdio_fds: list[int] = []
+        self.stdio = Stdio()
         self.pidfd_socket = -1
         self.config: Config
         self.request: Request
@@ -81,9 +81,9 @@ class NewProcess:
     def open_callers_ends(self) -> None:
         """Open the process's stdio, and the socket that its pidfd goes to."""
         socket = self.options.console_socket
-        self.stdio_fds = open_stdio(self.config, self.request, socket, self.foreground)
+        self.stdio = open_stdio(self.config, self.request, socket, self.foreground)
         if not self.foreground:
-            self.fds += self.stdio_fds
+            self.fds += self.stdio.sent()
         if self.options.pidfd_socket:
             self.pidfd_socket = connect_unix(self.options.pidfd_socket)
             self.fds.append(self.pidfd_socket)
@@ -123,7 +123,7 @@ class NewProcess:
                 self.move_into_cgroup()
             # Order: before it has children, which would stay where they were born.
             self.join_resctrl()
-            self.parent.send_config([*first_fds, *self.stdio_fds, *join_fds, *last_fds])
+            self.parent.send_config([*first_fds, *self.stdio.sent(), *join_fds, *last_fds])
         finally:
             for fd in ours:
                 os.close(fd)

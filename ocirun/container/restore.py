@@ -186,7 +186,7 @@ class Restoration(Creation):
         """Return (key, descriptor) of what CRIU takes in the place of what was the host's."""
         found = inherited_namespaces(self.request.namespaces)
         for name, number in pipes_among(load_names(self.folders.image_fd)):
-            fd = self.stdio_fds[number] if len(self.stdio_fds) == 3 else number
+            fd = self.stdio.fds[number] if self.stdio.fds else number
             found.append((name, fd))
         return found
 
@@ -216,8 +216,8 @@ class Restoration(Creation):
                 implied=implied_rules(self.config),
             )
             self.record.write_init()
-        elif name == "orphan-pts-master" and fds and len(self.stdio_fds) == 1:
-            send_fd(self.stdio_fds[0], fds[0], "/dev/ptmx")
+        elif name == "orphan-pts-master" and fds and self.stdio.console >= 0:
+            send_fd(self.stdio.console, fds[0], "/dev/ptmx")
 
     def _remember_init(self, pid: int) -> None:
         self.has_run = True

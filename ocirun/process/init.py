@@ -157,7 +157,9 @@ def take_stdio(init: InitContext, fds: list[int]) -> None:
     if init.request.terminal:
         init.console_fd = fds.pop(0)
         return
-    for fd in range(init.request.stdio_fds):
+    if not init.request.stdio_sent:
+        return
+    for fd in (0, 1, 2):
         given = fds.pop(0)
         os.dup2(given, fd, inheritable=True)
         os.close(given)

@@ -20,8 +20,8 @@ class Request:
     that belong to the program, the first `listen_fds` of them for socket activation, named
     `listen_names`. `hook_outputs` names the descriptors, stdout or stderr, that hooks in init write
     to. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
-    `stdio_fds` counts the descriptors for stdio: one socket for a terminal's
-    master, or fds 0 to 2, or none. `cgroup_join_fds` is how many descriptors init joins its
+    `stdio_sent` says that descriptors for fds 0 to 2 come along; with `terminal` it is a socket for
+    its master. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened; `late_sources` of those whose source an earlier mount provides. `made_nodes` are the
     indices of the devices whose node it has made (made_nodes.py). `seccomp` is the compiled filter
@@ -57,7 +57,7 @@ class Request:
         "root_sent",
         "rootfs",
         "seccomp",
-        "stdio_fds",
+        "stdio_sent",
         "terminal",
     )
 
@@ -68,7 +68,7 @@ class Request:
         self.container_id = ""
         self.bundle = ""
         self.rootfs = ""
-        self.stdio_fds = 0
+        self.stdio_sent = False
         self.given_stdio: list[int] = []
         self.hook_outputs: list[str] = []
         self.make_devices = True

@@ -40,35 +40,56 @@ DEV_NULL: Final = os.makedev(1, 3)
 STDIO: Final = (0, 1, 2)
 
 
+class Stdio:
+    """What a process in a container gets as its stdio: borrowed descriptors.
+
+    `fds` are its fds 0 to 2; without them it has our own. `console` is a socket that it sends its
+    terminal's master to, -1 for none.
+    """
+
+    __slots__ = ("console", "fds")
+
+    def __init__(self, fds: Sequence[int] = (), console: int = -1) -> None:
+        self.fds = fds
+        self.console = console
+
+    def sent(self) -> list[int]:
+        """Return the descriptors that are sent to the process, as `take_stdio` takes them."""
+        return [*self.fds] if self.console < 0 else [self.console]
+
+
 def open_stdio(
     config: Config,
     request: Request,
     console_socket: str | None,
     foreground: Foreground | GivenStdio | None,
-) -> list[int]:
+) -> Stdio:
     """Decide on the container's stdio, and write that into `request`.
 
     Returns:
-        What init is given: a connection to `console_socket`, which the caller closes; or what
-        `foreground` has made and closes itself; or nothing, for a container with our own stdio.
+        A connection to `console_socket`, which the caller closes; or what `foreground` has made
+        and closes itself; or nothing, for a container with our own stdio.
 
     Raises:
         UsageError: a terminal and the way it shall be used do not go together.
         SetupError: the socket does not take us.
     """
     _check_terminal(request.terminal, console_socket, foreground)
-    fds: list[int] = []
+    stdio = Stdio()
     if foreground:
         foreground.prepare(config, request)
-        fds = foreground.init_fds
+        if request.terminal:
+            (stdio.console,) = foreground.init_fds
+        else:
+            stdio.fds = foreground.init_fds
     elif console_socket:
-        fds = [connect_unix(console_socket)]
-    request.stdio_fds = len(fds)
-    if foreground and len(fds) == len(STDIO) and not foreground.makes_pipes:
-        request.given_stdio = fds_to_give(fds)
+        stdio.console = connect_unix(console_socket)
+    request.stdio_sent = bool(stdio.fds)
+    if foreground and stdio.fds and not foreground.makes_pipes:
+        request.given_stdio = fds_to_give(stdio.fds)
     else:
-        request.given_stdio = [*STDIO] if fds else fds_to_give()
-    return fds
+        request.given_stdio = [*STDIO] if stdio.sent() else fds_to_give()
+    return stdio
 
 
 def _check_terminal(

@@ -107,5 +107,5 @@ def test_what_does_not_go_together(terminal: bool, socket_path: str | None, word
 def test_without_a_terminal_and_a_foreground_nothing_is_opened() -> None:
     config = {"process": {}}
     request = Request(config)  # type: ignore[arg-type]
-    assert stdio.open_stdio(config, request, None, None) == []  # type: ignore[arg-type]
-    assert (request.stdio_fds, request.given_stdio) == (0, stdio.fds_to_give())
+    assert stdio.open_stdio(config, request, None, None).sent() == []  # type: ignore[arg-type]
+    assert (request.stdio_sent, request.given_stdio) == (False, stdio.fds_to_give())
