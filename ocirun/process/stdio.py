@@ -78,10 +78,14 @@ def open_stdio(
     stdio = Stdio()
     if foreground:
         foreground.prepare(config, request)
-        if request.terminal:
-            (stdio.console,) = foreground.init_fds
-        else:
-            stdio.fds = foreground.init_fds
+        fds = foreground.init_fds
+        if request.terminal != (len(fds) == 1):  # a program's own streams may be for the other
+            raise UsageError(
+                "process.terminal is set: stdin, stdout and stderr cannot be chosen"
+                if request.terminal
+                else "process.terminal is not set: there is no terminal to hand out"
+            )
+        stdio = Stdio(console=fds[0]) if request.terminal else Stdio(fds)
     elif console_socket:
         stdio.console = connect_unix(console_socket)
     request.stdio_sent = bool(stdio.fds)

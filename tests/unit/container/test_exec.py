@@ -144,7 +144,7 @@ def test_the_cgroup_that_init_has_moved_to(
             return own
         return MOUNTINFO if path.endswith("mountinfo") else "0::/\n"
 
-    monkeypatch.setattr("ocirun.cgroups.directories.read_text", read_text)
+    monkeypatch.setattr("ocirun.cgroups.files.read_text", read_text)
     monkeypatch.setattr("ocirun.cgroups.paths.read_text", read_text)
     record = new_record(tmp_path, "c")
     record.init_process_pid = 77

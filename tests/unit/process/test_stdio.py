@@ -11,6 +11,7 @@ import pytest
 
 from ocirun.errors import UsageError
 from ocirun.process import stdio
+from ocirun.process.given_stdio import GivenStdio
 from ocirun.process.request import Request
 
 
@@ -109,3 +110,26 @@ def test_without_a_terminal_and_a_foreground_nothing_is_opened() -> None:
     request = Request(config)  # type: ignore[arg-type]
     assert stdio.open_stdio(config, request, None, None).sent() == []  # type: ignore[arg-type]
     assert (request.stdio_sent, request.given_stdio) == (False, stdio.fds_to_give())
+
+
+@pytest.mark.parametrize(
+    ("terminal", "words"),
+    [(True, "stdin, stdout and stderr cannot be chosen"), (False, "there is no terminal")],
+)
+def test_streams_of_a_program_have_to_be_those_that_the_configuration_asks_for(
+    terminal: bool, words: str
+) -> None:
+    config = {"process": {"terminal": terminal}}
+    request = Request(config)  # type: ignore[arg-type]
+    streams = GivenStdio([] if not terminal else [0, 1, 2], [], [], terminal=not terminal)
+    try:
+        with pytest.raises(UsageError, match=words):
+            stdio.open_stdio(config, request, None, streams)  # type: ignore[arg-type]
+    finally:
+        streams.close()
+
+
+def test_a_terminals_socket_is_sent_alone_and_streams_as_three() -> None:
+    assert stdio.Stdio().sent() == []
+    assert stdio.Stdio([3, 4, 5]).sent() == [3, 4, 5]
+    assert stdio.Stdio(console=0).sent() == [0]
