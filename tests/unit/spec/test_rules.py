@@ -14,7 +14,7 @@ import pytest
 
 from ocirun.errors import Problem
 from ocirun.process.request import Request
-from ocirun.spec import linux_rules, process_rules, rules
+from ocirun.spec import linux_rules, mount_rules, process_rules, rules
 from ocirun.spec.rules import check_process_rules, check_rules
 
 if TYPE_CHECKING:
@@ -256,8 +256,11 @@ def test_no_document_writes_to_a_terminal_through_a_sentence(config: Any) -> Non
 
 def test_every_rule_is_in_a_table() -> None:
     """A rule that nobody calls is no rule."""
+    assert set(mount_rules.MOUNT_RULES) <= set(rules.RULES)
+    top_rules = set(rules.RULES) - set(mount_rules.MOUNT_RULES)
     for module, tables in (
-        (rules, (rules.RULES, rules.RESOURCES_RULES, rules.PROCESS_RULES)),
+        (rules, (top_rules, rules.RESOURCES_RULES, rules.PROCESS_RULES)),
+        (mount_rules, (mount_rules.MOUNT_RULES,)),
         (process_rules, (process_rules.SCHEDULER_RULES, process_rules.OTHER_RULES)),
         (linux_rules, ([rule for _, rule in linux_rules.LINUX_RULES],)),
     ):
