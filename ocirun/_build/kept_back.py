@@ -30,6 +30,24 @@ static int clone_process(struct clone_args *args)
     return pid;
 }
 
+/* The C library starts threads and posix_spawn's children by clone3, and by clone only where clone3
+   says ENOSYS. Kernel: of two filters that refuse a call, the errno of the younger one counts. Ours
+   refuses what is refused already, for this thread and what it starts. 1: now it is ENOSYS. */
+static int have_clone3_say_enosys(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof code / sizeof *code, code };
+
+    if (syscall(SYS_clone3, -1L, 0L) == 0 || errno != EPERM)
+        return 0;
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
 /* What close_range does, without it: one descriptor after the other. Those above the soft limit
    were opened before somebody lowered it; a million is as far as we look for them. */
 static int close_each(unsigned int first, unsigned int last, unsigned int flags)

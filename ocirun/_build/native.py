@@ -51,6 +51,7 @@ int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int close_each(unsigned int first, unsigned int last, unsigned int flags);
 int is_kept_back(const char *call);
+int have_clone3_say_enosys(void);
 int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
                       uint32_t priority, uint64_t runtime, uint64_t deadline, uint64_t period);
@@ -89,6 +90,7 @@ MOUNTS = r"""
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <stdlib.h>
@@ -200,6 +202,10 @@ static int64_t sys_mount_id(int fd)
     struct statx buffer;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &buffer) < 0)
         return -1;
+    if (!(buffer.stx_mask & STATX_MNT_ID)) { /* glibc's substitute, where a filter says ENOSYS */
+        errno = ENOSYS;
+        return -1;
+    }
     return (int64_t)buffer.stx_mnt_id;
 }
 

@@ -22,6 +22,7 @@ import stat
 import sys
 
 from ocirun.errors import SetupError, UsageError, doing, kernel_words, warn
+from ocirun.kernel.process import start_thread
 from ocirun.process.sockets import through_folder
 
 TYPE_CHECKING = False
@@ -149,8 +150,8 @@ class Notify:
         self._over = _thread.allocate_lock()
         self._over.acquire()
         try:
-            _thread.start_new_thread(self._relay_and_close, (pidfd, main_pid, self._over))
-        except RuntimeError as error:  # as in process/copying.py
+            start_thread(self._relay_and_close, (pidfd, main_pid, self._over))
+        except RuntimeError as error:
             self._over.release()
             raise SetupError(f"listening for the container's READY=1: {error}") from error
 

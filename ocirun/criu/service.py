@@ -27,6 +27,7 @@ from ocirun.criu.log import error_lines, errors_in, plain
 from ocirun.criu.messages import FEATURE_CHECK, NOTIFY, TYPE_NAMES, VERSION, message, parse
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_no_new_privs
+from ocirun.kernel.process import posix_spawn, start_thread
 from ocirun.kernel.which import find_in_path
 from ocirun.process.hooks import ALL_SIGNALS
 
@@ -211,7 +212,7 @@ class Criu:
 
 
 def _spawn(program: str, actions: list[Any]) -> int:
-    return os.posix_spawn(
+    return posix_spawn(
         program,
         ["criu", "swrk", str(CHANNEL_FD)],
         {name: text for name, text in os.environ.items() if name not in NOT_FOR_CRIU},
@@ -239,7 +240,10 @@ def _spawn_bound(program: str, actions: list[Any]) -> int:
         finally:
             done.release()
 
-    _thread.start_new_thread(act, ())
+    try:
+        start_thread(act, ())
+    except RuntimeError as error:
+        raise SetupError(f"starting {program}: {error}") from error
     done.acquire()
     [pid] = result
     if isinstance(pid, OSError):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+from errno import EPERM
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import REFUSED, oserror
+from ocirun.kernel.oserror import REFUSED, kept_back, oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Final
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final
 
 CLONE_NEWTIME: Final = 0x00000080
 CLONE_PIDFD: Final = 0x00001000
@@ -54,6 +56,44 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     if pid == 0:
         return 0, -1
     return pid, int(pidfd[0])
+
+
+def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """Call `function(*arguments)` in a thread, also where a filter around us refuses clone3.
+
+    Raises:
+        RuntimeError: clone3 is refused, and so is the filter that would help; or there is no room
+            for another thread.
+
+    Source: pthread_create(3).
+    """
+    try:
+        _thread.start_new_thread(function, arguments)
+    except RuntimeError as error:  # CPython does not say which call has failed
+        if not lib.have_clone3_say_enosys():
+            raise RuntimeError(f"{error}{kept_back('clone3')}") from error
+        _thread.start_new_thread(function, arguments)
+
+
+def posix_spawn(
+    path: str,
+    arguments: list[str],
+    env: Mapping[Any, Any],
+    **options: Any,  # noqa: ANN401  # those of os.posix_spawn
+) -> int:
+    """Call os.posix_spawn, also where a filter around us refuses clone3; return the child's pid.
+
+    Raises:
+        OSError: as os.posix_spawn.
+
+    Source: posix_spawn(3).
+    """
+    try:
+        return os.posix_spawn(path, arguments, env, **options)
+    except PermissionError as error:
+        if error.errno != EPERM or not lib.have_clone3_say_enosys():
+            raise
+    return os.posix_spawn(path, arguments, env, **options)
 
 
 def unshare(flags: int) -> None:

@@ -15,6 +15,7 @@ import time
 from fcntl import ioctl
 
 from ocirun.errors import SetupError, warn, what_failed
+from ocirun.kernel.process import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,12 +58,9 @@ class Copying:
             if source != 0:
                 self._unfinished.append(done)
             try:
-                _thread.start_new_thread(self._copy, (source, target, done))
-            except RuntimeError as error:  # clone3 or mmap refused: CPython does not say which
-                from ocirun.kernel.oserror import kept_back
-
-                # Kernel: without clone3 the C library makes threads only if it gets ENOSYS.
-                raise SetupError(f"copying stdio: {error}{kept_back('clone3')}") from error
+                start_thread(self._copy, (source, target, done))
+            except RuntimeError as error:
+                raise SetupError(f"copying stdio: {error}") from error
 
     def finish(self) -> None:
         """Wait for the last output of a container whose init has ended."""

@@ -19,6 +19,7 @@ import select
 import time
 
 from ocirun.errors import HookError, kernel_words, warn, what_failed
+from ocirun.kernel.process import posix_spawn
 from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
@@ -99,7 +100,7 @@ def _run(
         os.set_blocking(write_fd, True)
         stdout, stderr = outputs.or_else(write_fd) if outputs else (write_fd, write_fd)
         try:
-            pid = os.posix_spawn(
+            pid = posix_spawn(
                 hook["path"],
                 hook.get("args") or [hook["path"]],
                 env,

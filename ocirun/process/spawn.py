@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import ProtocolError, SetupError, doing
-from ocirun.kernel.process import clone3
+from ocirun.kernel.process import clone3, posix_spawn
 from ocirun.process.channel import PeerGone
 from ocirun.process.clone import INIT_CHANNEL_FD, clone_init, reap
 from ocirun.process.init import run_init
@@ -64,7 +64,7 @@ def execute_stage(theirs: Channel, command: str) -> int:
     from ocirun.process.hooks import ALL_SIGNALS  # cold: the library's way
 
     with doing(f"starting {command} init"):
-        return os.posix_spawn(
+        return posix_spawn(
             command,
             [command, "init"],
             {},

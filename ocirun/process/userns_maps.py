@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, SpecError, doing
+from ocirun.kernel.process import posix_spawn
 from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
@@ -160,7 +161,7 @@ def _run_helper(name: str, host_pid: int, numbers: list[str]) -> None:
             "(Debian: the package uidmap)"
         )
     with doing(f"running {path}"):
-        pid = os.posix_spawn(path, [name, str(host_pid), *numbers], os.environ)
+        pid = posix_spawn(path, [name, str(host_pid), *numbers], os.environ)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status != 0:
         raise SetupError(

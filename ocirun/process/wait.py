@@ -33,8 +33,9 @@ def block_signals() -> None:
 
     Kernel: where the caller had SIGCHLD ignored, children would vanish with their exit status.
     """
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, _forwarded())
+    with doing("holding signals back"):
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _forwarded())
 
 
 def _forwarded() -> set[Any]:

@@ -165,7 +165,9 @@ def open_mounted(root_fd: int, destination: str) -> int:
                 raise
             message = f'"{destination}": a symbolic link is on the way, name the place itself'
             raise SetupError(message) from error
-    if not _is_mounted(root_fd, destination, fd):
+    with doing(f'looking at the mount at "{destination}"'):
+        is_mounted = _is_mounted(root_fd, destination, fd)
+    if not is_mounted:
         os.close(fd)
         raise SetupError(f'nothing is mounted at "{destination}"', EINVAL)
     return fd
