@@ -22,7 +22,6 @@ from harness.peers import peer_deviates
 from harness.runtime import Result, finish, wait_until
 
 pytestmark = [
-    pytest.mark.lab,
     needs("root"),
     peer_deviates("crun", "has no such verb", sometimes=True),
 ]
@@ -69,6 +68,7 @@ def let_go(container: Container) -> None:
 class TestStats:
     """One line with everything that is counted."""
 
+    @pytest.mark.lab
     def test_one_line_of_json(self, box: Box) -> None:
         container = box.running()
         line = events(container, "--stats").ok().stdout
@@ -89,6 +89,7 @@ class TestStats:
         assert [key for key in event["data"] if key not in ("rdma", "misc")] == keys
         assert event["data"]["network_interfaces"] is None
 
+    @pytest.mark.lab
     @needs("cgroup memory")
     def test_limits_and_what_is_used(self, box: Box) -> None:
         memory = {"limit": 64 * MB}
@@ -99,6 +100,7 @@ class TestStats:
         assert found["memory"]["raw"]["pgfault"] > 0
         assert found["pids"] == {"current": 1, "limit": 17}
 
+    @pytest.mark.lab
     def test_time_goes_on(self, box: Box) -> None:
         container = box.running(None, "sh", "-c", "echo ready; while :; do :; done")
         container.wait_output("ready")
@@ -145,6 +147,7 @@ class TestStats:
 class TestFollowing:
     """Lines until the container stops."""
 
+    @pytest.mark.lab
     @peer_deviates("runc", "goes on while the cgroup is there", sometimes=True)
     def test_lines_come_at_the_interval_until_the_end(self, box: Box) -> None:
         container = box.running()
@@ -203,6 +206,7 @@ class TestFollowing:
         assert container.status == "running"
 
 
+@pytest.mark.lab
 @needs("cgroup memory")
 class TestOom:
     """A line when the kernel kills for want of memory."""

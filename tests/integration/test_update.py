@@ -32,12 +32,13 @@ from harness.updating import (
     update,
 )  # fmt: skip
 
-pytestmark = [pytest.mark.lab, needs("cgroup pids")]
+pytestmark = needs("cgroup pids")
 
 KNOWN_TO_CRUN = (["--cpu-share", "1024"], ["--cpu-quota", "20000"], ["--pids-limit", "7"],
                  ["--cpuset-cpus", "0"], ["--cpuset-mems", "0"])  # fmt: skip
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("flags", "file", "on_v1", "on_v2"),
     [
@@ -77,6 +78,7 @@ def test_each_flag_writes_its_limit(
     assert held(container, *file) == (on_v2 if ON_V2 else on_v1)
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("flag", "file", "value"),
     [
@@ -94,6 +96,7 @@ def test_flags_that_came_later(box: Box, flag: str, file: tuple[str, str], value
     assert held(container, *file).removeprefix("default ") == value
 
 
+@pytest.mark.lab
 @needs("ours")
 def test_idle_and_back(box: Box) -> None:
     """An idle cgroup has the least shares; it takes others once it is not idle any more."""
@@ -108,6 +111,7 @@ def test_idle_and_back(box: Box) -> None:
     assert remembered(container)["cpu"]["shares"] == 1024
 
 
+@pytest.mark.lab
 @needs("ours")
 def test_bursts_follow_their_quota(box: Box) -> None:
     """A burst never exceeds the quota: both grow and shrink together, and 0 takes it away."""
@@ -144,6 +148,7 @@ def test_swappiness_and_the_killer(box: Box) -> None:
         assert f"oom_kill_disable {int(asked)}" in killer
 
 
+@pytest.mark.lab
 @needs("ours")
 def test_throttles_are_one_for_each_device(box: Box) -> None:
     major, minor = block_device()
@@ -187,6 +192,7 @@ def test_each_way_to_give_resources(box: Box, way: str) -> None:
     assert held(container, *LIMIT) == str(32 * MB)
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("status", ["created", "paused"])
 def test_not_only_while_it_runs(box: Box, status: str) -> None:
     container = box.created(limited(box, BEFORE))
@@ -217,6 +223,7 @@ def test_nothing_is_changed_by_nothing(box: Box) -> None:
     assert limits_of(container.pid) == before
 
 
+@pytest.mark.lab
 def test_what_is_left_out_stays(box: Box) -> None:
     container = box.running(limited(box, {**BEFORE, "cpu": {**BEFORE["cpu"], "cpus": "0"}}))
     before = limits_of(container.pid)

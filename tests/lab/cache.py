@@ -29,6 +29,10 @@ class LabError(Exception):
     """The lab cannot be had here; the text is one sentence for whoever called."""
 
 
+class NoMirror(LabError):
+    """Nobody has the Debian that is asked for."""
+
+
 def choose_release(name: str) -> None:
     """Let the rest of this run be about another release of Debian: change DEFINITION.
 

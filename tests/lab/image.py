@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab.cache import DEFINITION, GUEST, LabError, make_part, run, run_inside, say
+from lab.cache import DEFINITION, GUEST, LabError, NoMirror, make_part, run, run_inside, say
 
 UNITS = Path("etc/systemd/system")
 # Documents are not installed, and dpkg does not wait for the disk.
@@ -69,6 +69,23 @@ def mirrors() -> tuple[str, str]:
             if codename in found and uri.startswith("http"):
                 found[codename] = uri
     return found[wanted], found[f"{wanted}-security"]
+
+
+def check_mirror(cache: Path, series: str) -> None:
+    """Ask for what is not in the cache yet, before anything is begun.
+
+    Raises:
+        NoMirror: nobody answers, or has not this Debian.
+    """
+    if all((cache / part).exists() for part in ("tree", f"kernel-{series}")):
+        return
+    mirror, suite = mirrors()[0], DEFINITION["suite"]
+    # As debootstrap does it, with the same settings of proxies.
+    asking = ["wget", "-nv", "--spider", "--tries=1", "--timeout=20"]
+    try:
+        run(f"asking {mirror} for Debian {suite}", *asking, f"{mirror}/dists/{suite}/Release")
+    except LabError as error:
+        raise NoMirror(str(error)) from error
 
 
 def _build_tree(scratch: Path) -> None:

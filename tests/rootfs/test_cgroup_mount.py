@@ -21,8 +21,6 @@ from ocirun.rootfs.context import CgroupView
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.lab
-
 
 def v1_hierarchies() -> list[Hierarchy]:
     """The machine's v1 hierarchies with the cgroup this process is in."""
@@ -98,6 +96,7 @@ def unified_mount() -> str:
     pytest.skip("no cgroup v2 tree")
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("cgroupns", [False, True])
 def test_the_unified_tree(root: Path, cgroupns: bool) -> None:
     place = unified_mount()
@@ -113,6 +112,7 @@ def test_the_unified_tree(root: Path, cgroupns: bool) -> None:
     assert found["optional"].startswith("shared:")
 
 
+@pytest.mark.lab
 def test_the_unified_tree_in_a_user_namespace_is_never_writable(root: Path) -> None:
     """CVE-2023-25809: without a cgroup namespace it is the whole tree of the host."""
     place = unified_mount()
