@@ -14,6 +14,7 @@ import sys
 
 from cffi import FFI
 from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
+from native_companions import SOURCE as COMPANIONS  # type: ignore[import-not-found]
 from native_settings import SOURCE as SETTINGS  # type: ignore[import-not-found]
 from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]
 
@@ -39,6 +40,8 @@ int inotify_add_watch(int fd, const char *path, uint32_t mask);
 int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
 int sys_hold_userns(int join_fd, int ready_fd, int *pidfd);
 int sys_hold(int *pidfd);
+int sys_accompany(const int *fds, const int *kept, int kept_count, const char *texts,
+                  int binds, int arguments);
 int unshare(int flags);
 int setns(int fd, int nstype);
 int sys_setgroups(const uint32_t *gids, size_t count);
@@ -293,7 +296,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS
+SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS
 
 
 def main(output: str) -> None:

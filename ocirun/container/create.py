@@ -228,9 +228,10 @@ class Creation(NewProcess):
         self.has_run = True
         self.parent.wait_until_ready()
         if linux.get("netDevices") or self.networks:
-            from ocirun.container.connect import connect  # cold
+            from ocirun.container.connect import connect, open_sides  # cold
 
-            self.network = connect(self)
+            self.network = self.network or open_sides(self)
+            connect(self, self.network)
         self.parent.assemble()
         # Order: limits after the devices are made, which device rules could forbid, and before
         # hooks, which may look at them.
@@ -269,6 +270,13 @@ class Creation(NewProcess):
         """Move init into its resctrl group."""
         if self.resctrl:
             self.resctrl.join(self.parent.pid)
+
+    def open_namespaces(self) -> None:
+        """Open what a network of type user needs, if there is one."""
+        if any(network.type == "user" for network in self.networks):
+            from ocirun.container.connect import open_sides  # cold
+
+            self.network = open_sides(self)
 
     def _hook_output_fds(self) -> dict[str, int]:
         """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""

@@ -16,8 +16,8 @@ import os
 
 from ocirun.errors import SetupError, SpecError, doing, kernel_words
 from ocirun.kernel.locks import lock
-from ocirun.network.attach import attach, decide, detach
 from ocirun.network.attachment import Attachment
+from ocirun.spec import BY_PROGRAM
 from ocirun.spec.jsontext import compact, parse
 
 TYPE_CHECKING = False
@@ -94,20 +94,45 @@ def attach_networks(
     folder: Folder,
     networks: list[Network],
     sides: Sides,
+    init_pidfd: int,
     undo: Callable[[str, Callable[[], object]], object],
 ) -> list[Attachment]:
     """Make the networks of a container, and return them; `undo` is given what removes them.
 
+    `init_pidfd` (borrowed) is its init. What programs make comes last.
+
     Raises:
-        SetupError: an address or a name is taken, something is missing, the kernel refused.
+        SetupError: an address or a name is taken, something is missing, the kernel refused, a
+            program failed.
     """
+    made: list[Attachment] = []
+    undo("removing networks", lambda: detach_networks(folder))
+    if ours := [network for network in networks if network.type not in BY_PROGRAM]:
+        made = _attach_ours(folder, ours, sides)
+    if theirs := [network for network in networks if network.type in BY_PROGRAM]:
+        from ocirun.network.by_program import attach_by_program, decide_by_program
+
+        programmed = decide_by_program(theirs)
+        made += programmed
+        _record(folder, made)
+        # Not under the lock: a program may take its time.
+        attach_by_program(programmed, sides, init_pidfd, folder.path, lambda: _record(folder, made))
+    return made
+
+
+def _attach_ours(folder: Folder, networks: list[Network], sides: Sides) -> list[Attachment]:
+    from ocirun.network.attach import attach, decide
+
     with Ledger(_root_of(folder)) as ledger:
         held = [each for attachments in ledger.all().values() for each in attachments]
         attachments = decide(networks, held, sides.host)
-        folder.write(FILE, compact([each.body() for each in attachments]))
-        undo("removing networks", lambda: detach_networks(folder))
+        _record(folder, attachments)
         attach(attachments, held, sides)
     return attachments
+
+
+def _record(folder: Folder, attachments: list[Attachment]) -> None:
+    folder.write(FILE, compact([each.body() for each in attachments]))
 
 
 def detach_networks(folder: Folder) -> None:
@@ -116,12 +141,29 @@ def detach_networks(folder: Folder) -> None:
     Raises:
         OcirunError: something could not be removed; the file stays, for another try.
     """
+    data = folder.read(FILE)
+    if data is None:
+        return
+    programmed = [
+        each for each in read_attachments(data, f"{folder.path}/{FILE}") if each.type in BY_PROGRAM
+    ]
+    if programmed:
+        from ocirun.network.by_program import detach_by_program
+
+        if failures := detach_by_program(programmed):
+            for failure in failures[1:]:
+                failures[0].add_note(f"and: {failure}")
+            raise failures[0]
     with Ledger(_root_of(folder)) as ledger:
         held = ledger.all()
         own = held.pop(folder.id, None)
         if own is None:
             return
-        detach(own, [each for attachments in held.values() for each in attachments])
+        made = [each for each in own if each.type not in BY_PROGRAM]
+        if made:
+            from ocirun.network.attach import detach
+
+            detach(made, [each for attachments in held.values() for each in attachments])
         with doing(f"removing {folder.path}/{FILE}"):
             os.unlink(FILE, dir_fd=folder.fd)
 

@@ -123,6 +123,8 @@ class NewProcess:
                 self.move_into_cgroup()
             # Order: before it has children, which would stay where they were born.
             self.join_resctrl()
+            # Order: before it has read that, and hides them from who is not root.
+            self.open_namespaces()
             self.parent.send_config([*first_fds, *self.stdio.sent(), *join_fds, *last_fds])
         finally:
             for fd in ours:
@@ -142,6 +144,9 @@ class NewProcess:
 
     def join_resctrl(self) -> None:
         """Move the process into the container's resctrl group, if it has one."""
+
+    def open_namespaces(self) -> None:
+        """Open those namespaces of the process that we need."""
 
     def take_listener(self, fd: int) -> None:
         """Send the seccomp filter's descriptor (borrowed) to its agent."""

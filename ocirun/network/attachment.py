@@ -23,12 +23,13 @@ class Attachment:
     is the bridge of a veth, `is_made` says that it is ours, `bridge_addresses` what it has then.
     `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
     for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
-    changed for it, with the values from before.
+    changed for it, with the values from before. `process` is, for what a program of the host makes,
+    the pid and the start time of its keeper, once there is one.
     """
 
     __slots__ = (
         *("addresses", "bridge", "bridge_addresses", "gateways", "host", "is_made", "mode", "mtu"),
-        *("masquerade", "name", "parent", "path", "sysctls", "type"),
+        *("masquerade", "name", "parent", "path", "process", "sysctls", "type"),
     )
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Attachment:
         self.masquerade = False
         self.sysctls: dict[str, str] = {}
         self.path = ""
+        self.process: dict[str, int] = {}
         self.addresses: list[Interface] = []
         self.gateways: list[Address] = []
 

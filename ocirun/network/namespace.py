@@ -27,6 +27,16 @@ def open_namespace_of(host_pid: int) -> int:
     return os.open(f"/proc/{host_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def open_user_namespace_of(host_pid: int) -> int:
+    """Return a descriptor, the caller's, of the user namespace of `host_pid`; -1 if it is ours."""
+    fd = os.open(f"/proc/{host_pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    found, own = os.fstat(fd), os.stat("/proc/self/ns/user")
+    if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+        return fd
+    os.close(fd)
+    return -1
+
+
 def is_own_namespace(fd: int) -> bool:
     """Return whether `fd` (borrowed) is the network namespace that this thread is in."""
     found, own = os.fstat(fd), os.stat(OWN)

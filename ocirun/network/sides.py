@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError, doing
-from ocirun.network.namespace import is_own_namespace, open_namespace_of, open_own_namespace
+from ocirun.network.namespace import (
+    is_own_namespace,
+    open_namespace_of,
+    open_own_namespace,
+    open_user_namespace_of,
+)
 from ocirun.network.netlink import Netlink
 
 
@@ -13,23 +18,33 @@ class Sides:
     """Both network namespaces, open, with a netlink socket in each; `close` it.
 
     `host` and `host_fd` are of the namespace that this thread is in, `container` and `container_fd`
-    of the one that init `pid` is in. Holding that open keeps its devices, should init die.
+    of the one that init `pid` is in. Holding that open keeps its devices, should init die. There is
+    no socket in there (`container` is `host`) before `enter`, which needs more rights. `user_fd` is
+    init's user namespace, -1 if that is ours.
     """
 
-    __slots__ = ("container", "container_fd", "host", "host_fd")
+    __slots__ = ("container", "container_fd", "host", "host_fd", "user_fd")
 
     def __init__(self, pid: int) -> None:
         with doing("opening the container's network namespace"):
             self.host_fd = open_own_namespace()
-            self.container_fd = -1
-            self.host = Netlink()
+            self.container_fd = self.user_fd = -1
+            self.container = self.host = Netlink()
             try:
                 self.container_fd = open_namespace_of(pid)
-                self.container = Netlink(self.container_fd)
+                self.user_fd = open_user_namespace_of(pid)
             except BaseException:
-                self.container = self.host
                 self.close()
                 raise
+
+    def enter(self) -> None:
+        """Open the netlink socket in the container's namespace.
+
+        Raises:
+            SetupError: the kernel refused.
+        """
+        with doing("opening a socket in the container's network namespace"):
+            self.container = Netlink(self.container_fd)
 
     def require_two(self, what: str) -> None:
         """Refuse to do `what` where both are one namespace.
@@ -44,7 +59,7 @@ class Sides:
         """Close namespaces and sockets. May be called twice."""
         self.host.close()
         self.container.close()
-        for fd in (self.host_fd, self.container_fd):
+        for fd in (self.host_fd, self.container_fd, self.user_fd):
             if fd >= 0:
                 os.close(fd)
-        self.host_fd = self.container_fd = -1
+        self.host_fd = self.container_fd = self.user_fd = -1

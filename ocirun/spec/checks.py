@@ -442,7 +442,7 @@ CONFIG: Node = (_object, {
     "windows": SOLARIS,
     "zos": SOLARIS,
 }, ('ociVersion',))
-TYPE_4: Node = (_word, frozenset(('loopback', 'veth', 'macvlan')))
+TYPE_4: Node = (_word, frozenset(('loopback', 'veth', 'macvlan', 'user')))
 MTU: Node = (_integer, 68, 65535)
 CONTEXT: Node = (_object, {
     "bridge": STRING,

@@ -11,7 +11,7 @@ import ipaddress
 import os
 
 from ocirun.errors import Problem, SpecError
-from ocirun.spec import NETWORKS, checks
+from ocirun.spec import BY_PROGRAM, NETWORKS, checks
 from ocirun.spec.jsontext import escaped, parse, quoted
 from ocirun.spec.linux_rules import is_interface_name
 from ocirun.spec.network_names import FILES, faults_of_names, faults_of_places
@@ -48,6 +48,7 @@ MEMBERS: Final = {
     "loopback": {*FILES, "type", "address", "gateway", "mtu"},
     "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade"},
     "macvlan": {*_ADDRESSED, "parent", "mode"},
+    "user": {*FILES, "type", "name", "mtu"},
 }
 
 
@@ -79,7 +80,7 @@ class Network:
         self.addresses: list[Interface] = []
         self.gateways: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
         self.pools: list[Subnet] = []
-        if self.type == "loopback":
+        if self.type == "loopback" or self.type in BY_PROGRAM:
             return
         self.addresses = [ipaddress.ip_interface(text) for text in texts_of(entry, "address")]
         self.gateways = [ipaddress.ip_address(text) for text in texts_of(entry, "gateway")]
@@ -142,7 +143,8 @@ def _problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
     if entry["type"] == "loopback":
         return
     yield from _faults_of_names(entry)
-    yield from _faults_of_addresses(entry)
+    if entry["type"] not in BY_PROGRAM:
+        yield from _faults_of_addresses(entry)
 
 
 def _faults_of_names(entry: dict[str, Any]) -> Iterator[Problem]:
@@ -197,10 +199,15 @@ def _faults_of_addresses(entry: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _faults_of_all(config: Config, entries: list[dict[str, Any]]) -> Iterator[str]:
-    if "network" not in namespace_paths(config):
+    paths = namespace_paths(config)
+    types = {entry["type"] for entry in entries}
+    if "network" not in paths:
         yield "needs a network namespace"
     if os.geteuid() != 0:
-        yield "networks are not supported for rootless containers"
+        for kind in sorted(types - {"user"}):
+            yield f"networks of type {kind} are not supported for rootless containers"
+    if "user" in types and paths.get("network"):
+        yield "a network of type user needs a new network namespace"
     names = [entry["name"] for entry in entries if "name" in entry]
     if len(set(names)) < len(names) or "lo" in names:
         yield "two network devices are to have one name"

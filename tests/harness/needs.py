@@ -43,6 +43,8 @@ KNOWN_SKIPS = {
     "one cpu only": "nothing to choose from",
     "no id-mapped mounts on": "tmpfs before 6.3, overlay: the file system under /tmp decides",
     "no tool shellcheck": "optional linter",
+    "no tool pasta": "Debian's package passt is not in every mirror",
+    "no tool slirp4netns": "not packaged for every distribution",
     "no tool tmux": "tools/prepare installs it where there is apt-get",
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "KUBELET is not set": "tests/clients: Debian has no kubelet and no CRI-O",

@@ -72,5 +72,14 @@ def test_all_faults_are_named_with_their_pointers() -> None:
 
 def test_rootless_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(SpecError, match="networks are not supported for rootless containers"):
+    with pytest.raises(SpecError, match=r"of type \w+ are not supported for rootless containers"):
         read({"type": "loopback"})
+
+
+def test_rootless_may_have_a_network_of_type_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (network,) = read({"type": "user", "mtu": 1400})
+    assert (network.name, network.mtu, network.pools) == ("eth0", 1400, [])
+    for wrong in ({"address": "10.0.0.2/24"}, {"bridge": "b"}):
+        with pytest.raises(SpecError, match="is no member of a network of type user"):
+            read({"type": "user", **wrong})

@@ -1,0 +1,135 @@
+"""A program of the host that lives as long as a container's init, and not longer.
+
+A keeper, pid 1 of a pid namespace of its own, starts the program and waits for the end of init.
+When the keeper ends, for that or any other reason, the kernel kills what is in its namespace, also
+what the program has left in the background. So nobody has to know their pids, and none of them is
+left where the caller, or the keeper, is killed.
+
+Source: pid_namespaces(7), pidfd_open(2).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from ocirun.kernel._native import ffi, lib
+from ocirun.kernel.oserror import oserror
+from ocirun.kernel.userns import WALL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+NOTICE_FD: Final = 3
+FIRST_KEPT_FD: Final = 10  # above what the program has
+MESSAGE_BYTES: Final = 5  # a letter and an int
+NOTICE: Final = b"1"
+
+
+class Companion:
+    """A program that has been started, and its keeper; `close` leaves both running.
+
+    `pid` is the keeper's on the host. `told_fd` and `words_fd` can be polled: messages, and what
+    the program writes to stderr (the last bytes are lost once that is full).
+    """
+
+    __slots__ = ("_unread", "pid", "told_fd", "words_fd")
+
+    def __init__(
+        self,
+        program: str,
+        argv: list[str],
+        *,
+        init_pidfd: int,
+        places: dict[int, str],
+        userns_fd: int = -1,
+        gives_notice: bool = False,
+    ) -> None:
+        """Start `program` (an absolute path).
+
+        `places` are namespaces, by descriptor, and the files on which it finds them: they are
+        empty, and stay so for everybody else. All descriptors are borrowed. With `userns_fd` it is
+        in that user namespace; who is not root needs one. With `gives_notice` it writes "1" to the
+        descriptor NOTICE_FD when it is ready.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        self._unread = b""
+        self.told_fd, told = os.pipe2(os.O_CLOEXEC)
+        self.words_fd, words = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        kept: list[int] = []
+        try:
+            try:
+                lent = (told, words, self.words_fd, init_pidfd)
+                kept.extend(fcntl(fd, F_DUPFD_CLOEXEC, FIRST_KEPT_FD) for fd in lent)
+                told_kept, words_kept, _, init_kept = kept
+                notice_fd = NOTICE_FD if gives_notice else -1
+                variable = f"PATH={os.environ.get('PATH', '')}"
+                pairs = [pair for fd in places for pair in (f"/proc/self/fd/{fd}", places[fd])]
+                texts = [*pairs, program, variable, *argv]
+                helper = lib.sys_accompany(
+                    ffi.new("int[]", [userns_fd, init_kept, told_kept, words_kept, notice_fd]),
+                    ffi.new("int[]", sorted(kept)),
+                    len(kept),
+                    ffi.new("char[]", b"\0".join(map(os.fsencode, texts))),
+                    len(places),
+                    len(argv),
+                )
+                if helper < 0:
+                    raise oserror(ffi.errno, "clone3()")
+            finally:
+                for fd in (told, words, *kept):
+                    os.close(fd)
+            _reap(helper)
+            self.pid = self._first_message(program)
+        except BaseException:
+            self.close()
+            raise
+
+    def _first_message(self, program: str) -> int:
+        kind, value = self.message()
+        if kind != "k":
+            raise oserror(value, f"starting what keeps {program}")
+        return value
+
+    def message(self) -> tuple[str, int]:
+        """Return the next message, and wait for it: its letter, and a number.
+
+        k: the keeper's pid. f: the errno of a step that failed. e: the program's wait status.
+        1: the program gives notice. "": the keeper is gone.
+        """
+        while True:
+            if self._unread[:1] == NOTICE:
+                self._unread = self._unread[1:]
+                return "1", 0
+            if len(self._unread) >= MESSAGE_BYTES:
+                piece, self._unread = self._unread[:MESSAGE_BYTES], self._unread[MESSAGE_BYTES:]
+                return chr(piece[0]), int.from_bytes(piece[1:], sys.byteorder, signed=True)
+            piece = os.read(self.told_fd, 4096)
+            if not piece:
+                return "", 0
+            self._unread += piece
+
+    def words(self) -> bytes:
+        """Return what the program has written to stderr by now."""
+        try:
+            return os.read(self.words_fd, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        """Close the pipes. May be called twice."""
+        for fd in (self.told_fd, self.words_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.told_fd = self.words_fd = -1
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, WALL)
+    except ChildProcessError:  # the program that we are a library of was faster
+        return

@@ -1,0 +1,75 @@
+"""Networks that a program of the host makes, through the verbs that each of these types has.
+
+check      refuse what cannot work, before anything is started
+create     run the program; what has to be known to undo that is recorded in the attachment
+remove     undo it; what is gone already is no failure
+
+pyroute2 is not loaded for them, and no list of networks is locked while a program runs.
+"""
+
+from __future__ import annotations
+
+from ocirun.errors import OcirunError
+from ocirun.network import user
+from ocirun.network.attachment import Attachment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    from ocirun.network.sides import Sides
+    from ocirun.spec.networks import Network
+
+TYPES: Final[dict[str, Any]] = {"user": user}
+
+
+def decide_by_program(networks: list[Network]) -> list[Attachment]:
+    """Return what is to be made for `networks`.
+
+    Raises:
+        SetupError: a program is missing.
+    """
+    found = []
+    for network in networks:
+        attachment = Attachment()
+        for name in ("type", "name", "mtu", "path"):
+            setattr(attachment, name, getattr(network, name))
+        TYPES[network.type].check(attachment)
+        found.append(attachment)
+    return found
+
+
+def attach_by_program(
+    attachments: list[Attachment],
+    sides: Sides,
+    init_pidfd: int,
+    folder: str,
+    remember: Callable[[], object],
+) -> None:
+    """Run the programs; `remember` is called whenever something has been recorded.
+
+    `init_pidfd` (borrowed) is the container's init. `folder` is the container's.
+
+    Raises:
+        SetupError: a program failed, or has not finished in time.
+    """
+    sides.require_two("unable to make networks")
+    for attachment in attachments:
+        TYPES[attachment.type].create(attachment, sides, init_pidfd, folder)
+        remember()
+
+
+def detach_by_program(attachments: list[Attachment]) -> list[OcirunError]:
+    """Undo what the programs did, the last one first; everything is tried.
+
+    Returns:
+        What failed.
+    """
+    failures: list[OcirunError] = []
+    for attachment in reversed(attachments):
+        try:
+            TYPES[attachment.type].remove(attachment)
+        except OcirunError as error:
+            failures.append(error)
+    return failures

@@ -1,0 +1,191 @@
+"""Networks of type user: a program of an ordinary user carries the packets, pasta or slirp4netns.
+
+    container ── eth0, a tap device ── pasta ── sockets of the caller ── the world
+
+It needs no right on the host and makes nothing there, so that containers of an ordinary user have
+it too. It lives as long as init does, see kernel/companion.py.
+
+Source: docs/network.md#user; pasta(1), slirp4netns(1).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.companion import NOTICE_FD, Companion
+from ocirun.kernel.procstat import start_time
+from ocirun.kernel.which import find_in_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.network.attachment import Attachment
+    from ocirun.network.sides import Sides
+
+PROGRAMS: Final = ("pasta", "slirp4netns")
+MISSING: Final = (
+    "a network of type user needs the program pasta (Debian's package passt) or slirp4netns, and "
+    "none of them is in PATH"
+)
+# Files in the container's folder, on which the program, and nobody else, finds the namespaces.
+PLACES: Final = ("netns", "userns")
+READY_S: Final = 30.0
+END_S: Final = 10.0
+SIGKILL: Final = 9
+MOST_WORDS: Final = 1000
+NOISE: Final = b"Failed to send "  # pasta, of a syslog that is not there
+
+
+def check(_: Attachment) -> None:
+    """Refuse a host without the program.
+
+    Raises:
+        SetupError: it is not in PATH.
+    """
+    _find_program()
+
+
+def create(attachment: Attachment, sides: Sides, init_pidfd: int, folder: str) -> None:
+    """Start the program, and wait until the container has its device.
+
+    `init_pidfd` (borrowed) is the init that it ends with, `folder` the container's. The keeper of
+    the program is recorded in `attachment`.
+
+    Raises:
+        SetupError: it could not be started, failed, or is not ready in time.
+    """
+    path = _find_program()
+    words = _pasta if os.path.basename(path) == "pasta" else _slirp4netns
+    # Kernel: an ordinary user may make namespaces for the keeper only in the container's user
+    # namespace. Root makes its own, and the program joins the container's by itself.
+    is_joined = sides.user_fd >= 0 and os.geteuid() != 0
+    needs_join = sides.user_fd >= 0 and not is_joined
+    places = {sides.container_fd: f"{folder}/{PLACES[0]}"}
+    if needs_join:
+        places[sides.user_fd] = f"{folder}/{PLACES[1]}"
+    with doing(f"starting {path}"):
+        for place in places.values():
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        companion = Companion(
+            path,
+            words(attachment, *places.values()),
+            init_pidfd=init_pidfd,
+            places=places,
+            userns_fd=sides.user_fd if is_joined else -1,
+            gives_notice=words is _slirp4netns,
+        )
+    try:
+        attachment.process = {"pid": companion.pid, "start": start_time(companion.pid) or 0}
+        _wait_until_ready(companion, path)
+    except BaseException:
+        remove(attachment)
+        raise
+    finally:
+        companion.close()
+
+
+def remove(attachment: Attachment) -> None:
+    """End the program, if init's end has not.
+
+    Raises:
+        SetupError: the kernel refused, or it does not end.
+    """
+    pid = attachment.process.get("pid", 0)
+    if not pid:
+        return
+    from _signal import pidfd_send_signal
+
+    with doing(f"ending the process {pid}, which keeps the network of the container"):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            # Order: compared while the pidfd holds the pid; before, it could be reused still.
+            if start_time(pid) != attachment.process["start"]:
+                return
+            pidfd_send_signal(pidfd, SIGKILL)
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            # Kernel: pid 1 of a namespace is gone when all others in there are.
+            if not poll.poll(END_S * 1000):
+                raise SetupError(f"process {pid} has been killed, but does not end")
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(pidfd)
+
+
+def _find_program() -> str:
+    for name in PROGRAMS:
+        if path := find_in_path(name):
+            return path
+    raise SetupError(MISSING)
+
+
+def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
+    """Return the arguments of pasta, which goes into the background when it is ready."""
+    words = ["pasta", "--config-net", "--quiet", "--stderr", "--no-netns-quit"]
+    # Security: nothing of the host's loopback is reached, and nothing forwarded unasked.
+    words += ["--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none"]
+    words += ["--ns-ifname", attachment.name]
+    if attachment.mtu:
+        words += ["--mtu", str(attachment.mtu)]
+    if os.geteuid() == 0:
+        words += ["--runas", "0"]  # nobody could not enter the namespace
+    words += ["--userns", userns] if userns else ["--netns-only"]
+    return [*words, "--netns", netns]
+
+
+def _slirp4netns(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
+    words = ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={NOTICE_FD}"]
+    words += ["--enable-sandbox", "--enable-seccomp"]
+    if attachment.mtu:
+        words.append(f"--mtu={attachment.mtu}")
+    if userns:
+        words.append(f"--userns-path={userns}")
+    return [*words, "--netns-type=path", netns, attachment.name]
+
+
+def _wait_until_ready(companion: Companion, path: str) -> None:
+    end = time.monotonic() + READY_S
+    said = b""
+    poll = select.poll()
+    for fd in (companion.told_fd, companion.words_fd):
+        poll.register(fd, select.POLLIN)
+    while True:
+        left_s = end - time.monotonic()
+        ready = [fd for fd, _ in poll.poll(max(0, left_s * 1000))]
+        said = (said + companion.words())[-MOST_WORDS:]
+        if companion.told_fd in ready:
+            how = _failure_of(*companion.message())
+            if how is None:
+                return
+            said = (said + companion.words())[-MOST_WORDS:]
+            raise SetupError(": ".join([f"{path} {how}", *_lines(said)]))
+        if left_s <= 0:
+            words = f"{path} is not ready after {READY_S:.0f} s"
+            raise SetupError(": ".join([words, *_lines(said)]))
+
+
+def _failure_of(kind: str, value: int) -> str | None:
+    """Return how the program failed by a message of its keeper, None if it is ready."""
+    if kind == "f":
+        return f"could not be started: {os.strerror(value).lower()}"
+    if kind == "e":
+        code = os.waitstatus_to_exitcode(value)
+        if code == 0:
+            return None
+        return f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+    return None if kind == "1" else "has ended"
+
+
+def _lines(said: bytes) -> list[str]:
+    """Return what the program has said, as one line; nothing if that is empty."""
+    lines = [line.strip() for line in said.splitlines() if not line.startswith(NOISE)]
+    text = os.fsdecode(b"; ".join(line for line in lines if line))
+    return [text] if text else []
