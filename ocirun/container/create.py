@@ -215,9 +215,9 @@ class Creation(NewProcess):
         linux = self.config.get("linux", {})
         self.gate_fds = make_gate(self.record.directory.fd)
         self.fds += self.gate_fds
-        # Made here as well: that loads what a forked init will need.
-        plan = plan_create(self.config, self.request)
-        self.tell_plan(plan)
+        if self.options.may_fork or self.options.tell:
+            # Made here as well: that loads what a forked init will need.
+            self.tell_plan(plan_create(self.config, self.request))
         self.parent = CreateParent(self.config, self.request, self.options.tell)
         self.register_parent()
         self.spawn([*self.gate_fds])

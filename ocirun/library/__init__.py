@@ -9,11 +9,11 @@
     making.py      arguments of the library, made those of create and exec
     found.py       the init of a container that somebody else has made
     streams.py     stdin, stdout and stderr: pipes, files, descriptors
-    spec.py        Spec: a config.json in one call; seccomp.py has its default filter
+    spec.py        Spec: a config.json in one call
     loop.py        for ocirun.aio: calls in threads of a loop; loop_process.py has its Process
 
-`ocirun.aio` has the same for asyncio. A program with threads cannot fork safely, so containers made
-here have an executed init: a fresh, sealed interpreter, which learns everything from its socket.
+`ocirun.aio` has the same for asyncio. A program with threads cannot fork safely, so init is cloned
+by a helper (process/helper.py): a sealed process of its own, which has nothing of the program's.
 Everything else is what the command line does. Nothing here prints, and every failure is a
 TypeError, a ValueError, or a class of `ocirun.errors`.
 """

@@ -105,13 +105,12 @@ class Container(KnownContainer, Process):
             notify_socket=notify_socket,
             command=find_command(),
         )
-        making.set_source(options, bundle)
-        if terminal and isinstance(options.document, dict):
-            options.document.setdefault("process", {})["terminal"] = True
+        making.set_source(options, bundle, terminal=terminal)
         container.args = making.arguments_of(bundle, options)
         streams = Streams(
             (stdin, stdout, stderr),
             terminal=terminal,
+            elsewhere=console_socket is not None,
             encoding=making.encoding_of(text, encoding, errors),
             errors=errors,
         )
@@ -246,6 +245,7 @@ class Container(KnownContainer, Process):
         streams = Streams(
             (stdin, stdout, stderr),
             terminal=terminal,
+            elsewhere=console_socket is not None,
             encoding=making.encoding_of(text, encoding, errors),
             errors=errors,
         )

@@ -18,20 +18,26 @@ if TYPE_CHECKING:
     Configuration: TypeAlias = str | os.PathLike[str] | Spec | Mapping[str, Any]
 
 
-def set_source(options: CreateOptions, source: Configuration) -> None:
+def set_source(options: CreateOptions, source: Configuration, *, terminal: bool) -> None:
     """Set in `options` where the configuration is: a bundle directory, or the document itself.
 
-    Of a document the relative paths begin at the working directory. It is copied.
+    Of a document the relative paths begin at the working directory. It is copied. `terminal`: the
+    program gets a terminal, whatever the configuration says.
 
     Raises:
         TypeError: it is neither. SpecError: it is nothing that JSON could hold.
     """
     if isinstance(source, (str, os.PathLike)):
         options.bundle = os.path.abspath(os.fspath(source))
-        return
-    document = document_of(source)
-    options.bundle = os.getcwd()
-    options.document = document
+        if terminal:
+            from ocirun.spec.load import load_config
+
+            options.document = {**load_config(options.bundle, options.config)}
+    else:
+        options.document = document_of(source)
+        options.bundle = os.getcwd()
+    if terminal and isinstance(options.document, dict):
+        options.document.setdefault("process", {})["terminal"] = True
 
 
 def document_of(source: Spec | Mapping[str, Any]) -> dict[str, Any]:

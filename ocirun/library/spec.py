@@ -191,10 +191,13 @@ class Spec:
         return self
 
     def seccomp(self, profile: Literal["default"] | Mapping[str, Any]) -> Self:
-        """Filter system calls: by ocirun's default profile, or by one as in linux.seccomp."""
+        """Filter system calls: by ocirun's default profile, or by one as in linux.seccomp.
+
+        The default one is that of `ocirun spec --profile hardened`; docs/seccomp-profile.md.
+        """
         from copy import deepcopy
 
-        from ocirun.library.seccomp import default_profile
+        from ocirun.spec.seccomp_profile import default_profile
 
         if profile == "default":
             self._config["linux"]["seccomp"] = default_profile()

@@ -36,8 +36,9 @@ READ_BYTES: Final = 1 << 16
 class Streams:
     """Our ends of one process: `stdin`, `stdout`, `stderr` are files, or None without a pipe.
 
-    `terminal` is the master of its terminal, unbuffered. The files belong to the caller, and are
-    closed by `close`; `given` is what the container is given, until `connected`.
+    `terminal` is the master of its terminal, unbuffered; one that goes to a console socket is
+    `elsewhere`. The files belong to the caller, and are closed by `close`; `given` is what the
+    container is given, until `connected`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Streams:
         wanted: tuple[Stream, Stream, Stream],
         *,
         terminal: bool = False,
+        elsewhere: bool = False,
         encoding: str | None = None,
         errors: str | None = None,
     ) -> None:
@@ -60,7 +62,7 @@ class Streams:
                 if stream is not None:
                     raise ValueError(f"{name} and terminal=True exclude each other")
             self.given = GivenStdio([], [], [], terminal=True)
-        elif wanted != (None, None, None):
+        elif not elsewhere or wanted != (None, None, None):
             self._open(wanted)
 
     def _open(self, wanted: tuple[Stream, Stream, Stream]) -> None:

@@ -14,11 +14,7 @@ from ocirun.kernel.process import clone3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     Cloned = tuple[int, int, bool]  # host pid, pidfd, born in its cgroup
-
-INIT_CHANNEL_FD: Final = 3  # where the executed stage finds its end of the channel
 
 
 def clone_init(flags: int, cgroup_fd: int | None) -> Cloned:

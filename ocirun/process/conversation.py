@@ -17,7 +17,7 @@ from ocirun.process.messages import (
     PROC_SECCOMP,
     SEND_CONFIG,
 )
-from ocirun.process.spawn import execute_stage, fork_stage, receive_cloned
+from ocirun.process.spawn import fork_stage, order_stage, receive_cloned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Conversation:
         if command is None:
             stage_pid = fork_stage(self._channel, self._their_channel)
         else:
-            stage_pid = execute_stage(self._their_channel, command)
+            stage_pid = order_stage(self._channel, self._their_channel, command)
             fds = [*fds, *self._request.kept_fds]
         self._their_channel.close()
         self._say(BOOTSTRAP_DATA, bootstrap, fds)

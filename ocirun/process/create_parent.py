@@ -13,7 +13,7 @@ from ocirun.process.messages import (
     PROC_RESUME,
     PROC_RUN,
 )
-from ocirun.process.spawn import fork_init
+from ocirun.process.spawn import fork_init, order_init
 from ocirun.process.userns_maps import write_id_maps
 
 TYPE_CHECKING = False
@@ -30,11 +30,12 @@ class CreateParent(Conversation):
         """Bring init into being, as Conversation.spawn; write the maps of its user namespace."""
         namespaces = self._request.namespaces
         try:
-            if command is not None or namespaces.need_stage:
+            # A helper's init inherits nothing; it is the stage that takes what is to be kept.
+            if namespaces.need_stage or (command is not None and self._request.kept_fds):
                 join = namespaces.fds
                 self._spawn_by_stage(command, cgroup_fd, list(join), list(join.values()))
             else:
-                self._fork(cgroup_fd)
+                self._clone(command, cgroup_fd)
         finally:
             self._their_channel.close()
             namespaces.close()
@@ -42,12 +43,16 @@ class CreateParent(Conversation):
             linux = self.config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
-    def _fork(self, cgroup_fd: int | None) -> None:
+    def _clone(self, command: str | None, cgroup_fd: int | None) -> None:
         namespaces = self._request.namespaces
         clone = (namespaces.clone_flags, cgroup_fd)
-        self.pid, self.pidfd, self.born_in_cgroup = fork_init(
-            self._channel, self._their_channel, clone, self._request.rootfs
-        )
+        ends = (self._channel, self._their_channel)
+        rootfs = self._request.rootfs
+        if command is None:
+            cloned = fork_init(*ends, clone, rootfs)
+        else:
+            cloned = order_init(*ends, clone, rootfs, command)
+        self.pid, self.pidfd, self.born_in_cgroup = cloned
         self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
 
     def wait_until_ready(self) -> None:

@@ -22,9 +22,10 @@ written and the parent fetches the descriptor itself, with pidfd_getfd.
 
 procWarning (a sentence) may come from stage or init at any time before procGate, and has no answer.
 
-Two more may stand in for these. Where a stage process has to enter namespaces before init can be
+Three more may stand in for these. Where a stage process has to enter namespaces before init can be
 cloned (stage.py), bootstrapData goes to the stage and carries config.json already, `procCloned`
-answers it with init's pidfd, and sendConfig brings init no more than the descriptors. `procError`
+answers it with init's pidfd, and sendConfig brings init no more than the descriptors. What a helper
+has cloned (helper.py) speaks first: init with `procCloned`, a stage with `procStage`. `procError`
 may come instead of any message of stage or init: {"message", "errno", "notes"}, and nothing
 follows it.
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from typing import Final
 
 BOOTSTRAP_DATA: Final = "bootstrapData"  # parent → stage or init
-PROC_CLONED: Final = "procCloned"  # stage → parent, with one descriptor: init's pidfd
+PROC_STAGE: Final = "procStage"  # stage that a helper has cloned → parent: its pid
+PROC_CLONED: Final = "procCloned"  # stage or init → parent, with one descriptor: init's pidfd
 SEND_CONFIG: Final = "sendConfig"  # parent → init
 PROC_READY: Final = "procReady"  # init → parent, answers bootstrapData and sendConfig
 PROC_RUN: Final = "procRun"  # parent → init

@@ -2,11 +2,11 @@
 
     forked     the parent clones itself; the child carries on in run_init with everything loaded
     staged     a short-lived process enters namespaces first and clones init as its own sibling
-    executed   the same, where the parent has threads and may not fork: the stage is a fresh,
-               sealed interpreter (`ocirun init`)
+    helped     both of these, done by a helper (helper.py) where the parent has threads and may not
+               fork
 
-In the last two the stage (stage.py) reads bootstrapData and answers procCloned with init's pidfd.
-CLONE_PARENT makes init our child in every case.
+The stage (stage.py) reads bootstrapData and answers procCloned with init's pidfd. CLONE_PARENT
+makes init our child in every case.
 
 Source: clone3(2).
 """
@@ -16,11 +16,11 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import ProtocolError, SetupError, doing
-from ocirun.kernel.process import clone3, posix_spawn
+from ocirun.kernel.process import clone3
 from ocirun.process.channel import PeerGone
-from ocirun.process.clone import INIT_CHANNEL_FD, clone_init, reap
+from ocirun.process.clone import clone_init, reap
 from ocirun.process.init import run_init
-from ocirun.process.messages import PROC_CLONED
+from ocirun.process.messages import PROC_CLONED, PROC_STAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,21 +59,42 @@ def fork_stage(ours: Channel, theirs: Channel) -> int:
     return pid
 
 
-def execute_stage(theirs: Channel, command: str) -> int:
-    """Start the stage as a fresh `ocirun init` and return its pid; `command` is the launcher."""
-    from ocirun.process.hooks import ALL_SIGNALS  # cold: the library's way
+def order_init(
+    ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str, command: str
+) -> Cloned:
+    """Have the helper clone init: as fork_init does. `command` is the launcher's path.
 
-    with doing(f"starting {command} init"):
-        return posix_spawn(
-            command,
-            [command, "init"],
-            {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), INIT_CHANNEL_FD)],
-            setsigmask=(),
-            # Nothing of what the program ignores: above all not SIGCHLD, or no hook could be
-            # waited for.
-            setsigdef=ALL_SIGNALS,
-        )
+    Returns:
+        What clone_init does.
+    """
+    from ocirun.process.helper import order_clone  # cold: the library's way
+
+    flags, cgroup_fd = clone
+    order = {"flags": flags, "rootfs": rootfs, "into_cgroup": cgroup_fd is not None}
+    order_clone(command, order, [theirs.fileno(), *([] if cgroup_fd is None else [cgroup_fd])])
+    theirs.close()
+    try:
+        return _receive_init(ours)
+    except PeerGone as error:
+        raise _helper_died() from error
+
+
+def order_stage(ours: Channel, theirs: Channel, command: str) -> int:
+    """Have the helper clone the stage; `command` is the launcher's path. Return its pid."""
+    from ocirun.process.helper import order_clone  # cold: the library's way
+
+    order_clone(command, {"stage": True}, [theirs.fileno()])
+    theirs.close()
+    try:
+        return int(ours.receive(PROC_STAGE)[1])
+    except PeerGone as error:
+        raise _helper_died() from error
+
+
+def _helper_died() -> SetupError:
+    from ocirun.process.helper import words_of_dead
+
+    return SetupError(f"the helper that clones init for this program died{words_of_dead()}")
 
 
 def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
@@ -83,11 +104,15 @@ def receive_cloned(ours: Channel, stage_pid: int) -> Cloned:
         What clone_init does.
     """
     try:
-        _, born_in_cgroup, fds = ours.receive(PROC_CLONED)
+        return _receive_init(ours)
     except PeerGone as error:
         raise SetupError("the stage of init died before it could say why") from error
     finally:
         reap(stage_pid)
+
+
+def _receive_init(ours: Channel) -> Cloned:
+    _, born_in_cgroup, fds = ours.receive(PROC_CLONED)
     try:
         return _pid_of(fds), fds[0], bool(born_in_cgroup)
     except BaseException:

@@ -64,7 +64,7 @@ def run_stage(channel: Channel) -> NoReturn:
 def take_kept_fds(channel: Channel, fds: list[int], places: list[int]) -> list[int]:
     """Put the last of `fds` where the program shall find them, in `places`.
 
-    An executed stage inherits nothing but its channel and its stdio. Whatever lies in the places
+    A stage that a helper has cloned inherits nothing but its channel. Whatever lies in the places
     now moves up, the channel too.
 
     Returns:

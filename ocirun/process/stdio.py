@@ -81,7 +81,8 @@ def open_stdio(
         fds = foreground.init_fds
         if request.terminal != (len(fds) == 1):  # a program's own streams may be for the other
             raise UsageError(
-                "process.terminal is set: stdin, stdout and stderr cannot be chosen"
+                "process.terminal is set: a program gives terminal=True or a console_socket, and "
+                "stdin, stdout and stderr cannot be chosen"
                 if request.terminal
                 else "process.terminal is not set: there is no terminal to hand out"
             )

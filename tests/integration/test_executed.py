@@ -1,4 +1,4 @@
-"""The library: `ocirun.Container` from a program with threads, whose init is executed.
+"""The library: `ocirun.Container` from a program with threads, whose init a helper clones.
 
 Most of what such a container must do is tested with `each_way` in the chapters, and everything
 with `--runtime=library`; here is what the public names promise.
@@ -155,6 +155,7 @@ def test_the_program_keeps_its_own_things(box: Box, args: tuple[str, ...]) -> No
     shown = program(
         box,
         """
+from ocirun.process import helper
 _, root, name, bundle = sys.argv
 def own():
     mask = os.umask(0o77)
@@ -168,6 +169,7 @@ except ocirun.OcirunError:
 try:
     ocirun.Container(name, root=root).delete(force=True)
 finally:
+    helper.close()
     after = own()
 show([a == b for a, b in zip(before, after)])
 """,

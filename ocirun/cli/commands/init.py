@@ -1,4 +1,4 @@
-"""`ocirun init`: the executed init; it learns everything from its socket."""
+"""`ocirun init`: the helper of a program that uses the library; its socket has its orders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> NoReturn:  # noqa: ARG001  # the socket tells it all
-    """Become the init of a container; refuses to be called by hand."""
-    from ocirun.process.stage_main import main
+    """Clone the inits of a program's containers; refuses to be called by hand."""
+    from ocirun.process.helper_main import main
 
     main()

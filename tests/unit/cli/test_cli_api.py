@@ -78,7 +78,7 @@ def test_create_executes_its_init(
     assert repr(container) == f"Container('web', root='{tmp_path}/state')"
     [(verb, store, name, options, stdio)] = world.calls
     assert (verb, store.root, name) == ("create", str(tmp_path / "state"), "web")
-    assert (options.command, stdio) == (LAUNCHER, None)
+    assert (options.command, stdio.fds) == (LAUNCHER, [0, 1, 2])
     assert (options.bundle, options.pid_file) == (str(tmp_path / "b"), str(tmp_path / "pid"))
     assert (options.preserve_fds, options.console_socket) == (2, None)
 

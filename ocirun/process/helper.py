@@ -1,0 +1,242 @@
+"""The helper of a program that uses the library: a clean process, which clones inits for it.
+
+A program with threads may not fork itself. It starts `ocirun init` once, which is sealed and has an
+empty environment and nothing open, and asks that for each init by a socket pair:
+
+    program                helper                         init, or its stage
+      │ order, channel ──► │ clone3(CLONE_PARENT) ──────► │
+      │ ◄─────────────────────────── procCloned, procStage │
+      │   (the conversation as always)                     │
+
+CLONE_PARENT makes init a child of the program, which learns its exit status like that of any child:
+the helper knows no container, and its death harms none. Init has nothing of the program's memory:
+the helper was executed, and all it is ever told is where to clone to.
+
+What children inherit (ids, capabilities, namespaces, limits) can change: the helper is then
+replaced (situation.py). A fork of the program starts one of its own. The helper ends with its
+program.
+
+Source: clone(2), unix(7); docs/performance.md#the-library.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import os
+import select
+import sys
+import time
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.process import posix_spawn
+from ocirun.process.situation import situation
+from ocirun.spec.jsontext import compact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
+
+HELPER_FD: Final = 3  # where the helper finds its end of the socket pair
+FD_BYTES: Final = 4
+LAST_WORDS_BYTES: Final = 4096
+LAST_WORDS_MS: Final = 1000  # from the end of its conversations to its own
+TRIES: Final = 2  # to find one alive
+
+
+class Helper:
+    """One helper process, a child of ours; owns its pidfd, a socket, and the end of its stderr."""
+
+    __slots__ = ("_pidfd", "_socket", "_stderr_fd", "maker", "situation")
+
+    def __init__(self, command: str, inherited: tuple[object, ...]) -> None:
+        self.situation = inherited
+        self.maker = os.getpid()
+        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        # Kernel: each packet has the pid of its sender with it. Order: from the first one on.
+        theirs.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+        self._stderr_fd, stderr_fd = os.pipe()
+        self._pidfd = -1
+        try:
+            pid = _in_lasting_thread(lambda: _execute(command, theirs.fileno(), stderr_fd))
+            self._pidfd = os.pidfd_open(pid)
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            theirs.close()
+            os.close(stderr_fd)
+
+    def is_alive(self) -> bool:
+        """Return whether it has not ended."""
+        return not _is_readable(self._pidfd)
+
+    def send(self, order: dict[str, Any], fds: Sequence[int]) -> None:
+        """Send an order with `fds` (borrowed).
+
+        Raises:
+            BrokenPipeError, ConnectionResetError: it has died.
+        """
+        rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+        self._socket.sendmsg([os.fsencode(compact(order))], ancillary, _socket.MSG_NOSIGNAL)
+
+    def last_words(self) -> str:
+        """Return the last line of its stderr, after ": "; "" where it wrote nothing."""
+        if not _is_readable(self._pidfd, LAST_WORDS_MS) or not _is_readable(self._stderr_fd):
+            return ""
+        lines = os.read(self._stderr_fd, LAST_WORDS_BYTES).splitlines()
+        return f": {os.fsdecode(lines[-1])}" if lines else ""
+
+    def end(self) -> None:
+        """Wait until it has done what it was asked for and ended; reap it."""
+        from contextlib import suppress  # cold: once for each program
+
+        # Not by closing alone: a fork of this program may have our end open, too.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.send(b"", _socket.MSG_NOSIGNAL)
+        with suppress(ChildProcessError):  # another part of the program waits for all children
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close what is ours of it."""
+        self._socket.close()
+        for fd in (self._pidfd, self._stderr_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._pidfd = self._stderr_fd = -1
+
+
+_lock = _thread.allocate_lock()
+_helpers: list[Helper] = []  # one, or none
+_exits: list[bool] = []  # whether the interpreter has been told what to do when it forks and ends
+
+
+def order_clone(command: str, order: dict[str, Any], fds: Sequence[int]) -> None:
+    """Have a process cloned by a helper in the situation of this thread.
+
+    `command` is the launcher's path; helper_main.py has the orders. `fds` (borrowed) are the
+    process's end of the channel, and what else the order says. The process itself answers, through
+    its channel; where the helper dies before, that ends.
+
+    Raises:
+        SetupError: the helper cannot be started.
+    """
+    now, words = situation(), ""
+    with _lock, doing(f"asking {command} init for a process"):
+        for _ in range(TRIES):
+            helper = _find(command, now)
+            try:
+                helper.send(order, fds)
+            except (BrokenPipeError, ConnectionResetError):
+                words = helper.last_words()
+            else:
+                return
+    raise SetupError(f"{command} init ends as soon as it is started{words}")
+
+
+def words_of_dead() -> str:
+    """Return the last words of a helper that has died, after ": "; "" if it said nothing."""
+    with _lock:
+        return _helpers[0].last_words() if _helpers else ""
+
+
+def _find(command: str, now: tuple[object, ...]) -> Helper:
+    if _helpers:
+        helper = _helpers[0]
+        if helper.maker != os.getpid():  # forked by other means than os.fork
+            _helpers.pop().abandon()
+        elif helper.situation != now or not helper.is_alive():
+            _helpers.pop().end()
+    if not _helpers:
+        if not _exits:
+            import atexit
+
+            _exits.append(True)
+            os.register_at_fork(after_in_child=_forget)
+            atexit.register(close)
+        with doing(f"starting {command} init"):
+            _helpers.append(Helper(command, now))
+    return _helpers[0]
+
+
+def close() -> None:
+    """End the helper, if there is one; the next container starts another."""
+    with _lock:
+        while _helpers:
+            helper = _helpers.pop()
+            helper.end() if helper.maker == os.getpid() else helper.abandon()
+
+
+def _forget() -> None:
+    """Leave the helper to the program that we are a fork of, whose threads may hold the lock."""
+    global _lock  # noqa: PLW0603  # a lock cannot be taken from who holds it
+    _lock = _thread.allocate_lock()
+    while _helpers:
+        _helpers.pop().abandon()
+
+
+def _execute(command: str, socket_fd: int, stderr_fd: int) -> int:
+    """Start the helper, connected to `socket_fd`, with `stderr_fd` as stderr; return its pid."""
+    from ocirun.process.hooks import ALL_SIGNALS  # cold: once for each program
+
+    null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    fds = [null_fd]
+    try:
+        # Above what they become: no dup2 must meet one that is still to be placed.
+        fds += [fcntl(fd, F_DUPFD_CLOEXEC, HELPER_FD + 1) for fd in (null_fd, socket_fd, stderr_fd)]
+        places = ((fds[1], 0), (fds[1], 1), (fds[3], 2), (fds[2], HELPER_FD))
+        return posix_spawn(
+            command,
+            [command, "init"],
+            {},
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in places],
+            setsigmask=(),
+            # Nothing of what the program ignores: above all not SIGCHLD, or no hook could be
+            # waited for.
+            setsigdef=ALL_SIGNALS,
+        )
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _in_lasting_thread(start: Callable[[], int]) -> int:
+    """Return the pid of the child that `start` makes, whose parent is a thread that stays.
+
+    Kernel: init asks for a signal when its parent is gone (PR_SET_PDEATHSIG), and that is the
+    thread which has started the helper. From a thread of no known length we start it in one that
+    ends at once: its children are then those of the first thread that lives, the main thread.
+    """
+    if _thread.get_native_id() == os.getpid():
+        return start()
+    found: list[int | BaseException] = []
+    thread_ids: list[int] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def work() -> None:
+        thread_ids.append(_thread.get_native_id())
+        try:
+            found.append(start())
+        except BaseException as error:  # noqa: BLE001  # raised again in the calling thread
+            found.append(error)
+        done.release()
+
+    _thread.start_new_thread(work, ())
+    done.acquire()
+    while os.path.exists(f"/proc/self/task/{thread_ids[0]}"):
+        time.sleep(0.0005)
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _is_readable(fd: int, milliseconds: int = 0) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return any(events & select.POLLIN for _, events in poll.poll(milliseconds))

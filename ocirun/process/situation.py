@@ -1,0 +1,60 @@
+"""What a child of the calling thread would inherit, and init would keep.
+
+Source: proc_pid_status(5), proc_pid_limits(5), proc_pid_ns(5), credentials(7).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# The rest of the file changes all the time, or is set by init itself.
+PRIVILEGES: Final = (
+    *(b"Uid:", b"Gid:", b"Groups:", b"CapInh:", b"CapPrm:", b"CapEff:", b"CapBnd:", b"CapAmb:"),
+    *(b"NoNewPrivs:", b"Seccomp:", b"Seccomp_filters:"),
+)
+READ_BYTES: Final = 1 << 16  # more than any of these files has, and the kernel gives all at once
+NAMESPACES: Final = (
+    *("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"),
+)
+
+
+def situation() -> tuple[object, ...]:
+    """Return ids, capabilities, namespaces, cgroups, limits and root of this thread; to compare."""
+    root = os.stat("/")
+    return (
+        privileges("/proc/thread-self"),
+        *(_read(f"/proc/thread-self/{name}") for name in ("limits", "cgroup", "oom_score_adj")),
+        *(_namespace(name) for name in NAMESPACES),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        os.sched_getscheduler(0),
+        (root.st_dev, root.st_ino),
+    )
+
+
+def privileges(folder: str) -> tuple[bytes, ...]:
+    """Return the lines about ids and capabilities of a process, whose /proc folder is given.
+
+    Raises:
+        OSError: ENOENT or ESRCH when it is gone.
+    """
+    lines = _read(f"{folder}/status").splitlines()
+    return tuple(line for line in lines if line.startswith(PRIVILEGES))
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, READ_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _namespace(name: str) -> int:
+    try:
+        return os.stat(f"/proc/thread-self/ns/{name}").st_ino
+    except OSError:  # this kernel has none of them, or the pid namespace has nobody yet
+        return 0
