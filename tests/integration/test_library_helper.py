@@ -71,6 +71,7 @@ def test_a_killed_one_is_replaced(box: Box) -> None:
     run(box, "true")
     [pid] = own_helpers()
     os.kill(pid, signal.SIGKILL)
+    _wait_until(lambda: not _is_running(pid))
     assert run(box, "sh", "-c", "exit 7").returncode == 7
     assert own_helpers() != [pid]
     assert not Path(f"/proc/{pid}").exists()
@@ -103,6 +104,7 @@ def test_containers_outlive_it(box: Box) -> None:
     with ocirun.Container.run(None, spec, root=root, stdin=ocirun.PIPE) as container:
         [pid] = own_helpers()
         os.kill(pid, signal.SIGKILL)
+        _wait_until(lambda: not _is_running(pid))
         assert container.exec(["true"]).wait(20) == 0
         container.communicate(b"\n", 20)
         assert container.returncode == 7
