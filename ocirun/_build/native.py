@@ -73,6 +73,7 @@ long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned 
                 unsigned long arg5);
 int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
 int sys_pidfd_getfd(int pidfd, int fd);
+long sys_ptrace(unsigned long request, int pid, unsigned long address, unsigned long data);
 void *dlopen(const char *name, int mode);
 void *dlsym(void *library, const char *name);
 int sys_bpf(int command, void *attributes, unsigned int size);

@@ -96,6 +96,12 @@ static int sys_pidfd_getfd(int pidfd, int fd)
     return (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 }
 
+/* The kernel's own call: the C library's changes the meaning of the result of some requests. */
+static long sys_ptrace(unsigned long request, int pid, unsigned long address, unsigned long data)
+{
+    return syscall(SYS_ptrace, request, pid, address, data);
+}
+
 static int sys_bpf(int command, void *attributes, unsigned int size)
 {
     return (int)syscall(SYS_bpf, command, attributes, size);

@@ -159,6 +159,26 @@ PAGES: Final = {
         ),
         statuses=(("0", "no rule is broken"), ("1", "rules are broken, or the file is missing")),
     ),
+    "audit": Page(
+        "Show what a process in the container would hold: of a bundle by its config.json, of a "
+        "running container by what the kernel says, with the differences between the two. A word "
+        "with a slash, or `.`, is a bundle or its config.json; another is the id of a container, "
+        "or a directory if there is no such container.",
+        "Each finding has a grade (critical, high, medium, low, note), the name of a rule, one "
+        "sentence, the place in config.json that closes it, the remedy, and what that breaks. "
+        "docs/audit.md has all rules. The init of a running container is stopped for a moment to "
+        "read its seccomp filters.",
+        examples=(
+            ("ocirun audit ./box", "audit box/config.json"),
+            ("ocirun audit --fail-on high ./box", "for continuous integration"),
+            ("ocirun audit --format json web", "a running container, for programs"),
+        ),
+        statuses=(
+            ("0", "success; with --fail-on: nothing is as bad as GRADE"),
+            ("1", "failure; the reason is on stderr and in the log"),
+            ("2", "with --fail-on: a finding is as bad as GRADE, or worse"),
+        ),
+    ),
     "exec": Page(
         "Run one more process in a container. It gets the environment, user and directory of the "
         "container's process unless options or --process say otherwise.",

@@ -22,14 +22,21 @@ FEWEST_FIELDS: Final = 6  # before the separator; tags of the propagation may fo
 
 
 class MountRow:
-    """One mount. `options` are its own (ro, nosuid, …), `tags` its propagation (shared:1, …)."""
+    """One mount. `options` are its own (ro, nosuid, …), `tags` its propagation (shared:1, …).
 
-    __slots__ = ("fs_name", "mount_id", "options", "parent_id", "point", "root", "source", "tags")
+    `device` is the number of its file system, "MAJOR:MINOR".
+    """
+
+    __slots__ = (
+        *("device", "fs_name", "mount_id", "options", "parent_id", "point", "root", "source"),
+        "tags",
+    )
 
     def __init__(self, before: list[str], after: list[str]) -> None:
         """Read the fields `before` and `after` the separator, still escaped."""
         self.mount_id = int(before[0])
         self.parent_id = int(before[1])
+        self.device = before[2]
         self.root = unescape(before[3])
         self.point = unescape(before[4])
         self.options = before[5].split(",")
@@ -43,13 +50,13 @@ class MountRow:
         return any(tag.startswith("shared:") for tag in self.tags)
 
 
-def read_mountinfo() -> list[MountRow]:
-    """Read the mounts of our own mount namespace.
+def read_mountinfo(path: str = "") -> list[MountRow]:
+    """Read the mounts of our own mount namespace, or those of another table.
 
     Raises:
         OSError: as open(2) and read(2).
     """
-    fd = os.open(OWN_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path or OWN_TABLE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = bytearray()
         while piece := os.read(fd, 1 << 16):

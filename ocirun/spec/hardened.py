@@ -58,6 +58,8 @@ def hardened_config(cgroup_v2: bool = False, uid: int = 0, gid: int = 0) -> Conf
         "ambient": [],
     }
     process["noNewPrivileges"] = True
+    if not cgroup_v2:  # the default has it with cgroup v2 only
+        linux["namespaces"].append({"type": "cgroup"})
     if not rootless:
         linux["namespaces"].append({"type": "user"})
         linux["uidMappings"] = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]

@@ -63,7 +63,7 @@ def check_document(
         SpecError: it is not shaped like one or breaks rules; all of them.
     """
     if not conforms(document, "config"):
-        raise _misshapen(document, "config", name)
+        raise misshapen(document, "config", name)
     config: Config = document  # type: ignore[assignment]  # check_config is what makes it one
     problems = check_rules(config)
     problems += check_root(bundle, config)
@@ -113,7 +113,7 @@ def check_process(document: object, name: str = "process.json") -> Process:
     """
     drop_nulls(document)
     if not conforms(document, "process"):
-        raise _misshapen(document, "process", name)
+        raise misshapen(document, "process", name)
     process: Process = document  # type: ignore[assignment]  # check_process is what makes it one
     if problems := check_process_rules(process):
         raise SpecError(problems, name)
@@ -134,7 +134,7 @@ def check_resources(document: object, name: str = "resources") -> Resources:
     if isinstance(document, dict):
         document.pop("devices", None)  # an update leaves devices alone, whatever it says of them
     if not conforms(document, "resources"):
-        raise _misshapen(document, "resources", name)
+        raise misshapen(document, "resources", name)
     drop_unknown(document, "resources")
     resources: Resources = document  # type: ignore[assignment]  # check_resources makes it one
     if problems := check_resources_rules(resources):
@@ -193,7 +193,7 @@ def drop_nulls(document: object) -> None:
             todo += value
 
 
-def _misshapen(document: object, kind: str, name: str) -> SpecError:
+def misshapen(document: object, kind: str, name: str) -> SpecError:
     """Return the error that says what `document` has wrong; slow, and only on the way out."""
     from ocirun.spec.schema import report  # cold: loads jsonschema
 

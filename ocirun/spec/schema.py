@@ -38,6 +38,7 @@ KINDS: Final = {
     "network": "networks/network.json",
     "state": "state/state.json",
     "features": "features/features.json",
+    "audit": "audit/audit.json",
 }
 
 MOST: Final = 100  # problems in one report; a document with more has one cause

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # What stands first, second, … behind a verb, where it is not an id first.
 POSITIONS: Final = {
+    "audit": ("ID",),
     "kill": ("ID", "SIGNAL"),
     "mounts": ("add|remove", "ID"),
     "completion": ("|".join(SHELLS),),

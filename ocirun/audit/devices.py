@@ -1,0 +1,86 @@
+"""Device nodes, and what the device rules let the process open.
+
+Source: runtime-spec config-linux.md#devices, config-linux.md#allowed-device-list; kernel
+admin-guide/devices.rst; docs/audit.md.
+"""
+
+from __future__ import annotations
+
+from ocirun.audit.finding import CRITICAL, HIGH, LOW, MEDIUM, NOTE, Rule
+from ocirun.cgroups.devicerules import ANY, OPENING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.audit.finding import Found
+    from ocirun.audit.world import World
+
+# Character devices with a name: how bad, and what they are.
+KNOWN: Final = {
+    (1, 1): (CRITICAL, "the memory of the machine"),
+    (1, 2): (CRITICAL, "the memory of the kernel"),
+    (1, 4): (CRITICAL, "the I/O ports"),
+    (1, 11): (MEDIUM, "the kernel's log"),
+    (10, 137): (HIGH, "makes disks that the host sees"),
+    (10, 200): (LOW, "makes network devices"),
+    (10, 223): (HIGH, "makes input devices of the host"),
+    (10, 229): (LOW, "mounts file systems made by programs"),
+    (10, 232): (MEDIUM, "runs virtual machines in the host's kernel"),
+    (10, 236): (HIGH, "changes the host's disks"),
+    (10, 237): (HIGH, "attaches files as disks of the host"),
+}
+STANDARD: Final = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)}
+PTS: Final = 136
+
+NODE: Final = Rule(
+    "device-node",
+    (CRITICAL, HIGH, MEDIUM, LOW),
+    "Remove the device from linux.devices.",
+    "The program can no longer open it.",
+)
+RULE: Final = Rule(
+    "device-rules",
+    (CRITICAL, HIGH, NOTE),
+    'Begin linux.resources.devices with {"allow": false, "access": "rwm"}, then list what is used.',
+    "Devices that are not listed cannot be opened.",
+)
+RULES: Final = (NODE, RULE)
+
+
+def find(world: World) -> Found:
+    """Return which devices the process can open, or could if it made their nodes."""
+    for node in world.nodes:
+        if node.kind == "c" and ((node.major, node.minor) in STANDARD or node.major == PTS):
+            continue
+        if not access(world, node.kind, node.major, node.minor) & OPENING:
+            continue
+        if node.kind == "b":
+            grade, words = CRITICAL, "a disk of the host, below its file systems"
+        else:
+            grade, words = KNOWN.get((node.major, node.minor), (MEDIUM, "a device of the host"))
+        sentence = f"{node.path} ({node.kind} {node.major}:{node.minor}) is {words}."
+        yield NODE.found(grade, sentence.replace("is makes", "makes"), node.pointer)
+    wide = [kind for kind in ("b", "c") if access(world, kind, ANY, ANY) & OPENING]
+    if wide:
+        kinds = " and ".join({"b": "block", "c": "character"}[kind] for kind in wide)
+        makes = world.has("CAP_MKNOD")
+        grade = CRITICAL if makes else HIGH
+        if world.is_confined_root:
+            grade = NOTE
+        why = (
+            "the process makes their nodes (CAP_MKNOD) and opens them"
+            if makes
+            else "whatever node comes into the container can be opened"
+        )
+        sentence = f"The device rules allow all {kinds} devices: {why}."
+        yield RULE.found(grade, sentence, "/linux/resources/devices")
+
+
+def access(world: World, kind: str, major: int, minor: int) -> int:
+    """Return the access bits that the device rules allow; ANY for those not named otherwise."""
+    if world.rules is None:
+        return OPENING
+    table = world.rules[kind]
+    row = table.get(major, table[ANY])
+    return row.get(minor, row[ANY])

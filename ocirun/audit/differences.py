@@ -1,0 +1,96 @@
+"""Where a running container has something else than its config.json asks for.
+
+Source: docs/audit.md#differences.
+"""
+
+from __future__ import annotations
+
+from ocirun.audit.devices import access
+from ocirun.audit.world import HOST, KINDS, SETS
+from ocirun.cgroups.devicerules import ANY, OPENING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ocirun.audit.of_config import ConfigWorld
+    from ocirun.audit.world import World
+
+
+class Difference:
+    """One thing that config.json and kernel do not agree on; both sides in words."""
+
+    __slots__ = ("config", "kernel", "subject")
+
+    def __init__(self, subject: str, config: str, kernel: str) -> None:
+        self.subject = subject
+        self.config = config
+        self.kernel = kernel
+
+    def body(self) -> dict[str, str]:
+        """Return it as JSON, in the order of schemas/audit/audit.json."""
+        return {"subject": self.subject, "config": self.config, "kernel": self.kernel}
+
+
+def differences(asked: ConfigWorld, real: World) -> list[Difference]:
+    """Return every difference; `asked` is the world of config.json, `real` that of the kernel."""
+    # A limit above the container's cgroup holds as well, and may be the smaller one.
+    found = [
+        _differ(asked, real, "no_new_privs", lambda one: _yes(one.no_new_privs)),
+        _differ(asked, real, "uid", lambda one: str(one.uid)),
+        _differ(asked, real, "read-only root", lambda one: _yes(one.readonly_root)),
+        _differ(asked, real, "seccomp filter", lambda one: _yes(one.filters != [])),
+        _differ(asked, real, "pids limit", lambda one: str(one.pids_limit or "none")),
+        _differ(asked, real, "memory limit", lambda one: str(one.memory_limit or "none")),
+        _differ(asked, real, "all block devices", lambda one: _yes(_opens_any_disk(one))),
+        *(
+            Difference(f"{kind} capabilities", _names(asked, kind), _names(real, kind))
+            for kind in SETS
+        ),
+        *(
+            Difference(f"{kind} namespace", _whose(asked, kind), _whose(real, kind))
+            for kind in KINDS
+        ),
+    ]
+    if asked.filters and real.filters and asked.filters != real.filters:
+        found.append(Difference("seccomp filter", "that of linux.seccomp", "another, or several"))
+    if asked.uid_map and real.uid_map:
+        found.append(_differ(asked, real, "uid mappings", lambda one: str(sorted(one.uid_map))))
+    return [*(one for one in found if one.config != one.kernel), *_mounts(asked, real)]
+
+
+def _differ(
+    asked: ConfigWorld, real: World, subject: str, words: Callable[[World], str]
+) -> Difference:
+    return Difference(subject, words(asked), words(real))
+
+
+def _names(world: World, kind: str) -> str:
+    return ", ".join(sorted(world.capabilities[kind])) or "none"
+
+
+def _whose(world: World, kind: str) -> str:
+    return "the host's" if world.namespaces[kind] == HOST else "its own"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _opens_any_disk(world: World) -> bool:
+    return bool(access(world, "b", ANY, ANY) & OPENING)
+
+
+def _mounts(asked: ConfigWorld, real: World) -> Iterator[Difference]:
+    """Compare the mounts that config.json has, and list those of the host that it has not."""
+    wanted = {place.destination: place for place in asked.mounts}
+    for place in real.mounts:
+        one = wanted.get(place.destination)
+        subject = f"mount on {place.destination}"
+        if one is None:
+            inside = any(place.destination.startswith(f"{other}/") for other in wanted)
+            if place.source and not inside:
+                yield Difference(subject, "none", place.source)
+        elif one.source and one.readonly != place.readonly:
+            sides = ["read-only" if side.readonly else "writable" for side in (one, place)]
+            yield Difference(subject, *sides)

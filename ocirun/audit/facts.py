@@ -1,0 +1,129 @@
+"""Single facts of a process that several files of /proc and of cgroups tell together.
+
+Source: proc_pid_mountinfo(5), user_namespaces(7), cgroups(7), ptrace(2).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocirun.audit.world import Node
+from ocirun.cgroups.counters import text as counter
+from ocirun.errors import kernel_words
+from ocirun.kernel.paths import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.audit.world import IdMap
+    from ocirun.kernel.mountinfo import MountRow
+
+INSIDE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+KINDS: Final = {stat.S_IFBLK: "b", stat.S_IFCHR: "c"}
+NO_LIMIT: Final = 2**62  # v1 says "none" by a number near 2**63
+WHOLE: Final = [(0, 0, 2**32 - 1)]
+
+
+def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
+    """Return the device nodes in /dev below `root_fd`; `pointers` are of those in config.json."""
+    found: list[Node] = []
+    try:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        dev_fd = openat2(root_fd, "dev", flags, 0, INSIDE)
+    except OSError:  # a container without /dev
+        return found
+    try:
+        for path, _, files, folder_fd in os.fwalk(".", dir_fd=dev_fd):
+            for name in files:
+                try:
+                    status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+                except OSError:  # gone meanwhile
+                    continue
+                kind = KINDS.get(stat.S_IFMT(status.st_mode))
+                if kind:
+                    place = f"/dev{path[1:]}/{name}"
+                    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+                    found.append(
+                        Node(place, kind, major, minor, pointers.get(place, "/linux/devices"))
+                    )
+    finally:
+        os.close(dev_fd)
+    return found
+
+
+def filters_of(pid: int) -> list[bytes]:
+    """Return the filters of `pid`, read in a child: what it traced goes on when the child ends.
+
+    Raises:
+        OSError: as read_filters.
+    """
+    from ocirun.kernel.ptrace import read_filters
+
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            said = "0\n" + "\n".join(one.hex() for one in read_filters(pid))
+        except OSError as error:
+            said = f"{error.errno or 5}\n{kernel_words(error)}"
+        except BaseException as error:  # noqa: BLE001  # told to the parent
+            said = f"5\n{type(error).__name__}: {error}"
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(said)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        number, _, rest = pipe.read().partition("\n")
+    os.waitpid(child, 0)
+    if number != "0":
+        raise OSError(int(number or 5), rest or "the process that looks has died")
+    return [bytes.fromhex(line) for line in rest.split("\n") if line]
+
+
+def id_map(text: str) -> list[IdMap]:
+    """Return the ids that /proc/PID/uid_map or gid_map maps; none where all are themselves."""
+    rows = [line.split() for line in text.splitlines()]
+    mappings = [(int(row[0]), int(row[1]), int(row[2])) for row in rows]
+    return [] if mappings == WHOLE else mappings
+
+
+def inside_of(number: int, mappings: list[IdMap]) -> int:
+    """Return the id inside of `number`, an id outside; itself where nothing is mapped."""
+    for inside, outside, count in mappings:
+        if outside <= number < outside + count:
+            return inside + number - outside
+    return number
+
+
+def host_path(row: MountRow, host: list[MountRow]) -> str:
+    """Return where the host has what `row` shows; "" where it has not."""
+    for mount in host:
+        if mount.device != row.device:
+            continue
+        root = mount.root.rstrip("/")
+        if row.root == mount.root or row.root.startswith(root + "/"):
+            below = row.root[len(root) :].strip("/")
+            return os.path.normpath(os.path.join(mount.point, below))
+    return ""
+
+
+def upwards(path: str, name: str) -> list[str]:
+    """Return the texts of the files `name` in `path` and above it."""
+    found: list[str] = []
+    while path.count("/") > 1:
+        word = counter(path, name)
+        if word is None and found:
+            break
+        if word is not None:
+            found.append(word.strip())
+        path = os.path.dirname(path)
+    return found
+
+
+def limit_of(word: str) -> int | None:
+    """Return the limit that a file of a cgroup has; None for none."""
+    number = int(word) if word.isdecimal() else NO_LIMIT
+    return number if number < NO_LIMIT else None

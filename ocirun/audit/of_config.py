@@ -1,0 +1,208 @@
+"""What a bundle's config.json will give to the process.
+
+Source: runtime-spec config.md, config-linux.md; docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocirun.audit.setuid import setuid_files
+from ocirun.audit.world import HIDDEN, HOST, OWN, SETS, Look, Node, Place, World
+from ocirun.cgroups.devicerules import table_of
+from ocirun.spec.devices import implied_rules
+from ocirun.spec.mount_options import ATTRIBUTE, MOUNT_OPTIONS, RECURSIVE
+from ocirun.spec.mount_rules import is_bind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from ocirun.audit.world import IdMap
+    from ocirun.spec.types import Config, IDMapping, Mount
+
+HOST_HOOKS: Final = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+FLAGS: Final = ((0x1, "readonly"), (0x2, "nosuid"), (0x4, "nodev"), (0x8, "noexec"))
+NAMES: Final = {"mount": "mnt", "network": "net"}  # of /proc/PID/ns, where they differ
+
+
+class ConfigWorld(World):
+    """The world of a bundle in the directory `bundle`, whose `config` conforms and is loaded.
+
+    What is not certain before there is a container is taken from this host and this kernel.
+    """
+
+    def __init__(self, bundle: str, config: Config) -> None:
+        super().__init__()
+        self._bundle = bundle
+        linux, process = config.get("linux", {}), config.get("process", {})
+        self.masked = [*linux.get("maskedPaths", ())]
+        self.covered = [*linux.get("readonlyPaths", ())]
+        self.root = os.path.join(bundle, config.get("root", {}).get("path", ""))
+        self.readonly_root = bool(config.get("root", {}).get("readonly"))
+        self.shared_root = linux.get("rootfsPropagation", "") in ("shared", "rshared")
+        user = process.get("user", {})
+        self.uid = user.get("uid", 0)
+        self.gids = {user.get("gid", 0), *user.get("additionalGids", ())}
+        self.no_new_privs = bool(process.get("noNewPrivileges"))
+        self.oom_score_adj = process.get("oomScoreAdj", 0)
+        self.apparmor = process.get("apparmorProfile", "")
+        self.selinux = process.get("selinuxLabel", "")
+        sets: Any = process.get("capabilities") or {}
+        self.capabilities = {kind: frozenset(sets.get(kind) or ()) for kind in SETS}
+        for entry in linux.get("namespaces", ()):
+            self.namespaces[entry["type"]] = _origin(entry["type"], entry.get("path", ""))
+        self.uid_map = _map(linux.get("uidMappings"))
+        self.gid_map = _map(linux.get("gidMappings"))
+        self.mounts = [
+            self._place(mount, f"/mounts/{index}")
+            for index, mount in enumerate(config.get("mounts", ()))
+        ]
+        resources = linux.get("resources", {})
+        self.rules = table_of([*(resources.get("devices") or ()), *implied_rules(config)])
+        self.nodes = [
+            Node(
+                device["path"],
+                "b" if device["type"] == "b" else "c",
+                device.get("major", 0),
+                device.get("minor", 0),
+                f"/linux/devices/{index}",
+            )
+            for index, device in enumerate(linux.get("devices", ()))
+            if device["type"] in ("b", "c", "u")
+        ]
+        self.pids_limit = _limit(resources.get("pids", {}).get("limit"))
+        self.memory_limit = _limit(resources.get("memory", {}).get("limit"))
+        self._read_unified(resources.get("unified", {}))
+        self.annotations = config.get("annotations") or {}
+        hooks: Any = config.get("hooks") or {}
+        self.hook_paths = [
+            (hook["path"], f"/hooks/{kind}/{index}")
+            for kind in HOST_HOOKS
+            for index, hook in enumerate(hooks.get(kind) or ())
+        ]
+        self._compile(config)
+        if not self.no_new_privs:
+            self._find_setuid_files()
+
+    def _place(self, mount: Mount, pointer: str) -> Place:
+        destination = "/" + os.path.normpath(mount["destination"]).strip("/")
+        bind = is_bind(mount)
+        source = os.path.join(self._bundle, mount.get("source", "")) if bind else ""
+        place = Place(destination, "bind" if bind else mount.get("type", ""), source, pointer)
+        for word in mount.get("options", ()):
+            act, to_set, to_clear = MOUNT_OPTIONS.get(word, (0, 0, 0))
+            if act in (ATTRIBUTE, RECURSIVE):
+                for bit, name in FLAGS:
+                    if (to_set | to_clear) & bit:
+                        setattr(place, name, bool(to_set & bit))
+            # Kernel: below a root that is a slave or private, "shared" makes peers of its own.
+            if word in ("shared", "rshared"):
+                place.shared = self.shared_root
+        return place
+
+    def _read_unified(self, unified: dict[str, str]) -> None:
+        """Take limits that are written by the names of cgroup v2's files."""
+        for name, member in (("pids.max", "pids_limit"), ("memory.max", "memory_limit")):
+            if unified.get(name, "").isdecimal():
+                setattr(self, member, int(unified[name]))
+
+    def _compile(self, config: Config) -> None:
+        """Compile linux.seccomp, as `create` would."""
+        profile = config.get("linux", {}).get("seccomp")
+        if not profile:
+            return
+        from ocirun.errors import OcirunError
+        from ocirun.kernel.libseccomp import Library
+        from ocirun.security.seccomp.compile import compile_profile
+        from ocirun.security.seccomp.program import asks_an_agent
+
+        try:
+            self.filters = [compile_profile(profile, Library())]
+            self.has_agent = asks_an_agent(profile)
+        except (FileNotFoundError, OcirunError) as error:
+            self.filters = None
+            self.unknown.append(f"which calls linux.seccomp lets through: {error}")
+
+    def _find_setuid_files(self) -> None:
+        """Search the root file system, and what is mounted with setuid bits in force."""
+        trees = [("", self.root)]
+        trees += [
+            (one.destination, one.source) for one in self.mounts if one.source and not one.nosuid
+        ]
+        for destination, path in trees:
+            try:
+                root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except NotADirectoryError:
+                continue
+            except OSError as error:
+                self.unknown.append(f"setuid files in {path}: {error.strerror}")
+                continue
+            try:
+                found, whole = setuid_files(root_fd)
+            finally:
+                os.close(root_fd)
+            self.setuid_files += [destination.rstrip("/") + name for name in found]
+            if not whole:
+                self.unknown.append(f"setuid files in {path}: it has too many files to look at all")
+
+    def look(self, path: str) -> Look:
+        """Return what the process will find at `path`, by the kernel that this host runs."""
+        place = self._under(path)
+        if place is None or any(_is_below(path, one) for one in self.masked):
+            return HIDDEN
+        base = {"proc": "/proc", "sysfs": "/sys"}.get(place.fs_name, place.source)
+        if not base:
+            return HIDDEN
+        real = os.path.join(base, path[len(place.destination) :].lstrip("/"))
+        if os.path.realpath(base) not in ("/proc", "/sys", "/"):
+            return HIDDEN
+        try:
+            status = os.stat(real)
+            if not place.source and status.st_dev != os.stat(base).st_dev:
+                return HIDDEN  # another file system that the host has mounted there
+        except OSError:
+            return HIDDEN
+        closed = place.readonly or any(_is_below(path, one) for one in self.covered)
+        mode = stat.S_IMODE(status.st_mode)
+        return Look(
+            readable=self.permits(status.st_uid, mode, 4),
+            writable=not closed and self.permits(status.st_uid, mode, 2),
+        )
+
+    def _under(self, path: str) -> Place | None:
+        """Return the mount that `path` is on: the last of the deepest ones."""
+        found = None
+        for place in self.mounts:
+            if _is_below(path, place.destination) and (
+                found is None or len(place.destination) >= len(found.destination)
+            ):
+                found = place
+        return found
+
+
+def _origin(kind: str, path: str) -> str:
+    """Return whose a namespace of config.json is; a path may lead to the host's."""
+    if not path:
+        return OWN
+    try:
+        own = os.stat(f"/proc/self/ns/{NAMES.get(kind, kind)}")
+        there = os.stat(path)
+    except OSError:
+        return path
+    return HOST if (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino) else path
+
+
+def _map(mappings: list[IDMapping] | None) -> list[IdMap]:
+    return [(one["containerID"], one["hostID"], one["size"]) for one in mappings or ()]
+
+
+def _limit(value: int | None) -> int | None:
+    """Return a limit of config.json; 0 and below are none."""
+    return value if value is not None and value > 0 else None
+
+
+def _is_below(path: str, folder: str) -> bool:
+    folder = "/" + os.path.normpath(folder).strip("/")
+    return folder in ("/", path) or path.startswith(folder + "/")

@@ -1,0 +1,236 @@
+"""What the kernel says of a running container's init: the world as it is, not as it was asked for.
+
+Source: proc(5), proc_pid_status(5), proc_pid_mountinfo(5), namespaces(7), cgroups(7), ptrace(2);
+docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocirun.audit.facts import (
+    INSIDE,
+    filters_of,
+    host_path,
+    id_map,
+    inside_of,
+    limit_of,
+    nodes_of,
+    upwards,
+)
+from ocirun.audit.setuid import setuid_files
+from ocirun.audit.world import HIDDEN, HOST, KINDS, OWN, SETS, Look, Place, World
+from ocirun.cgroups.devicerules import table_of
+from ocirun.errors import SetupError, kernel_words
+from ocirun.kernel.mount import fstatfs
+from ocirun.kernel.mountinfo import read_mountinfo
+from ocirun.kernel.paths import openat2
+from ocirun.spec.capabilities import CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.audit.of_config import ConfigWorld
+    from ocirun.container.record import Record
+    from ocirun.kernel.mountinfo import MountRow
+
+CAP_LINES: Final = dict(zip(SETS, ("CapBnd", "CapEff", "CapInh", "CapPrm", "CapAmb"), strict=True))
+NAMES: Final = {"mount": "mnt", "network": "net"}
+# Of file systems whose files are the kernel's: procfs, sysfs, tracefs, debugfs, efivarfs,
+# securityfs, selinuxfs.
+KERNELS: Final = {
+    0x9FA0, 0x62656572, 0x74726163, 0x64626720, 0xDE5E81E4, 0x73636673, 0xF97CFF8C,
+}  # fmt: skip
+RDONLY: Final = 1  # ST_RDONLY
+
+
+class ProcessWorld(World):
+    """The world of the init of `record`, which its caller knows to be alive.
+
+    What the kernel does not show is taken from `config`, the world of the container's config.json:
+    the annotations and hooks, the pointers, the device rules of cgroup v2.
+
+    Raises:
+        ProcessLookupError: init has ended meanwhile.
+    """
+
+    def __init__(self, record: Record, config: ConfigWorld, *, frozen: bool) -> None:
+        super().__init__()
+        self._pid = record.init_process_pid
+        self._config = config
+        self.annotations = config.annotations
+        self.hook_paths = config.hook_paths
+        self.root = config.root
+        self.root_fd = os.open(f"/proc/{self._pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        status = self._read_status()
+        self._read_namespaces()
+        self._read_mounts()
+        self._read_limits(record.cgroup_paths)
+        self._read_rules(record.cgroup_paths)
+        self._read_labels()
+        self._read_filters(status, frozen=frozen)
+        self.nodes = nodes_of(self.root_fd, {node.path: node.pointer for node in config.nodes})
+        if not self.no_new_privs:
+            self._find_setuid_files()
+
+    def close(self) -> None:
+        """Close the container's root."""
+        os.close(self.root_fd)
+
+    def _read(self, name: str) -> str:
+        with open(f"/proc/{self._pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+
+    def _read_status(self) -> dict[str, str]:
+        lines = (line.partition(":") for line in self._read("status").splitlines())
+        status = {name: value.strip() for name, _, value in lines}
+        for kind, line in CAP_LINES.items():
+            bits = int(status[line], 16)
+            self.capabilities[kind] = frozenset(
+                name for name, number in CAPABILITIES.items() if bits >> number & 1
+            )
+        self.no_new_privs = status.get("NoNewPrivs") == "1"
+        self.oom_score_adj = int(self._read("oom_score_adj"))
+        # Kernel: ids are those that we see; the namespace's own are found with its maps.
+        self.uid_map, self.gid_map = id_map(self._read("uid_map")), id_map(self._read("gid_map"))
+        self.uid = inside_of(int(status["Uid"].split()[1]), self.uid_map)
+        groups = [int(status["Gid"].split()[1]), *map(int, status["Groups"].split())]
+        self.gids = {inside_of(gid, self.gid_map) for gid in groups}
+        return status
+
+    def _read_namespaces(self) -> None:
+        for kind in KINDS:
+            name = NAMES.get(kind, kind)
+            try:
+                ours, theirs = (
+                    os.stat(f"/proc/self/ns/{name}"),
+                    os.stat(f"/proc/{self._pid}/ns/{name}"),
+                )
+            except FileNotFoundError:  # a kernel without this kind
+                continue
+            asked = self._config.namespaces[kind]
+            own = asked if asked != HOST else OWN
+            self.namespaces[kind] = HOST if ours.st_ino == theirs.st_ino else own
+
+    def _read_mounts(self) -> None:
+        pointers = {place.destination: place for place in self._config.mounts}
+        host = read_mountinfo()
+        rows = read_mountinfo(f"/proc/{self._pid}/mountinfo")
+        shared_here = {tag for row in host for tag in row.tags if tag.startswith("shared:")}
+        for row in rows:
+            asked = pointers.get(row.point)
+            if row.point == "/":
+                self.readonly_root = "ro" in row.options
+                self.shared_root = not shared_here.isdisjoint(row.tags)
+                continue
+            if row.fs_name in ("proc", "sysfs", "devpts", "mqueue") or self._covers(row):
+                source = ""
+            else:
+                source = host_path(row, host)
+                if asked and asked.source and not source:
+                    source = asked.source
+            place = Place(row.point, row.fs_name, source, asked.pointer if asked else "")
+            place.readonly, place.nosuid = "ro" in row.options, "nosuid" in row.options
+            place.nodev, place.noexec = "nodev" in row.options, "noexec" in row.options
+            place.shared = not shared_here.isdisjoint(row.tags)
+            self.mounts.append(place)
+
+    def _covers(self, row: MountRow) -> bool:
+        """Return whether `row` only hides a path: /dev/null or an empty tmpfs over it."""
+        return row.point in self._config.masked or row.point in self._config.covered
+
+    def _read_limits(self, paths: dict[str, str]) -> None:
+        """Take the smallest limit on the way up: those above hold for the container as well."""
+        pids = [
+            limit_of(word) for word in upwards(paths.get("pids", paths.get("", "")), "pids.max")
+        ]
+        memory_path = paths.get("memory", paths.get("", ""))
+        memory = [
+            limit_of(word)
+            for name in ("memory.max", "memory.limit_in_bytes")
+            for word in upwards(memory_path, name)
+        ]
+        self.pids_limit = min((one for one in pids if one is not None), default=None)
+        self.memory_limit = min((one for one in memory if one is not None), default=None)
+
+    def _read_rules(self, paths: dict[str, str]) -> None:
+        """Read the rules of cgroup v1; the program of v2 cannot be read as rules."""
+        self.rules = self._config.rules
+        if "devices" not in paths:
+            return
+        from ocirun.cgroups.v1.devices import read_verdicts
+
+        try:
+            verdicts = read_verdicts(paths["devices"])
+        except SetupError as error:
+            self.unknown.append(f"device rules: {error}")
+            return
+        rules: list[dict[str, object]] = [{"allow": verdicts.allows}]
+        for (kind, major, minor), bits in verdicts.exceptions.items():
+            letters = "".join(
+                letter for letter, bit in (("r", 1), ("w", 2), ("m", 4)) if bits & bit
+            )
+            rules.append(
+                {"allow": True, "type": kind, "major": major, "minor": minor, "access": letters}
+            )
+        self.rules = table_of(rules)
+
+    def _read_labels(self) -> None:
+        for name in ("attr/apparmor/current", "attr/current"):
+            try:
+                label = self._read(name).rstrip("\0\n")
+            except OSError:  # no such module
+                continue
+            if ":" in label and "(" not in label:
+                self.selinux = "" if label == "kernel" else label
+            elif label not in ("", "kernel"):
+                self.apparmor = label
+            return
+
+    def _read_filters(self, status: dict[str, str], *, frozen: bool) -> None:
+        if status.get("Seccomp", "0") == "0":
+            return
+        self.has_agent = self._config.has_agent
+        why = "the container is paused"
+        if not frozen:
+            try:
+                self.filters = filters_of(self._pid)
+            except OSError as error:
+                why = kernel_words(error)
+            else:
+                return
+        self.filters = self._config.filters or None
+        self.unknown.append(f"the filter in the kernel: {why}; that of config.json is looked at")
+
+    def _find_setuid_files(self) -> None:
+        root_fd = os.open(f"/proc/{self._pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.setuid_files, whole = setuid_files(root_fd)
+        finally:
+            os.close(root_fd)
+        if not whole:
+            self.unknown.append("setuid files: there are too many files to look at all")
+
+    def look(self, path: str) -> Look:
+        """Look at `path` where the container has it; opens nothing for reading or writing."""
+        try:
+            fd = openat2(
+                self.root_fd, path.lstrip("/"), os.O_PATH | os.O_CLOEXEC, 0,
+                INSIDE,
+            )  # fmt: skip
+        except OSError:
+            return HIDDEN
+        try:
+            magic, flags = fstatfs(fd)
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if magic not in KERNELS:
+            return HIDDEN
+        mode = stat.S_IMODE(status.st_mode)
+        return Look(
+            readable=self.permits(status.st_uid, mode, 4),
+            writable=not flags & RDONLY and self.permits(status.st_uid, mode, 2),
+        )

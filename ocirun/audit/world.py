@@ -1,0 +1,158 @@
+"""What a process in the container has, in one shape, whether config.json or the kernel says it.
+
+`of_config` makes a World from a bundle, `of_process` from a running container. The families read
+it and nothing else, so that both are judged by the same rules.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.cgroups.devicerules import Table
+
+# Where a namespace comes from; anything else is the path it is joined by.
+OWN: Final = "own"
+HOST: Final = "host"
+KINDS: Final = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
+SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+IdMap = tuple[int, int, int]  # first id inside, first id outside, how many
+
+
+class Place:
+    """One mount of the container.
+
+    `source` is its path on the host for a bind mount, "" for a file system of its own. `shared`:
+    mounts made on it reach the host. `pointer` is "" for one that config.json does not have.
+    """
+
+    __slots__ = (
+        *("destination", "fs_name", "nodev", "noexec", "nosuid", "pointer", "readonly"),
+        *("shared", "source"),
+    )
+
+    def __init__(self, destination: str, fs_name: str, source: str, pointer: str) -> None:
+        self.destination = destination
+        self.fs_name = fs_name
+        self.source = source
+        self.pointer = pointer
+        self.readonly = self.nosuid = self.nodev = self.noexec = self.shared = False
+
+
+class Node:
+    """A device node in the container; `kind` is "b" or "c"."""
+
+    __slots__ = ("kind", "major", "minor", "path", "pointer")
+
+    def __init__(self, path: str, kind: str, major: int, minor: int, pointer: str) -> None:
+        self.path = path
+        self.kind = kind
+        self.major = major
+        self.minor = minor
+        self.pointer = pointer
+
+
+class Look:
+    """What a process finds at a path of /proc or /sys: whether it can read and write there."""
+
+    __slots__ = ("readable", "writable")
+
+    def __init__(self, *, readable: bool, writable: bool) -> None:
+        self.readable = readable
+        self.writable = writable
+
+
+HIDDEN: Final = Look(readable=False, writable=False)
+
+
+class World:
+    """What one process of the container has, and what surrounds it.
+
+    `capabilities` has a set of names for each of SETS. `filters` are compiled seccomp filters, the
+    container's; None where they could not be found out, which `unknown` explains. `rules` are the
+    device rules; None where no rule holds. A limit of None is none. `setuid_files` are paths inside
+    the container, `hook_paths` are (path on the host, pointer).
+    """
+
+    def __init__(self) -> None:
+        self.uid = 0
+        self.gids: set[int] = set()
+        self.capabilities: dict[str, frozenset[str]] = dict.fromkeys(SETS, frozenset())
+        self.no_new_privs = False
+        self.namespaces: dict[str, str] = dict.fromkeys(KINDS, HOST)
+        self.uid_map: list[IdMap] = []
+        self.gid_map: list[IdMap] = []
+        self.root = ""
+        self.readonly_root = False
+        self.shared_root = False
+        self.mounts: list[Place] = []
+        self.filters: list[bytes] | None = []
+        self.has_agent = False
+        self.nodes: list[Node] = []
+        self.rules: dict[str, Table] | None = None
+        self.memory_limit: int | None = None
+        self.pids_limit: int | None = None
+        self.oom_score_adj = 0
+        self.apparmor = ""
+        self.selinux = ""
+        self.annotations: dict[str, str] = {}
+        self.hook_paths: list[tuple[str, str]] = []
+        self.setuid_files: list[str] = []
+        self.unknown: list[str] = []
+
+    def look(self, path: str) -> Look:
+        """Return what a process of the container finds at `path`, below /proc or /sys."""
+        raise NotImplementedError
+
+    @property
+    def is_confined_root(self) -> bool:
+        """Whether capabilities hold only in a user namespace that is not the host's."""
+        return self.namespaces["user"] != HOST
+
+    @property
+    def holds_host_root(self) -> bool:
+        """Whether some user of the container is uid 0 of the host."""
+        if not self.is_confined_root:
+            return self.can_be_root
+        return any(outside <= 0 < outside + count for _, outside, count in self.uid_map)
+
+    @property
+    def can_be_root(self) -> bool:
+        """Whether the process is root inside, or can become it."""
+        return self.uid == 0 or "CAP_SETUID" in self.held() or bool(self.setuid_files)
+
+    def held(self) -> frozenset[str]:
+        """Return the capabilities that the process has or can get by execve(2).
+
+        Source: capabilities(7), "Transformation of capabilities during execve()".
+        """
+        sets = self.capabilities
+        own = sets["permitted"] | sets["effective"] | sets["ambient"]
+        # no_new_privs keeps execve from adding any; without it a program of root has all of the
+        # bounding set, and so has a setuid or file capability program of others.
+        return own if self.no_new_privs else own | sets["bounding"]
+
+    def has(self, capability: str) -> bool:
+        """Return whether `capability` is held, and holds on the host."""
+        return not self.is_confined_root and capability in self.held()
+
+    def host_uid(self) -> int | None:
+        """Return the uid of the process on the host; None where it is not mapped."""
+        if not self.is_confined_root:
+            return self.uid
+        for inside, outside, count in self.uid_map:
+            if inside <= self.uid < inside + count:
+                return outside + self.uid - inside
+        return None
+
+    def permits(self, owner: int, mode: int, wanted: int) -> bool:
+        """Return whether `wanted` (4 reads, 2 writes) is allowed on a file of the kernel.
+
+        `owner` is its uid on the host. Files of the kernel are root's or everybody's.
+        """
+        if mode & wanted or self.has("CAP_DAC_OVERRIDE"):
+            return True
+        is_owner = self.holds_host_root if owner == 0 else self.host_uid() == owner
+        return is_owner and bool(mode >> 6 & wanted)

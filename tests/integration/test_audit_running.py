@@ -1,0 +1,158 @@
+"""What the audit reads of running containers, and its exit statuses.
+
+Source: docs/audit.md#a-running-container.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from harness import bad_bundles
+from harness.audit import Report, audit, grades, grant, of_bundle
+from harness.box import Box, Container
+from harness.bundle import Bundle
+from harness.needs import needs
+
+pytestmark = [needs("ours"), needs("root")]
+
+
+def hardened(box: Box, *args: str) -> Bundle:
+    """A bundle that `spec --profile hardened` has written."""
+    bundle = box.bundle()
+    box.runtime.call("spec", "--profile", "hardened", "--bundle", bundle.path).ok()
+    bundle.config = json.loads((bundle.path / "config.json").read_text())
+    bundle.process["terminal"] = False
+    bundle.process["args"] = list(args) or ["/probe", "wait"]
+    return bundle
+
+
+def test_a_hardened_container_has_nothing_above_note(box: Box) -> None:
+    bundle = hardened(box)
+    assert set(of_bundle(box, bundle).values()) == {"note"}
+    container = box.running(bundle)
+    found = audit(box, container.id)
+    assert (found["kind"], found["pid"], found["grade"]) == ("container", container.pid, "note")
+    assert found["unknown"] == []
+    assert found["differences"] == []
+    # It was stopped to be looked at, and runs on.
+    assert container.status == "running"
+    container.kill("TERM").ok()
+    container.wait_status("stopped")
+
+
+def test_kernel_and_config_agree_about_a_container(box: Box) -> None:
+    bundle = box.bundle("/probe", "wait", noNewPrivileges=True)
+    grant(bundle, "CAP_NET_RAW", "CAP_SYS_ADMIN")
+    bundle.linux["seccomp"] = bad_bundles.shape("seccomp")
+    bundle.drop_namespace("ipc")
+    bundle.linux["resources"] = {"pids": {"limit": 50}}
+    expected = of_bundle(box, bundle)
+    found = audit(box, box.running(bundle).id)
+    assert found["differences"] == []
+    assert grades(found) == expected
+
+
+def difference(found: Report, subject: str) -> tuple[str, str]:
+    (one,) = [one for one in found["differences"] if one["subject"] == subject]
+    return one["config"], one["kernel"]
+
+
+def test_what_has_changed_since_create_is_a_difference(box: Box) -> None:
+    container = box.running(hardened(box))
+    box.runtime.call("update", "--pids-limit", "20", container.id).ok()
+    with socket.socket(socket.AF_UNIX) as engine:
+        path = box.folder / "docker.sock"
+        engine.bind(str(path))
+        added = box.folder / "mounts.json"
+        added.write_text(
+            json.dumps(
+                [{"destination": "/tmp", "type": "bind", "source": str(box.folder),
+                  "options": ["rbind"]}]
+            )
+        )  # fmt: skip
+        box.runtime.call("mounts", "add", container.id, added).ok()
+        found = audit(box, container.id)
+    assert difference(found, "mount on /tmp") == ("none", str(box.folder))
+    # `update` changes the kept config.json as well.
+    assert [one["subject"] for one in found["differences"]] == ["mount on /tmp"]
+    assert grades(found)["host-path"] == "low"
+
+
+def test_the_filters_that_count_are_those_in_the_kernel(box: Box) -> None:
+    """A container that was started with another filter than its config.json has by now."""
+    bundle = hardened(box)
+    container = box.running(bundle)
+    kept = box.runtime.root / container.id / "config.json"
+    config = json.loads(kept.read_text())
+    config["linux"]["seccomp"]["syscalls"][0]["names"].append("keyctl")
+    kept.write_text(json.dumps(config))
+    found = audit(box, container.id)
+    assert "seccomp-keyrings" not in grades(found)
+    assert difference(found, "seccomp filter") == ("that of linux.seccomp", "another, or several")
+
+
+def test_a_paused_container_is_audited_by_the_filter_of_its_config(box: Box) -> None:
+    container = box.running(hardened(box))
+    box.runtime.call("pause", container.id).ok()
+    found = audit(box, container.id)
+    box.runtime.call("resume", container.id).ok()
+    assert ["paused" in reason for reason in found["unknown"]] == [True]
+    assert found["grade"] == "note"
+
+
+def test_a_created_container_is_audited(box: Box) -> None:
+    container = box.created(hardened(box))
+    assert audit(box, container.id)["grade"] == "note"
+    container.start().ok()
+    container.wait_output("ready")
+
+
+@needs("userns")
+def test_a_limit_above_the_container_counts(box: Box) -> None:
+    bundle = hardened(box)
+    del bundle.linux["resources"]["memory"]
+    assert of_bundle(box, bundle)["memory-unlimited"] == "medium"
+    found = audit(box, box.running(bundle).id)
+    assert ("memory-unlimited" in grades(found)) or difference(found, "memory limit")[0] == "none"
+
+
+@contextmanager
+def stopped(box: Box) -> Generator[Container]:
+    container = box.running()
+    container.stop()
+    yield container
+
+
+def test_what_is_not_there_is_said_in_one_sentence(box: Box) -> None:
+    box.runtime.call("audit", "nothing-here").failed("container does not exist")
+    box.runtime.call("audit", "./nothing-here").failed("nothing-here not found")
+    with stopped(box) as container:
+        box.runtime.call("audit", container.id).failed("cannot audit a container that is stopped")
+    box.runtime.call("audit", "--fail-on", "awful", ".").failed("invalid value for --fail-on")
+    box.runtime.call("audit", "--format", "yaml", ".").failed("invalid format option")
+
+
+def test_fail_on_is_an_exit_status_of_its_own(box: Box) -> None:
+    bundle = hardened(box)
+    bundle.save()
+    audit(box, f"{bundle.path}/", "--fail-on", "low")
+    audit(box, f"{bundle.path}/", "--fail-on", "note", status=2)
+    bundle.linux["resources"].pop("pids")
+    bundle.save()
+    audit(box, f"{bundle.path}/config.json", "--fail-on", "high")
+    audit(box, f"{bundle.path}/config.json", "--fail-on", "medium", status=2)
+
+
+def test_people_read_a_line_for_each_finding(box: Box) -> None:
+    bundle = hardened(box)
+    bundle.linux["resources"].pop("pids")
+    bundle.save()
+    text = box.runtime.call("audit", f"{bundle.path}/").ok().stdout
+    first, second, third, *_, last = text.splitlines()
+    assert first.startswith("medium    pids-unlimited: ")
+    assert second.strip().startswith("/linux/resources/pids/limit: ")
+    assert third.strip().startswith("This breaks: ")
+    assert last.endswith("config.json: 1 medium, 2 note")
