@@ -1,7 +1,7 @@
 """`python -m ocirun`: run the installed `ocirun` command, so that this way in is sealed too.
 
-Security: this interpreter read the caller's environment and can be written to by whoever may write
-the host's Python. Nothing is done here but to find the launcher and become it.
+Security: this interpreter has read the caller's environment, and everybody who may write the host's
+Python can change it. Nothing is done here but to find the launcher and become it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@
        │  ├─ WrongStatus            this verb may not act in this status
        │  └─ ExitStatusUnknown      it has ended, and nobody could learn how
        ├─ SetupError                the kernel refused a step; its cause is the OSError
-       │  ├─ InitError              the same, told by init over the channel
+       │  ├─ InitError              the same, reported by init over the channel
        │  └─ InitDied               init went away without a word
        ├─ TimeoutExpired            the library: a process runs on after its time
        ├─ CalledProcessError        the library: a process has failed, with check=True
@@ -23,7 +23,7 @@
        └─ ProtocolError             parent and init disagree: always our bug
 
 Beside failures there are warnings (`warn`): something that was asked for is left out, and the work
-goes on. This module imports nothing of ocirun: every layer may use what stands here.
+goes on. This module imports nothing of ocirun, so that every layer may import it.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class SetupError(OcirunError):
 
 
 class InitError(SetupError):
-    """A step failed inside init, which told us before it went away."""
+    """A step failed inside init, which reported it and ended."""
 
 
 class InitDied(SetupError):

@@ -3,7 +3,7 @@
 Finding a module by path costs a dozen system calls and as much Python; with eighty of them that is
 more than half of what `create` needs. Python's frozen importer asks a table in memory first. The
 sources are installed all the same, for readers, for `import ocirun` and for the cold modules; the
-table is used only beside the very package it was made from, which frozen.id tells.
+table is used only beside the very package it was made from, which frozen.id identifies.
 
 Run by meson: `python freeze.py PACKAGE FROZEN.c FROZEN.id`.
 

@@ -22,7 +22,7 @@ def variable(name: str) -> str:
 
 
 def facts() -> dict[str, str]:
-    """Collect what the launcher is told at build time."""
+    """Collect what is compiled into the launcher."""
     prefix = variable("installed_base") or sys.base_prefix
     base = {"base": prefix, "platbase": prefix, "installed_base": prefix}
     stdlib = sysconfig.get_path("stdlib", vars=base)

@@ -47,7 +47,7 @@ BUNDLE: Final = (
     "Or with debootstrap:",
     """  debootstrap --variant=minbase stable web/rootfs
   ocirun spec --bundle web""",
-    """The bundle belongs to whoever made it: ocirun reads it, and keeps a copy of its
+    """The bundle belongs to its author: ocirun reads it, and keeps a copy of its
 configuration. `ocirun delete` does not touch it. Paths of mounts and of the root may be
 relative to it.""",
 )

@@ -27,7 +27,7 @@ static int sys_close_range(unsigned int first, unsigned int last, unsigned int f
     return (int)syscall(SYS_close_range, first, last, flags);
 }
 
-/* size is how much of the struct the kernel shall read: 48 bytes, or 56 with the clamps, which
+/* size is how much of the struct the kernel is to read: 48 bytes, or 56 with the clamps, which
    stay 0. */
 static int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
                              uint32_t priority, uint64_t runtime, uint64_t deadline,

@@ -36,7 +36,7 @@ class Cgroup:
     `unit` is systemd's name for it, "" without systemd; `holder` is the host pid of a process
     of ours that is in it until init is, 0 for none.
     `inode` is that of the main directory, 0 where that is not known. Kernel: of a cgroup file
-    system it is never used again, so it tells this cgroup from a later one at the same path.
+    system it is never reused, so it distinguishes this cgroup from a later one at the same path.
     """
 
     __slots__ = (

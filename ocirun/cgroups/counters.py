@@ -2,7 +2,7 @@
 
 What is not there counts as nothing: a controller that is not mounted or not handed down (its
 directory is then ""), a file that came with a later kernel, a cgroup that went away. Whether the
-cgroup is there at all is asked by who wants to know (`ocirun.cgroups.stat`).
+cgroup exists at all is checked by the caller (`ocirun.cgroups.stat`).
 
 Source: kernel admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1/; accounting/psi.rst.
 """

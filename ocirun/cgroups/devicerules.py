@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ANY: Final = -1
 READ, WRITE, MKNOD = 1, 2, 4
 EVERYTHING: Final = READ | WRITE | MKNOD
-OPENING: Final = READ | WRITE  # what may be asked for at once
+OPENING: Final = READ | WRITE  # what one open can request
 LETTERS: Final = (("r", READ), ("w", WRITE), ("m", MKNOD))
 
 
@@ -79,7 +79,7 @@ class Verdicts:
     def join_overlapping(self) -> None:
         """Merge overlapping permissions, so that one has all that is allowed for a device.
 
-        Kernel: v1 looks for a single exception that permits all that is asked for. Where one rule
+        Kernel: v1 looks for a single exception that permits the whole request. Where one rule
         permits reading and another writing, opening for both needs one that has both.
         """
         if self.allows:
@@ -126,25 +126,25 @@ def table_of(rules: Iterable[Mapping[str, object]]) -> dict[str, Table]:
         SetupError: a rule is about something that is not a device.
     """
     to_begin_with = 0
-    heard: dict[Key, list[Ruling]] = {}
+    rulings: dict[Key, list[Ruling]] = {}
     for place, (allow, key, bits) in enumerate(_readings(rules)):
         if key is None:
             to_begin_with = EVERYTHING if allow else 0
-            heard.clear()
+            rulings.clear()
         else:
-            heard.setdefault(key, []).append((place, allow, bits))
-    return {kind: _table(kind, heard, to_begin_with) for kind in ("b", "c")}
+            rulings.setdefault(key, []).append((place, allow, bits))
+    return {kind: _table(kind, rulings, to_begin_with) for kind in ("b", "c")}
 
 
-def _table(kind: str, heard: dict[Key, list[Ruling]], to_begin_with: int) -> Table:
+def _table(kind: str, rulings: dict[Key, list[Ruling]], to_begin_with: int) -> Table:
     minors: dict[int, set[int]] = {ANY: {ANY}}
-    for _, major, minor in (key for key in heard if key[0] == kind):
+    for _, major, minor in (key for key in rulings if key[0] == kind):
         minors.setdefault(major, set()).add(minor)
     table: Table = {}
     for major, own in minors.items():
         row: dict[int, int] = {}
         for minor in sorted(own | minors[ANY]):  # ANY is the least, so its entry is there first
-            bits = _allowed((kind, major, minor), heard, to_begin_with)
+            bits = _allowed((kind, major, minor), rulings, to_begin_with)
             if minor == ANY or bits != row[ANY]:
                 row[minor] = bits
         if major == ANY or row != table[ANY]:
@@ -152,11 +152,11 @@ def _table(kind: str, heard: dict[Key, list[Ruling]], to_begin_with: int) -> Tab
     return table
 
 
-def _allowed(key: Key, heard: dict[Key, list[Ruling]], bits: int) -> int:
-    """Go through all that was said about these devices, in the order in which it was said."""
+def _allowed(key: Key, rulings: dict[Key, list[Ruling]], bits: int) -> int:
+    """Apply all rules for these devices, in their order."""
     kind, major, minor = key
     about = {key, (kind, major, ANY), (kind, ANY, minor), (kind, ANY, ANY)}
-    for _, allow, named in sorted(ruling for other in about for ruling in heard.get(other, ())):
+    for _, allow, named in sorted(ruling for other in about for ruling in rulings.get(other, ())):
         bits = bits | named if allow else bits & ~named
     return bits
 

@@ -56,7 +56,7 @@ class OomWatch:
         if not self._unified:
             # Kernel: the removal of the cgroup signals the eventfd, too.
             return happened and has_file(self._directory, CONTROL)
-        # Order: counted even when nothing was signalled: the kernel counts first, and tells later.
+        # Order: counted even when nothing was signalled: the kernel counts before it signals.
         before, self._kills = self._kills, max(self._kills, self._count())
         return self._kills > before
 

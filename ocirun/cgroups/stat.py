@@ -1,7 +1,7 @@
 """What a container has used: the counters of all controllers as one document.
 
-Its keys are those of `runc events`, which are those of cgroup v1; v2 is told in the same words.
-Every key is always there, with 0 or an empty list for what is not counted.
+Its keys are those of `runc events`, which are those of cgroup v1; v2 has the same ones. Every key
+is always there, with 0 or an empty list for what is not counted.
 `ocirun.container.stats` leaves out for JSON what runc leaves out.
 
 Source: docs/runc-compat/cli.md#events, docs/runc-compat/cgroups.md#statistics; runc types/events.go
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def stat(paths: dict[str, str]) -> Part:
     """Read the counters of the cgroup whose directories are `paths` (`Cgroup.paths`).
 
-    A controller that is not among them is told as zeros.
+    A controller that is not among them is reported as zeros.
 
     Raises:
         SetupError: the kernel refused to show a counter.
@@ -41,7 +41,7 @@ def _unified(directory: str) -> Part:
 
     return {
         "cpu": cpu.stat(directory),
-        "cpuset": cpuset.stat(""),  # its switches are of v1; runc tells zeros
+        "cpuset": cpuset.stat(""),  # its switches exist on v1 only; runc reports zeros
         "memory": memory.stat(directory),
         "pids": pids.stat(directory),
         "blkio": io.stat(directory),

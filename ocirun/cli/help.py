@@ -32,7 +32,7 @@ def overview() -> str:
         _paragraph(SUMMARY),
         _section("Options", [*map(row, visible(GLOBALS)), HELP_ROW]),
         _section("Verbs", [*shown, ("help", HELP_SUMMARY)]),
-        _paragraph("`ocirun help VERB` tells more about a verb."),
+        _paragraph("`ocirun help VERB` shows the help of a verb."),
     )
 
 

@@ -118,10 +118,10 @@ def _dump(record: Record, options: CriuOptions, folders: Folders, configuration:
     if not options.pre_dump:
         save_names(folders.image_fd, record.external_descriptors or ["", "", ""])
     with Criu(folders.work) as criu:
-        criu.converse(kind, lambda name, _, __: _hear(options, name), opts=fields)
+        criu.converse(kind, lambda name, _, __: _on_notify(options, name), opts=fields)
 
 
-def _hear(options: CriuOptions, name: str) -> None:
+def _on_notify(options: CriuOptions, name: str) -> None:
     if options.tell:
         options.tell(f"criu: {name}")
     if name == "status-ready" and options.status_fd >= 0:

@@ -27,7 +27,7 @@ class CriuOptions:
     """The flags of checkpoint and restore; paths are absolute, `parent_path` is relative.
 
     Those that only one of the verbs has are at their default in the other. `page_server` is
-    "ADDRESS:PORT", `status_fd` a descriptor that hears when pages can be fetched (-1: none).
+    "ADDRESS:PORT", `status_fd` a descriptor to write to when pages can be fetched (-1: none).
     """
 
     def __init__(

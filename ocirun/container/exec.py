@@ -56,7 +56,7 @@ def execute(store: Store, container_id: str, process: Process, options: ExecOpti
         try:
             return foreground.wait_for(parent.pid, parent.pidfd)
         except SetupError:
-            parent.abandon()  # nobody would hear of its end
+            parent.abandon()  # nobody would learn of its end
             raise
         finally:
             parent.close()

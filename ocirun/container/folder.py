@@ -187,7 +187,7 @@ class Folder:
             os.close(fd)
 
     def write(self, name: str, text: str) -> None:
-        """Write the file `name` in one step for whoever reads it.
+        """Write the file `name` atomically, as readers see it.
 
         Raises:
             SetupError: the kernel refused.

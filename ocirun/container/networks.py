@@ -1,11 +1,12 @@
 """Which container holds which network device and address: a file in each container's folder.
 
     ROOT/ID/networks.json   what the container has, or is about to have
-    ROOT/@networks          whoever adds or removes networks below this root holds its lock
+    ROOT/@networks          locked while networks are added or removed below this root
 
 There is no second record of what is free: an address is taken while a container's file has it. The
-file is written before anything is made, and removed after everything is: so a `delete` finds all,
-whoever died before. A bridge is ours if a file says so, and is removed by the last that names it.
+file is written before anything is made, and removed after everything is: so a `delete` finds all
+that a killed process has left. A bridge is ours if a file says so, and is removed by the last that
+names it.
 
 Source: docs/network.md#networks.
 """

@@ -1,7 +1,7 @@
 """A process on its way into a container: what create, exec and restore have in common.
 
     prepare     refuse what can be refused, open what the caller named
-    bring_in    make the process and bring it as far as it shall go
+    bring_in    make the process and bring it to its gate or its program
     publish     hand out the pidfd and the pid file, which the caller takes for success
 
 Each act registers how it is undone. A failure undoes all of them, the last one first.
@@ -75,7 +75,7 @@ class NewProcess:
         raise NotImplementedError
 
     def bring_in(self) -> None:
-        """Make the process and bring it as far as it shall go."""
+        """Make the process and bring it to its gate or its program."""
         raise NotImplementedError
 
     def open_callers_ends(self) -> None:

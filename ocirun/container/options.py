@@ -44,7 +44,7 @@ class CreateOptions(ProcessOptions):
     """The flags of create, run and restore.
 
     `rootless` ("true", "false", else decided by who we are): accept that the cgroup cannot be
-    made. `notify_socket` is the host's, which is told when the container is ready (sd_notify.py).
+    made. `notify_socket` is the host's, notified when the container is ready (sd_notify.py).
     `document` is the configuration of a program that has no file of it, and may be changed;
     `bundle` is then where its relative paths begin.
     """

@@ -166,7 +166,7 @@ class Record:
         return record
 
     def write(self) -> None:
-        """Write the record into its folder, in one step for whoever reads it."""
+        """Write the record into its folder, atomically, as readers see it."""
         self.directory.write(STATE_FILE, compact({name: getattr(self, name) for name in SHAPE}))
 
     def write_init(self) -> None:

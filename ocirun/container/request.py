@@ -64,7 +64,7 @@ def make_exec_request(config: Config, record: Record, options: ExecOptions) -> R
 
 
 def _find_fds(request: Request, options: ProcessOptions) -> None:
-    """Decide which descriptors of ours the program shall have."""
+    """Decide which of our descriptors the program gets."""
     request.listen_fds = count_listen_fds()
     request.listen_names = names_of_listen_fds(request.listen_fds)
     request.kept_fds = find_kept_fds(
@@ -103,7 +103,7 @@ def names_of_listen_fds(count: int) -> str:
 
 
 def find_kept_fds(listen_fds: int, preserve_fds: int, *, library: bool) -> list[int]:
-    """Return the descriptors from 3 on that the program shall have.
+    """Return the descriptors from 3 on that the program gets.
 
     Those for socket activation are all open. Among those that are preserved there may be gaps,
     which stay closed (podman asks for 3 where only the third is open), but the last one is open:

@@ -174,12 +174,12 @@ class Restoration(Creation):
                 fields["config_file"] = file
             if self.record.cgroup_paths:
                 fields["cg_root"] = _own_cgroups(criu.pid)
-            response = criu.converse(RESTORE, self._hear, opts=fields)
+            response = criu.converse(RESTORE, self._on_notify, opts=fields)
         if not self.has_run or response.restore.pid != self.record.init_process_pid:
             raise SetupError("criu has restored a process of which it did not tell before")
 
     def init_pidfd(self) -> int:
-        """Return -1: CRIU, which waits for our hooks, tells us when it has failed."""
+        """Return -1: CRIU, which waits for our hooks, reports its own failures."""
         return -1
 
     def _inherited(self) -> list[tuple[str, int]]:
@@ -194,7 +194,7 @@ class Restoration(Creation):
         hierarchies = self.request.hierarchies
         return restored_mounts(self.config, self.request.bundle, hierarchies)
 
-    def _hear(self, name: str, pid: int, fds: list[int]) -> None:
+    def _on_notify(self, name: str, pid: int, fds: list[int]) -> None:
         """Do our part where CRIU stops for it."""
         if self.options.tell:
             self.options.tell(f"criu: {name}")

@@ -1,4 +1,4 @@
-"""Create and start in one, and stay until the container ends unless told not to.
+"""Create and start in one, and stay until the container ends, unless detached.
 
 Source: docs/runc-compat/cli.md#create-and-run, docs/runc-compat/protocols.md#foreground-mode.
 """
@@ -61,7 +61,7 @@ def run(
         try:
             status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
         except SetupError as error:
-            undo_start(record, error)  # nobody would hear of its end
+            undo_start(record, error)  # nobody would learn of its end
             raise
         failures = notify.finish() if notify else []
         return status, failures if keep else [*failures, *destroy(record)]

@@ -1,8 +1,8 @@
-"""Readiness: what a container says to its NOTIFY_SOCKET, told to the host's service manager.
+"""Readiness: what a container writes to its NOTIFY_SOCKET, relayed to the host's service manager.
 
     create   ROOT/ID/notify is a folder, bind-mounted on /run/notify in the container
     start    binds ROOT/ID/notify/notify.sock, opens the gate, and listens until the program is
-             ready or has ended; ready, it tells the host's socket READY=1, MAINPID=… and BARRIER=1
+             ready or has ended; ready, it sends the host's socket READY=1, MAINPID=… and BARRIER=1
 
 Security: the container is hostile, and what a service manager believes of it would be done to the
 host: MAINPID= and FDSTORE= name things, STATUS= and ERRNO= are shown to people. So nothing that it
@@ -131,7 +131,7 @@ class Notify:
     def relay(self, pidfd: int, main_pid: int) -> bool:
         """Wait until the container is ready, and tell the host; False when its init ends instead.
 
-        `pidfd` (borrowed) is that of its init, `main_pid` what the manager shall watch.
+        `pidfd` (borrowed) is that of its init, `main_pid` the process for the manager to watch.
 
         Raises:
             SetupError: the host's socket does not take it.
@@ -210,7 +210,7 @@ class Notify:
             finally:
                 os.close(theirs)
             poll = select.poll()
-            poll.register(ours, 0)  # the hang-up is always told
+            poll.register(ours, 0)  # the hang-up is always reported
             if not poll.poll(BARRIER_SECONDS * 1000):
                 raise TimeoutError(110, f"no answer to BARRIER=1 within {BARRIER_SECONDS:.0f} s")
         finally:

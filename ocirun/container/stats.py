@@ -42,7 +42,7 @@ def stats_of(store: Store, container_id: str) -> Stats:
 def read_stats(record: Record) -> Stats:
     """Read the counters of the container that `record` remembers, as `stats_of` says."""
     stats = {**stat(record.cgroup_paths), "intel_rdt": _intel_rdt(record)}
-    # None: runc has the key and no interfaces; whoever made the network counts there.
+    # None: runc has the key and no interfaces; they are counted by what made the network.
     stats["network_interfaces"] = None
     # Order: after reading. What vanished meanwhile has been read as zeros, which are no counts; as
     # long as init lives nothing of its cgroup can be removed, unless somebody moved it elsewhere.

@@ -149,7 +149,7 @@ def _not_running(record: Record, status: str) -> WrongStatus:
 
 
 def _restore(cgroup: Cgroup, resources: Resources, error: BaseException) -> None:
-    """Write back each section; what is refused is told with the `error` that led to it."""
+    """Write back each section; what is refused is added to the `error` that led to it."""
     for name, value in resources.items():
         try:
             cgroup.update({name: value})  # type: ignore[misc]  # one section of them

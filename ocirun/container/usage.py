@@ -217,8 +217,8 @@ def _waiting(record: Record, stats: Stats) -> dict[str, float] | None:
     unified = record.cgroup_paths.get("", "")
     found: dict[str, float] = {}
     for name in RESOURCES:
-        told = stats["blkio" if name == "io" else name]["psi"]
-        told = told or pressure(unified, f"{name}.pressure")
-        if told:
-            found[name] = told["some"]["avg10"]
+        psi = stats["blkio" if name == "io" else name]["psi"]
+        psi = psi or pressure(unified, f"{name}.pressure")
+        if psi:
+            found[name] = psi["some"]["avg10"]
     return found or None

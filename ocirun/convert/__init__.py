@@ -1,6 +1,6 @@
 """`ocirun convert`: between an OCI bundle, an LXC configuration and a container.json.
 
-    formats          what the three are, and how a path tells which
+    formats          what the three are, and which one a path has
     rest             what of a document nobody has taken yet
     lxc_read         an LXC configuration to a config.json
     lxc_write        and back

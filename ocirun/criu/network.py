@@ -1,6 +1,6 @@
 """The network of a restored container: as after create, not as it was saved.
 
-CRIU is told that a network namespace of the container's own is to be empty: who has put interfaces
+CRIU is asked for an empty network namespace where the container has its own: who has put interfaces
 into it, by a hook or from outside, does that again. What create itself does there is to bring up
 lo, so that is done here.
 

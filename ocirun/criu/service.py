@@ -9,7 +9,7 @@
 
 The messages are packets of a socket pair, CRIU's end of which is its descriptor 3. Descriptors in
 options that are not said to be inherited are numbers of ours: CRIU opens /proc/PID/fd/N, with the
-pid that the kernel tells of the maker of the socket pair.
+pid that the kernel reports for the creator of the socket pair.
 
 Source: criu.org/RPC, criu.org/RPC#swrk; unix(7), SO_PEERCRED.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final
 
-    Hear = Callable[[str, int, list[int]], None]
+    OnNotify = Callable[[str, int, list[int]], None]
 
 OLDEST: Final = (3, 15, 0)
 CHANNEL_FD: Final = 3
@@ -44,7 +44,7 @@ FIRST_INHERITED_FD: Final = 4
 MOST_INHERITED: Final = 16
 LARGEST_MESSAGE: Final = 1 << 16
 MOST_WORDS: Final = 1 << 12
-# Security: CRIU is told by its options and by the configuration files that docs/checkpoint.md
+# Security: CRIU is configured by its options and by the configuration files that docs/checkpoint.md
 # names, not by what else is around. LD_* and the like were dropped by the launcher.
 NOT_FOR_CRIU: Final = frozenset({"CRIU_CONFIG_FILE", "CRIU_LIBS_DIR", "NOTIFY_SOCKET"})
 
@@ -117,12 +117,12 @@ class Criu:
             self.pid = 0
         return code
 
-    def converse(self, kind: int, hear: Hear | None = None, **fields: Any) -> Any:  # noqa: ANN401
+    def converse(self, kind: int, on_notify: OnNotify | None = None, **fields: Any) -> Any:  # noqa: ANN401
         """Send the request `kind` with `fields`, answer notifications, give the response.
 
-        `hear` is called with each notification's name, its pid (0: none) and its descriptors,
-        which are closed after. What it raises is told to CRIU, which then undoes its work, and is
-        raised here once it has done so.
+        `on_notify` is called with each notification's name, its pid (0: none) and its
+        descriptors, which are closed after. What it raises is reported to CRIU, which then undoes
+        its work, and is raised here once it has done so.
 
         Raises:
             SetupError: CRIU failed, with what its log says; or it is gone.
@@ -138,9 +138,9 @@ class Criu:
             if response.type != NOTIFY:
                 break
             try:
-                if hear:
+                if on_notify:
                     name = os.fsdecode(response.notify.script)
-                    hear(name, response.notify.pid, fds)
+                    on_notify(name, response.notify.pid, fds)
             except BaseException as error:  # noqa: BLE001  # raised again when CRIU has undone
                 raised = error
             finally:
@@ -270,8 +270,8 @@ def ask_version() -> tuple[int, int, int]:
         SetupError: it is older than all that is asked of it here.
     """
     with Criu() as criu:
-        told = criu.converse(VERSION).version
-    found = (told.major_number, told.minor_number, told.sublevel)
+        version = criu.converse(VERSION).version
+    found = (version.major_number, version.minor_number, version.sublevel)
     if found < OLDEST:
         words = ".".join(map(str, found))
         raise SetupError(f"criu {words} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed")

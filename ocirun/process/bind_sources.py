@@ -31,7 +31,7 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
 
     Returns:
         Index in `mounts` → descriptor, which the caller closes: of the copy, or for a late source
-        of the user namespace whose maps it shall have.
+        of the user namespace whose maps it gets.
 
     Raises:
         SetupError: a source does not open, or its ids cannot be mapped. UnsupportedError: an

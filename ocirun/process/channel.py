@@ -258,7 +258,7 @@ class Channel:
 
 
 def channel_pair(tell: Tell | None = None) -> tuple[Channel, Channel]:
-    """Make both ends, close-on-exec; the first one, the parent's, tells."""
+    """Make both ends, close-on-exec; `tell` is for the first one, the parent's."""
     kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
     with doing("making the channel to init"):
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)

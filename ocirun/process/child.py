@@ -1,4 +1,4 @@
-"""Run a function in a child that ends with it, and hear whether it failed.
+"""Run a function in a short-lived child, and raise what it failed with.
 
 Source: clone3(2), pipe(7).
 """

@@ -35,7 +35,7 @@ MAX_FD: Final = (1 << 31) - 1
 class Conversation:
     """The parent's end of the channel to one child; owns the channel and the child's pidfd.
 
-    `pid` is the child's host pid once it is there. `born_in_cgroup` tells whether the kernel has
+    `pid` is the child's host pid once it is there. `born_in_cgroup` is whether the kernel has
     cloned it into its cgroup v2.
     """
 
@@ -63,7 +63,7 @@ class Conversation:
         """Bring the child into being, up to its waiting for sendConfig.
 
         `command` is the launcher to execute where this process may not fork; None forks.
-        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` tells
+        `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` shows
         whether the kernel did that.
         """
         raise NotImplementedError
@@ -81,7 +81,7 @@ class Conversation:
         `take_listener` brings a seccomp filter's descriptor (borrowed) to its agent.
         """
         while True:
-            name, body = self._hear(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
+            name, body = self._receive(PROC_LIMITS, PROC_SECCOMP, PROC_GATE)
             if name == PROC_GATE:
                 return
             if name == PROC_LIMITS:
@@ -169,9 +169,9 @@ class Conversation:
             self._channel.send(name, body, fds or [])
         except PeerGone:
             # The child has hung up; what it said before that, if anything, is still to be read.
-            self._hear(name)
+            self._receive(name)
 
-    def _hear(self, *expected: str) -> tuple[str, Any]:
+    def _receive(self, *expected: str) -> tuple[str, Any]:
         try:
             name, body, _ = self._channel.receive(*expected)
         except PeerGone as error:

@@ -57,12 +57,12 @@ class CreateParent(Conversation):
 
     def wait_until_ready(self) -> None:
         """Wait until init has understood, and is in its cgroups and namespaces."""
-        self._hear(PROC_READY)
+        self._receive(PROC_READY)
 
     def assemble(self) -> None:
         """Have init assemble the root, and wait for that."""
         self._say(PROC_RUN)
-        self._hear(PROC_HOOKS)
+        self._receive(PROC_HOOKS)
 
     def enter(self, take_listener: Callable[[int], None]) -> None:
         """Have init enter the root and reach its gate; `take_listener` as in wait_for_gate."""

@@ -1,6 +1,6 @@
 """The child's half of exec: into a running container's namespaces, and become a program there.
 
-    parent                                    joiner
+    parent                                    stage
       │ bootstrapData ───────────────────────► │  the process and init's pidfd; it makes its plan,
       │                                        │  seals itself, joins the namespaces, and clones
       │ ◄────────────────────────── procCloned │  the process that carries on
@@ -97,6 +97,6 @@ def _become(init: InitContext, plan: Plan, cgroupns_fd: int) -> NoReturn:
             step.act(init)
     except PeerGone:  # the parent died: nobody waits for us
         os._exit(1)
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+    except BaseException as error:  # noqa: BLE001  # reported to the parent
         tell_error(channel, error)
     os._exit(CANNOT_START)

@@ -84,7 +84,8 @@ class Foreground:
     def prepare(self, config: Config, request: Request) -> None:
         """Make what the container needs, before it is there."""
         with doing("copying stdio: poll"):
-            select.poll().poll(0)  # a filter around us may refuse it: no program runs unheard then
+            # A filter around us may refuse it: no program must run whose output would be lost.
+            select.poll().poll(0)
         if request.terminal:
             self._terminal = find_terminal()
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -122,8 +123,8 @@ class Foreground:
             for fd in self.init_fds:
                 os.fchown(fd, uid, gid)
                 if uid == 0:
-                    # The maps of a namespace that is joined are not told: let anybody open them
-                    # again who has them.
+                    # The maps of a namespace that is joined are unknown: let everybody who has
+                    # these descriptors open them again.
                     os.fchmod(fd, 0o666)
 
     def connect(self) -> None:

@@ -136,7 +136,7 @@ def _check_waiting(answer_fd: int) -> None:
         said = os.read(answer_fd, len(GO))
     except BlockingIOError:
         return
-    # End-of-file: nobody holds it. A word: another start was heard, and died before it read.
+    # End-of-file: nobody holds it. Data: another `start` was faster, and died before it read it.
     raise ConnectionRefusedError("init is not at the gate" if not said else "init has gone on")
 
 

@@ -3,7 +3,7 @@
 Loaded only for a config.json that has one of them. Without, a hook's last words are part of the
 message when it fails.
 
-Security: whoever writes annotations has root append to a file of the host. So nothing but a
+Security: an annotation makes root append to a file of the host. So nothing but a
 regular file is opened, and no link is followed in its last component (SECURITY.md).
 
 Source: crun(1), "run.oci.hooks.stdout=FILE".

@@ -3,8 +3,8 @@
     prestart, createRuntime   parent, host namespaces         root assembled, not entered
     createContainer           init, container's namespaces    host's files still visible
     startContainer            init, container's namespaces    inside, after `start`
-    poststart                 whoever starts it               the program runs
-    poststop                  whoever deletes it              everything is gone
+    poststart                 `start`                         the program runs
+    poststop                  `delete`                        everything is gone
 
 Each hook gets the container's state as compact JSON on stdin. They run one after the other, the
 first failure ends the list.
@@ -166,7 +166,7 @@ def _wait(pid: int, output_fd: int, timeout: int | None, init_pidfd: int) -> str
 def _drain(output_fd: int, output: bytearray) -> bool:
     """Read what is there, keep the last part of it; False at the end of the file.
 
-    A hook that writes faster than this reads must not get round its timeout: not all at once.
+    A hook that writes faster than this reads must not escape its timeout: read in parts.
     """
     for _ in range(READS_AT_ONCE):
         try:

@@ -66,7 +66,7 @@ def _refusal(entry: Entry, message: str) -> UnsupportedError:
 def _userns_of(
     entry: Entry, config: Config, request: Request, map_namespaces: _MapNamespaces
 ) -> int:
-    """Return the user namespace whose maps the mount shall have; borrowed."""
+    """Return the user namespace whose maps the mount gets; borrowed."""
     mount, linux = entry.mount, config.get("linux", {})
     if mount.get("uidMappings"):
         return map_namespaces.get(mount["uidMappings"], mount["gidMappings"])

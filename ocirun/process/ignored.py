@@ -1,4 +1,4 @@
-"""What config.json says in vain, and why: told with `--debug` and nowhere else.
+"""Which members of config.json are ignored, and why; shown with `--debug` only.
 
 A warning in the log would spoil it for podman, which reads the whole file as one JSON object, and
 one on stderr for callers that read both streams together (docs/runc-compat/cli.md#log-and-stderr).

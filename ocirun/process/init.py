@@ -1,7 +1,7 @@
-"""The child's half of create: it listens, makes its plan, acts it out, and becomes the program.
+"""The child's half of create: it makes its plan, runs it, and becomes the program.
 
-Whatever fails is told to the parent as procError (what was being done, the errno), or, once the
-gate is open, to `start`; then init is gone. When the parent is gone, so is init.
+Whatever fails is reported to the parent as procError (what was being done, the errno), or, once the
+gate is open, to `start`; then init exits. When the parent dies, so does init.
 
 Source: ARCHITECTURE.md#the-story; ocirun/process/messages.py.
 """
@@ -81,11 +81,11 @@ def _set_up(
             step.act(init)
         init.close()
         channel.send(PROC_GATE)
-        send_warnings_to(_drop)  # there is nobody to log them any more
+        send_warnings_to(_drop)  # nobody logs them any more
         channel.close()
-    except PeerGone:  # the parent died: nobody waits for us, nothing is to be told
+    except PeerGone:  # the parent died: nobody waits for us, there is nothing to report
         os._exit(1)
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+    except BaseException as error:  # noqa: BLE001  # reported to the parent
         tell_error(channel, error)
         os._exit(1)
     return init, plan, gate_fds
@@ -169,7 +169,7 @@ def _enter_namespaces(join: dict[str, int], init: InitContext) -> None:
     """Join what is joined without a stage, and become root where ids are mapped anew."""
     with doing("making a new session"):
         os.setsid()
-    # Security: CVE-2016-9962. A process of a container next door, which may see us, must not trace
+    # Security: CVE-2016-9962. A process of another container, which may see us, must not trace
     # us or follow our descriptors; least of all while we wait at the gate with no more rights than
     # its own.
     set_dumpable(False)
@@ -181,22 +181,22 @@ def _enter_namespaces(join: dict[str, int], init: InitContext) -> None:
 
 
 def _start(init: InitContext, plan: Plan, gate_fd: int, answer_fd: int) -> NoReturn:
-    """Wait for `start`, then act out the rest and exec."""
+    """Wait for `start`, then run the rest of the plan, which ends with execve."""
     try:
         wait_at_gate(gate_fd, answer_fd)
-    except BaseException:  # noqa: BLE001  # there is nobody to tell
+    except BaseException:  # noqa: BLE001  # nobody would read it
         os._exit(CANNOT_START)
     try:
         for step in plan.start:
             step.act(init)
-    except BaseException as error:  # noqa: BLE001  # told to `start`, whatever it is
+    except BaseException as error:  # noqa: BLE001  # reported to `start`
         message = os.fsencode(_sentence(error))
         os.write(answer_fd, message)
     os._exit(CANNOT_START)
 
 
 def tell_error(channel: Channel, error: BaseException) -> None:
-    """Send the parent procError: the last thing that a failing stage or init says."""
+    """Send the parent procError, the last message of a failing stage or init."""
     body = {
         # The parent takes no message longer than MAX_ANSWER_BYTES.
         "message": _sentence(error)[:MAX_SENTENCE],
@@ -207,7 +207,7 @@ def tell_error(channel: Channel, error: BaseException) -> None:
     }
     try:
         channel.send(PROC_ERROR, body)
-    except (PeerGone, SetupError):  # then nobody is left to hear it
+    except (PeerGone, SetupError):  # nobody is left to read it
         return
 
 

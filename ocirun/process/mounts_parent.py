@@ -6,7 +6,7 @@
       │ ◄──────────────────────────── report   │  what failed, after everything was taken back
 
 It never becomes a program of the container, and is not in its pid namespace or cgroup. Like the
-joiner it has nothing left to import, can be traced by nobody, and holds no descriptor but those it
+process of exec it imports nothing any more, cannot be traced, and holds no descriptor but those it
 needs (exec_child.py).
 
 Source: setns(2) with a pidfd; docs/runc-compat/cli.md#mounts; CVE-2016-9962, CVE-2019-14271.

@@ -3,7 +3,7 @@
     parent   opens what is to be joined, and checks that each is of its kind, before anything is
              made; the descriptors travel in bootstrapData
     init     joins by itself what a process can simply step into
-    stage    a process before init, for what only the children of who asks for it are in
+    stage    a process before init, for namespaces that only children of the caller enter
              (stage.py)
 
 Source: runtime-spec config-linux.md#namespaces; namespaces(7), setns(2), user_namespaces(7).

@@ -19,7 +19,7 @@ class Request:
     cgroups. `kept_fds` are the descriptors from 3 on
     that belong to the program, the first `listen_fds` of them for socket activation, named
     `listen_names`. `hook_outputs` names the descriptors, stdout or stderr, that hooks in init write
-    to. `given_stdio` are those of fds 0 to 2 that its user shall own (stdio.py).
+    to. `given_stdio` are those of fds 0 to 2 that its user is to own (stdio.py).
     `stdio_sent` says that descriptors for fds 0 to 2 come along; with `terminal` it is a socket for
     its master. `cgroup_join_fds` is how many descriptors init joins its
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent

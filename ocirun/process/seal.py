@@ -33,7 +33,7 @@ def forget_caller() -> None:
     """Overwrite the arguments and the environment of our caller, in this process alone.
 
     Security: /proc/PID/cmdline can be read by everybody who sees us, environ and memory by who may
-    trace us. Order: nothing of the environment can be asked for afterwards.
+    trace us. Order: the environment cannot be read afterwards.
     """
     process.forget_arguments(b"ocirun init")
     while posix.environ:

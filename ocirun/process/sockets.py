@@ -46,7 +46,7 @@ def connect_unix(path: str, *, wait_s: int = 0) -> int:
             except BlockingIOError as error:
                 raise OSError(
                     error.errno,
-                    "the socket's backlog is full: whoever listens there takes no connections "
+                    "the socket's backlog is full: its listener accepts no connections "
                     "(resource temporarily unavailable)",
                 ) from error
             connection.setblocking(True)

@@ -1,4 +1,4 @@
-"""The stage: a short-lived process that enters namespaces and clones init beside itself.
+"""The stage: a short-lived process that enters namespaces and clones init as its sibling.
 
     a joined pid, a new time namespace   hold only the children of who enters or makes them
     a joined user namespace              must own the new namespaces that init is cloned into
@@ -41,7 +41,7 @@ TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 
 def run_stage(channel: Channel) -> NoReturn:
-    """Run the stage: enter namespaces, clone init beside us, report its pidfd, exit."""
+    """Run the stage: enter namespaces, clone init as our sibling, report its pidfd, exit."""
     send_warnings_to(channel.warn)
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
@@ -55,14 +55,14 @@ def run_stage(channel: Channel) -> NoReturn:
             _enter_and_clone(channel, bootstrap, fds)
     except PeerGone:
         os._exit(1)
-    except BaseException as error:  # noqa: BLE001  # told to the parent, whatever it is
+    except BaseException as error:  # noqa: BLE001  # reported to the parent
         tell_error(channel, error)
         os._exit(1)
     os._exit(0)
 
 
 def take_kept_fds(channel: Channel, fds: list[int], places: list[int]) -> list[int]:
-    """Put the last of `fds` where the program shall find them, in `places`.
+    """Move the last of `fds` to the numbers in `places`, where the program expects them.
 
     A stage that a helper has cloned inherits nothing but its channel. Whatever lies in the places
     now moves up, the channel too.

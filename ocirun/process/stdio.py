@@ -1,4 +1,4 @@
-"""The container's fds 0 to 2, and which of them its user shall own.
+"""The container's fds 0 to 2, and which of them its user owns.
 
 A program opens its stdio again, as /dev/stdout and the like, where it may: images let log files
 lead there. So the user owns what can be given away without harm:
@@ -71,7 +71,7 @@ def open_stdio(
         and closes itself; or nothing, for a container with our own stdio.
 
     Raises:
-        UsageError: a terminal and the way it shall be used do not go together.
+        UsageError: the options and `process.terminal` contradict each other.
         SetupError: the socket does not take us.
     """
     _check_terminal(request.terminal, console_socket, foreground)
@@ -108,7 +108,7 @@ def _check_terminal(
 
 
 def fds_to_give(fds: Sequence[int] = STDIO) -> list[int]:
-    """Return which of fds 0 to 2 the container's user shall own; `fds` is what they are here."""
+    """Return which of fds 0 to 2 the container's user is to own; `fds` are their numbers here."""
     return [place for place, fd in zip(STDIO, fds, strict=True) if _may_be_given(fd)]
 
 

@@ -1,4 +1,4 @@
-"""A terminal for the container: made inside, its master handed to whoever asked for it.
+"""A terminal for the container: made inside, its master sent to the caller.
 
 Source: runtime-spec config.md#process; pty(7), ioctl_tty(2);
 docs/runc-compat/protocols.md#console-socket.

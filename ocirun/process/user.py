@@ -40,7 +40,7 @@ def become_root_of_namespace(*, keep_groups: bool = False) -> None:
 
 
 def become_user(user: User, *, keep_groups: bool = False) -> None:
-    """Set groups, gid and uid for good, in this order: each needs the right the next one drops.
+    """Set groups, gid and uid irrevocably, in this order: each needs the right the next one drops.
 
     `keep_groups` leaves the groups as they are.
 

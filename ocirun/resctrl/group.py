@@ -175,7 +175,7 @@ def _read_schema(line: str) -> tuple[str, dict[str, str]]:
 def join_groups(paths: list[str], host_pid: int, top: str = "") -> None:
     """Write a process into the `tasks` of each of `paths`; "" among them is none.
 
-    `top` is where resctrl is mounted, whose words on a failure are told; "" looks for it.
+    `top` is where resctrl is mounted (its last_cmd_status is part of the error); "" looks for it.
     """
     for path in paths:
         if path:

@@ -3,9 +3,9 @@
 The copy is made while the tmpfs is detached, so nobody sees it half-made and no scratch directory
 on the host is needed. Loaded only when an entry asks for it (mounts.load_for).
 
-Security: whoever shares the covered directory may exchange what is in it at any time. Each name is
-opened once, with O_PATH, which reads nothing and has no effect on a device; what it turned out to
-be decides, and only a regular file is opened for reading, by that descriptor.
+Security: a process that shares the covered directory may exchange what is in it at any time. Each
+name is opened once, with O_PATH, which reads nothing and has no effect on a device; the type of
+what was opened decides, and only a regular file is opened for reading, by that descriptor.
 """
 
 from __future__ import annotations

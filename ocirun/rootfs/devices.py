@@ -93,7 +93,7 @@ def make_devices(
 def link_devices(root_fd: int) -> None:
     """Make /dev/ptmx, fd, stdin, stdout, stderr, and core where the host has a kcore.
 
-    Order: before the pivot: whether there is a /proc/kcore is asked of the host's /proc.
+    Order: before the pivot: the host's /proc has or has not a kcore.
     """
     with doing("creating the links of /dev"):
         dev_fd = make_dir_in_root(root_fd, "/dev")

@@ -39,7 +39,7 @@ def readonly_root() -> None:
 def set_readonly(dir_fd: int, path: str) -> None:
     """Set MOUNT_ATTR_RDONLY on the mount at `path` under `dir_fd`, waiting out a writer.
 
-    Kernel: EBUSY while a file on it is open for writing; whoever it is gets half a second.
+    Kernel: EBUSY while a file on it is open for writing; we wait half a second for that to end.
     """
     for _ in range(TRIES - 1):
         try:

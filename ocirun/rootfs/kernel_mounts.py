@@ -1,8 +1,8 @@
 """The procfs and sysfs mounts of a container, held by descriptor until their paths are masked.
 
-Security: whoever shares the root's directories may exchange their names while the container is
-made. Looked up again by name, /proc may then be another directory, and the procfs stays without
-masks. What lies on or below one of these mounts is therefore looked for from the mount itself.
+Security: a process that shares the root's directories may exchange their names while the container
+is created. Looked up again by name, /proc may then be another directory, and the procfs stays
+without masks. Paths on or below one of these mounts are therefore resolved from the mount itself.
 
 Source: runtime-spec config-linux.md#masked-paths; openat2(2).
 """

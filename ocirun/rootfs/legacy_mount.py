@@ -108,8 +108,8 @@ def mount_long(root_fd: int, target_fd: int, entry: Entry, data: list[str]) -> N
         mount(entry.source, ".", entry.fs_name, flags, ",".join(data))
     if not (options.propagation or options.rec_set | options.rec_clr):
         return
-    # The call returns no descriptor of the new mount, so it is looked up; whoever exchanged a
-    # directory meanwhile gets an error instead of a propagation.
+    # The call returns no descriptor of the new mount, so it is looked up; if a directory was
+    # exchanged meanwhile, the result is an error and not a propagation.
     mount_fd = open_existing(root_fd, entry.destination, DIRECTORY)
     try:
         if mount_id(mount_fd) == mount_id(target_fd):

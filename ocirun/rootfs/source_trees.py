@@ -59,7 +59,7 @@ def take_source(root_fd: int, entry: Entry, context: MountContext) -> tuple[int,
     """Return a detached copy of a bind mount's source, which the caller closes; in init.
 
     And whether it carries no locks although the container has a user namespace: it comes from the
-    parent, who has seen to it that no locked flag is asked away.
+    parent, which has checked that no locked flag is to be cleared.
     """
     given_fd = context.source_fds.pop(entry.index, -1)
     if entry.index in context.late_sources:

@@ -168,7 +168,7 @@ def apply_sets(sets: CapabilitySets, keep: int = 0) -> None:
 
 
 def give_up_kept(sets: CapabilitySets) -> None:
-    """Drop what apply_sets was told to keep, by no more than the two calls that it takes."""
+    """Drop what apply_sets kept, with only the two calls that this takes."""
     wanted = sets.effective, sets.permitted, sets.inheritable
     with doing("setting capabilities"):
         capset(*wanted)

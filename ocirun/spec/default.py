@@ -35,7 +35,7 @@ def default_config(
 ) -> Config:
     """Return the default config; with `rootless` for a caller who is `uid` and `gid`.
 
-    `cgroup_v2` tells whether the host has the unified hierarchy alone. Nothing of the result is
+    `cgroup_v2` is whether the host has the unified hierarchy alone. Nothing of the result is
     shared with the next one.
     """
     return {

@@ -29,7 +29,7 @@ DIGITS_SHOWN: Final = 40
 WORDS_SHOWN: Final = 9
 
 
-def spoken(value: object) -> str:
+def shown(value: object) -> str:
     """Return `value` as a sentence names it: itself when it is short, else its kind."""
     if isinstance(value, str):
         return quoted(value)
@@ -47,13 +47,13 @@ def noun(schema: Schema) -> str:
 
 def of_type(schema: Schema, found: object, _: str) -> Sentence:
     """Return the message about a value of the wrong type."""
-    return f"must be {KIND_NAMES[schema['type']]}, not {spoken(found)}", ""
+    return f"must be {KIND_NAMES[schema['type']]}, not {shown(found)}", ""
 
 
 def of_enum(schema: Schema, found: object, _: str) -> Sentence:
     """Return the message about a word that is not allowed, with the nearest one that is."""
     if not isinstance(found, str):
-        return f"must be {noun(schema)}, not {spoken(found)}", ""
+        return f"must be {noun(schema)}, not {shown(found)}", ""
     from difflib import get_close_matches  # cold: only for a word that is wrong
 
     lead = f"{schema['x-invalid']}: " if "x-invalid" in schema else ""
@@ -63,8 +63,8 @@ def of_enum(schema: Schema, found: object, _: str) -> Sentence:
     close = close or get_close_matches(found.casefold(), by_fold, n=1, cutoff=0.7)
     if len(close) == 1:
         return message, f"did you mean {quoted(by_fold[close[0]])}?"
-    shown = [quoted(word) for word in schema["enum"] if word]
-    return message, f"one of {', '.join(shown)}" if len(shown) <= WORDS_SHOWN else ""
+    choices = [quoted(word) for word in schema["enum"] if word]
+    return message, f"one of {', '.join(choices)}" if len(choices) <= WORDS_SHOWN else ""
 
 
 def of_required(schema: Schema, _: object, member: str) -> Sentence:
@@ -82,12 +82,12 @@ def of_pattern(schema: Schema, found: object, _: str) -> Sentence:
     """Return the message about a text of the wrong form, with an example of the right one."""
     examples = schema.get("examples")
     remedy = f"for example {quoted(examples[0])}" if examples else ""
-    return f"{spoken(found)} is not {noun(schema)}", remedy
+    return f"{shown(found)} is not {noun(schema)}", remedy
 
 
 def of_range(schema: Schema, found: object, _: str) -> Sentence:
     """Return the message about a number outside its range."""
-    return f"must be from {schema['minimum']} to {schema['maximum']}, not {spoken(found)}", ""
+    return f"must be from {schema['minimum']} to {schema['maximum']}, not {shown(found)}", ""
 
 
 def of_min_items(schema: Schema, _: object, __: str) -> Sentence:

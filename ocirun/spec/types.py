@@ -99,7 +99,7 @@ class Rlimit(TypedDict):
 
 
 class Scheduler(TypedDict, total=False):
-    """What sched_setattr(2) is told; times in nanoseconds."""
+    """Arguments of sched_setattr(2); times in nanoseconds."""
 
     policy: Required[str]
     nice: int
@@ -329,7 +329,7 @@ class IntelRdt(TypedDict, total=False):
 
 
 class MemoryPolicy(TypedDict, total=False):
-    """What set_mempolicy(2) is told."""
+    """Arguments of set_mempolicy(2)."""
 
     mode: Required[str]
     nodes: str
@@ -337,7 +337,7 @@ class MemoryPolicy(TypedDict, total=False):
 
 
 class Personality(TypedDict, total=False):
-    """What personality(2) is told."""
+    """Arguments of personality(2)."""
 
     domain: Required[str]
     flags: list[str]

@@ -72,7 +72,7 @@ def _enter_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMa
         except OSError as error:
             raise SetupError(
                 f"making a user namespace: {kernel_words(error)}; "
-                "`ocirun doctor` tells what this machine forbids to users other than root",
+                "`ocirun doctor` shows what this machine forbids to users other than root",
                 error.errno or 0,
             ) from error
         os.write(told, b"1")

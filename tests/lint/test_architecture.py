@@ -1,12 +1,15 @@
-"""The map of ARCHITECTURE.md is true: what it names exists, and no package is missing."""
+"""The map of ARCHITECTURE.md and what other pages name exist, and no package is missing."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from harness.machine import REPO
 
 PACKAGE = REPO / "ocirun"
+TESTS = REPO / "tests"
 PAGE = (REPO / "ARCHITECTURE.md").read_text()
 
 
@@ -38,9 +41,11 @@ def test_modules_on_the_map_exist() -> None:
     assert not missing
 
 
-def test_files_named_in_the_text_exist() -> None:
-    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|c|h))`", PAGE)
-    roots = (PACKAGE, REPO, *(place for place in PACKAGE.iterdir() if place.is_dir()))
-    missing = [name for name in named if not any((root / name).exists() for root in roots)]
-    assert named
-    assert not missing
+PAGES = sorted({*REPO.glob("*.md"), *REPO.glob("docs/**/*.md")} - {REPO / "CHANGELOG.md"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|c|h))`", page.read_text())
+    roots = (REPO, PACKAGE, *(place for place in PACKAGE.iterdir() if place.is_dir()), TESTS)
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []

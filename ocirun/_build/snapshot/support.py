@@ -81,7 +81,7 @@ def complaint() -> str:
 
 
 def link_arguments() -> list[str]:
-    """Return what the linker is told: all of libpython, at a fixed address, for extensions too."""
+    """Return the linker's arguments: all of libpython, at a fixed address, for extensions too."""
     return [
         "-no-pie",
         f"-Wl,--whole-archive,{static_library()},--no-whole-archive",

@@ -1,6 +1,6 @@
 """`org.systemd.property.NAME` annotations: further properties of the container's unit.
 
-Security: whoever may write them decides what systemd does for the container, which is why
+Security: their author decides what systemd does for the container, which is why
 `features` lists them among the annotations that callers must not take from strangers.
 
 Source: docs/runc-compat/cgroups.md#systemd; systemd.scope(5).

@@ -80,16 +80,16 @@ class Bus:
         """
         end = time.monotonic() + LIMIT_S
         self._socket.sendall(HELLO)
-        heard = b""
+        received = b""
         for expected in ANSWERS:
-            while b"\r\n" not in heard:
-                heard += self._receive(end)
-                if len(heard) > MOST_AUTH_BYTES:
+            while b"\r\n" not in received:
+                received += self._receive(end)
+                if len(received) > MOST_AUTH_BYTES:
                     raise SetupError("its answer to the login has no end")
-            line, _, heard = heard.partition(b"\r\n")
+            line, _, received = received.partition(b"\r\n")
             if not line.startswith(expected):
                 raise SetupError(f"login refused: {line.decode(errors='replace')!r}")
-        self._parser.add_data(heard)
+        self._parser.add_data(received)
 
     def _receive(self, end: float) -> bytes:
         """Wait for bytes until the moment `end`.

@@ -184,7 +184,7 @@ class Manager:
     def _run_job(self, method: str, signature: str, body: tuple[Any, ...], what: str) -> None:
         """Call a method that makes a job, and wait for that.
 
-        Order: first listen, then call, or the end of a fast job would not be heard.
+        Order: subscribe, then call, or the end of a fast job would be missed.
         """
         end = time.monotonic() + LIMIT_S
         if not self._hears_jobs:

@@ -1,4 +1,4 @@
-"""A container's unit: how it starts before there is an init, what it is told, how it ends.
+"""A container's unit: how it is started without an init, given properties, and stopped.
 
     start     a holder, a process that only waits, is put into the new scope: so that is there
     (clone)   init is born in the scope's cgroup, or steps into it
@@ -200,7 +200,7 @@ class Unit:
 
 
 def _connect() -> Manager:
-    """Load what speaks D-Bus only now: `state` and `kill` of such a container need none."""
+    """Load the D-Bus client only now: `state` and `kill` of such a container need none."""
     from ocirun.cgroups.systemd.manager import connect
 
     return connect()

@@ -33,7 +33,7 @@ COUNTED: Final = {
     "ioTimeRecursive": "time",
     "sectorsRecursive": "sectors",
 }
-# Where they are found, in the order of looking, each with the file that tells whether it is used.
+# Where they are found, in the order of looking, each with the file that shows whether it is used.
 SOURCES: Final = (
     ("bfq.", "_recursive", ("sectorsRecursive", *COUNTED)),
     ("bfq.", "_recursive", ("ioServicedRecursive", "ioServiceBytesRecursive")),

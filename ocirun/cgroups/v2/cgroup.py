@@ -183,7 +183,7 @@ class CgroupV2(Cgroup):
 def enable_controllers(directory: str) -> None:
     """Enable every controller that `directory` has for its children, as far as allowed.
 
-    What cannot be enabled is told when a limit needs it, so nothing is raised for that.
+    A controller that cannot be enabled is no error here, but when a limit needs it.
 
     Raises:
         OSError: the files are not there: no cgroup v2.

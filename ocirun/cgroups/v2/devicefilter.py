@@ -1,10 +1,10 @@
 """Device rules as a program: what the kernel runs when a process opens or makes a device node.
 
 The program is the table of `devicerules.table_of` written out: it compares until it has found the
-entry of the device, and returns whether that allows all that is asked for. For "c 1:3 may be read
-and written, nothing else may":
+entry of the device, and returns whether that allows the whole requested access. For "c 1:3 may be
+read and written, nothing else may":
 
-    load      r2 = type, r3 = what is asked for, r4 = major, r5 = minor
+    load      r2 = type, r3 = requested access, r4 = major, r5 = minor
     b         r2 != 1 → c;  return 0
     c         r4 != 1 → other majors
               r5 != 3 → other minors;  r3 &= ~(read|write);  return r3 == 0

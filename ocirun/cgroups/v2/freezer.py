@@ -58,7 +58,7 @@ def thaw(directory: str) -> None:
 
 
 def is_frozen(directory: str) -> bool:
-    """Return whether this very cgroup was told to freeze; what its parents do does not count.
+    """Return whether this cgroup itself was set to freeze; what its parents do does not count.
 
     Raises:
         SetupError: the file cannot be read.

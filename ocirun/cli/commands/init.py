@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ocirun.cli.call import Call
 
 
-def run(call: Call) -> NoReturn:  # noqa: ARG001  # the socket tells it all
+def run(call: Call) -> NoReturn:  # noqa: ARG001  # the socket has the arguments
     """Clone the inits of a program's containers; refuses to be called by hand."""
     from ocirun.process.helper_main import main
 

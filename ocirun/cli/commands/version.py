@@ -3,7 +3,7 @@
 go-runc wants its first line to begin "runc version " and leaves its fields empty otherwise, without
 an error; Docker takes name and version from the last line holding the word "version" and the commit
 from "commit:"; podman and CRI-O show the text as it is. So the first line names us, as crun's and
-youki's do, no other line says "version", and nobody is told that we are runc. The last line is
+youki's do, no other line says "version", and it does not claim to be runc. The last line is
 crun's list of what is built in, which podman, buildah and scripts look for words in.
 
 Source: go-runc runc.go, parseVersion; moby daemon/info_unix.go, parseRuntimeVersion; podman

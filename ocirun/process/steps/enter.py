@@ -159,7 +159,7 @@ def set_no_new_privs(_: InitContext) -> None:
 
 
 def have_limits_raised(init: InitContext) -> None:
-    """Ask the parent to raise hard limits that are below what the program shall have."""
+    """Ask the parent to raise hard limits that are below those of the configuration."""
     from ocirun.process.rlimits import hard_limits_to_raise, limits_of
 
     init.limits = limits_of(init.config["process"]["rlimits"])
@@ -195,13 +195,13 @@ def enter_cwd(init: InitContext) -> None:
 def outlive_parent(_: InitContext) -> None:
     """Stop dying with the parent: from the gate on, the container outlives its creator.
 
-    A parent that is gone before is noticed all the same: procGate finds nobody to hear it.
+    A parent that died earlier is noticed anyway: nobody receives procGate.
     """
     set_pdeathsig(0)
 
 
 def drop_bounding_set(init: InitContext) -> None:
-    """Drop what the program shall never get again. Order: the new uid has no CAP_SETPCAP."""
+    """Drop what the program can never regain. Order: the new uid has no CAP_SETPCAP."""
     from ocirun.security import capabilities
 
     capabilities.drop_bounding_set(init.capability_sets())

@@ -57,5 +57,5 @@ def _say(words: str) -> None:
     try:
         signal(SIGPIPE, SIG_IGN)
         os.write(2, os.fsencode(words))
-    except OSError:  # closed: the status is all that can be told
+    except OSError:  # closed: only the status is left to report it
         return

@@ -93,13 +93,13 @@ def test_a_verb_that_goes_on_for_long_has_them_written(world: World, tmp_path: P
 
 def test_what_init_warns_of_is_the_parents_to_log() -> None:
     ours, theirs = channel_pair()
-    heard: list[str] = []
-    send_warnings_to(heard.append)
+    warnings: list[str] = []
+    send_warnings_to(warnings.append)
     theirs.warn("from inside")
     theirs.warn("x" * 100_000)
     theirs.send("procReady", 7)
     assert ours.receive("procReady") == ("procReady", 7, [])
-    assert heard == ["from inside", "x" * 1000]
+    assert warnings == ["from inside", "x" * 1000]
     ours.close()
     theirs.close()
 

@@ -116,12 +116,12 @@ def test_missing_features_are_refused(fake: FakeCriu) -> None:
         require_features(memory_tracking=False, lazy_pages=True)
 
 
-def test_notifications_are_heard_in_order_and_answered(fake: FakeCriu) -> None:
+def test_notifications_are_notified_in_order_and_answered(fake: FakeCriu) -> None:
     fake.plan(DUMP=[["notify", "pre-dump", 0], ["notify", "post-dump", 12], ["done", {}]])
-    heard = []
+    notified = []
     with Criu() as criu:
-        criu.converse(DUMP, lambda name, pid, _: heard.append((name, pid)), opts={})
-    assert heard == [("pre-dump", 0), ("post-dump", 12)]
+        criu.converse(DUMP, lambda name, pid, _: notified.append((name, pid)), opts={})
+    assert notified == [("pre-dump", 0), ("post-dump", 12)]
     assert fake.answers == [("pre-dump", True), ("post-dump", True)]
 
 
@@ -135,14 +135,14 @@ def test_a_descriptor_comes_with_its_notification(fake: FakeCriu, tmp_path: Path
     )
     texts, numbers = [], []
 
-    def hear(name: str, pid: int, fds: list[int]) -> None:
+    def on_notify(name: str, pid: int, fds: list[int]) -> None:
         assert (name, pid) == ("orphan-pts-master", 0)
         texts.extend(os.read(fd, 20) for fd in fds)
         assert not os.get_inheritable(fds[0])
         numbers.extend(fds)
 
     with Criu() as criu:
-        assert criu.converse(RESTORE, hear, opts={}).restore.pid == 77
+        assert criu.converse(RESTORE, on_notify, opts={}).restore.pid == 77
     assert texts == [b"this one"]
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(numbers[0])
@@ -151,11 +151,11 @@ def test_a_descriptor_comes_with_its_notification(fake: FakeCriu, tmp_path: Path
 def test_what_a_listener_raises_is_told_to_criu_and_raised(fake: FakeCriu) -> None:
     fake.plan(DUMP=[["notify", "one", 0], ["notify", "two", 0], ["done", {}]])
 
-    def hear(name: str, *_: object) -> None:
+    def on_notify(name: str, *_: object) -> None:
         raise SetupError(f"no to {name}")
 
     with Criu() as criu, pytest.raises(SetupError, match="no to one"):
-        criu.converse(DUMP, hear, opts={})
+        criu.converse(DUMP, on_notify, opts={})
     assert fake.answers == [("one", False)]
 
 

@@ -36,7 +36,7 @@ def unit(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Unit:
 
 
 class TestConnecting:
-    """Who is spoken to, and the sentence when nobody answers."""
+    """Which manager is called, and the message when it does not answer."""
 
     def test_the_socket_says_who_we_are_a_real_peer_hears_no_number(self, peer: Peer) -> None:
         connect().close()
