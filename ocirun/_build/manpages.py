@@ -103,7 +103,7 @@ def _overview() -> Iterator[str]:
 
 def _verb(name: str) -> Iterator[str]:
     verb, words = VERBS[name], PAGES[name]
-    usage = f"ocirun {name} [OPTIONS] {verb.words}".rstrip()
+    usage = f"ocirun {name} [OPTIONS] {verb.positional}".rstrip()
     yield from _head(f"ocirun-{name}", verb.summary, usage)
     yield ".SH DESCRIPTION"
     yield from _paragraphs(words.description)

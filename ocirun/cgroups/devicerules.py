@@ -63,9 +63,9 @@ class Verdicts:
             if not (bits & access and _overlap(key, other)):
                 continue
             if not _covers(key, other):
-                words = "cannot punch a hole into the wider rule"
+                message = "cannot punch a hole into the wider rule"
                 rule, wider = text(key, access), text(other, bits)
-                raise SetupError(f"device rule {rule!r}: {words} {wider!r}")
+                raise SetupError(f"device rule {rule!r}: {message} {wider!r}")
             if left := bits & ~access:
                 self.exceptions[other] = left
             else:

@@ -187,8 +187,8 @@ def remove_directories(directories: Iterable[str]) -> None:
         if tries_left:
             time.sleep(pause_s)
             pause_s *= 2
-    words = os.strerror(EBUSY).lower()
-    raise SetupError(f"removing cgroup {', '.join(remaining)}: {words}", EBUSY)
+    message = os.strerror(EBUSY).lower()
+    raise SetupError(f"removing cgroup {', '.join(remaining)}: {message}", EBUSY)
 
 
 def remove_unused(directories: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 It is built from the same table as the quick reader, so both know the same options; before click
 reads a command line, `cli.spelling` turns Go's spelling into click's. It never runs a verb: it
 returns the `Call` and the launcher acts on it, as with the quick reader. Help and usage errors have
-the words of `cli.help` and `cli.usage`, which answer the common ones before typer is loaded.
+the texts of `cli.help` and `cli.usage`, which answer the common ones before typer is loaded.
 
 Source: docs/runc-compat/cli.md#parsing; runc utils.go (checkArgs); github.com/urfave/cli (v1), for
 the text of a usage error.
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from ocirun.cli.options import Option, Verb
 
-POSITIONAL = "words"  # the parameter that takes a verb's positional arguments
+POSITIONAL = "arguments"  # the parameter that takes a verb's positional arguments
 SETTINGS = "ocirun.settings"  # where the global options wait in click's context
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 # Since 0.20 typer carries its own click, before it used the installed one: ask typer, not click.
 ClickUsageError: Any = typer.BadParameter.__base__
 
 
-def read(words: Sequence[str]) -> Call | None:
+def read(argv: Sequence[str]) -> Call | None:
     """Read a command line with typer; None: it has been answered (help, completion).
 
     Raises:
@@ -50,12 +50,12 @@ def read(words: Sequence[str]) -> Call | None:
         SetupError: stdout cannot be written.
     """
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # whatever the locale says, words leave as they came
+        if stream is not None:  # whatever the locale, bytes are printed unchanged
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]  # text streams of the interpreter
     group = application()
     try:
         with doing("writing to standard output"):
-            result = group.main(args=list(words), prog_name="ocirun", standalone_mode=False)
+            result = group.main(args=list(argv), prog_name="ocirun", standalone_mode=False)
             if sys.stdout is not None:
                 sys.stdout.flush()
     except ClickUsageError as error:
@@ -87,7 +87,7 @@ def application() -> Any:  # noqa: ANN401  # typer's click
             verb.name,
             cls=_command_class(verb),
             context_settings={**HELP_NAMES, "allow_interspersed_args": not verb.rest},
-        )(_with_parameters(_reader(verb), verb.options, words=verb.words))
+        )(_with_parameters(_reader(verb), verb.options, positional=verb.positional))
     for name in usage.HELP_VERBS:
         app.command(name)(_help)
     return typer.main.get_command(app)
@@ -102,13 +102,13 @@ class _Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer's click
         """Read the global options; after --version the rest of the line does not matter."""
-        words = _spelt(ctx, args, GLOBALS, rest=True)
+        argv = _spelt(ctx, args, GLOBALS, rest=True)
         count = 0
-        while count < len(words) and words[count][:1] == "-" and words[count] != "-":
+        while count < len(argv) and argv[count][:1] == "-" and argv[count] != "-":
             count += 1
-        if "--version" in words[:count]:
-            words = words[:count]
-        return list(super().parse_args(ctx, words))
+        if "--version" in argv[:count]:
+            argv = argv[:count]
+        return list(super().parse_args(ctx, argv))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # typer's click
         """Find the verb."""
@@ -118,7 +118,7 @@ class _Group(TyperGroup):
 
 
 def _command_class(verb: Verb) -> type[TyperCommand]:
-    """Return the command class of `verb`: it reads Go's spelling and shows the verb's words."""
+    """Return the command class of `verb`: it reads Go's spelling and shows the verb's arguments."""
 
     class VerbCommand(TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
@@ -130,10 +130,10 @@ def _command_class(verb: Verb) -> type[TyperCommand]:
     return VerbCommand
 
 
-def _spelt(ctx: Any, words: list[str], options: Sequence[Option], *, rest: bool) -> list[str]:  # noqa: ANN401
+def _spelt(ctx: Any, argv: list[str], options: Sequence[Option], *, rest: bool) -> list[str]:  # noqa: ANN401
     """Turn Go's spelling into click's."""
     try:
-        return spell(words, options, rest=rest)
+        return spell(argv, options, rest=rest)
     except UsageError as error:
         raise ClickUsageError(str(error), ctx=ctx) from None
 
@@ -153,11 +153,11 @@ def _reader(verb: Verb) -> Callable[..., Call]:
     """Return the callback that makes a `Call` of what click read for `verb`."""
 
     def reader(ctx: typer.Context, **values: Any) -> Call:  # noqa: ANN401  # typer's values
-        words = list(values.pop(POSITIONAL, None) or ())
+        arguments = list(values.pop(POSITIONAL, None) or ())
         settings = ctx.meta[SETTINGS]
-        if is_wrong_count(verb, len(words)):
-            usage.refuse(usage.count_sentence(verb, len(words)), verb.name)
-        return Call(settings, verb.name, _by_long_name(verb.options, values), words)
+        if is_wrong_count(verb, len(arguments)):
+            usage.refuse(usage.count_sentence(verb, len(arguments)), verb.name)
+        return Call(settings, verb.name, _by_long_name(verb.options, values), arguments)
 
     return reader
 
@@ -183,7 +183,7 @@ def _parameter_name(option: Option) -> str:
 
 
 def _with_parameters(
-    function: Callable[..., object], options: Sequence[Option], words: str | None = None
+    function: Callable[..., object], options: Sequence[Option], positional: str | None = None
 ) -> Callable[..., object]:
     """Set the signature of `function`, from which typer makes these options."""
     kinds = {BOOL: bool, INT: int, REPEAT: list[str]}
@@ -202,7 +202,7 @@ def _with_parameters(
                 _parameter_name(option), only, annotation=Annotated[kind, info], default=default
             )
         )
-    if words is not None:
+    if positional is not None:
         info = typer.Argument(hidden=True)
         kind = Annotated[list[str] | None, info]
         parameters.append(inspect.Parameter(POSITIONAL, only, annotation=kind, default=None))
@@ -212,7 +212,7 @@ def _with_parameters(
 
 
 def _sentence(error: Any, verb: str) -> str:  # noqa: ANN401  # typer's click
-    """Return the words of a usage error as Go's flag package says them."""
+    """Return the message of a usage error as Go's flag package writes it."""
     if not hasattr(error, "possibilities") or not hasattr(error, "option_name"):
         return str(error.format_message())
     options = VERBS[verb].options if verb in VERBS else GLOBALS

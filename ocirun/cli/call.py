@@ -10,21 +10,25 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A command line, understood: global settings, the verb, its options, its words.
+    """A command line, understood: global settings, the verb, its options, its arguments.
 
     `settings` and `options` map every option's long name to its value, absent ones to their
     default.
     """
 
-    __slots__ = ("options", "settings", "verb", "words")
+    __slots__ = ("arguments", "options", "settings", "verb")
 
     def __init__(
-        self, settings: dict[str, object], verb: str, options: dict[str, object], words: list[str]
+        self,
+        settings: dict[str, object],
+        verb: str,
+        options: dict[str, object],
+        arguments: list[str],
     ) -> None:
         self.settings = settings
         self.verb = verb
         self.options = options
-        self.words = words
+        self.arguments = arguments
 
     def flag(self, name: str) -> bool:
         """Return the value of the verb's boolean option `name`."""

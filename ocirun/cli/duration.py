@@ -30,7 +30,7 @@ def nanoseconds(text: str, option: str) -> int:
     """Read the duration that `text`, the value of `option`, is.
 
     Raises:
-        UsageError: it is none; with the words of Go's flag package.
+        UsageError: it is none; with the message of Go's flag package.
     """
     found = _read(text) if len(text) <= MOST_LETTERS else None
     if found is None or found > MOST_NS:

@@ -39,16 +39,16 @@ def overview() -> str:
 def of_verb(name: str) -> str:
     """Return the help of the verb `name`, or of `help`."""
     verb = VERBS.get(name)
-    words = verb.words if verb else "[VERB]"
+    positional = verb.positional if verb else "[VERB]"
     summary = verb.summary if verb else HELP_SUMMARY
     options = visible(verb.options) if verb else []
     page = PAGES.get(name)
     parts = [
-        _usage(f"ocirun {name} [OPTIONS] {words}".rstrip()),
+        _usage(f"ocirun {name} [OPTIONS] {positional}".rstrip()),
         _paragraph(f"{summary[:1].upper()}{summary[1:]}."),
     ]
     if page is not None:
-        parts += [_paragraph(words) for words in page.description]
+        parts += [_paragraph(text) for text in page.description]
     parts.append(_section("Options", [*map(row, options), HELP_ROW]))
     if page is not None:
         parts.append(_section("Examples", page.examples))

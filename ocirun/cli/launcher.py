@@ -34,8 +34,8 @@ def main() -> NoReturn:
     os._exit(status)
 
 
-def act(words: Sequence[str]) -> int:
-    """Run the command line `words`; return its exit status, every failure already reported."""
+def act(argv: Sequence[str]) -> int:
+    """Run the command line `argv`; return its exit status, every failure already reported."""
     verb = ""
     settings: dict[str, object] | None = None
     warnings: list[str] = []
@@ -50,9 +50,9 @@ def act(words: Sequence[str]) -> int:
     try:
         if sys.stdin is None or sys.stdout is None or sys.stderr is None:
             _plug_stdio()
-        call = parse(words)
+        call = parse(argv)
         if call is None:
-            call = _explain(words)
+            call = _explain(argv)
             if call is None:
                 return 0
         settings = call.settings
@@ -67,12 +67,12 @@ def act(words: Sequence[str]) -> int:
         from ocirun.cli.report import failure, settings_of  # cold: something went wrong
 
         if settings is None:
-            settings = settings_of(words)
+            settings = settings_of(argv)
         return failure(error, verb, settings, warnings)
     return status
 
 
-def _explain(words: Sequence[str]) -> Call | None:
+def _explain(argv: Sequence[str]) -> Call | None:
     """Read what the quick reader refused; None if it has been answered, as --help is.
 
     Raises:
@@ -80,7 +80,7 @@ def _explain(words: Sequence[str]) -> Call | None:
     """
     from ocirun.cli.usage import answer  # cold: help and mistakes
 
-    if answer(words):
+    if answer(argv):
         return None
     try:
         from ocirun.cli.app import read  # cold: well-formed, but as few callers write it
@@ -90,7 +90,7 @@ def _explain(words: Sequence[str]) -> Call | None:
         raise UsageError(
             f"the command line needs explaining, but the Python package {error.name} is missing"
         ) from error
-    return read(words)
+    return read(argv)
 
 
 def check_settings(settings: dict[str, object]) -> None:

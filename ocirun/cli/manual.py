@@ -25,7 +25,7 @@ _PROGRAM: Final = (
 
 
 class Page:
-    """The words about one verb.
+    """The manual page of one verb.
 
     `description` has one string a paragraph, one that begins with spaces is printed as it is;
     `examples` are (command line, what it does), `statuses` (exit status, what it means).

@@ -24,9 +24,9 @@ def for_each(call: Call, store: Store, act: Callable[[str], None]) -> int:
     import re  # cold: only with --regex
 
     try:
-        pattern = re.compile(call.words[0])
+        pattern = re.compile(call.arguments[0])
     except re.error as error:
-        raise UsageError(f"invalid regular expression {call.words[0]!r}: {error}") from error
+        raise UsageError(f"invalid regular expression {call.arguments[0]!r}: {error}") from error
     failed: OcirunError | None = None
     for name in store.ids():
         if not pattern.search(name):

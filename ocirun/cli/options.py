@@ -42,20 +42,20 @@ class Option:
 
 
 class Verb:
-    """One verb: what it is for, the words after its options, its options.
+    """One verb: what it is for, its positional arguments, its options.
 
-    `words` shows the positional arguments to people, `least` and `most` count them (`most` < 0:
+    `positional` shows the positional arguments in help, `least` and `most` count them (`most` < 0:
     any number). `rest`: option reading stops at the first positional word, because what follows
     belongs to somebody else's command.
     """
 
-    __slots__ = ("hidden", "least", "most", "name", "options", "rest", "summary", "words")
+    __slots__ = ("hidden", "least", "most", "name", "options", "positional", "rest", "summary")
 
     def __init__(
         self,
         name: str,
         summary: str,
-        words: str,
+        positional: str,
         count: tuple[int, int],
         *options: Option,
         hidden: bool = False,
@@ -63,7 +63,7 @@ class Verb:
     ) -> None:
         self.name = name
         self.summary = summary
-        self.words = words
+        self.positional = positional
         self.least, self.most = count
         self.options = options
         self.hidden = hidden

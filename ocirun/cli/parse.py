@@ -25,27 +25,27 @@ TRUTHS = {  # strconv.ParseBool
 }  # fmt: skip
 
 
-def parse(words: Sequence[str]) -> Call | None:
-    """Read `words` (argv without the program's name); None: not well-formed, ask typer."""
+def parse(argv: Sequence[str]) -> Call | None:
+    """Read `argv` (without the program's name); None: not well-formed, ask typer."""
     settings: dict[str, object] = {}
-    at = read_options(words, 0, GLOBALS, settings)
+    at = read_options(argv, 0, GLOBALS, settings)
     if at < 0:
         return None
     if settings["version"]:
         return Call(settings, "version", {}, [])
-    verb = VERBS.get(words[at]) if at < len(words) else None
+    verb = VERBS.get(argv[at]) if at < len(argv) else None
     if verb is None:
         return None
     options: dict[str, object] = {}
-    at = read_options(words, at + 1, verb.options, options)
-    rest = list(words[at:]) if at >= 0 else []
+    at = read_options(argv, at + 1, verb.options, options)
+    rest = list(argv[at:]) if at >= 0 else []
     if at < 0 or is_wrong_count(verb, len(rest)) or (not verb.rest and _has_dashed(rest)):
         return None
     return Call(settings, verb.name, options, rest)
 
 
 def is_wrong_count(verb: Verb, count: int) -> bool:
-    """Return whether `verb` cannot be given `count` words."""
+    """Return whether `verb` cannot be given `count` arguments."""
     return count < verb.least or (0 <= verb.most < count)
 
 
@@ -55,9 +55,9 @@ def _has_dashed(rest: Sequence[str]) -> bool:
 
 
 def read_options(
-    words: Sequence[str], at: int, options: Sequence[Option], values: dict[str, object]
+    argv: Sequence[str], at: int, options: Sequence[Option], values: dict[str, object]
 ) -> int:
-    """Read the options that begin at `words[at]` into `values`, defaults first.
+    """Read the options that begin at `argv[at]` into `values`, defaults first.
 
     Returns the index of the first positional word, or -1 when something is not well-formed;
     `values` then holds what was read so far.
@@ -67,9 +67,9 @@ def read_options(
         values[option.name] = option.default
         for name in option.names:
             known[name] = option
-    end = len(words)
+    end = len(argv)
     while at < end:
-        word = words[at]
+        word = argv[at]
         if word[:1] != "-" or word == "-":
             return at
         at += 1
@@ -85,7 +85,7 @@ def read_options(
                 continue
             if at == end:
                 return -1
-            text = words[at]
+            text = argv[at]
             at += 1
         if not _take(found, text, values):
             return -1

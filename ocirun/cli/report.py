@@ -31,10 +31,10 @@ EXIT_INTERRUPTED = 130
 EXIT_EXEC = 255  # runc: exec could not even begin; 1 would read as the program's own status
 
 
-def settings_of(words: Sequence[str]) -> dict[str, object]:
+def settings_of(argv: Sequence[str]) -> dict[str, object]:
     """Return the global options of a command line that could not be read as a whole."""
     settings: dict[str, object] = {}
-    read_options(words, 0, GLOBALS, settings)
+    read_options(argv, 0, GLOBALS, settings)
     return settings
 
 
@@ -63,7 +63,7 @@ def failure(
 
 
 def explain(error: BaseException, verb: str) -> str:
-    """Return the sentence for `error`, with the words runc's callers look for."""
+    """Return the sentence for `error`, in the wording that runc's callers look for."""
     prefix = _FAILED.get(verb, "")
     if isinstance(error, OcirunError):
         return f"{prefix}{error}"

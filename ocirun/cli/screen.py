@@ -209,8 +209,8 @@ def table(usages: Sequence[Usage], columns: int, lines: int, interval: str) -> T
 def _caption(count: int, hidden: int, interval: str) -> Text:
     more = f", {hidden} more than fit" if hidden else ""
     containers = "1 container" if count == 1 else f"{count} containers"
-    words = f"{containers}{more}" if count else "no running containers"
-    return Text(f"{words} · every {interval} · q quits", no_wrap=True, overflow="ellipsis")
+    message = f"{containers}{more}" if count else "no running containers"
+    return Text(f"{message} · every {interval} · q quits", no_wrap=True, overflow="ellipsis")
 
 
 def _cells(usage: Usage, bars: int) -> dict[str, str]:

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from ocirun.cli.options import Option
 
 
-def spell(words: Sequence[str], options: Sequence[Option], *, rest: bool) -> list[str]:
+def spell(argv: Sequence[str], options: Sequence[Option], *, rest: bool) -> list[str]:
     """Turn Go's spelling of options into click's: `-no-pivot=true` becomes `--no-pivot`.
 
-    Unknown options pass, for click to refuse with a suggestion; `rest`: words from the first
+    Unknown options pass, for click to refuse with a suggestion; `rest`: arguments from the first
     positional one on are left alone.
 
     Raises:
-        UsageError: a value is missing or cannot be one; the words are those of Go's flag package.
+        UsageError: a value is missing or cannot be one; the message is that of Go's flag package.
     """
     known = {name: option for option in options for name in option.names}
     spelt: list[tuple[str, str]] = []  # the option's name, "" for other words; the word for click
-    queue = list(words)
+    queue = list(argv)
     while queue:
         word = queue.pop(0)
         if word[:1] != "-" or word == "-":

@@ -1,8 +1,8 @@
 """Answers to `--help` and to a wrong command line, without loading typer.
 
-typer needs a fifth of a second to come up. What it would say of a call for help, an unknown verb or
-option, a missing or impossible value and a wrong number of words follows from the table of verbs
-alone. Everything else (options after the id, Go's numbers) typer reads.
+Loading typer takes a fifth of a second. What it would print for a call for help, an unknown verb or
+option, a missing or impossible value and a wrong number of arguments follows from the table of
+verbs alone. Everything else (options after the id, Go's numbers) typer reads.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ HELP = ("-h", "--h", "--help")
 HELP_VERBS = ("help", "h")
 
 
-def answer(words: Sequence[str]) -> bool:
-    """Print the help that `words` ask for; False: nothing is asked for, and nothing is wrong.
+def answer(argv: Sequence[str]) -> bool:
+    """Print the help that `argv` asks for; False: it asks for none, and nothing is wrong.
 
     Raises:
         UsageError: they are wrong; what would be right has been printed on stdout, as runc does.
         SetupError: stdout cannot be written.
     """
-    front, rest = _split(words)
+    front, rest = _split(argv)
     if _read(front, GLOBALS, "", rest=True) or not rest:
         write(helptext.overview() + "\n")
         return True
@@ -79,7 +79,7 @@ def refuse_verb(name: str) -> NoReturn:
 
 
 def count_sentence(verb: Verb, count: int) -> str:
-    """Return runc's sentence about a wrong number of words."""
+    """Return runc's sentence about a wrong number of arguments."""
     if verb.least == verb.most:
         need = f"exactly {verb.least}"
     elif count < verb.least:
@@ -101,39 +101,39 @@ def unknown_option(name: str, options: Sequence[Option]) -> str:
     return f"{sentence} (did you mean --{near[0]}?)" if near else sentence
 
 
-def _help(words: list[str]) -> bool:
+def _help(argv: list[str]) -> bool:
     """Answer `ocirun help [VERB]`; False for a line with options, which typer reads."""
-    if any(word[:1] == "-" for word in words) or len(words) > 1:
+    if any(word[:1] == "-" for word in argv) or len(argv) > 1:
         return False
-    if not words:
+    if not argv:
         write(helptext.overview() + "\n")
         return True
-    name = words[0]
+    name = argv[0]
     if name not in VERBS and name not in HELP_VERBS:
         refuse_verb(name)
     write(helptext.of_verb("help" if name in HELP_VERBS else name) + "\n")
     return True
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the global options and what follows them, the verb first."""
     valued = {name for option in GLOBALS if option.kind != "bool" for name in option.names}
     at = 0
-    while at < len(words) and words[at][:1] == "-" and words[at] not in {"-", "--"}:
-        name = words[at][2 if words[at][1] == "-" else 1 :]
+    while at < len(argv) and argv[at][:1] == "-" and argv[at] not in {"-", "--"}:
+        name = argv[at][2 if argv[at][1] == "-" else 1 :]
         at += 2 if name in valued else 1
-    behind = at + 1 if at < len(words) and words[at] == "--" else at
-    return list(words[:at]), list(words[behind:])
+    behind = at + 1 if at < len(argv) and argv[at] == "--" else at
+    return list(argv[:at]), list(argv[behind:])
 
 
-def _read(words: list[str], options: Sequence[Option], verb: str, *, rest: bool) -> bool:
-    """Check the options among `words`; return whether help is asked for.
+def _read(argv: list[str], options: Sequence[Option], verb: str, *, rest: bool) -> bool:
+    """Check the options among `argv`; return whether help is asked for.
 
     Raises:
         UsageError: an option is unknown, or its value is missing or impossible.
     """
     try:
-        spelt = spell(words, options, rest=rest)
+        spelt = spell(argv, options, rest=rest)
     except UsageError as error:
         refuse(str(error), verb)
     known = {f"--{option.name}" for option in options}
@@ -151,9 +151,9 @@ def _read(words: list[str], options: Sequence[Option], verb: str, *, rest: bool)
     return wanted
 
 
-def _positional(words: list[str], verb: Verb) -> list[str]:
-    """Return the words of the verb that are no options."""
-    spelt = spell(words, verb.options, rest=verb.rest)
+def _positional(argv: list[str], verb: Verb) -> list[str]:
+    """Return the arguments of the verb that are not options."""
+    spelt = spell(argv, verb.options, rest=verb.rest)
     found: list[str] = []
     for at, word in enumerate(spelt):
         if word == "--":

@@ -1,4 +1,4 @@
-"""The one table of the command line: every verb, its options, how many words it takes.
+"""The one table of the command line: every verb, its options, how many arguments it takes.
 
 Two readers share it: `cli.parse` reads well-formed calls, `cli.app` builds the typer application
 for the others. Help, usage errors, completion and man pages are made of it, too. It is the union of

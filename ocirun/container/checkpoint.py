@@ -57,8 +57,8 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Oc
 def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
     container_id, status = record.id, status_of(record)
     if status not in (RUNNING, PAUSED):
-        words = f"container cannot be checkpointed in the {status} state"
-        raise WrongStatus(container_id, status, words)
+        message = f"container cannot be checkpointed in the {status} state"
+        raise WrongStatus(container_id, status, message)
     configuration = config_file(record.annotations)
     ask_version()
     tracked = options.pre_dump or bool(options.parent_path)

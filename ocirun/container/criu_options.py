@@ -141,8 +141,8 @@ class CriuOptions:
             SetupError: it is too old.
         """
         if version < CONTEXT_SINCE and (self.lsm_profile or self.lsm_mount_context):
-            words = ".".join(map(str, version))
-            raise SetupError(f"--lsm-profile and --lsm-mount-context need criu 3.16, it is {words}")
+            found = ".".join(map(str, version))
+            raise SetupError(f"--lsm-profile and --lsm-mount-context need criu 3.16, it is {found}")
 
 
 class Folders:

@@ -98,7 +98,7 @@ def _take(folder: Folder, force: bool) -> None:
     """Lock the folder; end its maker if there is one and `force` says so.
 
     Raises:
-        WrongStatus: it is being made. ContainerError: its maker does not give up.
+        WrongStatus: it is being created. ContainerError: its creator does not stop.
     """
     if folder.lock():
         return
@@ -110,8 +110,8 @@ def _take(folder: Folder, force: bool) -> None:
     while not folder.lock(LOCK_ROUND_S):
         _end_init(folder)
         if time.monotonic() > end:
-            words = f"container {folder.id} is still being made, and its maker does not give up"
-            raise ContainerError(folder.id, words)
+            message = f"container {folder.id} is still being created, and its creator does not stop"
+            raise ContainerError(folder.id, message)
 
 
 def _end_init(folder: Folder) -> None:
@@ -144,11 +144,11 @@ def _read(folder: Folder, force: bool) -> tuple[Record | None, list[OcirunError]
             raise fault
     record = Record.recover(folder)
     if record is None:
-        words = (
+        message = (
             f"{fault}, and so is {INIT_LINK}: processes of container {folder.id}, if any are left, "
             "cannot be found"
         )
-        return None, [DamagedRecord(folder.id, words)]
+        return None, [DamagedRecord(folder.id, message)]
     failures = [fault]
     try:
         config = read_config(folder)

@@ -60,9 +60,9 @@ class Folder:
             self.close()
             raise ContainerNotFound(container_id) from None
         except OSError as error:
-            words = kind_of(root_fd, container_id, error)
+            message = kind_of(root_fd, container_id, error)
             self.close()
-            raise NotAContainer(container_id, self.path, words) from error
+            raise NotAContainer(container_id, self.path, message) from error
         except BaseException:
             self.close()
             raise
@@ -108,8 +108,8 @@ class Folder:
                 continue
             except OSError as error:
                 if error.errno not in (ENOSYS, EPERM):
-                    words = f"locking {self.path}: {error.strerror}"
-                    raise SetupError(words, error.errno or 0) from error
+                    message = f"locking {self.path}: {error.strerror}"
+                    raise SetupError(message, error.errno or 0) from error
             self._is_locked = True
         return True
 
@@ -258,8 +258,8 @@ def open_root(root: str) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        words = kind_of(None, root, error)
-        raise SetupError(f"state root {root} {words}", error.errno or 0) from error
+        message = kind_of(None, root, error)
+        raise SetupError(f"state root {root} {message}", error.errno or 0) from error
     try:
         with doing(f"looking at the state root {root}"):
             fault = fault_of(os.fstat(fd))

@@ -59,8 +59,8 @@ def open_init(record: Record) -> int:
     except ProcessLookupError:
         raise
     except OSError as error:
-        words = f"opening the container's init: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
+        message = f"opening the container's init: {kernel_words(error)}"
+        raise SetupError(message, error.errno or 0) from error
     # Order: compared while the pidfd holds the pid; before, it could be reused still.
     alive = False
     try:
@@ -89,5 +89,5 @@ def signal_init(record: Record, signal: int, *, tolerate_gone: bool = False) -> 
             return
         raise SetupError("unable to signal init: os: process already finished", 3) from error
     except OSError as error:
-        words = f"unable to signal init: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
+        message = f"unable to signal init: {kernel_words(error)}"
+        raise SetupError(message, error.errno or 0) from error

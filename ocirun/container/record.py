@@ -250,8 +250,8 @@ def read_config(directory: Folder) -> Config:
     if fields is None:
         raise DamagedRecord(directory.id, f"{directory.path}/{CONFIG_FILE} is gone")
     if not checks.check_config(fields):
-        words = f"{directory.path}/{CONFIG_FILE} is damaged: it is no configuration"
-        raise DamagedRecord(directory.id, words)
+        message = f"{directory.path}/{CONFIG_FILE} is damaged: it is no configuration"
+        raise DamagedRecord(directory.id, message)
     config: Config = fields  # type: ignore[assignment]  # check_config is what makes it one
     return config
 
@@ -266,13 +266,13 @@ def _read_object(directory: Folder, name: str) -> dict[str, Any] | None:
         data = directory.read(name)
         fields = None if data is None else parse(data, name, "surrogateescape")
     except OSError as error:
-        words = f"reading {directory.path}/{name}: {kernel_words(error)}"
-        raise DamagedRecord(directory.id, words) from error
+        message = f"reading {directory.path}/{name}: {kernel_words(error)}"
+        raise DamagedRecord(directory.id, message) from error
     except ContainerError as error:
         raise DamagedRecord(directory.id, str(error)) from error
     except SpecError as error:
-        words = f"{directory.path}/{name} is damaged: {error.problems[0]}"
-        raise DamagedRecord(directory.id, words) from error
+        message = f"{directory.path}/{name} is damaged: {error.problems[0]}"
+        raise DamagedRecord(directory.id, message) from error
     if data is not None and not isinstance(fields, dict):
         raise DamagedRecord(directory.id, f"{directory.path}/{name} is damaged: no JSON object")
     return fields  # type: ignore[return-value]  # checked above

@@ -271,6 +271,6 @@ def _connect(notify_socket: str) -> _socket.socket:
             through_folder(notify_socket, host.connect)
     except OSError as error:
         host.close()
-        words = f"connecting to NOTIFY_SOCKET={notify_socket}: {kernel_words(error)}"
-        raise NotReached(words, error.errno or 0) from error
+        message = f"connecting to NOTIFY_SOCKET={notify_socket}: {kernel_words(error)}"
+        raise NotReached(message, error.errno or 0) from error
     return host

@@ -87,8 +87,8 @@ def pass_gate(record: Record) -> None:
             status = RUNNING
         raise WrongStatus(record.id, status, _REFUSALS[status]) from None
     except OSError as error:
-        words = f"opening the start gate: {kernel_words(error)}"
-        raise SetupError(words, error.errno or 0) from error
+        message = f"opening the start gate: {kernel_words(error)}"
+        raise SetupError(message, error.errno or 0) from error
     if failure:
         # Kernel: a dying init lets go of its descriptors before it counts as dead. A client that
         # heard of the failure in between would find a container it may not delete (containerd).

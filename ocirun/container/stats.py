@@ -60,8 +60,8 @@ def refuse_stopped(record: Record) -> None:
     """
     status = status_of(record)
     if status == STOPPED or (status == CREATING and not record.init_process_pid):
-        words = f"container with id {record.id} is not running"
-        raise WrongStatus(record.id, status, words)
+        message = f"container with id {record.id} is not running"
+        raise WrongStatus(record.id, status, message)
 
 
 def _intel_rdt(record: Record) -> Stats:

@@ -51,5 +51,5 @@ def plain(text: str) -> str:
 
     Security: the container's names are in it, and a terminal may be where it is read.
     """
-    words = " ".join(text.split())
-    return "".join(letter for letter in words if letter.isprintable())
+    message = " ".join(text.split())
+    return "".join(letter for letter in message if letter.isprintable())

@@ -273,8 +273,8 @@ def ask_version() -> tuple[int, int, int]:
         version = criu.converse(VERSION).version
     found = (version.major_number, version.minor_number, version.sublevel)
     if found < OLDEST:
-        words = ".".join(map(str, found))
-        raise SetupError(f"criu {words} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed")
+        message = ".".join(map(str, found))
+        raise SetupError(f"criu {message} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed")
     return found
 
 

@@ -95,8 +95,8 @@ def ask(group: str, probe: Probe) -> Finding:
     try:
         return Finding(group, probe, OK, probe.ask())
     except (Lacks, OSError) as error:
-        words = kernel_words(error) if isinstance(error, OSError) else str(error)
-        finding = Finding(group, probe, probe.without, words)
+        message = kernel_words(error) if isinstance(error, OSError) else str(error)
+        finding = Finding(group, probe, probe.without, message)
         finding.consequence = getattr(error, "consequence", "") or probe.consequence
         finding.remedy = _remedy(error, probe)
         return finding

@@ -182,5 +182,5 @@ class Filter:
     def _call(self, name: str, *arguments: int | bytes, fine: int = 0) -> None:
         result = self._calls[name](self._context, *arguments)
         if result < 0 and -result != fine:
-            words = ", ".join(str(argument) for argument in arguments)
-            raise oserror(-result, f"{name}(filter, {words})")
+            message = ", ".join(str(argument) for argument in arguments)
+            raise oserror(-result, f"{name}(filter, {message})")

@@ -17,10 +17,10 @@ def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
     A function, because Python chooses the subclass of OSError by errno. Where the call is one that
     safety rests on and that is kept from us altogether, its text says so.
     """
-    words = os.strerror(errno)
+    message = os.strerror(errno)
     if errno in REFUSED:
-        words += kept_back(call.partition("(")[0])
-    error = OSError(errno, words, path)
+        message += kept_back(call.partition("(")[0])
+    error = OSError(errno, message, path)
     error.add_note(call)
     return error
 

@@ -105,8 +105,8 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise PeerGone from error
         except OSError as error:
-            words = f"sending {name}: {kernel_words(error)}"
-            raise SetupError(words, error.errno or 0) from error
+            message = f"sending {name}: {kernel_words(error)}"
+            raise SetupError(message, error.errno or 0) from error
 
     def warn(self, message: str) -> None:
         """Ask the other side to log a warning."""
@@ -166,8 +166,8 @@ class Channel:
         except ConnectionResetError as error:  # it died, and had not read all that we sent
             raise PeerGone from error
         except OSError as error:
-            words = f"waiting for {' or '.join(expected)}: {kernel_words(error)}"
-            raise SetupError(words, error.errno or 0) from error
+            message = f"waiting for {' or '.join(expected)}: {kernel_words(error)}"
+            raise SetupError(message, error.errno or 0) from error
         name = ""
         try:
             frame = parse(data, "message", "surrogateescape")

@@ -183,6 +183,6 @@ def _drain(output_fd: int, output: bytearray) -> bool:
 def _verdict(exit_code: int, output: bytes) -> str | None:
     if exit_code == 0:
         return None
-    words = f"exit status {exit_code}" if exit_code > 0 else f"killed by signal {-exit_code}"
+    message = f"exit status {exit_code}" if exit_code > 0 else f"killed by signal {-exit_code}"
     said = os.fsdecode(output).strip()
-    return f"{words}, output: {said}" if said else words
+    return f"{message}, output: {said}" if said else message

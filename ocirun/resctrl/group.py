@@ -53,8 +53,8 @@ class ResctrlGroup:
         """
         top = find_resctrl()
         if top is None:
-            words = "intelRdt is specified in config, but no resctrl file system is mounted"
-            raise UnsupportedError([Problem(POINTER, words)])
+            message = "intelRdt is specified in config, but no resctrl file system is mounted"
+            raise UnsupportedError([Problem(POINTER, message)])
         self._top = top
         self._rdt = rdt
         self._closid = rdt.get("closID", "")
@@ -198,8 +198,8 @@ def remove_groups(made: list[str]) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            words = f"removing the resctrl group {path}: {kernel_words(error)}"
-            raise SetupError(words, error.errno or 0) from error
+            message = f"removing the resctrl group {path}: {kernel_words(error)}"
+            raise SetupError(message, error.errno or 0) from error
 
 
 def make_group(path: str) -> None:
@@ -222,12 +222,12 @@ def _write(path: str, text: str) -> None:
 
 def _failure(what: str, error: OSError, top: str) -> SetupError:
     """The sentence for a refusal, with the words that resctrl keeps for the last one."""
-    words = f"{what}: {kernel_words(error)}"
+    message = f"{what}: {kernel_words(error)}"
     try:
         with open(f"{top}/info/last_cmd_status", encoding="utf-8") as status:
             said = status.read().strip()
     except OSError:
         said = ""
     if said and said != "ok":
-        words = f"{words} ({said})"
-    return SetupError(words, error.errno or 0)
+        message = f"{message} ({said})"
+    return SetupError(message, error.errno or 0)

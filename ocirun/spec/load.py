@@ -153,8 +153,8 @@ def read_document(path: str, name: str) -> object:
     except FileNotFoundError as error:
         raise SpecMissing(name) from error
     except OSError as error:
-        words = f"cannot be read: {kernel_words(error)}"
-        raise SpecError([Problem("", words)], name) from error
+        message = f"cannot be read: {kernel_words(error)}"
+        raise SpecError([Problem("", message)], name) from error
     return _parsed(data, name)
 
 
@@ -167,8 +167,8 @@ def read_open_document(fd: int, name: str) -> object:
     try:
         data = regular.read_stream(fd, MAX_BYTES)
     except OSError as error:
-        words = f"cannot be read: {kernel_words(error)}"
-        raise SpecError([Problem("", words)], name) from error
+        message = f"cannot be read: {kernel_words(error)}"
+        raise SpecError([Problem("", message)], name) from error
     return _parsed(data, name)
 
 

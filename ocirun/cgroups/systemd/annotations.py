@@ -38,8 +38,8 @@ def annotated_properties(annotations: Mapping[str, str]) -> list[Property]:
             continue
         name = key.removeprefix(PREFIX)
         if len(name) < LEAST_LETTERS or not (name.isascii() and name.isalpha()):
-            words = f"{name!r} is no name of a systemd property (three ASCII letters or more)"
-            raise _refusal(key, words)
+            message = f"{name!r} is no name of a systemd property (three ASCII letters or more)"
+            raise _refusal(key, message)
         try:
             found.append(_property(name, parse_text(text)))
         except ValueError as error:

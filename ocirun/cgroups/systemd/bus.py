@@ -189,8 +189,8 @@ def user_bus() -> Bus:
     address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
     folder = os.environ.get("XDG_RUNTIME_DIR")
     if not address and not folder:
-        words = "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
-        raise SetupError(f"connecting to the bus of the user's systemd: {words}")
+        message = "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
+        raise SetupError(f"connecting to the bus of the user's systemd: {message}")
     return _connect(address or f"unix:path={folder}/bus")
 
 

@@ -59,8 +59,8 @@ def new_unit(
 def _check_user(manager: Manager, *, unified: bool) -> None:
     """Security: cgroups of version 1 cannot be delegated safely, so a user's systemd has none."""
     if manager.is_user and not unified:
-        words = "a user's systemd manages no cgroups of version 1"
-        raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")
+        message = "a user's systemd manages no cgroups of version 1"
+        raise UnsupportedError([Problem("", message, "use --cgroup-manager=cgroupfs")], "host")
 
 
 def _below(table: Table, name: str, inner: str) -> str:

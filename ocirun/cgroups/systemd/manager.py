@@ -240,8 +240,8 @@ def connect() -> Manager:
         UnsupportedError: systemd does not run here. SetupError: it does not answer.
     """
     if not os.path.isdir(BOOTED):
-        words = "systemd is not the init system of this host"
-        raise UnsupportedError([Problem("", words, "use --cgroup-manager=cgroupfs")], "host")
+        message = "systemd is not the init system of this host"
+        raise UnsupportedError([Problem("", message, "use --cgroup-manager=cgroupfs")], "host")
     if os.geteuid() != 0:
         return Manager(user_bus(), is_user=True)
     from ocirun.kernel.procstat import is_in_user_namespace

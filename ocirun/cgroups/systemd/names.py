@@ -66,8 +66,10 @@ def names_of(cgroups_path: str, container_id: str, *, user: bool) -> UnitNames:
         return UnitNames(usual_slice, f"{OWN_PREFIX}-{escape(container_id)}.scope")
     parts = cgroups_path.split(":")
     if len(parts) != 3:
-        words = f"{cgroups_path!r} is not of the form slice:prefix:name, which systemd cgroups need"
-        raise _refusal(words)
+        message = (
+            f"{cgroups_path!r} is not of the form slice:prefix:name, which systemd cgroups need"
+        )
+        raise _refusal(message)
     slice_name, prefix, name = parts
     slice_name = slice_name or usual_slice
     expand_slice(slice_name)
@@ -131,5 +133,5 @@ def object_path(unit: str) -> str:
     return f"/org/freedesktop/systemd1/unit/{label}"
 
 
-def _refusal(words: str) -> SpecError:
-    return SpecError([Problem(POINTER, words)])
+def _refusal(message: str) -> SpecError:
+    return SpecError([Problem(POINTER, message)])

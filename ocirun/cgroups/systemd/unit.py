@@ -136,8 +136,8 @@ class Unit:
                 self.started = False
                 if not name:
                     raise
-                words = f"{error} (asked for by the annotation {PREFIX}{name})"
-                raise SetupError(words, error.errno) from error
+                message = f"{error} (asked for by the annotation {PREFIX}{name})"
+                raise SetupError(message, error.errno) from error
             return
 
     def release(self) -> None:

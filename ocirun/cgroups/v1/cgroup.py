@@ -161,8 +161,8 @@ class CgroupV1(Cgroup):
             if directory is None:
                 if name == "devices" and self.rootless:
                     continue
-                words = "container could not join or create cgroup"
-                raise SetupError(f"cannot set {name} limit: {words}")
+                message = "container could not join or create cgroup"
+                raise SetupError(f"cannot set {name} limit: {message}")
             try:
                 controller.apply(directory, resources)
             except SetupError as error:

@@ -90,14 +90,14 @@ def _set_limit(directory: str, limit: int) -> None:
         # Kernel: what is used now cannot be pushed out, so a smaller limit cannot hold.
         usage = read_value(directory, "memory.usage_in_bytes")
         peak = read_value(directory, "memory.max_usage_in_bytes")
-        words = f"(current usage: {usage}, peak usage: {peak})"
-        raise SetupError(f"unable to set memory limit to {limit} {words}", EBUSY) from error
+        message = f"(current usage: {usage}, peak usage: {peak})"
+        raise SetupError(f"unable to set memory limit to {limit} {message}", EBUSY) from error
 
 
 def _set_swappiness(directory: str, swappiness: int) -> None:
     if swappiness > 100:
-        words = "(valid range is 0-100)"
-        raise SetupError(f"invalid memory swappiness value: {swappiness} {words}")
+        message = "(valid range is 0-100)"
+        raise SetupError(f"invalid memory swappiness value: {swappiness} {message}")
     set_value(directory, "memory.swappiness", swappiness)
 
 

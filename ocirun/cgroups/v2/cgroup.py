@@ -139,16 +139,16 @@ class CgroupV2(Cgroup):
             if name == "devices" and not (devices and (self.directory or not self.rootless)):
                 continue
             if not self.directory:
-                words = "container could not join or create cgroup"
-                raise SetupError(f"cannot set {name} limit: {words}")
+                message = "container could not join or create cgroup"
+                raise SetupError(f"cannot set {name} limit: {message}")
             try:
                 controller.apply(self.directory, resources)
             except SetupError as error:
                 if name == "devices" and self.forgives_devices(error):
                     continue
                 if error.errno in (ENOENT, EACCES, EPERM) and self._lacks(name):
-                    words = f"cannot set {name} limit: controller {name} not available"
-                    raise SetupError(words, error.errno) from error
+                    message = f"cannot set {name} limit: controller {name} not available"
+                    raise SetupError(message, error.errno) from error
                 raise
 
     def _lacks(self, name: str) -> bool:
@@ -221,7 +221,7 @@ def _check_type(directory: str, resources: Resources) -> None:
         return
     if any(name in DOMAIN_CONTROLLERS for name, _ in wanted("v2", CONTROLLERS, resources)):
         state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
-        words = "cannot enter cgroupv2"
-        raise SetupError(f"{words} {directory!r} with domain controllers -- it is in {state}")
+        message = "cannot enter cgroupv2"
+        raise SetupError(f"{message} {directory!r} with domain controllers -- it is in {state}")
     if kind == "domain invalid":
         write_text(f"{directory}/cgroup.type", "threaded")

@@ -42,9 +42,9 @@ def _explain(directory: str, name: str, error: SetupError) -> None:
     """Raise what is behind a missing file, when that is known."""
     controller, dot, _ = name.partition(".")
     if not dot:
-        words = "must be in the form CONTROLLER.PARAMETER"
-        raise SetupError(f"unified resource {name!r} {words}", error.errno) from error
+        message = "must be in the form CONTROLLER.PARAMETER"
+        raise SetupError(f"unified resource {name!r} {message}", error.errno) from error
     available = read_value(directory, "cgroup.controllers").split()
     if controller not in ("cgroup", *available):
-        words = f"can't be set: controller {controller!r} not available"
-        raise SetupError(f"unified resource {name!r} {words}", error.errno) from error
+        message = f"can't be set: controller {controller!r} not available"
+        raise SetupError(f"unified resource {name!r} {message}", error.errno) from error

@@ -27,7 +27,7 @@ def run(call: Call) -> int:
 
     if limit and limit not in GRADES:
         raise UsageError(f"invalid value for --fail-on: {limit!r} is not {', '.join(GRADES)}")
-    audit = _audit(call, call.words[0])
+    audit = _audit(call, call.arguments[0])
     if form == "json":
         from ocirun.spec.jsontext import indented
 

@@ -29,7 +29,7 @@ def run(call: Call) -> int:
         page_server=call.text("page-server"),
         status_fd=call.number("status-fd"),
     )
-    failures = checkpoint(call.store(), call.words[0], options)
+    failures = checkpoint(call.store(), call.arguments[0], options)
     for failure in failures:
         warn(str(failure))
     return 0

@@ -32,7 +32,7 @@ POSITIONS: Final = {
 
 def run(call: Call) -> int:
     """Print the candidates: the word alone for bash, the word, a tab and a description else."""
-    shell, *words = call.words
+    shell, *words = call.arguments
     rows = candidates(words or [""])
     write("".join(f"{word}\n" if shell == "bash" else f"{word}\t{what}\n" for word, what in rows))
     return 0
@@ -84,9 +84,9 @@ def _verbs() -> list[tuple[str, str]]:
 
 
 def _positional(verb: str, given: int, root: str) -> list[tuple[str, str]]:
-    words = VERBS[verb].words if verb in VERBS else ""
+    positional = VERBS[verb].positional if verb in VERBS else ""
     places = POSITIONS.get(
-        verb, ("ID",) * (1 + given * ("ID..." in words)) if "ID" in words else ()
+        verb, ("ID",) * (1 + given * ("ID..." in positional)) if "ID" in positional else ()
     )
     place = places[given] if given < len(places) else ""
     if place == "ID":

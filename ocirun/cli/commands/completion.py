@@ -42,7 +42,7 @@ SHELLS: Final = tuple(SCRIPTS)
 
 def run(call: Call) -> int:
     """Print the script; `eval "$(ocirun completion bash)"` loads it."""
-    shell = call.words[0]
+    shell = call.arguments[0]
     if shell not in SCRIPTS:
         raise UsageError(f"no completion for {shell!r}, only for {', '.join(SHELLS)}")
     write(SCRIPTS[shell])

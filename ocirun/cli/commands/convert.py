@@ -20,7 +20,7 @@ def run(call: Call) -> int:
     from ocirun.cgroups.choose import layout
     from ocirun.convert import formats
 
-    source, target = call.words
+    source, target = call.arguments
     kinds = []
     for option, path in (("from", source), ("to", target)):
         form = call.text(option) or formats.format_of(path)

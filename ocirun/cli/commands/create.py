@@ -23,7 +23,7 @@ NO_BUNDLE: Final = (
 def run(call: Call) -> int:
     """Create the container named by the call."""
     try:
-        create(call.store(), call.words[0], creation(call)).close()
+        create(call.store(), call.arguments[0], creation(call)).close()
     except SpecMissing as error:
         raise about_bundles(call, error) from error
     return 0

@@ -15,7 +15,7 @@ def run(call: Call) -> int:
     """Delete the container named by the call; with --force an unknown one is no failure."""
     store = call.store()
     if not call.flag("regex"):
-        _delete(call, store, call.words[0])
+        _delete(call, store, call.arguments[0])
         return 0
     from ocirun.cli.matching import for_each  # cold: crun's --regex
 

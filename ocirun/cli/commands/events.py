@@ -18,7 +18,7 @@ STDOUT = 1
 def run(call: Call) -> int:
     """Print one line with --stats, else lines until the container stops or nobody reads them."""
     interval_ns = nanoseconds(call.text("interval"), "interval")
-    store, container_id = call.store(), call.words[0]
+    store, container_id = call.store(), call.arguments[0]
     if call.flag("stats"):
         check_interval(interval_ns)
         data = stats_of(store, container_id)

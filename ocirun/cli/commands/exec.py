@@ -31,7 +31,7 @@ def run(call: Call) -> int:
         tell=call.tell(),
     )
     process = _from_file(call) if call.text("process") else _from_flags(call)
-    return execute(call.store(), call.words[0], process, options)
+    return execute(call.store(), call.arguments[0], process, options)
 
 
 def _path(call: Call, name: str) -> str | None:
@@ -50,10 +50,10 @@ def _from_flags(call: Call) -> Process:
     """Change the container's own process as the flags say."""
     from ocirun.spec.load import check_process
 
-    if len(call.words) < 2:
+    if len(call.arguments) < 2:
         raise UsageError("exec args cannot be empty")
-    process = container_process(call.store(), call.words[0])
-    process["args"] = call.words[1:]
+    process = container_process(call.store(), call.arguments[0])
+    process["args"] = call.arguments[1:]
     process["terminal"] = call.flag("tty")
     if call.text("cwd"):
         process["cwd"] = call.text("cwd")

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Send the signal; TERM when none is named."""
-    signal = signal_number(call.words[1] if len(call.words) > 1 else "SIGTERM")
+    signal = signal_number(call.arguments[1] if len(call.arguments) > 1 else "SIGTERM")
     store, everyone = call.store(), call.flag("all")
     if not call.flag("regex"):
-        kill(store, call.words[0], signal, everyone)
+        kill(store, call.arguments[0], signal, everyone)
         return 0
     from ocirun.cli.matching import for_each  # cold: crun's --regex
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Do what the first word says with the list in the file."""
-    act, container_id, path = call.words
+    act, container_id, path = call.arguments
     if act not in {"add", "remove"}:
         raise UsageError(f'"mounts {act}": expected "add" or "remove"')
     from ocirun.container.mounts import add_mounts, remove_mounts

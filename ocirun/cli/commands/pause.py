@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Freeze the container named by the call."""
-    pause(call.store(), call.words[0])
+    pause(call.store(), call.arguments[0])
     return 0

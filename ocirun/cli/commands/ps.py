@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     """Print a JSON array of host pids, or the rows of `ps` that are the container's."""
     form = call.text("format")
-    pids = processes(call.store(), call.words[0])
+    pids = processes(call.store(), call.arguments[0])
     if form == "json":
         # runc: null where there are none, as in list.
         write(f"[{','.join(map(str, pids))}]\n" if pids else "null\n")
     elif form == "table":
         # containerd gives all options as one word with blanks in it.
-        options = [word for words in call.words[1:] for word in words.split()] or ["-ef"]
+        options = [word for words in call.arguments[1:] for word in words.split()] or ["-ef"]
         write(rows_of(_ps(options), {str(pid) for pid in pids}))
     else:
         raise UsageError("invalid format option")

@@ -28,7 +28,7 @@ def run(call: Call) -> int:
     )
     status, failures = restore(
         call.store(),
-        call.words[0],
+        call.arguments[0],
         options,
         criu_options(
             call,

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Thaw the container named by the call."""
-    resume(call.store(), call.words[0])
+    resume(call.store(), call.arguments[0])
     return 0

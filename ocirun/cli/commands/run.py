@@ -17,7 +17,7 @@ def run(call: Call) -> int:
     try:
         status, failures = run_container(
             call.store(),
-            call.words[0],
+            call.arguments[0],
             creation(call),
             detach=call.flag("detach"),
             keep=call.flag("keep"),

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Start the container named by the call; where a service manager waits, until it is ready."""
-    start(call.store(), call.words[0], os.environ.get("NOTIFY_SOCKET"))
+    start(call.store(), call.arguments[0], os.environ.get("NOTIFY_SOCKET"))
     return 0

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Print the container's state: two spaces, no newline at the end, as runc does."""
-    write(indented(state_of(call.store(), call.words[0]), "  "))
+    write(indented(state_of(call.store(), call.arguments[0]), "  "))
     return 0

@@ -33,7 +33,7 @@ def run(call: Call) -> int:
     form = call.text("format")
     if form not in ("json", "table"):
         raise UsageError("invalid format option")
-    monitor = Monitor(call.store(), call.words)
+    monitor = Monitor(call.store(), call.arguments)
     if not call.flag("once"):
         if form == "json" or not os.isatty(STDOUT):
             what = "--format json" if form == "json" else "no terminal on standard output"

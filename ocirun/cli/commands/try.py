@@ -57,7 +57,7 @@ def read_options(call: Call) -> TryOptions:
     if call.flag("tty") and not os.isatty(0):
         raise UsageError("--tty: standard input is not a terminal")
     return TryOptions(
-        call.words,
+        call.arguments,
         root=_absolute(call.text("root")),
         memory=max(parse_size(memory, "--memory"), 0) if memory else 0,
         cpus=_cpus(call.text("cpus")),

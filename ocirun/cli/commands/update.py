@@ -44,7 +44,7 @@ def run(call: Call) -> int:
     if memory.get("kernel"):
         warn("limits on kernel memory are ignored: kernels have none any more")
     schemas = schemas_of(call.text("l3-cache-schema"), call.text("mem-bw-schema"))
-    update(call.store(), call.words[0], resources, schemas)
+    update(call.store(), call.arguments[0], resources, schemas)
     return 0
 
 

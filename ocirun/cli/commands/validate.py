@@ -22,7 +22,7 @@ def run(call: Call) -> int:
     form = call.text("format")
     if form not in {"text", "json"}:
         raise UsageError("invalid format option")
-    bundle, name, shown = _place(call.words[0] if call.words else ".", call.text("config"))
+    bundle, name, shown = _place(call.arguments[0] if call.arguments else ".", call.text("config"))
     from ocirun.spec.jsontext import indented, printable
     from ocirun.spec.validate import examine_bundle
 

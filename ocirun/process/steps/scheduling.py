@@ -115,8 +115,8 @@ def apply_scheduler(scheduler: Scheduler) -> None:
 def _scheduler_error(policy: str, error: OSError) -> SetupError:
     number = error.errno or 0
     hint = SCHEDULER_HINTS.get((policy, number))
-    words = f"setting the scheduling policy {policy}: {kernel_words(error)}"
-    return SetupError(f"{words} ({hint})" if hint else words, number)
+    message = f"setting the scheduling policy {policy}: {kernel_words(error)}"
+    return SetupError(f"{message} ({hint})" if hint else message, number)
 
 
 def apply_io_priority(priority: IoPriority) -> None:

@@ -33,7 +33,7 @@ SAMPLE = {BOOL: "true", STR: "some value", INT: "12", REPEAT: "A=1,B=2"}
 
 
 def content(call: Call | None) -> tuple[object, ...] | None:
-    return call and (call.settings, call.verb, call.options, call.words)
+    return call and (call.settings, call.verb, call.options, call.arguments)
 
 
 def spellings(option: Option) -> list[list[str]]:
@@ -140,13 +140,13 @@ def test_what_is_not_plainly_well_formed_is_left_to_the_other_readers(argv: list
 def test_typer_takes_options_after_the_id_as_runc_does() -> None:
     call = app.read(["delete", "web", "-force"])
     assert call is not None
-    assert (call.words, call.flag("force")) == (["web"], True)
+    assert (call.arguments, call.flag("force")) == (["web"], True)
 
 
 def test_two_dashes_end_the_options() -> None:
     call = app.read(["delete", "-f", "--", "-web"])
     assert call is not None
-    assert (call.words, call.flag("force")) == (["-web"], True)
+    assert (call.arguments, call.flag("force")) == (["-web"], True)
 
 
 @pytest.mark.parametrize(("text", "number"), [("010", 8), ("0x10", 16), ("0o17", 15), ("1_0", 10)])
