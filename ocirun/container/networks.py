@@ -122,11 +122,14 @@ def attach_networks(
 
 
 def _attach_ours(folder: Folder, networks: list[Network], sides: Sides) -> list[Attachment]:
-    from ocirun.network.attach import attach, decide
+    from ocirun.network.attach import attach, claim_if, decide
+    from ocirun.network.owner import owner_of
 
-    with Ledger(_root_of(folder)) as ledger:
+    root = _root_of(folder)
+    wants_claim = any(network.masquerade or network.ports for network in networks)
+    with Ledger(root) as ledger, claim_if(wants_claim):
         held = [each for attachments in ledger.all().values() for each in attachments]
-        attachments = decide(networks, held, sides.host)
+        attachments = decide(networks, held, sides.host, owner=owner_of(root), container=folder.id)
         _record(folder, attachments)
         attach(attachments, held, sides)
     return attachments

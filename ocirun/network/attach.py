@@ -13,18 +13,21 @@ import ipaddress
 from ocirun.errors import OcirunError, doing
 from ocirun.network import lo, macvlan, veth
 from ocirun.network.bridge import remove_bridge
-from ocirun.network.links import addresses_of_all, all_links
-from ocirun.network.masquerade import (
+from ocirun.network.forwarding import (
     put_back_sysctls,
     remember_sysctls,
-    start_masquerade,
-    write_table,
+    start_forwarding,
+    table_of,
 )
+from ocirun.network.links import addresses_of_all, all_links
 from ocirun.network.netlink import Netlink
+from ocirun.network.nftables import Claim
+from ocirun.network.ports import check_ports
 from ocirun.network.settle import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any, Final
 
     from ocirun.network.attachment import Attachment
@@ -34,8 +37,19 @@ if TYPE_CHECKING:
 TYPES: Final[dict[str, Any]] = {"loopback": lo, "veth": veth, "macvlan": macvlan}
 
 
-def decide(networks: list[Network], held: list[Attachment], host: Netlink) -> list[Attachment]:
+def claim_if(wanted: bool) -> AbstractContextManager[object]:
+    """Return what keeps other state roots from changing tables and sysctls, if `wanted`."""
+    from contextlib import nullcontext
+
+    return Claim() if wanted else nullcontext()
+
+
+def decide(
+    networks: list[Network], held: list[Attachment], host: Netlink, *, owner: str, container: str
+) -> list[Attachment]:
     """Return what is to be made for `networks`, where all containers have `held` already.
+
+    `owner` stands for the state root, `container` is the id.
 
     Raises:
         SetupError: something is missing on the host, or taken.
@@ -49,8 +63,11 @@ def decide(networks: list[Network], held: list[Attachment], host: Netlink) -> li
     found: list[Attachment] = []
     for network in networks:
         attachment = settle(network, [*held, *found], devices)
+        attachment.owner, attachment.container = owner, container
         TYPES[network.type].check(attachment, host)
-        if attachment.masquerade:
+        if attachment.ports:
+            check_ports(attachment, [*held, *found])
+        if attachment.is_forwarded:
             remember_sysctls(attachment, [*held, *found])
         found.append(attachment)
     return found
@@ -63,11 +80,13 @@ def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) 
         SetupError: the kernel refused.
     """
     sides.require_two("unable to make network devices")
+    made: list[Attachment] = []
     for attachment in attachments:
         TYPES[attachment.type].create(attachment, sides)
         TYPES[attachment.type].configure(attachment, sides.container)
-        if attachment.masquerade:
-            start_masquerade(attachment, [*held, *attachments])
+        if attachment.is_forwarded:
+            start_forwarding(attachment, [*held, *made])
+        made.append(attachment)
 
 
 def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
@@ -80,10 +99,12 @@ def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
     with Netlink() as host:
         for attachment in attachments:
             _try(failures, TYPES[attachment.type].remove, attachment, host)
-            if attachment.masquerade:
+        forwarded = [each for each in attachments if each.is_forwarded]
+        with claim_if(bool(forwarded)):
+            for attachment in forwarded:
                 _try(failures, put_back_sysctls, attachment, others)
-        for name in {each.bridge for each in attachments if each.masquerade}:
-            _try(failures, write_table, name, others)
+            for bridge, owner in {(each.bridge, each.owner) for each in forwarded}:
+                _try(failures, table_of(bridge, owner, others).write)
         used = {other.bridge for other in others}
         for name in {each.bridge for each in attachments if each.is_made} - used:
             _try(failures, remove_bridge, name, host)

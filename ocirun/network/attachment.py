@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 
+from ocirun.spec.ports import Port
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -23,17 +25,21 @@ class Attachment:
     is the bridge of a veth, `is_made` says that it is ours, `bridge_addresses` what it has then.
     `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
     for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
-    changed for it, with the values from before. `process` is, for what a program of the host makes,
-    the pid and the start time of its keeper, once there is one.
+    changed for it or for `ports`, with the values from before. `container` is the id of the
+    container, and `owner` stands for the state root that it is in. `process` is, for what a program
+    of the host makes, the pid and the start time of its keeper, once there is one.
     """
 
     __slots__ = (
         *("addresses", "bridge", "bridge_addresses", "gateways", "host", "is_made", "mode", "mtu"),
-        *("masquerade", "name", "parent", "path", "process", "sysctls", "type"),
+        *("container", "masquerade", "name", "owner", "parent", "path", "ports", "process"),
+        *("sysctls", "type"),
     )
 
     def __init__(self) -> None:
         self.type = ""
+        self.container = ""
+        self.owner = ""
         self.name = ""
         self.host = ""
         self.bridge = ""
@@ -43,6 +49,7 @@ class Attachment:
         self.mode = ""
         self.mtu = 0
         self.masquerade = False
+        self.ports: list[Port] = []
         self.sysctls: dict[str, str] = {}
         self.path = ""
         self.process: dict[str, int] = {}
@@ -51,11 +58,17 @@ class Attachment:
 
     def body(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {
+        body = {
             name: [str(each) for each in value] if isinstance(value, list) else value
             for name in self.__slots__
             for value in (getattr(self, name),)
         }
+        return body | {"ports": [port.body() for port in self.ports]}
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether the host forwards for it: it has ports, or is masqueraded."""
+        return self.masquerade or bool(self.ports)
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> Attachment:
@@ -73,5 +86,6 @@ class Attachment:
         for name in ("addresses", "bridge_addresses"):
             texts = getattr(attachment, name)
             setattr(attachment, name, [ipaddress.ip_interface(text) for text in texts])
+        attachment.ports = [Port(port) for port in body["ports"]]
         attachment.gateways = [ipaddress.ip_address(text) for text in body["gateways"]]
         return attachment

@@ -11,6 +11,7 @@ import os
 
 from ocirun.errors import SetupError, doing
 from ocirun.network.links import add_address, add_link, delete_link, find_link, set_link
+from ocirun.network.owner import alias_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def make_bridge(attachment: Attachment, host: Netlink) -> int:
         if attachment.is_made:
             for address in attachment.bridge_addresses:
                 add_address(host, link.index, address)
-            set_link(host, link.index, up=True)
+            alias = alias_of(attachment.owner, "bridge")
+            set_link(host, link.index, up=True, IFALIAS=alias)
     return link.index
 
 

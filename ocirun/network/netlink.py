@@ -107,6 +107,17 @@ class Netlink:
         self._send(kind, message, NLM_F_REQUEST | NLM_F_DUMP)
         return self._receive(type(message))
 
+    def dump_raw(self, kind: int, flags: int, body: bytes) -> list[bytes]:
+        """Return all objects that the kernel has, each as what follows the header of its message.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        self._sequence += 1
+        size, flags = HEADER.size + len(body), flags | NLM_F_REQUEST | NLM_F_DUMP
+        self._socket.send(HEADER.pack(size, kind, flags, self._sequence, 0) + body)
+        return [answer[HEADER.size :] for answer in self._answers()]
+
     def transact(self, begin: Message, messages: list[Message], end: Message) -> None:
         """Send messages that take effect together or not at all, and wait for that.
 
@@ -117,6 +128,7 @@ class Netlink:
             OSError: the kernel refused one, so nothing was changed.
         """
         data = bytearray()
+        first = self._sequence + 1
         for kind, flags, body in (begin, *((k, f | NLM_F_ACK, b) for k, f, b in messages), end):
             self._sequence += 1
             data += HEADER.pack(HEADER.size + len(body), kind, flags, self._sequence, 0) + body
@@ -127,7 +139,7 @@ class Netlink:
             offset = 0
             while offset < len(answers):
                 length, kind, flags, sequence, _ = HEADER.unpack_from(answers, offset)
-                if kind == NLMSG_ERROR:
+                if kind == NLMSG_ERROR and sequence >= first:
                     _raise_error(answers[offset : offset + length], flags)
                     if sequence == last:
                         return
@@ -143,6 +155,15 @@ class Netlink:
 
     def _receive(self, form: Any) -> list[Any]:  # noqa: ANN401
         found: list[Any] = []
+        for body in self._answers():
+            message = form(body)
+            message.decode()
+            found.append(message)
+        return found
+
+    def _answers(self) -> list[bytes]:
+        """Return the messages that answer the last one that was sent, with their headers."""
+        found: list[bytes] = []
         while True:
             data = self._socket.recv(RECEIVE_BYTES)
             offset = 0
@@ -157,9 +178,7 @@ class Netlink:
                     return found
                 if kind == NLMSG_DONE:
                     return found
-                message = form(body)
-                message.decode()
-                found.append(message)
+                found.append(body)
 
 
 def _raise_error(body: bytes, flags: int) -> None:

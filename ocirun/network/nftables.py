@@ -1,150 +1,235 @@
-"""Masquerading by nftables: a table for each bridge, that no other program has rules in.
+"""A table of nftables for each bridge and state root, that no other program has rules in.
 
-    table inet ocirun-BRIDGE {
+    table inet ocirun-BRIDGE-OWNER {
+        comment "net.ipv4.ip_forward=0"
+        chain guard {
+            type filter hook prerouting priority raw
+            iifname "BRIDGE" ip daddr 127.0.0.0/8 drop
+            iifname "BRIDGE" ip saddr 127.0.0.0/8 drop
+        }
+        chain prerouting {
+            type nat hook prerouting priority dstnat
+            fib daddr type local tcp dport 8080 dnat ip to 10.83.0.2:80
+        }
+        chain output { the same, for what the host itself sends; comment "tcp 0.0.0.0 8080-8080" }
         chain postrouting {
-            type nat hook postrouting priority srcnat;
+            type nat hook postrouting priority srcnat
             ip saddr 10.83.0.0/16 oifname != "BRIDGE" masquerade
+            oifname "BRIDGE" ip saddr 127.0.0.0/8 masquerade
+            oifname "BRIDGE" ip saddr 10.83.0.0/16 ct status dnat masquerade
         }
     }
 
 The table is written anew, in one transaction, whenever a container comes or goes, and removed with
-the last. There is no call of nft(8), which not every host has; pyroute2 would load asyncio for it.
+the last. Its comment is the record of sysctls that it needs, for other state roots.
 
 Source: nft(8); kernel include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
 
-import struct
-from errno import EPROTONOSUPPORT
+import ipaddress
+import time
+from errno import EEXIST, EPERM, EPROTONOSUPPORT
 
 from ocirun.errors import doing
-from ocirun.network.netlink import NLM_F_CREATE, NLM_F_REQUEST, Netlink
+from ocirun.network import nft_messages as nft
+from ocirun.network.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ipaddress
     from typing import Final
+
+    from ocirun.network.ports import Redirection
 
     Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NETLINK_NETFILTER: Final = 12
 NLM_F_APPEND: Final = 0x800
-NFNL_MSG_BATCH_BEGIN: Final = 0x10
-NFNL_MSG_BATCH_END: Final = 0x11
-NFNL_SUBSYS_NFTABLES: Final = 10
-NFT_MSG_NEWTABLE: Final = NFNL_SUBSYS_NFTABLES << 8
+NFT_MSG_NEWTABLE: Final = nft.NFNL_SUBSYS_NFTABLES << 8
+NFT_MSG_GETTABLE: Final = NFT_MSG_NEWTABLE | 1
 NFT_MSG_DELTABLE: Final = NFT_MSG_NEWTABLE | 2
 NFT_MSG_NEWCHAIN: Final = NFT_MSG_NEWTABLE | 3
 NFT_MSG_NEWRULE: Final = NFT_MSG_NEWTABLE | 6
-NFPROTO_INET: Final = 1
-NFPROTO: Final = {4: 2, 6: 10}
-NF_INET_POST_ROUTING: Final = 4
-NF_IP_PRI_NAT_SRC: Final = 100
-NLA_F_NESTED: Final = 0x8000
+NFT_MSG_GETRULE: Final = NFT_MSG_NEWTABLE | 7
+NFTA_TABLE_NAME: Final = 1
+NFTA_TABLE_FLAGS: Final = 2
+NFTA_TABLE_USERDATA: Final = 6
+NFTA_RULE_USERDATA: Final = 7
+NFT_TABLE_F_OWNER: Final = 2
 
-NFT_REG_1: Final = 1
-NFT_META_OIFNAME: Final = 7
-NFT_META_NFPROTO: Final = 15
-NFT_CMP_EQ: Final = 0
-NFT_CMP_NEQ: Final = 1
-NFT_PAYLOAD_NETWORK_HEADER: Final = 1
-SOURCE_OFFSET: Final = {4: 12, 6: 8}
-IFNAMSIZ: Final = 16
-CHAIN: Final = "postrouting"
+PREFIX: Final = "ocirun-"
+LOCK: Final = "ocirun-lock"
+LOCK_WAIT_S: Final = 20.0
+LOCK_PAUSE_S: Final = 0.005
+
+# Each chain: its name, type, hook of netfilter, and priority.
+GUARD: Final = ("guard", "filter", 0, -300)
+PREROUTING: Final = ("prerouting", "nat", 0, -100)
+OUTPUT: Final = ("output", "nat", 3, -100)
+POSTROUTING: Final = ("postrouting", "nat", 4, 100)
+CHAINS: Final = (GUARD, PREROUTING, OUTPUT, POSTROUTING)
+
+LOOPBACK: Final = ipaddress.IPv4Network("127.0.0.0/8")
 
 
-def write_masquerade(bridge: str, subnets: list[Subnet]) -> None:
-    """Masquerade what leaves the host from `subnets` of `bridge`; the table goes without any.
+class Table:
+    """What the containers of one state root need on one bridge.
+
+    `masqueraded` and `subnets` are those that masquerading is for, and those that have ports.
+    """
+
+    __slots__ = ("bridge", "masqueraded", "name", "redirections", "subnets", "sysctls")
+
+    def __init__(self, bridge: str, owner: str) -> None:
+        self.bridge = bridge
+        self.name = f"{PREFIX}{bridge}-{owner}"
+        self.masqueraded: list[Subnet] = []
+        self.subnets: list[Subnet] = []
+        self.redirections: list[Redirection] = []
+        self.sysctls: dict[str, str] = {}
+
+    def write(self) -> None:
+        """Replace the table; one without rules is removed.
+
+        Raises:
+            SetupError: the kernel refused, or has no nftables.
+        """
+        named = nft.text(1, self.name)
+        rules = self._rules()
+        # Order: made if it is not there, so that removing it cannot fail.
+        messages = [(NFT_MSG_NEWTABLE, NLM_F_CREATE, named), (NFT_MSG_DELTABLE, 0, named)]
+        if rules:
+            words = " ".join(f"{key}={value}" for key, value in self.sysctls.items())
+            noted = nft.attribute(NFTA_TABLE_USERDATA, nft.comment(words))
+            messages.append((NFT_MSG_NEWTABLE, NLM_F_CREATE, named + noted))
+        for name, kind, hook, priority in CHAINS:
+            if any(chain == name for chain, _, _ in rules):
+                where = nft.nested(4, nft.number(1, hook) + nft.number(2, priority))
+                body = named + nft.text(3, name) + where + nft.text(7, kind)
+                messages.append((NFT_MSG_NEWCHAIN, NLM_F_CREATE, body))
+        for chain, rule, words in rules:
+            noted = nft.attribute(NFTA_RULE_USERDATA, nft.comment(words)) if words else b""
+            body = named + nft.text(2, chain) + nft.nested(4, rule) + noted
+            messages.append((NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, body))
+        with doing(f"writing the nftables table {self.name}"):
+            _transact(messages, may_lack=not rules)
+
+    def _rules(self) -> list[tuple[str, bytes, str]]:
+        """Return each rule: its chain, expressions and comment."""
+        has_ipv4 = any(each.address.version == 4 for each in self.redirections)
+        into, inward = nft.goes_to(self.bridge), nft.comes_from(self.bridge)
+        found: list[tuple[str, bytes, str]] = []
+        if has_ipv4:
+            spoofed = (nft.is_to(LOOPBACK), nft.is_from(LOOPBACK))
+            found += [("guard", inward + where + nft.drop(), "") for where in spoofed]
+        for each in self.redirections:
+            for rule in each.rules():
+                found.append(("output", rule, each.words))
+                if not each.is_of_loopback:
+                    # Security: a neighbour can send to 127.0.0.1 of this host, and would get
+                    # through: this comes before the kernel drops such packets.
+                    found.append(("prerouting", rule, ""))
+        leaving = [
+            *(nft.is_from(net) + nft.goes_to(self.bridge, equal=False) for net in self.masqueraded),
+            *([into + nft.is_from(LOOPBACK)] if has_ipv4 else ()),
+            # What one container sends to another through a port of the host.
+            *(into + nft.is_from(net) + nft.is_redirected() for net in self.subnets),
+        ]
+        return [*found, *(("postrouting", match + nft.masquerade(), "") for match in leaving)]
+
+
+class Claim:
+    """Keeps other state roots from changing what all share, in a with statement.
+
+    It is a table that goes with the socket that made it, so also when we are killed.
+    """
+
+    __slots__ = ("_netlink",)
+
+    def __enter__(self) -> Claim:
+        end = time.monotonic() + LOCK_WAIT_S
+        with doing("waiting for another change of masquerading and ports"):
+            self._netlink = Netlink(protocol=nft.NETLINK_NETFILTER)
+            flags = nft.number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER)
+            message = (NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, nft.text(1, LOCK) + flags)
+            try:
+                while True:
+                    try:
+                        _send(self._netlink, [message])
+                    except OSError as error:
+                        # Kernel: EPERM, a table of another owner.
+                        if error.errno not in (EPERM, EEXIST) or time.monotonic() > end:
+                            raise
+                        time.sleep(LOCK_PAUSE_S)
+                    else:
+                        return self
+            except BaseException:
+                self._netlink.close()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        self._netlink.close()
+
+
+def tables() -> dict[str, dict[str, str]]:
+    """Return the tables of all state roots by name, each with its sysctls' values from before."""
+    found = {}
+    for body in _dump(NFT_MSG_GETTABLE):
+        attributes = nft.attributes_of(body)
+        name = attributes.get(NFTA_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        if name.startswith(PREFIX) and name != LOCK:
+            words = nft.comment_of(attributes.get(NFTA_TABLE_USERDATA, b"")).split()
+            found[name] = dict(word.split("=", 1) for word in words if "=" in word)
+    return found
+
+
+def remove_table(name: str) -> None:
+    """Remove a table, which may be gone already.
 
     Raises:
-        SetupError: the kernel refused, or has no nftables.
+        SetupError: the kernel refused.
     """
-    table = f"ocirun-{bridge}"
-    named = _text(1, table)
-    # Order: made if it is not there, so that removing it cannot fail.
-    messages = [(NFT_MSG_NEWTABLE, NLM_F_CREATE, named), (NFT_MSG_DELTABLE, 0, named)]
-    if subnets:
-        hook = _number(1, NF_INET_POST_ROUTING) + _number(2, NF_IP_PRI_NAT_SRC)
-        chain = named + _text(3, CHAIN) + _nested(4, hook) + _text(7, "nat")
-        messages.append((NFT_MSG_NEWTABLE, NLM_F_CREATE, named))
-        messages.append((NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain))
-    for subnet in subnets:
-        rule = named + _text(2, CHAIN) + _nested(4, _masquerade(subnet, bridge))
-        messages.append((NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule))
-    with doing(f"writing the nftables table {table}"):
+    named = nft.text(1, name)
+    with doing(f"removing the nftables table {name}"):
+        _transact(
+            [(NFT_MSG_NEWTABLE, NLM_F_CREATE, named), (NFT_MSG_DELTABLE, 0, named)], may_lack=True
+        )
+
+
+def redirections_in(name: str) -> list[str]:
+    """Return the comments of the rules in a table: "PROTOCOL ADDRESS FIRST-LAST" of a port."""
+    found = []
+    for body in _dump(NFT_MSG_GETRULE, nft.text(1, name)):
+        words = nft.comment_of(nft.attributes_of(body).get(NFTA_RULE_USERDATA, b""))
+        if words:
+            found.append(words)
+    return found
+
+
+def _dump(kind: int, body: bytes = b"") -> list[bytes]:
+    with doing("reading nftables tables"):
         try:
-            netlink = Netlink(protocol=NETLINK_NETFILTER)
+            netlink = Netlink(protocol=nft.NETLINK_NETFILTER)
         except OSError as error:
-            if error.errno == EPROTONOSUPPORT and not subnets:
-                return  # there is no nftables here, and so no table
+            if error.errno == EPROTONOSUPPORT:
+                return []  # there is no nftables here, and so no table
             raise
         with netlink:
-            begin, end = _message(NFNL_MSG_BATCH_BEGIN), _message(NFNL_MSG_BATCH_END)
-            netlink.transact(begin, [_message(*message) for message in messages], end)
+            return netlink.dump_raw(*nft.message(kind, 0, body))
 
 
-def _masquerade(subnet: Subnet, bridge: str) -> bytes:
-    size = subnet.max_prefixlen // 8
-    data = NFT_REG_1
-    return b"".join(
-        (
-            _expression("meta", _number(1, data) + _number(2, NFT_META_NFPROTO)),
-            _compare(NFT_CMP_EQ, bytes([NFPROTO[subnet.version]])),
-            _expression(
-                "payload",
-                _number(1, data)
-                + _number(2, NFT_PAYLOAD_NETWORK_HEADER)
-                + _number(3, SOURCE_OFFSET[subnet.version])
-                + _number(4, size),
-            ),
-            _expression(
-                "bitwise",
-                _number(1, data)
-                + _number(2, data)
-                + _number(3, size)
-                + _nested(4, _attribute(1, subnet.netmask.packed))
-                + _nested(5, _attribute(1, bytes(size))),
-            ),
-            _compare(NFT_CMP_EQ, subnet.network_address.packed),
-            _expression("meta", _number(1, data) + _number(2, NFT_META_OIFNAME)),
-            _compare(NFT_CMP_NEQ, bridge.encode().ljust(IFNAMSIZ, b"\0")),
-            _expression("masq", b""),
-        )
-    )
+def _transact(messages: list[tuple[int, int, bytes]], *, may_lack: bool) -> None:
+    """Do all of `messages`; with `may_lack` a kernel without nftables has nothing to be done."""
+    try:
+        netlink = Netlink(protocol=nft.NETLINK_NETFILTER)
+    except OSError as error:
+        if error.errno == EPROTONOSUPPORT and may_lack:
+            return
+        raise
+    with netlink:
+        _send(netlink, messages)
 
 
-def _compare(operation: int, value: bytes) -> bytes:
-    body = _number(1, NFT_REG_1) + _number(2, operation) + _nested(3, _attribute(1, value))
-    return _expression("cmp", body)
-
-
-def _expression(name: str, body: bytes) -> bytes:
-    return _nested(1, _text(1, name) + _nested(2, body))
-
-
-def _message(kind: int, flags: int = 0, body: bytes = b"") -> tuple[int, int, bytes]:
-    """Return a message of nfnetlink for Netlink.transact: kind, flags, what follows the header."""
-    batch = kind in (NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END)
-    family, resource = (0, NFNL_SUBSYS_NFTABLES) if batch else (NFPROTO_INET, 0)
-    return (
-        kind,
-        flags | NLM_F_REQUEST,
-        struct.pack("=BB", family, 0) + struct.pack(">H", resource) + body,
-    )
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", len(data) + 4, kind) + data + bytes(-len(data) % 4)
-
-
-def _nested(kind: int, data: bytes) -> bytes:
-    return _attribute(kind | NLA_F_NESTED, data)
-
-
-def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack(">I", value))
-
-
-def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
+def _send(netlink: Netlink, messages: list[tuple[int, int, bytes]]) -> None:
+    begin, end = nft.message(nft.NFNL_MSG_BATCH_BEGIN), nft.message(nft.NFNL_MSG_BATCH_END)
+    netlink.transact(begin, [nft.message(*each) for each in messages], end)

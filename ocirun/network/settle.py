@@ -35,7 +35,7 @@ def settle(network: Network, held: list[Attachment], devices: Devices) -> Attach
         SetupError: an address is taken, a pool has none left, a subnet is elsewhere on the host.
     """
     found = Attachment()
-    for name in ("type", "name", "mtu", "path", "bridge", "parent", "mode", "masquerade"):
+    for name in ("type", "name", "mtu", "path", "bridge", "parent", "mode", "masquerade", "ports"):
         setattr(found, name, getattr(network, name))
     found.gateways = list(network.gateways)
     if found.type == "loopback":

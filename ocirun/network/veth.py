@@ -9,6 +9,7 @@ from ocirun.errors import SetupError, doing
 from ocirun.network.bridge import make_bridge
 from ocirun.network.inside import configure_device
 from ocirun.network.links import add_link, delete_link, find_link, set_link
+from ocirun.network.owner import alias_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,14 @@ def create(attachment: Attachment, sides: Sides) -> None:
         link = find_link(sides.host, attachment.host)
         if link is None:
             raise SetupError(f"network device {attachment.host} is gone")
-        set_link(sides.host, link.index, MASTER=bridge)
+        alias = alias_of(attachment.owner, attachment.container)
+        set_link(sides.host, link.index, MASTER=bridge, IFALIAS=alias)
+        if attachment.ports:
+            # A container may use its own port of the host: where bridges are filtered
+            # (bridge-nf-call-iptables), that packet leaves where it has come in.
+            mode = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
+            kind = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", mode)]
+            set_link(sides.host, link.index, LINKINFO={"attrs": kind})
         set_link(sides.host, link.index, up=True)
 
 

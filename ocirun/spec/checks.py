@@ -448,6 +448,16 @@ CONTEXT: Node = (_object, {
     "bridge": STRING,
     "prefix": STRING,
 }, ())
+HOST_2: Node = (_integer, 1, 65535)
+PROTOCOL: Node = (_word, frozenset(('tcp', 'udp')))
+PORTS_ITEM: Node = (_object, {
+    "host": HOST_2,
+    "container": HOST_2,
+    "protocol": PROTOCOL,
+    "address": STRING,
+    "count": HOST_2,
+}, ('host',))
+PORTS: Node = (_list, PORTS_ITEM, 0)
 DNS: Node = (_object, {
     "nameservers": STRINGS,
     "search": STRINGS,
@@ -472,6 +482,7 @@ NETWORK_2: Node = (_object, {
     "bridge": STRING,
     "prefix": STRING,
     "masquerade": BOOLEAN,
+    "ports": PORTS,
     "dns": DNS,
     "hosts": HOSTS,
     "parent": STRING,

@@ -15,6 +15,7 @@ from ocirun.spec import BY_PROGRAM, NETWORKS, checks
 from ocirun.spec.jsontext import escaped, parse, quoted
 from ocirun.spec.linux_rules import is_interface_name
 from ocirun.spec.network_names import FILES, faults_of_names, faults_of_places
+from ocirun.spec.ports import Port, faults_of_ports
 from ocirun.spec.rules import namespace_paths
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ _ADDRESSED: Final = {
 MEMBERS: Final = {
     # container.json gives lo an address and a gateway that it has anyway.
     "loopback": {*FILES, "type", "address", "gateway", "mtu"},
-    "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade"},
+    "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade", "ports"},
     "macvlan": {*_ADDRESSED, "parent", "mode"},
     "user": {*FILES, "type", "name", "mtu"},
 }
@@ -62,7 +63,7 @@ class Network:
 
     __slots__ = (
         *("addresses", "bridge", "gateways", "mode", "mtu", "name", "parent", "path", "pools"),
-        *("prefix", "type", "masquerade", "names"),
+        *("prefix", "type", "masquerade", "names", "ports"),
     )
 
     def __init__(self, entry: dict[str, Any], number: int, path: str) -> None:
@@ -76,6 +77,7 @@ class Network:
         self.mtu: int = entry.get("mtu", 0)
         self.masquerade: bool = entry.get("masquerade", False)
         self.names: dict[str, Any] = {name: entry[name] for name in FILES if name in entry}
+        self.ports: list[Port] = [Port(port) for port in entry.get("ports", ())]
         self.path = path
         self.addresses: list[Interface] = []
         self.gateways: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
@@ -140,6 +142,7 @@ def _problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
             message = f"is no member of a network of type {entry['type']}"
             yield Problem(f"/{escaped(name)}", message)
     yield from faults_of_names(entry)
+    yield from faults_of_ports(entry)
     if entry["type"] == "loopback":
         return
     yield from _faults_of_names(entry)

@@ -106,7 +106,8 @@ class Net:
                 "-n", there.name, "address", "add", text, "dev", "out0", *NODAD[address.version]
             )
         self.ip("link", "set", "up0", "up")
-        self.ip("-n", there.name, "link", "set", "out0", "up")
+        for name in ("lo", "out0"):
+            self.ip("-n", there.name, "link", "set", name, "up")
         return there
 
     def addresses(self, name: str, where: int | Path | None = None) -> list[str]:

@@ -249,7 +249,7 @@ def test_delete_finds_all_that_a_killed_create_has_made(box: Box, net: Net) -> N
     python = Path(box.runtime.path).parent / "python"
     program = box.folder / "killed.py"
     program.write_text(KILLED)
-    bundle = networked(box, VETH | MASQUERADE)
+    bundle = networked(box, VETH | MASQUERADE | {"ports": [{"host": 8080}]})
     bundle.save()
     for number in range(30):
         container = box.container(bundle)
@@ -299,7 +299,7 @@ class TestMasquerade:
         other = {"type": "veth", "bridge": "oci1", "pools": ["10.7.0.0/24"]} | MASQUERADE
         first = box.running(networked(box, VETH | MASQUERADE))
         second = box.running(networked(box, other))
-        assert [line.split()[0] for line in tables()] == ["ocirun-oci0", "ocirun-oci1"]
+        assert [name.rpartition("-")[0] for name in tables()] == ["ocirun-oci0", "ocirun-oci1"]
         first.delete("--force").ok()
         assert pings(second, "203.0.113.2")
         second.delete("--force").ok()
