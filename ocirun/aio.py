@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 
+from ocirun.container.events import events
+from ocirun.container.store import Store
 from ocirun.errors import TimeoutExpired
 from ocirun.library import children
 from ocirun.library.container import Container as SyncContainer
-from ocirun.library.loop import discard, end, in_thread
+from ocirun.library.loop import discard, end, follow, in_thread
 from ocirun.library.loop_process import Process
 from ocirun.library.process import check_timeout
 from ocirun.library.run import CompletedContainer, source_of, streams_of
@@ -23,7 +25,7 @@ from ocirun.library.run import CompletedContainer, source_of, streams_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812  # `list` is a method here
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from typing import Any, Self
 
     from ocirun.errors import OcirunError
@@ -113,6 +115,46 @@ class Container(Process):
         """Return the containers of a root, sorted by id."""
         return [cls(found.id, root=found.root) for found in SyncContainer.list(root=root)]
 
+    @classmethod
+    async def restore(
+        cls,
+        container_id: str | None,
+        bundle: str,
+        image_path: str,
+        **options: Any,  # noqa: ANN401
+    ) -> Self:
+        """Make a container again from a checkpoint; the arguments are those of the library."""
+        made = await in_thread(
+            lambda: SyncContainer.restore(container_id, bundle, image_path, **options), discard
+        )
+        return await cls._of(made)
+
+    async def checkpoint(self, image_path: str, **flags: Any) -> None:  # noqa: ANN401
+        """Save the container into `image_path`, as the library does."""
+        await in_thread(lambda: self.sync.checkpoint(image_path, **flags))
+
+    async def add_mounts(self, *mounts: Any) -> None:  # noqa: ANN401  # as of the library
+        """Mount more in the running container, as the library does."""
+        await in_thread(lambda: self.sync.add_mounts(*mounts))
+
+    async def remove_mounts(self, *destinations: str) -> None:
+        """Unmount what is mounted at these paths, as the library does."""
+        await in_thread(lambda: self.sync.remove_mounts(*destinations))
+
+    async def update(self, resources: Any, **schemas: str) -> None:  # noqa: ANN401
+        """Change the limits of the container, as the library does."""
+        await in_thread(lambda: self.sync.update(resources, **schemas))
+
+    def events(self, interval: float = 5.0) -> AsyncIterator[dict[str, Any]]:
+        """Follow the container until it stops, as the library does, in an `async for`.
+
+        It waits in a thread of its own, which ends with it.
+        """
+        nanoseconds = int(interval * 1_000_000_000)
+        return follow(
+            lambda listener: events(Store(self.root), self.id, nanoseconds, listener=listener)
+        )
+
     async def start(self) -> None:
         """Start the program of the created container."""
         await in_thread(self.sync.start)
@@ -182,6 +224,12 @@ async def run(
     """Run a container, wait for its end, and delete it, as `ocirun.run` does.
 
     A task that is cancelled meanwhile deletes it before it ends.
+
+    >>> async def main() -> None:
+    ...     done = await run(["echo", "hello"], rootfs=rootfs, capture_output=True)
+    ...     print(done.returncode, done.stdout.split())
+    >>> asyncio.run(main())
+    0 [b'hello']
 
     Raises:
         TimeoutExpired, CalledProcessError, OcirunError, TypeError, ValueError: as there.

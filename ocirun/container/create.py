@@ -25,7 +25,7 @@ from ocirun.process.plan import plan_create
 from ocirun.process.refusals import refuse_unsupported
 from ocirun.process.stdio import STDIO
 from ocirun.security.executable import require_seal
-from ocirun.spec import NETWORKS
+from ocirun.spec import NETWORKS, OVERLAY
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.load import check_document, load_config
 
@@ -127,6 +127,10 @@ class Creation(NewProcess):
             from ocirun.spec.networks import read_networks  # cold
 
             self.networks = read_networks(self.config)
+        if OVERLAY in self.config.get("annotations", ()):
+            from ocirun.spec.overlay import check_overlay  # cold
+
+            check_overlay(self.config)
         self.request = make_request(self.config, self.id, options)
         self.undo.add("closing namespaces", self.request.namespaces.close)
         self.request.namespaces.open()

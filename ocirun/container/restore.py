@@ -37,7 +37,7 @@ from ocirun.process.clone import reap
 from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
 from ocirun.security.executable import require_seal
-from ocirun.spec import NETWORKS
+from ocirun.spec import NETWORKS, OVERLAY
 from ocirun.spec.devices import implied_rules
 
 TYPE_CHECKING = False
@@ -123,6 +123,9 @@ class Restoration(Creation):
         if self.config.get("linux", {}).get("netDevices"):
             message = "network devices cannot be moved into a container that is restored"
             raise UnsupportedError([Problem("/linux/netDevices", message)])
+        if OVERLAY in self.config.get("annotations", ()):
+            message = "an overlay is in memory, and no part of a checkpoint"
+            raise UnsupportedError([Problem(f"/annotations/{OVERLAY}", message)])
         if self.networks:
             message = "networks cannot be made for a container that is restored"
             raise UnsupportedError([Problem(f"/annotations/{NETWORKS}", message)])

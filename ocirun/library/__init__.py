@@ -10,6 +10,7 @@
     found.py       the init of a container that somebody else has made
     streams.py     stdin, stdout and stderr: pipes, files, descriptors
     spec.py        Spec: a config.json in one call
+    command.py     verbs that a process of the command does: mounts, checkpoint, restore
     loop.py        for ocirun.aio: calls in threads of a loop; loop_process.py has its Process
 
 `ocirun.aio` has the same for asyncio. A program with threads cannot fork safely, so init is cloned

@@ -36,6 +36,12 @@ class Container(KnownContainer, Process):
     of one root and id are equal, and mean the same container: its state is asked anew each time.
     At the end of a `with` block the container is deleted, whatever it is doing, and its files are
     closed.
+
+    >>> spec = Spec(["cat"], rootfs)
+    >>> with Container.run(None, spec, stdin=PIPE, stdout=PIPE) as container:
+    ...     out, _ = container.communicate(b"hello", timeout=20)
+    >>> out, container.returncode
+    (b'hello', 0)
     """
 
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
@@ -154,6 +160,48 @@ class Container(KnownContainer, Process):
         return container
 
     @classmethod
+    def restore(
+        cls,
+        container_id: str | None,
+        bundle: str | os.PathLike[str],
+        image_path: str | os.PathLike[str],
+        *,
+        root: str | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        timeout: float | None = None,
+        **flags: Any,  # noqa: ANN401
+    ) -> Self:
+        """Make a container again from a checkpoint; it runs when this returns.
+
+        `bundle` is a bundle directory. Of `stdin`, `stdout` and `stderr` those count that were
+        pipes when the container was saved. `flags` are those of `ocirun restore`, as of
+        `checkpoint`. It is the command's child, not this program's: its status is known as that
+        of a container that was found again.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+            SetupError: it could not be restored; nothing is left of it.
+        """
+        from ocirun.library.command import call
+
+        container = cls(making.check_container_id(container_id), root=root)
+        container.timeout = check_timeout(timeout)
+        streams = Streams((stdin, stdout, stderr))
+        flags["bundle"] = os.path.abspath(bundle)
+        flags["image_path"] = os.path.abspath(image_path)
+        try:
+            given = streams.given.fds if streams.given else ()
+            call(container.root, container.id, ["restore", "--detach"], flags, fds=given)
+            container._streams = streams
+            streams.connected()
+        except BaseException:
+            streams.close()
+            raise
+        return container
+
+    @classmethod
     def list(cls, *, root: str | None = None) -> List[Self]:
         """Return the containers of a root, sorted by id; one that is being made is among them."""
         children.sweep()
@@ -208,6 +256,11 @@ class Container(KnownContainer, Process):
         leaves out (as `ocirun exec --process`). `user` is a uid, "uid:gid" or a pair of both,
         `env` is added to its variables. `capture_output` stands for stdout=PIPE, stderr=PIPE. The
         other arguments are as of `create`; the last six are the options of `ocirun exec`.
+
+        >>> with Container.run(None, Spec(["sleep", "60"], rootfs)) as container:
+        ...     process = container.exec(["id", "-u"], user=1000, stdout=PIPE)
+        ...     print(process.communicate(timeout=20)[0].split(), process.returncode)
+        [b'1000'] 0
 
         Raises:
             TypeError, ValueError: an argument is not what it should be.

@@ -6,13 +6,17 @@ import os
 
 from ocirun.container.state import state_of
 from ocirun.container.store import Store, default_root
+from ocirun.errors import WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from ocirun.library.making import Configuration
+    from ocirun.library.spec import Mapped
     from ocirun.spec.types import Resources
+    from ocirun.spec.validate import Verdict
 
 
 class KnownContainer:
@@ -58,6 +62,65 @@ class KnownContainer:
         document = check_resources(deepcopy(resources))
         schemas = schemas_of(l3_cache_schema, mem_bw_schema)
         update(Store(self.root), self.id, document, schemas)
+
+    def add_mounts(self, *mounts: Mapping[str, Any] | Mapped) -> None:
+        """Mount more in the running container; each is as of Spec.mounts. All of them, or none.
+
+        Raises:
+            ContainerNotFound: there is none of this id. SpecError: one breaks a rule.
+            SetupError: the container does not run, or the kernel refused.
+        """
+        from ocirun.library.spec import mount_of
+
+        self._change_mounts("add", [mount_of(mount) for mount in mounts])
+
+    def remove_mounts(self, *destinations: str) -> None:
+        """Unmount what is mounted at these paths of the running container: all of them, or none.
+
+        Raises:
+            As `add_mounts`.
+        """
+        self._change_mounts("remove", [{"destination": path} for path in destinations])
+
+    def _change_mounts(self, act: str, mounts: list[dict[str, Any]]) -> None:
+        from ocirun.library.command import call
+        from ocirun.spec.jsontext import compact
+
+        call(self.root, self.id, ["mounts", act], {}, data=os.fsencode(compact(mounts)))
+
+    def checkpoint(self, image_path: str | os.PathLike[str], **flags: Any) -> None:  # noqa: ANN401
+        """Save the container into the directory `image_path` by CRIU; it is gone then.
+
+        `flags` are those of `ocirun checkpoint`, with "_" for "-": `leave_running=True`,
+        `tcp_established=True`, `work_path="…"` and so on; docs/checkpoint.md.
+
+        Raises:
+            ContainerNotFound: there is none of this id. WrongStatus: it does not run.
+            SetupError: CRIU failed, and the container runs as before.
+        """
+        from ocirun.library.command import call
+
+        status = self.status
+        if status not in ("running", "paused"):
+            words = f"container cannot be checkpointed in the {status} state"
+            raise WrongStatus(self.id, status, words)
+        flags["image_path"] = os.path.abspath(image_path)
+        call(self.root, self.id, ["checkpoint"], flags)
+
+    @staticmethod
+    def validate(source: Configuration, config: str = "config.json") -> Verdict:
+        """Check a configuration, as `create` would be given it, without making anything.
+
+        Returns:
+            All `problems`, for which `create` would refuse it, and `warnings` of what is probably
+            misspelled; each has a pointer, a message and a remedy.
+        """
+        from ocirun.library.making import document_of
+        from ocirun.spec.validate import examine_bundle, examine_document
+
+        if isinstance(source, (str, os.PathLike)):
+            return examine_bundle(os.fspath(source), config)
+        return examine_document(document_of(source), os.getcwd())
 
     def state(self) -> dict[str, Any]:
         """Return the container's state as `ocirun state` prints it."""

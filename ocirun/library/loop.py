@@ -6,11 +6,12 @@ Source: https://docs.python.org/3.11/library/asyncio-eventloop.html.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Any, TypeVar
 
     from ocirun.library.container import Container
@@ -44,6 +45,46 @@ async def _finish(future: asyncio.Future[Any]) -> None:
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
+
+
+async def follow(events: Callable[[int], Iterator[Result]]) -> AsyncIterator[Result]:
+    """Iterate over `events` in a thread of its own; it is given a descriptor to listen to.
+
+    The iterator ends when the reader of that descriptor is gone: when we are cancelled, or closed.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    reading, writing = os.pipe()
+    thread = ThreadPoolExecutor(1, "ocirun-events")
+    found: list[Any] = []
+
+    def step() -> Result | None:
+        if not found:
+            found.append(events(writing))
+        event: Result | None = next(found[0], None)
+        return event
+
+    try:
+        while True:
+            future = asyncio.get_running_loop().run_in_executor(thread, step)
+            try:
+                event = await asyncio.shield(future)
+            except asyncio.CancelledError:
+                os.close(reading)
+                reading = -1
+                await _finish(future)
+                future.exception()  # seen: nobody is there to hear of it
+                raise
+            if event is None:
+                return
+            yield event
+    finally:
+        thread.shutdown()
+        for one in found:
+            one.close()
+        for fd in (reading, writing):
+            if fd >= 0:
+                os.close(fd)
 
 
 def discard(container: Container) -> None:

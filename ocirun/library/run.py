@@ -88,6 +88,10 @@ def run(
     seconds, in which the container has to be started and to end, it is killed. `container_id`,
     `root` and `cgroup_manager` as of Container.create.
 
+    >>> done = run(["echo", "hello"], rootfs=rootfs, capture_output=True, text=True, timeout=20)
+    >>> done.returncode, done.stdout.split()
+    (0, ['hello'])
+
     Raises:
         TypeError, ValueError: an argument is not what it should be.
         TimeoutExpired: it ran longer; it is gone, and the exception has its output.

@@ -13,6 +13,7 @@ import os
 from ocirun.cgroups.choose import layout
 from ocirun.library.making import user_of
 from ocirun.library.process import check_args, check_env
+from ocirun.spec import OVERLAY
 from ocirun.spec.default import default_config
 
 TYPE_CHECKING = False
@@ -32,6 +33,12 @@ class Spec:
     Each keyword argument is a method as well, which returns the Spec, so that calls can be
     chained: `Spec(args=["id"], rootfs=path).memory("256M").network("none")`. `build` returns the
     dict, a new one each time; `Container.create` and `run` take the Spec itself.
+
+    >>> Spec(["id"], rootfs, pids=100).memory("256M").build()["linux"]["resources"]["memory"]
+    {'limit': 268435456}
+    >>> Spec(["id"], rootfs, cpus="many")
+    Traceback (most recent call last):
+    TypeError: cpus must be a number, not str
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Spec:
         hostname: str | None = None,
         terminal: bool = False,
         readonly: bool | None = None,
+        overlay: bool | int | str = False,
         mounts: Iterable[Mapping[str, Any] | Mapped] = (),
         memory: int | str | None = None,
         swap: int | str | None = None,
@@ -67,6 +75,8 @@ class Spec:
         for name, value in given.items():
             if value is not None:
                 getattr(self, name)(value)
+        if overlay is not False:
+            self.overlay(overlay)
         self.mounts(*mounts)
 
     def __repr__(self) -> str:
@@ -104,6 +114,18 @@ class Spec:
         """Mount the root read-only, which is the default, or not."""
         self._config["root"]["readonly"] = bool(readonly)
         return self
+
+    def overlay(self, size: bool | int | str = True) -> Self:
+        """Keep writes to the root apart from the image: in memory, gone with the container.
+
+        `size` limits them: bytes, or as "64M"; True does not, and half of the host's memory or the
+        limit of `memory` is what there is. The root is not read-only then.
+        """
+        if size is False:
+            self._config.get("annotations", {}).pop(OVERLAY, None)
+            return self
+        text = "" if size is True else str(size_of(size, "overlay"))
+        return self.annotations({OVERLAY: text}).readonly(False)
 
     def env(self, env: Mapping[str, str]) -> Self:
         """Add variables to those that are there (PATH and TERM at first)."""
@@ -178,7 +200,7 @@ class Spec:
 
         A third member of the tuple are options: (source, destination, "ro,nosuid").
         """
-        self._config["mounts"] += [_mount_of(mount) for mount in mounts]
+        self._config["mounts"] += [mount_of(mount) for mount in mounts]
         return self
 
     def capabilities(self, names: Iterable[str]) -> Self:
@@ -251,7 +273,12 @@ def _path(name: str, path: object) -> str:
     return found
 
 
-def _mount_of(mount: Mapping[str, Any] | Mapped) -> dict[str, Any]:
+def mount_of(mount: Mapping[str, Any] | Mapped) -> dict[str, Any]:
+    """Return the entry of `mounts` that Spec.mounts is given in one of its forms.
+
+    Raises:
+        TypeError, ValueError: it is none of them.
+    """
     if isinstance(mount, dict):
         return {**mount}
     if isinstance(mount, str):

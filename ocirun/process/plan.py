@@ -20,6 +20,7 @@ from ocirun.process.step import Step, steps_of
 from ocirun.process.steps import assemble
 from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mounts import load_for
+from ocirun.spec import OVERLAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +103,12 @@ def _assemble(config: Config, request: Request) -> Rows:
             f"bind the root {request.rootfs}",
             "assemble:attach_root",
             *((MOUNTINFO,) if config.get("linux", {}).get("rootfsPropagation") else ()),
+        ),
+        (
+            OVERLAY in config.get("annotations", ()),
+            "cover the root by an overlay",
+            "assemble:cover_root",
+            "ocirun.rootfs.overlay",
         ),
         *(_mounts(config, request) if has_mounts else ()),
         (

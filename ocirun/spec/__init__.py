@@ -4,5 +4,7 @@ from __future__ import annotations
 
 # What a container with networks of ours has (networks.py); verbs look for it before they load that.
 NETWORKS = "org.ocirun.networks"
+# Writes go to an overlay (overlay.py).
+OVERLAY = "org.ocirun.overlay"
 # Types of networks that a program of the host makes.
 BY_PROGRAM = frozenset(("user",))

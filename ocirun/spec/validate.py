@@ -42,6 +42,11 @@ def examine_bundle(bundle: str, name: str = "config.json") -> Verdict:
         document = read_document(os.path.join(bundle, name), name)
     except SpecError as error:
         return Verdict(error.problems, [])
+    return examine_document(document, bundle)
+
+
+def examine_document(document: object, bundle: str) -> Verdict:
+    """Return the same of a document that is a bundle's configuration, and may be changed."""
     warnings = unknown_members(document)
     warnings += respell(document, "config")
     if problems := report(document):

@@ -68,6 +68,42 @@ def made_up_cgroups() -> list[Path]:
     return [path for path in found if re.fullmatch("ocirun-[0-9a-f]{16}", path.name)]
 
 
+def test_the_snippets_of_the_manual_run(rootfs: str, box: Box) -> None:
+    text = (REPO / "docs" / "library.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == text.count("```python") == 4
+    script = box.folder / "manual.py"
+    script.write_text("".join(blocks).replace("/srv/images/alpine", rootfs))
+    done = example(str(script))
+    assert (done.stderr, done.returncode) == ("", 0), done
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["0 hello", "0", ""]
+    assert re.fullmatch(r"\d+ running None", lines[3])
+    assert lines[4:6] == [r"b'hello\n' 0", r"b'1000\n' 0"]
+    assert lines[6:] == [rf"b'{number}\n'" for number in range(9)]
+
+
+DOCTESTS = """
+import doctest, sys
+from ocirun import PIPE, Spec, aio
+from ocirun.library import container, run, spec
+names = {"rootfs": sys.argv[1], "PIPE": PIPE, "Spec": Spec}
+for module, count in ((run, 2), (spec, 2), (container, 4), (aio, 2)):
+    found = doctest.testmod(module, extraglobs=names)
+    print(module.__name__, found.failed, found.attempted == count or found.attempted)
+"""
+
+
+def test_the_examples_in_docstrings_run(rootfs: str, box: Box) -> None:
+    script = box.folder / "docstrings.py"
+    script.write_text(DOCTESTS)
+    done = example(str(script), rootfs)
+    assert done.stdout.splitlines() == [
+        f"ocirun.{name} 0 True"
+        for name in ("library.run", "library.spec", "library.container", "aio")
+    ], done
+
+
 def test_the_sandbox_keeps_to_its_limits(rootfs: str) -> None:
     done = example("sandbox.py", rootfs, "sh", "-c", "id -u; touch /x; touch /tmp/y && echo tmp")
     assert done.stdout.splitlines()[0] == "65534", done

@@ -11,6 +11,7 @@ from ocirun.errors import doing
 from ocirun.kernel.process import CLONE_NEWCGROUP, unshare
 from ocirun.rootfs import prepare
 from ocirun.rootfs.mounts import mount_entry
+from ocirun.spec import OVERLAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ def attach_root(init: InitContext) -> None:
     """
     propagation = init.config.get("linux", {}).get("rootfsPropagation")
     init.root_fd = prepare.attach_root(init.request.rootfs, propagation)
+
+
+def cover_root(init: InitContext) -> None:
+    """Put an overlay over the root, whose writes are the container's alone."""
+    from ocirun.rootfs.overlay import cover
+
+    size = init.config["annotations"][OVERLAY]
+    init.root_fd, root_fd = -1, init.root_fd
+    init.root_fd = cover(root_fd, size, init.request.mount_label, userns=init.context.userns)
 
 
 def mounting(entry: Entry) -> Callable[[InitContext], None]:
