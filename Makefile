@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench placement soak conformance clients lab debian13 clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -64,6 +64,12 @@ bars:
 bench:
 	@tools/prepare test
 	tools/as-root .venv/bin/python -m tests.bench --rounds $(ROUNDS)
+
+# Which blocks of the snapshot verbs write to, so that they lie together: after larger changes of a
+# hot path. Needs perf.
+placement:
+	@tools/prepare test
+	tools/as-root .venv/bin/python tests/bench/placement.py
 
 # Containers come and go in one process; nothing may stay or grow.
 soak:

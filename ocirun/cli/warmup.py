@@ -63,20 +63,21 @@ def warm_up(frozen: list[str]) -> None:
     __import__("ocirun.cli.launcher")
     from ocirun.cli.parse import parse
 
-    for verb in SMALL:
+    for verb in (*SMALL, *LARGE):
         __import__(f"ocirun.cli.commands.{verb}")
-    for verb in SMALL:
-        parse(["--root", "/run/x", verb, "id"])
-    for verb in LARGE:
-        __import__(f"ocirun.cli.commands.{verb}")
-        parse(["--root", "/run/x", verb, "id"])
     for name in frozen:
         if name.rpartition(".")[0] in PACKAGES and name not in LEFT_OUT:
             __import__(name)
     __import__("ocirun.network.loopback")  # the rest of its package loads pyroute2
     for name in SPEC:
         __import__(f"ocirun.spec.{name}")
+    # Speed: Python looks up attributes by a table of recent look-ups, which holds references to
+    # their names. A process that replaces what imports have left there writes to each of these.
+    sys._clear_type_cache()
+    for verb in (*SMALL, *LARGE):
+        parse(["--root", "/run/x", verb, "id"])
     int("1" * 40)  # fills a table of logarithms
+    sys.path_importer_cache.clear()  # lists of the library's folder, which init would throw away
     for name, _, _ in STREAMS:
         setattr(sys, name, None)
         setattr(sys, f"__{name}__", None)

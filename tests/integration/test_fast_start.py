@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs("ours")
 
+NO_STDIO = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
 FAST = "started from a snapshot"
 COLD = "started without a snapshot: "
 CHANGED = COLD + "it was made for another program, C library or place, or has been changed"
@@ -191,7 +192,7 @@ class TestMaking:
 
     def test_killed_at_any_time(self, install: FastInstall) -> None:
         before = install.image.stat().st_mtime_ns
-        for delay in (0.01, 0.05, 0.1, 0.15, 0.2, 0.3):
+        for delay in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7):
             process = subprocess.Popen(
                 [install.program, "snapshot"], stdout=subprocess.DEVNULL, start_new_session=True
             )
@@ -208,6 +209,25 @@ class TestMaking:
         install.snapshot()
         second = install.image.read_bytes()
         assert first != second
+
+    def test_puts_blocks_together_that_are_written_to(self, install: FastInstall) -> None:
+        """The kernel copies each page that is written to: with the list there are fewer."""
+
+        def faults() -> int:
+            words = (str(install.program), "--root", str(install.empty), "list")
+            counts = []
+            for _ in range(5):
+                pid = os.posix_spawn(words[0], words, {}, file_actions=NO_STDIO)
+                _, status, usage = os.wait4(pid, 0)
+                assert status == 0
+                counts.append(usage.ru_minflt)
+            return min(counts)
+
+        with_list = faults()
+        (install.packages / "ocirun" / "cli" / "placement.txt").write_text("# of nothing\n")
+        install.snapshot()
+        assert install.start() == FAST
+        assert faults() - with_list > 50
 
     def test_leaves_nothing_of_whoever_makes_it(self, install: FastInstall, tmp_path: Path) -> None:
         canary = "canary-in-a-coal-mine"

@@ -3,6 +3,9 @@
  * `ocirun snapshot` calls this program with an empty environment, in the root folder, with
  * /dev/null as its standard streams: nothing of whoever makes the image gets into it.
  *
+ * That is done twice: a first process finds out in which order blocks are taken, and where each is to
+ * lie (cli/placement.py), the second one follows that plan and is written down.
+ *
  * What is written is this program's writable data from `.data` on, and the used part of the region
  * of heap.h. Not written, because the dynamic linker fills it in at each start: the table of
  * addresses of the C library's functions (it lies before `.data`), and the variables of the C
@@ -25,6 +28,8 @@
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef __x86_64__
@@ -114,11 +119,83 @@ static void warm_up(void)
     Py_DECREF(module);
 }
 
+/* Bring Python up as it is to be in the image. */
+static void come_up(const struct layout *layout, const struct origin *origin)
+{
+    char *arguments[] = {"ocirun", NULL};
+
+    heap_install();
+    if (PyImport_AppendInittab("_ocirun_calls", PyInit__ocirun_calls) < 0 ||
+        PyImport_AppendInittab("_ocirun_json", PyInit__ocirun_json) < 0)
+        fail("making a snapshot: not enough memory");
+    start_python(layout, origin, 1, arguments);
+    warm_up();
+    remember();
+    while (PyGC_Collect() > 0)
+        ;
+}
+
+static void *map_memory(size_t length, int flags)
+{
+    void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE,
+                        MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+    if (memory == MAP_FAILED)
+        fail("making a snapshot: %s", strerror(errno));
+    return memory;
+}
+
+/* Write to the plan where cli/placement.py wants each block; `numbers` is from heap_record. */
+static void place_blocks(struct heap_plan *plan, const uint32_t *numbers,
+                         const struct layout *layout)
+{
+    const size_t used = heap_used(), slots = used / HEAP_SLOT;
+    const uint32_t count = plan->count; /* what follows takes blocks too */
+    uint32_t *places = map_memory(slots * sizeof *places, MAP_PRIVATE);
+    PyObject *heap = PyMemoryView_FromMemory(heap_start, (Py_ssize_t)used, PyBUF_READ);
+    PyObject *bytes = PyMemoryView_FromMemory((char *)places, (Py_ssize_t)(slots * sizeof *places),
+                                              PyBUF_WRITE);
+    PyObject *module = PyImport_ImportModule("ocirun.cli.placement"), *filled = NULL;
+
+    if (heap && bytes && module)
+        filled = PyObject_CallMethod(module, "place", "OnOs", heap, (Py_ssize_t)heap_start, bytes,
+                                     layout->package);
+    if (!filled)
+        fail("making a snapshot: placing its blocks: %s", exception_text());
+    plan->bytes = PyLong_AsSize_t(filled);
+    for (size_t slot = 0; slot < slots; slot++)
+        if (places[slot])
+            plan->steps[numbers[slot]].place = places[slot];
+    plan->count = count;
+}
+
+/* Bring Python up in a process that ends again, to find out which block is taken when. */
+static struct heap_plan *make_plan(const struct layout *layout, const struct origin *origin)
+{
+    struct heap_plan *plan = map_memory(sizeof *plan, MAP_SHARED);
+    const size_t slots = (size_t)(heap_end - heap_start) / HEAP_SLOT;
+    pid_t child = fork();
+    int status;
+
+    if (child < 0)
+        fail("making a snapshot: starting a process: %s", strerror(errno));
+    if (child == 0) {
+        uint32_t *numbers = map_memory(slots * sizeof *numbers, MAP_PRIVATE);
+
+        heap_record(plan, numbers);
+        come_up(layout, origin);
+        place_blocks(plan, numbers, layout);
+        _exit(0);
+    }
+    if (waitpid(child, &status, 0) < 0 || status != 0)
+        fail("making a snapshot: the process that places its blocks failed");
+    return plan;
+}
+
 void dump(int image_fd, const struct origin *origin, const char *version)
 {
     static struct header header;
     static struct layout layout;
-    char *arguments[] = {"ocirun", NULL};
     struct timespec times[2];
     struct stat status;
     const char *problem;
@@ -126,16 +203,9 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     if (strcmp(Py_GetVersion(), version) != 0)
         fail("no snapshot was made: the installed Python is %s, the one that ocirun was built with %s; "
              "build ocirun again", version, Py_GetVersion());
-    heap_install();
-    if (PyImport_AppendInittab("_ocirun_calls", PyInit__ocirun_calls) < 0 ||
-        PyImport_AppendInittab("_ocirun_json", PyInit__ocirun_json) < 0)
-        fail("making a snapshot: not enough memory");
     find_layout(&layout, origin);
-    start_python(&layout, origin, 1, arguments);
-    warm_up();
-    remember();
-    while (PyGC_Collect() > 0)
-        ;
+    heap_follow(make_plan(&layout, origin));
+    come_up(&layout, origin);
     problem = make_witnesses(&header, &layout);
     header.thread_key = find_thread_key();
     header.data.start = (uint64_t)__data_start;

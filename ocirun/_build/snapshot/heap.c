@@ -10,6 +10,8 @@
  * a list of free blocks. Nothing is merged and nothing goes back to the kernel: a verb lives for
  * milliseconds. A full region is not an error: malloc takes over.
  *
+ * While an image is made, blocks can be placed by a plan, which cli/placement.py makes.
+ *
  * Locking: threads may allocate at the same time in the raw domain and through extension modules
  * that release the GIL, so a spin lock guards the lists. Around a fork it is held, as the C library
  * holds that of its own heap: a child must not find it taken by a thread that it does not have.
@@ -23,17 +25,23 @@
 #include <pthread.h>
 #include <string.h>
 
-#define HEAP_BYTES (32UL << 20) /* a strict overcommit policy counts all of it */
+#ifdef SPREAD_BLOCKS
+#define HEAP_MIB 800
+#else
+#define HEAP_MIB 32 /* a strict overcommit policy counts all of it */
+#endif
+#define HEAP_BYTES ((size_t)HEAP_MIB << 20)
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
 
 /* In assembly, because a C variable in a section of its own would fill the file with zeros. */
 __asm__(".pushsection .snapshot_heap,\"aw\",%nobits\n"
         ".balign 4096\n"
         ".globl heap_start\n"
-        "heap_start: .zero 32 << 20\n"
+        "heap_start: .zero " TEXT(HEAP_MIB) " << 20\n"
         ".globl heap_end\n"
         "heap_end:\n"
         ".popsection");
-_Static_assert(HEAP_BYTES == 32UL << 20, "the size stands in the assembly too");
 
 #define PAGE_BYTES 4096UL
 #define SMALL_BYTES 1024UL /* classes of 16 bytes below, four in each power of two above */
@@ -42,6 +50,10 @@ static size_t used = 8; /* offset of the next block's payload is a multiple of 1
 static void *free_small[SMALL_BYTES / 16 + 1];
 static void *free_large[64 * 4];
 static char locked;
+static struct { /* while an image is made */
+    struct heap_plan *recorded, *followed;
+    uint32_t *numbers, next;
+} making;
 
 void *__real_malloc(size_t size);
 void *__real_realloc(void *block, size_t size);
@@ -80,6 +92,10 @@ static size_t class_size(size_t size)
 
     if (size > HEAP_BYTES)
         return 0;
+#ifdef SPREAD_BLOCKS /* tests/bench/placement.py: which blocks are written to? */
+    if (size < PAGE_BYTES - sizeof(size_t))
+        size = PAGE_BYTES - sizeof(size_t);
+#endif
     size += sizeof(size_t);
     if (size <= SMALL_BYTES)
         return size < 32 ? 32 : (size + 15) & ~15UL;
@@ -97,6 +113,28 @@ static void **free_list(size_t whole)
     return &free_large[power * 4 + ((whole - 1) >> (power - 2) & 3)];
 }
 
+/* Return the block at the place that the plan has for the next one, NULL when it may lie anywhere. */
+static void *planned_block(size_t whole)
+{
+    const struct heap_plan *plan = making.followed;
+    const struct heap_step *step = &plan->steps[making.next];
+
+    if (making.next >= plan->count)
+        return NULL;
+    making.next++;
+    return step->place && step->size == whole ? heap_start + step->place + sizeof(size_t) : NULL;
+}
+
+static void record(const void *block)
+{
+    struct heap_plan *plan = making.recorded;
+
+    if (plan->count == HEAP_STEPS)
+        return;
+    making.numbers[((const char *)block - heap_start) / HEAP_SLOT] = plan->count;
+    plan->steps[plan->count++].size = (uint32_t)((const size_t *)block)[-1];
+}
+
 void *__wrap_malloc(size_t size)
 {
     size_t whole = class_size(size);
@@ -106,14 +144,19 @@ void *__wrap_malloc(size_t size)
         return __real_malloc(size);
     list = free_list(whole);
     lock();
-    block = *list;
+    block = making.followed ? planned_block(whole) : NULL;
     if (block) {
+        *size_of(block) = whole;
+    } else if (*list) {
+        block = *list;
         *list = *(void **)block;
     } else if (used + whole + sizeof(size_t) <= HEAP_BYTES) {
         block = heap_start + used + sizeof(size_t);
         used += whole;
         *size_of(block) = whole;
     }
+    if (making.recorded && block)
+        record(block);
     unlock();
     return block ? block : __real_malloc(size ? size : 1);
 }
@@ -221,6 +264,23 @@ static void wipe(void **lists, size_t count)
     }
 }
 
+void heap_record(struct heap_plan *plan, uint32_t *numbers)
+{
+    making.recorded = plan;
+    making.numbers = numbers;
+}
+
+void heap_follow(struct heap_plan *plan)
+{
+    making.followed = plan;
+    used = ((plan->bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)) + sizeof(size_t);
+}
+
+size_t heap_used(void)
+{
+    return used;
+}
+
 void heap_guard_forks(void)
 {
     pthread_atfork(lock, unlock, unlock);
@@ -230,6 +290,7 @@ size_t heap_seal(void)
 {
     /* Security: what was freed must not be in the image. Speed: new objects then lie close together
        on fresh pages, instead of in holes all over the image, each a page to copy. */
+    memset(&making, 0, sizeof making);
     wipe(free_small, sizeof free_small / sizeof *free_small);
     wipe(free_large, sizeof free_large / sizeof *free_large);
     used = ((used + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)) + sizeof(size_t);
