@@ -81,19 +81,22 @@ def _unknown(value: Any, node: checks.Node, pointer: str) -> Found:  # noqa: ANN
             known = name if name in rest[0] else checks._known_as(name, rest[0])
             if known:
                 yield from _unknown(member, rest[0][known], where)
-            elif rest[0] and (remedy := _remedy(name, rest[0], value)):
+            elif rest[0] and (remedy := _remedy(name, rest[0])):
                 yield Problem(where, "is not a known member and is ignored", remedy)
 
 
-def _remedy(name: str, members: dict[str, checks.Node], beside: dict[str, Any]) -> str:
-    """Return what `name` may be a slip of: a member of the same object, or one of another."""
+def _remedy(name: str, members: dict[str, checks.Node]) -> str:
+    """Return what `name` may be a slip of: a member of the same object, or one of another.
+
+    Also where that member is there as well: the author may have added to the wrong one.
+    """
     for home in HOMES:
         node = checks.CONFIG
         for step in home:
             node = node[1][step]
         if name in node[1] and node[1] is not members:
             return meant(f"/{'/'.join(home)}/{name}")
-    return meant(closest(name, members.keys() - beside.keys()))
+    return meant(closest(name, members))
 
 
 def unknown_words(config: Config) -> list[Problem]:

@@ -64,6 +64,13 @@ def test_a_member_close_to_a_known_one_is_named(
     assert remedy == f'did you mean "{close}"?'
 
 
+def test_a_misspelled_member_is_named_beside_the_right_one(tmp_path: Path) -> None:
+    process = {"cwd": "/", "args": ["a"], "argz": []}
+    found = warnings(tmp_path, written(process=process, **{SLIP: {}}))
+    assert found[f"/{SLIP}"][1] == 'did you mean "process"?'
+    assert found["/process/argz"][1] == 'did you mean "args"?'
+
+
 def test_extensions_are_left_alone(tmp_path: Path) -> None:
     members = {"x-vendor": 1, "linux": {"hugo": {}}, "annotations": {SLIP: "", "Linux": ""}}
     members["vm"] = {"hypervisor": {"path": "/x"}}
