@@ -12,23 +12,30 @@ UNITS: Final = ("B", "K", "M", "G", "T", "P", "E", "Z")
 UNKNOWN: Final = "-"
 
 
-def format_size(count: int | None) -> str:
+def format_size(size: int | None) -> str:
     """Return a size in about three digits: `0B`, `512B`, `1.5K`, `64M`."""
-    if count is None:
+    if size is None:
         return UNKNOWN
     unit = 0
-    while count >= 1024 << (10 * unit) and unit < len(UNITS) - 1:
+    while size >= 1024 << (10 * unit) and unit < len(UNITS) - 1:
         unit += 1
-    whole = count >> (10 * unit)
+    whole = size >> (10 * unit)
     if unit == 0 or whole >= 10:
         return f"{whole}{UNITS[unit]}"
-    tenth = (count * 10 >> (10 * unit)) % 10
+    tenth = (size * 10 >> (10 * unit)) % 10
     return f"{whole}.{tenth}{UNITS[unit]}"
 
 
-def rate(count: int | None) -> str:
+def count(number: int | None, limit: int | None) -> str:
+    """Return a number, with its limit if there is one: `3`, `3/64`."""
+    if number is None:
+        return UNKNOWN
+    return f"{number}/{limit}" if limit else str(number)
+
+
+def rate(size: int | None) -> str:
     """Return a rate, in bytes per second."""
-    return UNKNOWN if count is None else f"{format_size(count)}/s"
+    return UNKNOWN if size is None else f"{format_size(size)}/s"
 
 
 def share(percent: float | None) -> str:

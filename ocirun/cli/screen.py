@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ocirun.cli.gauge import UNKNOWN, format_size, graph, rate, share
+from ocirun.cli.gauge import UNKNOWN, count, format_size, graph, rate, share
 from ocirun.container.usage import RESOURCES
 
 TYPE_CHECKING = False
@@ -223,7 +223,7 @@ def _cells(usage: Usage, bars: int) -> dict[str, str]:
         "MEMORY": format_size(usage.memory),
         "memory graph": graph(usage.memory_history, bars, usage.memory_limit or 0),
         "LIMIT": format_size(usage.memory_limit),
-        "PIDS": str(usage.pids) + (f"/{usage.pids_limit}" if usage.pids_limit else ""),
+        "PIDS": count(usage.pids, usage.pids_limit),
         "READ": rate(usage.read_rate),
         "WRITE": rate(usage.write_rate),
         "WAIT C/M/I": waiting(usage),

@@ -46,7 +46,7 @@ class Reading:
 
 
 class Usage:
-    """What one container uses; None and 0 where that is not known.
+    """What one container uses; None where that is not known, and everything without a cgroup.
 
     Rates (`cpu_percent`: of one processor; `read_rate`, `write_rate`: bytes a second) are None at
     the first look. `memory` is without what the kernel can take back at once, as Docker shows it;
@@ -76,9 +76,9 @@ class Usage:
         self.status = status
         self.reading: Reading | None = None
         self.cpu_percent: float | None = None
-        self.memory = 0
+        self.memory: int | None = None
         self.memory_limit: int | None = None
-        self.pids = 0
+        self.pids: int | None = None
         self.pids_limit: int | None = None
         self.read_rate: int | None = None
         self.write_rate: int | None = None
@@ -90,7 +90,7 @@ class Usage:
         """Fill in what `reading` says, with rates since `before` when that is the same one."""
         self.reading = reading
         stats = reading.stats
-        self.memory = _in_use(stats["memory"])
+        self.memory = memory = _in_use(stats["memory"])
         limit = stats["memory"]["usage"]["limit"]
         self.memory_limit = limit if 0 < limit < NO_LIMIT else None
         self.pids = stats["pids"]["current"]
@@ -101,7 +101,7 @@ class Usage:
             self.cpu_history = before.cpu_history
             self.memory_history = before.memory_history
             self._compare(last, reading)
-        self.memory_history = [*self.memory_history, self.memory][-REMEMBERED:]
+        self.memory_history = [*self.memory_history, memory][-REMEMBERED:]
 
     def _compare(self, last: Reading, reading: Reading) -> None:
         span_ns = max(reading.moment_ns - last.moment_ns, 1)
@@ -117,16 +117,16 @@ class Usage:
         return {
             "id": self.id,
             "status": self.status,
-            "cpu": {"percent": self.cpu_percent, "total": _cpu_ns(stats) if stats else 0},
+            "cpu": {"percent": self.cpu_percent, "total": _cpu_ns(stats) if stats else None},
             "memory": {
-                "usage": stats["memory"]["usage"]["usage"] if stats else 0,
+                "usage": stats["memory"]["usage"]["usage"] if stats else None,
                 "in_use": self.memory,
                 "limit": self.memory_limit,
             },
             "pids": {"current": self.pids, "limit": self.pids_limit},
             "io": {
-                "read": _bytes_read(stats) if stats else 0,
-                "write": _bytes_written(stats) if stats else 0,
+                "read": _bytes_read(stats) if stats else None,
+                "write": _bytes_written(stats) if stats else None,
                 "read_per_second": self.read_rate,
                 "write_per_second": self.write_rate,
             },
@@ -167,7 +167,7 @@ class Monitor:
             with self._store.load(container_id) as record:
                 status = status_of(record)
                 usage = Usage(container_id, status)
-                if status in (RUNNING, PAUSED):
+                if status in (RUNNING, PAUSED) and record.cgroup_paths:
                     reading = Reading(record, status, read_stats(record))
                     usage.take(reading, self._known.get(container_id))
         except ContainerNotFound:

@@ -227,3 +227,32 @@ class TestKill:
         more = add_sleeper(container)
         container.delete("--force").ok()
         wait_until(lambda: is_gone(more), "the end of the other")
+
+
+class TestWithoutCgroup:
+    """`--cgroup-manager=disabled`: nothing lists or counts the container's processes."""
+
+    @needs("ours")
+    def test_ps_shows_the_processes_of_the_pid_namespace_and_warns(self, box: Box) -> None:
+        box.runtime.settings = ["--cgroup-manager=disabled"]
+        container = box.running()
+        sleeper = add_sleeper(container)
+        result = ps(container, "--format", "json", container.id).ok()
+        assert result.json() == sorted([container.pid, sleeper])
+        assert "has no cgroup" in result.log
+
+    @needs("ours")
+    def test_ps_shows_init_where_the_pid_namespace_is_the_hosts(self, box: Box) -> None:
+        box.runtime.settings = ["--cgroup-manager=disabled"]
+        bundle = box.bundle("sleep", "1000")
+        bundle.config["linux"]["namespaces"].remove({"type": "pid"})
+        container = box.running(bundle)
+        assert ps(container, "--format", "json", container.id).ok().json() == [container.pid]
+
+    @needs("ours")
+    def test_top_shows_a_dash_and_warns(self, box: Box) -> None:
+        box.runtime.settings = ["--cgroup-manager=disabled"]
+        container = box.running()
+        result = box.runtime.call("top", "--once", "--interval", "100ms", container.id).ok()
+        assert result.stdout.splitlines()[1].split() == [container.id, "running", *"---------"]
+        assert "has no cgroup" in result.log

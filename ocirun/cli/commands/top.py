@@ -6,11 +6,12 @@ import os
 import time
 
 from ocirun.cli.duration import nanoseconds
-from ocirun.cli.gauge import UNKNOWN, aligned, format_size, rate, share
+from ocirun.cli.gauge import UNKNOWN, aligned, count, format_size, rate, share
 from ocirun.cli.output import write
 from ocirun.container.events import check_interval
+from ocirun.container.status import PAUSED, RUNNING
 from ocirun.container.usage import RESOURCES, Monitor
-from ocirun.errors import UsageError
+from ocirun.errors import UsageError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def run(call: Call) -> int:
     monitor.look()
     time.sleep(interval_ns / NS_PER_S)
     usages = monitor.look()
+    for usage in usages:
+        if usage.status in (RUNNING, PAUSED) and usage.reading is None:
+            warn(f"container {usage.id} has no cgroup, which would count what it uses")
     if form == "json":
         from ocirun.spec.jsontext import compact
 
@@ -58,7 +62,6 @@ def plain(usages: Sequence[Usage]) -> str:
     rows = [[*TITLES, *(f"WAIT-{name.upper()}" for name in RESOURCES)]]
     for usage in usages:
         waiting = usage.waiting or {}
-        pids = f"{usage.pids}/{usage.pids_limit}" if usage.pids_limit else str(usage.pids)
         rows.append(
             [
                 usage.id,
@@ -66,7 +69,7 @@ def plain(usages: Sequence[Usage]) -> str:
                 share(usage.cpu_percent),
                 format_size(usage.memory),
                 format_size(usage.memory_limit),
-                pids,
+                count(usage.pids, usage.pids_limit),
                 rate(usage.read_rate),
                 rate(usage.write_rate),
                 *(share(waiting[name]) if name in waiting else UNKNOWN for name in RESOURCES),
