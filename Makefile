@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench placement soak conformance clients lab debian13 clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb site placement clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -109,6 +109,27 @@ debian13:
 	    tests/integration/test_checkpoint.py::test_a_counter_counts_on \
 	    'tests/clients/test_containerd.py::test_exit_code[ours]' \
 	    'tests/clients/test_podman.py::test_exit_code[ours]'
+
+# dist/ocirun_VERSION_ARCHITECTURE.deb, for the Debian or Ubuntu release that this runs on.
+deb:
+	@tools/prepare deb
+	tools/deb
+
+# The package: installed, upgraded and removed in a bare Debian, and called by podman and containerd.
+check-deb: deb
+	@tools/prepare clients
+	tools/as-root .venv/bin/pytest -m deb tests/deb
+	rm -rf build/deb && dpkg-deb -x dist/ocirun_*.deb build/deb
+	OCIRUN=$(CURDIR)/build/deb/usr/bin/ocirun tools/as-root .venv/bin/pytest -m clients \
+	    "tests/clients/test_containerd.py::test_exit_code[ours]" \
+	    "tests/clients/test_podman.py::test_exit_code[ours]"
+
+# The documentation as a site, in dist/site: every link is checked.
+site:
+	@tools/prepare
+	[ -x build/site/bin/mkdocs ] || .venv/bin/python -m venv build/site
+	build/site/bin/python -m pip install -qq --disable-pip-version-check -r tools/site/requirements.txt
+	NO_MKDOCS_2_WARNING=1 build/site/bin/mkdocs build --quiet --config-file tools/site/mkdocs.yml
 
 clean:
 	rm -rf .venv build dist bundles/*/rootfs .mypy_cache .ruff_cache .pytest_cache .hypothesis

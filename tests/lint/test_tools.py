@@ -49,6 +49,10 @@ def test_mypy_is_strict_with_the_examples() -> None:
     judge(tool("mypy"), "--strict", "examples")
 
 
+def test_mypy_is_strict_with_the_builder_of_the_package() -> None:
+    judge(tool("mypy"), "--strict", "tools/debian/build.py")
+
+
 def test_mypy_finds_no_wrong_call_in_the_tests() -> None:
     """Names, arguments and imports of every test, also of those that only the lab can run."""
     folders = [
