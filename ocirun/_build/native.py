@@ -15,6 +15,7 @@ import sys
 from cffi import FFI
 from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
 from native_companions import SOURCE as COMPANIONS  # type: ignore[import-not-found]
+from native_landlock import SOURCE as LANDLOCK  # type: ignore[import-not-found]
 from native_settings import SOURCE as SETTINGS  # type: ignore[import-not-found]
 from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]
 
@@ -73,6 +74,11 @@ long sys_keyctl(int operation, unsigned long arg2, unsigned long arg3, unsigned 
                 unsigned long arg5);
 int sys_seccomp_filter(unsigned int flags, const char *program, size_t length);
 int sys_pidfd_getfd(int pidfd, int fd);
+int sys_landlock_create_ruleset(uint64_t fs, uint64_t net, uint64_t scoped, size_t size);
+int sys_landlock_abi(void);
+int sys_landlock_add_path(int ruleset_fd, int path_fd, uint64_t access);
+int sys_landlock_add_port(int ruleset_fd, uint64_t port, uint64_t access);
+int sys_landlock_restrict_self(int ruleset_fd);
 long sys_ptrace(unsigned long request, int pid, unsigned long address, unsigned long data);
 void *dlopen(const char *name, int mode);
 void *dlsym(void *library, const char *name);
@@ -131,6 +137,11 @@ MOUNTS = r"""
 #endif
 #ifndef SYS_faccessat2
 #define SYS_faccessat2 439
+#endif
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule 445
+#define SYS_landlock_restrict_self 446
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -297,7 +308,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS
+SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS + LANDLOCK
 
 
 def main(output: str) -> None:

@@ -10,9 +10,12 @@ from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 from ocirun.errors import Problem, SpecError, UsageError, warn
 from ocirun.process.request import Request
 from ocirun.rootfs.devices import is_host_dev
+from ocirun.spec import LANDLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ocirun.container.options import CreateOptions, ExecOptions, ProcessOptions
     from ocirun.container.record import Record
     from ocirun.spec.types import Config
@@ -22,7 +25,8 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     """Decide what config.json alone does not say, and check what the host must have.
 
     Raises:
-        SpecError: the root is missing. UsageError: a descriptor to preserve is not open.
+        SpecError: the root is missing, or an annotation is wrong. UnsupportedError: Landlock
+            cannot do what is asked. UsageError: a descriptor to preserve is not open.
     """
     request = Request(config)
     request.container_id = container_id
@@ -35,6 +39,7 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
                 f"mount destination {mount['destination']} is not absolute. Support for "
                 "non-absolute mount destinations will be removed in a future release."
             )
+    request.landlock = _landlock(config)
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
     request.no_new_keyring = options.no_new_keyring
@@ -57,10 +62,20 @@ def make_exec_request(config: Config, record: Record, options: ExecOptions) -> R
     request.container_id = record.id
     request.bundle = record.bundle
     request.rootfs = record.rootfs
+    request.landlock = _landlock(config)
     request.no_new_keyring = record.no_new_keyring
     request.keyring = record.keyring or f"_ses.{record.id}"  # of older versions, and restored
     _find_fds(request, options)
     return request
+
+
+def _landlock(config: Config) -> dict[str, Any] | None:
+    """Return what init confines itself with; None where no annotation asks for Landlock."""
+    if not any(name.startswith(LANDLOCK) for name in config.get("annotations") or ()):
+        return None
+    from ocirun.security.landlock import prepare  # cold
+
+    return prepare(config)
 
 
 def _find_fds(request: Request, options: ProcessOptions) -> None:

@@ -37,7 +37,7 @@ from ocirun.process.clone import reap
 from ocirun.process.foreground import Foreground
 from ocirun.process.sockets import send_fd
 from ocirun.security.executable import require_seal
-from ocirun.spec import NETWORKS, OVERLAY
+from ocirun.spec import LANDLOCK, NETWORKS, OVERLAY
 from ocirun.spec.devices import implied_rules
 
 TYPE_CHECKING = False
@@ -129,6 +129,11 @@ class Restoration(Creation):
         if self.networks:
             message = "networks cannot be made for a container that is restored"
             raise UnsupportedError([Problem(f"/annotations/{NETWORKS}", message)])
+        if self.request.landlock:
+            # Security: the restored processes would be as free as if nobody had asked.
+            name = next(name for name in self.config["annotations"] if name.startswith(LANDLOCK))
+            message = "CRIU does not restore what Landlock confines"
+            raise UnsupportedError([Problem(f"/annotations/{name}", message)])
 
     def prepare(self) -> None:
         """Check everything. The seccomp filters are in the images."""

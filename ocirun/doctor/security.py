@@ -9,6 +9,7 @@ import os
 from errno import EINVAL, ENOSYS
 
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe, in_child, read
+from ocirun.kernel import landlock as kernel_landlock
 from ocirun.kernel.keyctl import join_session_keyring
 from ocirun.kernel.libseccomp import Library
 from ocirun.kernel.mount import fstatfs
@@ -32,6 +33,10 @@ CONSEQUENCES: Final = {
     "CAP_SYS_TIME": "without SYS_TIME no time offset can be set",
     "CAP_SYS_NICE": "without SYS_NICE no real-time policy can be set",
 }
+
+
+LANDLOCK_ABI: Final = 6  # of the scopes, the newest that an annotation can ask for
+SOME_ARE_REFUSED: Final = "Annotations org.ocirun.landlock.* that need a newer ABI are refused."
 
 
 def seal() -> str:
@@ -128,6 +133,20 @@ def selinux() -> str:
         raise Lacks("not in this kernel, or switched off") from error
 
 
+def landlock() -> str:
+    """Return the ABI of Landlock.
+
+    Raises:
+        Lacks: the kernel has no Landlock, or one that cannot do all that annotations may ask.
+    """
+    version = kernel_landlock.abi()
+    if version == 0:
+        raise Lacks("not in this kernel, or not in its list lsm=")
+    if version < LANDLOCK_ABI:
+        raise Lacks(f"ABI {version}", SOME_ARE_REFUSED, "Run Linux 6.12 or newer for all of them.")
+    return f"ABI {version}"
+
+
 def keyring() -> str:
     """Join a new session keyring, in a child."""
     try:
@@ -203,6 +222,13 @@ PROBES: Final = (
         selinux,
         "A configuration with process.selinuxLabel is refused; linux.mountLabel is ignored.",
         "Enable SELinux to use labels.",
+    ),
+    Probe(
+        "Landlock",
+        landlock,
+        "Containers with annotations org.ocirun.landlock.* are refused.",
+        "Use a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in lsm= on its command line.",
+        without=DEGRADED,
     ),
     Probe(
         "session keyring",

@@ -38,6 +38,7 @@ class InitContext:
         "hook_outputs",
         "init_pidfd",
         "init_root_fd",
+        "landlock_fd",
         "limits",
         "nodes_fd",
         "own_executable",
@@ -53,7 +54,7 @@ class InitContext:
         self.config = config
         self.request = request
         self.root_fd = self.procfs_fd = self.console_fd = self.nodes_fd = -1
-        self.init_pidfd = self.init_root_fd = -1
+        self.init_pidfd = self.init_root_fd = self.landlock_fd = -1
         self.pty = (-1, -1, "")
         self._sets: CapabilitySets | None = None
         self.cwd_entered = False

@@ -189,6 +189,7 @@ def _enter(config: Config, request: Request) -> Rows:
         ),
         (linux.get("readonlyPaths"), "cover read-only paths", "enter:cover_readonly_paths"),
         (linux.get("maskedPaths"), "cover masked paths", "enter:cover_masked_paths"),
+        *_ruleset(request),
         (process.get("noNewPrivileges"), "set no_new_privs", "enter:set_no_new_privs"),
         # Order: in the cgroup, whose cpuset counts; before CAP_SYS_NICE may be given up.
         *_scheduling(config),
@@ -218,6 +219,7 @@ def _join(config: Config, request: Request) -> Rows:
         # Security: without a mount namespace of its own, its root is all that the container has.
         (request.root_sent, "enter the root of init", "join:enter_root"),
         (True, "open the root", "join:open_root"),
+        *_ruleset(request),
         # Order: the private procfs shows the host's processes, and must be gone before the clone.
         *_profile(config),
         *_label(config, procfs=_has_labels(config)),
@@ -280,8 +282,8 @@ def _rights(config: Config, request: Request) -> Rows:
     """
     process = config["process"]
     filtered = request.seccomp
-    # Kernel: without no_new_privs, loading a filter needs CAP_SYS_ADMIN.
-    keeps_admin = filtered and not process.get("noNewPrivileges")
+    # Kernel: without no_new_privs, a filter and Landlock need CAP_SYS_ADMIN.
+    keeps_admin = (filtered or request.landlock) and not process.get("noNewPrivileges")
     new = request.namespaces.new
     # Kernel: to fetch a descriptor is to trace, which a parent that is no root of the host's may
     # do to a process that is dumpable.
@@ -317,12 +319,19 @@ def _rights(config: Config, request: Request) -> Rows:
             "enter:set_limits",
             "ocirun.process.rlimits",
         ),
+        # Order: before the filter, which need not allow it.
+        (request.landlock, "confine with Landlock", "landlock:confine"),
         (fetched, "let the parent fetch the listener", "seccomp:allow_fetching"),
         # wait_at_gate may need select.
         (filtered, "load the seccomp filter", "seccomp:load_seccomp", "select"),
         (fetched, "be untraceable again", "seccomp:forbid_fetching"),
         (keeps_admin, "give up CAP_SYS_ADMIN", "enter:give_up_sys_admin"),
     ]
+
+
+def _ruleset(request: Request) -> Rows:
+    """Order: when everything is mounted, and before rights are given up that paths need."""
+    return [(request.landlock, "make the Landlock ruleset", "landlock:make_ruleset")]
 
 
 def _profile(config: Config) -> Rows:

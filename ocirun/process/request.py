@@ -25,7 +25,8 @@ class Request:
     cgroups through, and `bind_sources` are the indices of the mounts whose source the parent
     opened; `late_sources` of those whose source an earlier mount provides. `made_nodes` are the
     indices of the devices whose node it has made (made_nodes.py). `seccomp` is the compiled filter
-    as prepare_filter gives it, or None. `mount_label` is linux.mountLabel, or "" where no SELinux
+    as prepare_filter gives it, or None, and `landlock` what security/landlock.py has prepared, or
+    None. `mount_label` is linux.mountLabel, or "" where no SELinux
     would read it. `keyring` is the name of the session keyring.
 
     Of exec: `join_flags` are those of setns, `cgroup_namespace` and `root_sent` say that the
@@ -45,6 +46,7 @@ class Request:
         "joins",
         "kept_fds",
         "keyring",
+        "landlock",
         "late_sources",
         "listen_fds",
         "listen_names",
@@ -87,6 +89,7 @@ class Request:
         self.bind_sources: list[int] = []
         self.late_sources: list[int] = []
         self.seccomp: dict[str, Any] | None = None
+        self.landlock: dict[str, Any] | None = None
         self.mount_label = _effective_mount_label(config)
 
     def body(self) -> dict[str, Any]:

@@ -8,3 +8,5 @@ NETWORKS = "org.ocirun.networks"
 OVERLAY = "org.ocirun.overlay"
 # Types of networks that a program of the host makes.
 BY_PROGRAM = frozenset(("user",))
+# What the annotations that landlock.py reads begin with.
+LANDLOCK = "org.ocirun.landlock."

@@ -9,7 +9,7 @@ Source: runtime-spec features.md, features-linux.md.
 from __future__ import annotations
 
 from ocirun.kernel.which import find_in_path
-from ocirun.spec import memory_policy
+from ocirun.spec import LANDLOCK, memory_policy
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION
 from ocirun.spec.mount_options import MOUNT_OPTIONS
@@ -32,11 +32,15 @@ IDMAP_OPTIONS: Final = frozenset(("idmap", "ridmap"))
 # Callers ask this one, by runc's name, before they offer checkpoints.
 CHECKPOINT: Final = "org.opencontainers.runc.checkpoint.enabled"
 
+# What this kernel's Landlock can do: docs/landlock.md has what needs which ABI.
+LANDLOCK_ABI: Final = f"{LANDLOCK}abi"
+
 # Kernel: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is only taken with NEW_LISTENER.
 NEW_LISTENER: Final = 1 << 3
 WAIT_KILLABLE_RECV: Final = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
-# Annotations that change what a runtime does; callers keep them away from untrusted users.
+# Annotations that change what a runtime does; callers keep them away from untrusted users. Those of
+# Landlock only take access away from the container, and are not among them.
 UNSAFE_ANNOTATIONS: Final = (
     "org.systemd.property.",
     "org.criu.config",
@@ -54,9 +58,22 @@ def features() -> Features:
         "hooks": list(HOOK_NAMES),
         "mountOptions": sorted(MOUNT_OPTIONS.keys() - IDMAP_OPTIONS),
         "linux": _linux(),
-        "annotations": {CHECKPOINT: "true" if find_in_path("criu") else "false"},
+        "annotations": {
+            CHECKPOINT: "true" if find_in_path("criu") else "false",
+            LANDLOCK_ABI: str(_landlock_abi()),
+        },
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
+
+
+def _landlock_abi() -> int:
+    """Return the kernel's ABI of Landlock; 0 without it, or where asking is refused."""
+    from ocirun.kernel.landlock import abi
+
+    try:
+        return abi()
+    except OSError:
+        return 0
 
 
 def _linux() -> LinuxFeatures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError
+from ocirun.spec import LANDLOCK
 from ocirun.spec.hidden_paths import missing_paths
 from ocirun.spec.load import check_root, read_document
 from ocirun.spec.members import respell
@@ -52,11 +53,23 @@ def examine_document(document: object, bundle: str) -> Verdict:
     if problems := report(document):
         return Verdict(problems, warnings)
     config: Config = document  # type: ignore[assignment]  # the report found it to be one
-    problems = check_rules(config) + check_root(bundle, config)
+    problems = check_rules(config) + check_root(bundle, config) + _landlock(config)
     warnings += unknown_words(config)
     if not problems:
         warnings += missing_paths(bundle, config)
     return Verdict(problems, warnings)
+
+
+def _landlock(config: Config) -> list[Problem]:
+    """Return what is wrong with the annotations of Landlock."""
+    if any(name.startswith(LANDLOCK) for name in config.get("annotations") or ()):
+        from ocirun.spec.landlock import read_landlock
+
+        try:
+            read_landlock(config)
+        except SpecError as error:
+            return error.problems
+    return []
 
 
 def validate_bundle(bundle: str, name: str = "config.json") -> list[Problem]:

@@ -77,6 +77,6 @@ def _needed(init: InitContext) -> int:
         needed |= cap.CHOWN | cap.DAC_OVERRIDE
     if "scheduler" in spec or "ioPriority" in spec:
         needed |= cap.SYS_NICE
-    if request.seccomp and not spec.get("noNewPrivileges"):
+    if (request.seccomp or request.landlock) and not spec.get("noNewPrivileges"):
         needed |= cap.SYS_ADMIN
     return needed
