@@ -119,7 +119,7 @@ deb:
 check-deb: deb
 	@tools/prepare clients
 	tools/as-root .venv/bin/pytest -m deb tests/deb
-	rm -rf build/deb && dpkg-deb -x dist/ocirun_*.deb build/deb
+	rm -rf build/deb && mkdir -p build && dpkg-deb -x dist/ocirun_*.deb build/deb
 	OCIRUN=$(CURDIR)/build/deb/usr/bin/ocirun tools/as-root .venv/bin/pytest -m clients \
 	    "tests/clients/test_containerd.py::test_exit_code[ours]" \
 	    "tests/clients/test_podman.py::test_exit_code[ours]"
