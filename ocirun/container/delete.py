@@ -165,12 +165,15 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
     """Remove everything that is left of a container whose init is gone.
 
     Each step is tried, whatever became of the one before. Only if the deletion is `repeatable` and
-    the cgroup could not be removed, the folder stays and the poststop hooks wait. Where the folder
-    is not in place any more somebody else has deleted the container: what has its names by now is
-    not touched.
+    something outside of the folder could not be removed, that stays and the poststop hooks wait.
+    Where the folder is not in place any more somebody else has deleted the container: what has its
+    names by now is not touched.
 
     Returns:
         What failed.
+
+    Raises:
+        OcirunError: what failed, and the deletion can be repeated.
     """
     folder = record.directory
     failures: list[OcirunError] = []
@@ -192,7 +195,7 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
 
         _try(failures, detach_networks, folder)
     if repeatable and failures:
-        return failures
+        raise _as_one(failures)
     config: Config | None = None
     if "poststop" in record.hooks:
         try:
@@ -225,7 +228,11 @@ def _raise_lasting(failures: list[OcirunError]) -> None:
     """Raise the first failure by which something of the container has stayed on the host."""
     lasting = [error for error in failures if not isinstance(error, (HookError, DamagedRecord))]
     if lasting:
-        for other in failures:
-            if other is not lasting[0]:
-                lasting[0].add_note(f"and: {other}")
-        raise lasting[0]
+        raise _as_one([*lasting, *(error for error in failures if error not in lasting)])
+
+
+def _as_one(failures: list[OcirunError]) -> OcirunError:
+    """Return the first failure, with the others as notes."""
+    for other in failures[1:]:
+        failures[0].add_note(f"and: {other}")
+    return failures[0]

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import SetupError, SpecError, doing, kernel_words
+from ocirun.container.folder import OPEN_FOLDER
+from ocirun.errors import DamagedRecord, SetupError, SpecError, doing, kernel_words, warn
 from ocirun.kernel.locks import lock
+from ocirun.kernel.regular import read_open
 from ocirun.network.attachment import Attachment
 from ocirun.spec import BY_PROGRAM
 from ocirun.spec.jsontext import compact, parse
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "networks.json"
 LOCK: Final = "@networks"
+MAX_BYTES: Final = 1 << 20
 
 
 class Ledger:
@@ -57,29 +60,51 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def all(self) -> dict[str, list[Attachment]]:
-        """Return what each container has, by id.
-
-        Raises:
-            SetupError: a file is damaged.
-        """
-        found = {}
+    def others(self, container_id: str) -> tuple[list[Attachment], list[str]]:
+        """Return what all containers but `container_id` have, and how others' files are damaged."""
+        held: list[Attachment] = []
+        faults: list[str] = []
         for name in sorted(os.listdir(self._root)):
-            if not name.startswith("@"):
-                path = f"{self._root}/{name}/{FILE}"
-                try:
-                    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError as error:
-                    raise SetupError(f"opening {path}: {kernel_words(error)}") from error
-                with open(fd, "rb") as file:
-                    found[name] = read_attachments(file.read(), path)
-        return found
+            if name.startswith("@") or name == container_id:
+                continue
+            try:
+                folder_fd = os.open(f"{self._root}/{name}", OPEN_FOLDER)
+            except (FileNotFoundError, NotADirectoryError):  # gone by now, or no container
+                continue
+            try:
+                held += read_attachments(folder_fd, f"{self._root}/{name}") or []
+            except SetupError as error:
+                faults.append(str(error))
+            finally:
+                os.close(folder_fd)
+        return held, faults
 
 
-def read_attachments(data: bytes, path: str) -> list[Attachment]:
-    """Return what the file `path` says in `data`.
+def read_attachments(folder_fd: int, path: str) -> list[Attachment] | None:
+    """Return what the file in the folder `path`, open as `folder_fd` (borrowed), says.
+
+    None where there is none.
+
+    Raises:
+        SetupError: it is not what was written.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(FILE, flags, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _damaged(path, kernel_words(error)) from error
+    try:
+        return parse_attachments(read_open(fd, MAX_BYTES, FILE), path)
+    except OSError as error:
+        raise _damaged(path, kernel_words(error)) from error
+    finally:
+        os.close(fd)
+
+
+def parse_attachments(data: bytes, path: str) -> list[Attachment]:
+    """Return what `data` says, the file in the folder `path`.
 
     Raises:
         SetupError: it is not what was written.
@@ -88,7 +113,11 @@ def read_attachments(data: bytes, path: str) -> list[Attachment]:
         entries = parse(data, FILE)
         return [Attachment.from_body(entry) for entry in entries]  # type: ignore[attr-defined]
     except (SpecError, ValueError, KeyError, TypeError) as error:
-        raise SetupError(f"{path} is damaged: {error}") from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: str, why: str) -> SetupError:
+    return SetupError(f"{path}/{FILE} is damaged: {why}")
 
 
 def attach_networks(
@@ -104,7 +133,8 @@ def attach_networks(
 
     Raises:
         SetupError: an address or a name is taken, something is missing, the kernel refused, a
-            program failed.
+            program failed; or the file of another container is damaged, so that nobody knows which
+            addresses it has.
     """
     made: list[Attachment] = []
     undo("removing networks", lambda: detach_networks(folder))
@@ -128,7 +158,10 @@ def _attach_ours(folder: Folder, networks: list[Network], sides: Sides) -> list[
     root = _root_of(folder)
     wants_claim = any(network.masquerade or network.ports for network in networks)
     with Ledger(root) as ledger, claim_if(wants_claim):
-        held = [each for attachments in ledger.all().values() for each in attachments]
+        held, faults = ledger.others(folder.id)
+        if faults:
+            words = "which addresses that container has is not known. Delete it with --force"
+            raise SetupError(f"{faults[0]}: {words}")
         attachments = decide(networks, held, sides.host, owner=owner_of(root), container=folder.id)
         _record(folder, attachments)
         attach(attachments, held, sides)
@@ -142,16 +175,21 @@ def _record(folder: Folder, attachments: list[Attachment]) -> None:
 def detach_networks(folder: Folder) -> None:
     """Remove the networks of a container, as far as they are there.
 
+    What it shares with a container whose file is damaged stays, with a warning.
+
     Raises:
+        DamagedRecord: its own file is damaged. Nothing is removed then; the kernel removes the
+            devices with the network namespace.
         OcirunError: something could not be removed; the file stays, for another try.
     """
-    data = folder.read(FILE)
-    if data is None:
+    try:
+        own = read_attachments(folder.fd, folder.path)
+    except SetupError as error:
+        words = f"{error}: its bridges and rules, if nobody else uses them, are left on the host"
+        raise DamagedRecord(folder.id, words) from error
+    if own is None:
         return
-    programmed = [
-        each for each in read_attachments(data, f"{folder.path}/{FILE}") if each.type in BY_PROGRAM
-    ]
-    if programmed:
+    if programmed := [each for each in own if each.type in BY_PROGRAM]:
         from ocirun.network.by_program import detach_by_program
 
         if failures := detach_by_program(programmed):
@@ -159,15 +197,13 @@ def detach_networks(folder: Folder) -> None:
                 failures[0].add_note(f"and: {failure}")
             raise failures[0]
     with Ledger(_root_of(folder)) as ledger:
-        held = ledger.all()
-        own = held.pop(folder.id, None)
-        if own is None:
-            return
-        made = [each for each in own if each.type not in BY_PROGRAM]
-        if made:
+        if made := [each for each in own if each.type not in BY_PROGRAM]:
             from ocirun.network.attach import detach
 
-            detach(made, [each for attachments in held.values() for each in attachments])
+            others, faults = ledger.others(folder.id)
+            if faults:
+                warn(f"{faults[0]}: bridges and rules that it may share with {folder.id} stay")
+            detach(made, others, shared=not faults)
         with doing(f"removing {folder.path}/{FILE}"):
             os.unlink(FILE, dir_fd=folder.fd)
 

@@ -89,8 +89,10 @@ def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) 
         made.append(attachment)
 
 
-def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
-    """Remove the devices, and the bridges that none of `others` uses; everything is tried.
+def detach(attachments: list[Attachment], others: list[Attachment], *, shared: bool) -> None:
+    """Remove the devices, and what none of `others` uses if `shared` says so; everything is tried.
+
+    That is bridges of ours, rules and settings.
 
     Raises:
         OcirunError: the first failure, with the others as notes.
@@ -99,19 +101,29 @@ def detach(attachments: list[Attachment], others: list[Attachment]) -> None:
     with Netlink() as host:
         for attachment in attachments:
             _try(failures, TYPES[attachment.type].remove, attachment, host)
-        forwarded = [each for each in attachments if each.is_forwarded]
-        with claim_if(bool(forwarded)):
-            for attachment in forwarded:
-                _try(failures, put_back_sysctls, attachment, others)
-            for bridge, owner in {(each.bridge, each.owner) for each in forwarded}:
-                _try(failures, table_of(bridge, owner, others).write)
-        used = {other.bridge for other in others}
-        for name in {each.bridge for each in attachments if each.is_made} - used:
-            _try(failures, remove_bridge, name, host)
+        if shared:
+            _remove_shared(failures, attachments, others, host)
     if failures:
         for failure in failures[1:]:
             failures[0].add_note(f"and: {failure}")
         raise failures[0]
+
+
+def _remove_shared(
+    failures: list[OcirunError],
+    attachments: list[Attachment],
+    others: list[Attachment],
+    host: Netlink,
+) -> None:
+    forwarded = [each for each in attachments if each.is_forwarded]
+    with claim_if(bool(forwarded)):
+        for attachment in forwarded:
+            _try(failures, put_back_sysctls, attachment, others)
+        for bridge, owner in {(each.bridge, each.owner) for each in forwarded}:
+            _try(failures, table_of(bridge, owner, others).write)
+    used = {other.bridge for other in others}
+    for name in {each.bridge for each in attachments if each.is_made} - used:
+        _try(failures, remove_bridge, name, host)
 
 
 def _try(failures: list[OcirunError], act: Any, *arguments: Any) -> None:  # noqa: ANN401
