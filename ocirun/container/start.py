@@ -17,9 +17,13 @@ from ocirun.process.gate import open_gate, remove_gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.container.record import Record
     from ocirun.container.store import Store
+    from ocirun.errors import OcirunError
 
+FAILED_HOOK: Final = "error running startContainer hook"  # init's HookError, as a sentence
 _REFUSALS = {
     STOPPED: "cannot start a container that has stopped",
     RUNNING: "cannot start an already running container",
@@ -36,7 +40,8 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
 
     Raises:
         WrongStatus: the container is not created, or another start was first.
-        SetupError: a startContainer hook or the last settings failed; the container has stopped.
+        SetupError: the last settings failed, and the container has stopped; or a startContainer
+            hook, and the container was deleted.
         HookError: a poststart hook failed; the container was stopped and deleted.
     """
     with store.load(container_id) as record:
@@ -93,7 +98,11 @@ def pass_gate(record: Record) -> None:
         # Kernel: a dying init lets go of its descriptors before it counts as dead. A client that
         # heard of the failure in between would find a container it may not delete (containerd).
         kill_and_wait(record)
-        raise SetupError(f"unable to start container process: {failure}")
+        refusal = SetupError(f"unable to start container process: {failure}")
+        if failure.startswith(FAILED_HOOK):
+            # As after a poststart hook, below (runtime.md#lifecycle, step 7).
+            _destroy(record, refusal)
+        raise refusal
     if "poststart" in record.hooks:
         _run_poststart(record)
 
@@ -112,12 +121,17 @@ def _run_poststart(record: Record) -> None:
         hooks = config["hooks"]["poststart"]
         run_hooks("poststart", hooks, record.state(RUNNING), os.environ, outputs=outputs)
     except HookError as error:
-        from ocirun.container.delete import destroy  # cold: a hook failed
-
         kill_and_wait(record)
-        for failure in destroy(record):
-            error.add_note(f"and then: {failure}")
+        _destroy(record, error)
         raise
     finally:
         if outputs:
             outputs.close()
+
+
+def _destroy(record: Record, error: OcirunError) -> None:
+    """Delete the container, whose init is gone; what fails becomes notes of `error`."""
+    from ocirun.container.delete import destroy  # cold: a hook failed
+
+    for failure in destroy(record):
+        error.add_note(f"and then: {failure}")

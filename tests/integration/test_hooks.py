@@ -277,6 +277,21 @@ class TestFailure:
         assert run.status != 0
         assert "ran" not in run.stdout.split()
 
+    @peer_deviates("runc", "1.1 starts with success, and leaves it stopped")
+    @peer_deviates("crun", "1.8 starts with success, and leaves it stopped")
+    def test_at_start_container_the_container_is_deleted(self, box: Box) -> None:
+        hooks = Hooks(box, "/probe", "wait")
+        hooks.shell("startContainer", "exit 1")
+        hooks.record("poststart")
+        hooks.record("poststop")
+        container = box.container(hooks.bundle)
+        container.create().ok()
+        container.start().failed("unable to start container process", "exit status 1")
+        box.runtime.call("state", container.id).failed("does not exist")
+        assert not hooks.ran("poststart")
+        assert hooks.ran("poststop")
+        container.delete("--force").ok()
+
     @peer_deviates("runc", "1.1 runs them before the program and only warns", sometimes=True)
     def test_at_poststart_the_container_is_ended(self, box: Box) -> None:
         hooks = Hooks(box, "/probe", "wait")
