@@ -42,12 +42,10 @@ def keep_exit(store: Store, container_id: str, pid: int, returncode: int) -> Non
 
 def kept_exit(record: Record) -> int | None:
     """Return how init ended, -N for signal N; None where nobody has written it down."""
-    data = record.directory.read(EXIT_FILE)
-    if data is None:
-        return None
     try:
-        fields = parse(data, EXIT_FILE)
-    except OcirunError:
+        data = record.directory.read(EXIT_FILE)
+        fields = None if data is None else parse(data, EXIT_FILE)
+    except (OcirunError, OSError):  # it is no file of ours, or damaged
         return None
     if not isinstance(fields, dict):
         return None

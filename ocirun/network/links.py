@@ -52,6 +52,8 @@ class Link:
         self.name = str(message.get_attr("IFLA_IFNAME"))
         self.alias = message.get_attr("IFLA_IFALIAS") or ""
         information = message.get_attr("IFLA_LINKINFO")
+        if isinstance(information, bytes):  # pyroute2 does not understand it
+            information = None
         self.kind = (information and information.get_attr("IFLA_INFO_KIND")) or ""
         self.hardware = message.get_attr("IFLA_ADDRESS") or ""
         self.master = int(message.get_attr("IFLA_MASTER") or 0)

@@ -13,11 +13,14 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+import sys
+from errno import EBADMSG
 
 from ocirun.network.namespace import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Final
 
     Message = tuple[int, int, bytes]
@@ -40,6 +43,7 @@ NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 NLMSGERR_ATTR_MSG: Final = 1
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
+LARGEST_ERRNO: Final = 4095
 RECEIVE_BYTES: Final = 1 << 20
 TIMEOUT_S: Final = 30.0
 
@@ -135,15 +139,11 @@ class Netlink:
         last = self._sequence - 1
         self._socket.send(data)
         while True:
-            answers = self._socket.recv(RECEIVE_BYTES)
-            offset = 0
-            while offset < len(answers):
-                length, kind, flags, sequence, _ = HEADER.unpack_from(answers, offset)
+            for kind, flags, sequence, body in _messages(self._socket.recv(RECEIVE_BYTES)):
                 if kind == NLMSG_ERROR and sequence >= first:
-                    _raise_error(answers[offset : offset + length], flags)
+                    _raise_error(body, flags)
                     if sequence == last:
                         return
-                offset += (length + 3) & ~3
 
     def _send(self, kind: int, message: Any, flags: int) -> None:  # noqa: ANN401
         message["header"]["type"] = kind
@@ -154,23 +154,13 @@ class Netlink:
         self._socket.send(message.data)
 
     def _receive(self, form: Any) -> list[Any]:  # noqa: ANN401
-        found: list[Any] = []
-        for body in self._answers():
-            message = form(body)
-            message.decode()
-            found.append(message)
-        return found
+        return [_decoded(form, body) for body in self._answers()]
 
     def _answers(self) -> list[bytes]:
         """Return the messages that answer the last one that was sent, with their headers."""
         found: list[bytes] = []
         while True:
-            data = self._socket.recv(RECEIVE_BYTES)
-            offset = 0
-            while offset < len(data):
-                length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-                body = data[offset : offset + length]
-                offset += (length + 3) & ~3
+            for kind, flags, sequence, body in _messages(self._socket.recv(RECEIVE_BYTES)):
                 if sequence != self._sequence:
                     continue  # an answer to what has timed out
                 if kind == NLMSG_ERROR:
@@ -181,16 +171,45 @@ class Netlink:
                 found.append(body)
 
 
+def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield kind, flags, sequence number and bytes of each message, the bytes with its header.
+
+    Raises:
+        OSError: EBADMSG, one is shorter than its header or longer than what came.
+    """
+    offset = 0
+    while offset < len(data):
+        header = data[offset : offset + HEADER.size].ljust(HEADER.size, b"\0")
+        length, kind, flags, sequence, _ = HEADER.unpack(header)
+        if not HEADER.size <= length <= len(data) - offset:
+            raise OSError(EBADMSG, "an answer of the kernel is cut off")
+        yield kind, flags, sequence, data[offset : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _decoded(form: Any, body: bytes) -> Any:  # noqa: ANN401  # pyroute2's
+    from pyroute2.netlink.exceptions import NetlinkDecodeError  # loaded with `form`
+
+    message = form(body)
+    try:
+        message.decode()
+    except (NetlinkDecodeError, struct.error, ValueError) as error:
+        raise OSError(EBADMSG, f"an answer of the kernel is not understood: {error}") from error
+    return message
+
+
 def _raise_error(body: bytes, flags: int) -> None:
     """Raise what an NLMSG_ERROR says; 0 is the acknowledgement."""
-    (code,) = struct.unpack_from("=i", body, HEADER.size)
+    code = int.from_bytes(body[HEADER.size : HEADER.size + 4], sys.byteorder, signed=True)
     if code == 0:
         return
+    if not -LARGEST_ERRNO <= code < 0:
+        raise OSError(EBADMSG, f"the kernel answered {code}, which is no error's number")
     words = os.strerror(-code)
     if flags & NLM_F_ACK_TLVS:
         # struct nlmsgerr repeats the header of the message, and the message unless it is capped.
         offset = HEADER.size + 4
-        (length,) = struct.unpack_from("=I", body, offset)
+        length = int.from_bytes(body[offset : offset + 4], sys.byteorder)
         offset += HEADER.size if flags & NLM_F_CAPPED else (length + 3) & ~3
         while offset + 4 <= len(body):
             length, kind = struct.unpack_from("=HH", body, offset)

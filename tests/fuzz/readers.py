@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -17,22 +18,32 @@ from ocirun.cgroups.files import read_counter
 from ocirun.cgroups.paths import Table, hierarchies_of, own_hierarchies, v1_paths, v2_path
 from ocirun.cgroups.systemd.annotations import PREFIX, annotated_properties
 from ocirun.container import request
+from ocirun.container.exit_status import kept_exit
 from ocirun.container.folder import Folder
 from ocirun.container.inherited_process import config_with
-from ocirun.container.record import CONFIG_FILE, STATE_FILE, read_config
+from ocirun.container.networks import parse_attachments
+from ocirun.container.record import CONFIG_FILE, INIT_LINK, STATE_FILE, Record, read_config
 from ocirun.container.resources import given_part, to_restore, to_write, with_given
+from ocirun.container.sd_notify import is_ready
 from ocirun.container.state import list_states
 from ocirun.container.store import Store
+from ocirun.convert import formats as convert
+from ocirun.convert.formats import written
+from ocirun.convert.lxc_read import read_lxc
 from ocirun.criu import log, messages, stdio
 from ocirun.errors import SpecError
 from ocirun.kernel import mountinfo as kernel_mountinfo
+from ocirun.network.links import addresses_of_all, all_links, delete_link
+from ocirun.network.netlink import Netlink
 from ocirun.process.channel import Channel, PeerGone
 from ocirun.process.environment import home_of
+from ocirun.process.program import why_refused
 from ocirun.rootfs import pivot
 from ocirun.security.seccomp.program import prepare_filter
-from ocirun.spec import checks
+from ocirun.spec import NETWORKS, checks
 from ocirun.spec.jsontext import parse
-from ocirun.spec.load import check_process, check_resources, load_config
+from ocirun.spec.load import check_process, check_resources, conforms, load_config
+from ocirun.spec.networks import read_networks
 from ocirun.spec.rules import check_rules
 from ocirun.spec.validate import examine_bundle
 
@@ -48,7 +59,7 @@ def folder() -> Path:
     if _folder is None:
         _folder = Path(tempfile.mkdtemp(prefix="ocirun-fuzz-"))
         atexit.register(shutil.rmtree, _folder, ignore_errors=True)
-        for name in ("root/etc", "cgroup", "state/web", "bundle/rootfs", "images"):
+        for name in ("root/etc", "cgroup", "state/web", "bundle/rootfs", "images", "exited/web"):
             (_folder / name).mkdir(parents=True)
     return _folder
 
@@ -218,6 +229,81 @@ def annotation(data: bytes) -> None:
     annotated_properties({PREFIX + name: text})
 
 
+def networks(data: bytes) -> None:
+    """The annotation org.ocirun.networks, as whoever writes annotations has it."""
+    document: Any = {"annotations": {NETWORKS: os.fsdecode(data)}, "hostname": "web"}
+    document["linux"] = {"namespaces": [{"type": "network"}, {"type": "mount"}]}
+    read_networks(document)
+
+
+def networks_record(data: bytes) -> None:
+    """networks.json of another container below the state root."""
+    parse_attachments(data, "/state/web")
+
+
+def init_link(data: bytes) -> None:
+    """The text of the link that finds a container's processes when its state.json is damaged."""
+    text = data.replace(b"\0", b"")[:4000]
+    web = folder() / "linked" / "web"
+    web.mkdir(mode=0o700, parents=True, exist_ok=True)
+    web.parent.chmod(0o700)
+    link = web / INIT_LINK
+    link.unlink(missing_ok=True)
+    if text:
+        os.symlink(text, link)
+    with Store(os.fspath(web.parent)).open("web") as directory:
+        if record := Record.recover(directory):
+            record.close()
+
+
+def exit_file(data: bytes) -> None:
+    """The exit status that a library has left beside the record."""
+    web = file("exited/web/exit", data).parent
+    fields = {
+        "id": "web",
+        "bundle": "/b",
+        "init_process_pid": 7,
+        "init_process_start": 1,
+        "private_pid": True,
+        "oci_version": "1.2.0",
+        "created": "2026-01-01T00:00:00Z",
+        "cgroup_paths": {},
+    }
+    file(f"exited/web/{STATE_FILE}", json.dumps(fields).encode())
+    for private in (web, web.parent):
+        private.chmod(0o700)
+    with Store(os.fspath(web.parent)).load("web") as record:
+        status = kept_exit(record)
+    assert status is None or isinstance(status, int)
+
+
+def lxc(data: bytes) -> None:
+    """A configuration of LXC."""
+    config, left = read_lxc(data.decode("utf-8", "surrogateescape"))
+    assert all(isinstance(line, str) for line in left)
+    if conforms(config, "config"):
+        written(config, "oci", cgroup_v2=True, old_keys=False)
+
+
+def container_json(data: bytes) -> None:
+    """A container.json of libcontainer, from the file to a configuration."""
+    path = os.fspath(file("container.json", data))
+    config, _ = convert.read(path, "libcontainer", os.fspath(folder()))
+    written(config, "libcontainer", cgroup_v2=False, old_keys=False)
+
+
+def program_head(data: bytes) -> None:
+    """The first bytes of an image's program that execve has refused."""
+    path = os.fsencode(file("program", data))
+    for number in (errno.ENOEXEC, errno.ENOENT, errno.EACCES):
+        assert isinstance(why_refused(path, number), str)
+
+
+def notification(data: bytes) -> None:
+    """What a container says to its NOTIFY_SOCKET."""
+    assert isinstance(is_ready(data), bool)
+
+
 # --- messages -------------------------------------------------------------------------------------
 
 
@@ -257,3 +343,31 @@ def criu_log(data: bytes) -> None:
             assert line.isprintable()
     finally:
         os.close(fd)
+
+
+class Answers:
+    """A socket of netlink that has one answer, and then nothing."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def recv(self, size: int) -> bytes:
+        data, self._data = self._data[:size], b""
+        if not data:
+            raise TimeoutError("no answer")
+        return data
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+
+def netlink(data: bytes) -> None:
+    """The kernel's answers, with names that a container's processes have given to devices."""
+    for act in (all_links, addresses_of_all, lambda net: delete_link(net, 1)):
+        net = object.__new__(Netlink)
+        net._socket = Answers(data)  # type: ignore[assignment]  # as much of one as it uses
+        net._sequence = 0
+        try:
+            act(net)
+        except OSError:  # what `doing` makes a SetupError of
+            continue

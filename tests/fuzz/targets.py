@@ -14,13 +14,18 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from fuzz import readers
 from fuzz.readers import DOCUMENTS
 from ocirun.criu import messages
 from ocirun.errors import OcirunError
+from ocirun.network.attachment import Attachment
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -152,6 +157,84 @@ mlx4_0 hca_handle=2 hca_object=max
 0-3,7
 """
 
+NETWORKS_WANTED = [
+    {"type": "loopback", "dns": {"nameservers": ["192.0.2.1"], "search": ["a.b"]},
+     "hosts": [{"address": "fd09::7", "names": ["db"]}]},
+    {"type": "veth", "name": "eth0", "bridge": "br0", "addresses": ["10.0.0.2/24"],
+     "gateways": ["10.0.0.1"], "mtu": 1400, "masquerade": True},
+    {"type": "macvlan", "name": "eth1", "parent": "eth0", "mode": "bridge", "pools": ["fd09::/64"]},
+]  # fmt: skip
+LXC_CONFIG = """\
+# a comment
+lxc.uts.name = web
+lxc.rootfs.path = dir:/srv/web
+lxc.init.cmd = /bin/sh -c "echo it"
+lxc.environment = A=b
+lxc.idmap = u 0 100000 65536
+lxc.mount.entry = tmpfs tmp tmpfs rw,nosuid,create=dir 0 0
+lxc.cap.drop = sys_admin mac_admin
+lxc.cgroup2.memory.max = 64M
+lxc.cgroup.devices.allow = c 1:3 rwm
+lxc.prlimit.nofile = 1024:2048
+lxc.namespace.clone = net pid
+"""
+CONTAINER = {
+    "hostname": "web", "user": "1000:1000", "working_dir": "/", "environment": ["A=b"], "tty": True,
+    "namespaces": {"NEWNS": True, "NEWNET": True}, "capabilities": ["CHOWN", "KILL"],
+    "networks": [{"type": "veth", "bridge": "docker0", "address": "10.0.0.2/16", "mtu": 1500}],
+    "routes": [{"destination": "0.0.0.0/0"}],
+    "cgroups": {"name": "web", "parent": "docker", "memory": 1048576, "cpu_shares": 512,
+                "allowed_devices": [{"type": 99, "major_number": 1, "minor_number": 3,
+                                     "cgroup_permissions": "rwm"}]},
+    "context": {"apparmor_profile": "docker-default", "process_label": "x"},
+    "mount_config": {"mounts": [{"type": "bind", "source": "/a", "destination": "/b",
+                                 "writable": True, "private": True}], "no_pivot_root": False},
+}  # fmt: skip
+
+
+def _records() -> list[bytes]:
+    """Return a networks.json as it is written."""
+    attachment = Attachment()
+    attachment.type, attachment.name, attachment.bridge = "veth", "eth0", "br0"
+    attachment.addresses = [ip_interface("10.0.0.2/24"), ip_interface("fd09::2/64")]
+    attachment.gateways = [ip_address("10.0.0.1")]
+    attachment.sysctls = {"net.ipv4.ip_forward": "0"}
+    return [json.dumps([attachment.body()]).encode()]
+
+
+def _elf_head() -> bytes:
+    """Return the head of a program that names its interpreter."""
+    head = bytearray(64)
+    head[:5] = b"\x7fELF\x02"
+    head[18], head[32], head[56] = 0x3E, 64, 1
+    row = bytearray(56)
+    row[0], row[8] = 3, 120
+    return bytes(head + row) + b"/lib64/ld-linux.so.2\0"
+
+
+def _answers() -> list[bytes]:
+    """Return answers of netlink: a device with its addresses, an end, a refusal with words."""
+    link = ifinfmsg()
+    link["index"] = 7
+    link["attrs"] = [
+        ("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", "02:00:00:00:00:01"), ("IFLA_MASTER", 3),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth")]}),
+    ]  # fmt: skip
+    address = ifaddrmsg()
+    address["index"], address["prefixlen"], address["family"] = 7, 24, 2
+    address["attrs"] = [("IFA_ADDRESS", "10.0.0.2"), ("IFA_LOCAL", "10.0.0.2")]
+    found = b""
+    for message in (link, address):
+        message["header"]["type"] = 16
+        message["header"]["sequence_number"] = 1
+        message.encode()
+        found += message.data
+    end = struct.pack("=IHHII", 16, 3, 0, 1, 0)
+    words = struct.pack("=HH", 12, 1) + b"no such\0"
+    refusal = struct.pack("=IHHIIi", 16 + 20 + len(words), 2, 0x300, 1, 0, -19) + bytes(16) + words
+    return [found + end, refusal, end]
+
+
 TARGETS = {
     target.name: target
     for target in (
@@ -219,6 +302,33 @@ TARGETS = {
                 ).SerializeToString(),
             ],
         ),
+        Target(
+            "networks",
+            readers.networks,
+            _texts(json.dumps(NETWORKS_WANTED)),
+            _schema_words(),
+            is_json=True,
+        ),
+        Target("networks-record", readers.networks_record, _records, is_json=True),
+        Target("init-link", readers.init_link, _texts(json.dumps(STATE)), is_json=True),
+        Target(
+            "exit-file",
+            readers.exit_file,
+            _texts('{"pid":7,"start":1,"returncode":0}'),
+            is_json=True,
+        ),
+        Target("lxc", readers.lxc, _texts(LXC_CONFIG), (b"lxc.", b" = ", b"\n", b"0:5-7")),
+        Target(
+            "container-json", readers.container_json, _texts(json.dumps(CONTAINER)), is_json=True
+        ),
+        Target(
+            "program-head",
+            readers.program_head,
+            lambda: [b"#!/no/such -x\n", _elf_head()],
+            (b"#!", b"\x7fELF\x02", b"\x03\0\0\0"),
+        ),
+        Target("notification", readers.notification, _texts("READY=1\nSTATUS=up\n", "MAINPID=1")),
+        Target("netlink", readers.netlink, _answers, (b"\xff\xff\xff\xff", b"\x10\0\0\0")),
         Target("criu-log", readers.criu_log, _texts("(00.1) 1: Error (x.c:1): no\n(00.2) end\n")),
     )
 }
