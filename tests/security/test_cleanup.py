@@ -100,6 +100,9 @@ def test_a_root_that_turned_read_only_does_not_lose_the_status(box: Box) -> None
         runner, result = box.runtime.spawn(*words, stdin=reader)
         os.close(reader)
         wait_until(lambda: "ready" in result.stdout, "the program")
+        # `run` removes the gate when the program runs, and fails where it cannot.
+        gate = box.runtime.root / container.id / "started.fifo"
+        wait_until(lambda: not gate.exists(), "a program that was started")
         libc_call("mount", None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY, None)
         os.close(writer)
         assert finish(runner, result).status == 7

@@ -72,6 +72,7 @@ def check(found: dict[str, set[str]], permitted: set[str]) -> None:
     assert found["CapInh"] == found["CapAmb"] == set()
 
 
+@peer_deviates("crun", "1.8 has no --ignore-paused")
 @peer_deviates("runc", "enters with every capability")
 @pytest.mark.parametrize("no_new_privs", [False, True])
 def test_it_has_what_its_program_gets_and_groups_are_set_by(box: Box, no_new_privs: bool) -> None:
@@ -81,12 +82,14 @@ def test_it_has_what_its_program_gets_and_groups_are_set_by(box: Box, no_new_pri
     check(held(bundle, box), ALWAYS)
 
 
+@peer_deviates("crun", "1.8 has no --ignore-paused")
 @peer_deviates("runc", "enters with every capability")
 def test_for_another_user_it_has_what_becoming_it_takes(box: Box) -> None:
     found = held(box.bundle("/probe", "wait"), box, "--user", "1000")
     check(found, ALWAYS | {"CAP_SETUID", "CAP_CHOWN"})
 
 
+@peer_deviates("crun", "1.8 has no --ignore-paused")
 @peer_deviates("runc", "enters with every capability")
 @pytest.mark.parametrize("what", ["filter", "cgroup namespace"])
 def test_what_only_an_administrator_may_do_is_done_with_one_capability_more(

@@ -88,6 +88,7 @@ def test_nothing_is_touched_in_a_user_namespace(box: Box) -> None:
         assert traps.touched() == []
 
 
+@peer_deviates("crun", "refuses a terminal where the caller has none")
 @peer_deviates("runc", "refuses a terminal where the caller has none")
 def test_nothing_is_touched_with_a_terminal(box: Box) -> None:
     bundle = box.bundle("/bin/true", terminal=True)
@@ -228,6 +229,7 @@ FAILURES: list[Change] = [
 ]
 
 
+@peer_deviates("crun", "1.8 reads the image's /etc/localtime for its log", sometimes=True)
 @pytest.mark.parametrize("change", FAILURES, ids=lambda change: change.__name__)
 def test_nothing_is_touched_on_the_way_of_an_error(box: Box, change: Change) -> None:
     bundle = box.bundle("/bin/true")

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.box import Box, Container
 from harness.needs import needs
+from harness.peers import peer_deviates
 
 pytestmark = needs("root")
 
@@ -44,18 +45,21 @@ class TestExec:
         found = seen(container)["capabilities"]
         assert found == dict.fromkeys(SETS, KILL) | {"inheritable": 0, "ambient": 0}
 
+    @peer_deviates("crun", "1.8 has --cap replace the sets")
     def test_cap_adds_to_the_three_sets_and_never_to_inheritable(self, box: Box) -> None:
         container = self.with_sets(box, **three("CAP_KILL"))
         found = seen(container, "-c", "CAP_NET_RAW", "-c", "CAP_CHOWN")["capabilities"]
         both = KILL | NET_RAW | CHOWN
         assert found == dict.fromkeys(SETS, both) | {"inheritable": 0, "ambient": 0}
 
+    @peer_deviates("crun", "1.8 has --cap replace the sets")
     def test_cap_with_an_empty_inheritable_list(self, box: Box) -> None:
         container = self.with_sets(box, **three("CAP_KILL"), inheritable=[])
         found = seen(container, "--cap", "CAP_NET_RAW")["capabilities"]
         assert found["effective"] == KILL | NET_RAW
         assert (found["inheritable"], found["ambient"]) == (0, 0)
 
+    @peer_deviates("crun", "1.8 has --cap replace the sets")
     def test_cap_for_another_user(self, box: Box) -> None:
         """An ordinary user has no ambient set, so that execve leaves it only the bounding one."""
         container = self.with_sets(box, **three("CAP_KILL"))

@@ -31,6 +31,7 @@ PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
 EMPTY = -1  # what the probe says of a file that opens and has nothing in it
 
 
+@peer_deviates("crun", "1.8 opens it by name", sometimes=True)
 @peer_deviates("runc", "1.1 is before CVE-2025-31133")
 @pytest.mark.parametrize("target", ["/etc/passwd", "/proc/sys/kernel/domainname"])
 def test_a_false_null_is_not_used(box: Box, target: str) -> None:
@@ -45,6 +46,7 @@ def test_a_false_null_is_not_used(box: Box, target: str) -> None:
         assert run.json()[0]["errno"] == EMPTY
 
 
+@peer_deviates("crun", "1.8 opens it by name", sometimes=True)
 @peer_deviates("runc", "1.1 is before CVE-2025-31133", sometimes=True)
 def test_a_null_that_is_exchanged_for_a_link(box: Box) -> None:
     """CVE-2025-31133, CVE-2025-62161: looked at as a device, used as a link to a file of /proc."""

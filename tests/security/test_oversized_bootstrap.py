@@ -15,6 +15,7 @@ import os
 import pytest
 from harness.box import Box
 from harness.needs import needs
+from harness.peers import peer_deviates
 
 pytestmark = needs("root")
 
@@ -26,6 +27,7 @@ def namespaces_of(pid: int | str) -> dict[str, str]:
     return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
 
 
+@peer_deviates("crun", "1.8 refuses in other words")
 @pytest.mark.parametrize("length", [65530, 65536, 70000, 1 << 20])
 def test_a_long_path_of_a_namespace_is_an_error(box: Box, length: int) -> None:
     bundle = box.bundle("/probe", "wait")
