@@ -236,6 +236,20 @@ PAGES: Final = {
             ("ocirun mounts remove web mounts.json", "unmount them"),
         ),
     ),
+    "net": Page(
+        "Show which container holds which network device, address and port, by the annotation "
+        "org.ocirun.networks and by linux.netDevices: `ls` those of all containers, `inspect` all "
+        "that is recorded about one.",
+        "`prune` removes what a power cut or a lost record has left: networks of stopped "
+        "containers, network devices, bridges and nftables tables that were made for this state "
+        "root and that no container has, and sysctls that were set for them. It prints what it "
+        "removed, and touches nothing else.",
+        examples=(
+            ("ocirun net ls", "the networks of all containers"),
+            ("ocirun net inspect --format json web", "those of one, as JSON"),
+            ("ocirun net prune", "remove what nobody has any more"),
+        ),
+    ),
     "ps": Page(
         "List the processes of a container. Words after ID go to ps(1), whose lines are then "
         "filtered.",

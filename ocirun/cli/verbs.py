@@ -454,6 +454,13 @@ VERBS = {
             (3, 3),
         ),
         Verb(
+            "net",
+            "show the networks of containers, or remove what is left of them",
+            "ls|inspect|prune [ID]",
+            (1, 2),
+            _FORMAT,
+        ),
+        Verb(
             "ps",
             "list the processes of a container",
             "ID [PS-OPTION...]",

@@ -43,6 +43,8 @@ LEFT_OUT: Final = {
     "ocirun.container.checkpoint",
     "ocirun.container.connect",
     "ocirun.container.network_files",
+    "ocirun.container.network_list",
+    "ocirun.container.network_prune",
     "ocirun.container.networks",
     "ocirun.container.restore",
 }

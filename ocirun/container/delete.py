@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ocirun.container.store import Store
     from ocirun.spec.types import Config
 
+NETWORKS_FILE: Final = "networks.json"  # as in networks.py, which is cold
 MAKER_WAIT_S: Final = 10.0
 OTHER_DELETE_WAIT_S: Final = 0.2
 LOCK_ROUND_S: Final = 0.05
@@ -70,6 +71,10 @@ def delete(store: Store, container_id: str, force: bool) -> list[OcirunError]:
             raise ContainerNotFound(container_id)
         record, failures = _read(folder, force)
         if record is None:
+            if NETWORKS_FILE in os.listdir(folder.fd):
+                from ocirun.container.networks import detach_networks
+
+                _try(failures, detach_networks, folder)
             # A create that was killed before it had written anything leaves an empty folder.
             folder.remove()
             if force:

@@ -86,14 +86,19 @@ def put_back_sysctls(attachment: Attachment, others: list[Attachment]) -> None:
             put_back(name, value)
 
 
-def put_back(name: str, value: str) -> None:
+def put_back(name: str, value: str) -> bool:
     """Set one sysctl to the value from before; one of a bridge that is gone is gone.
+
+    Returns:
+        Whether it had another one.
 
     Raises:
         SetupError: the kernel refused.
     """
-    if _read(name) not in (value, None):
-        _write(name, value)
+    if _read(name) in (value, None):
+        return False
+    _write(name, value)
+    return True
 
 
 def _localnet(bridge: str) -> str:

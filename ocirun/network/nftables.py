@@ -82,7 +82,7 @@ class Table:
 
     def __init__(self, bridge: str, owner: str) -> None:
         self.bridge = bridge
-        self.name = f"{PREFIX}{bridge}-{owner}"
+        self.name = table_name(bridge, owner)
         self.masqueraded: list[Subnet] = []
         self.subnets: list[Subnet] = []
         self.redirections: list[Redirection] = []
@@ -169,6 +169,11 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self._netlink.close()
+
+
+def table_name(bridge: str, owner: str) -> str:
+    """Return the name of the table of a bridge for the state root that `owner` stands for."""
+    return f"{PREFIX}{bridge}-{owner}"
 
 
 def tables() -> dict[str, dict[str, str]]:

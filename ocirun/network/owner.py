@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 DIGITS: Final = 12
+MAX_ALIAS: Final = 255
 PREFIX: Final = "ocirun-"
 
 
@@ -28,7 +29,7 @@ def owner_of(root: str) -> str:
 
 def alias_of(owner: str, name: str) -> str:
     """Return the alias of a device that is made for the container or bridge `name`."""
-    return f"{PREFIX}{owner} {name}"
+    return f"{PREFIX}{owner} {name}"[:MAX_ALIAS]
 
 
 def is_alias_of(owner: str, alias: str) -> bool:
