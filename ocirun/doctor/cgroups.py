@@ -33,6 +33,7 @@ DEVICES_ARE_REFUSED: Final = (
     "No container can be created with a cgroup, because it always has device rules.",
     "Use a kernel with CONFIG_CGROUP_BPF, and CAP_SYS_ADMIN or CAP_BPF.",
 )
+USE_V2: Final = "Use cgroup v2."
 HUGEPAGES: Final = "/sys/kernel/mm/hugepages"
 
 
@@ -114,7 +115,7 @@ def born_inside() -> str:
     """
     own = _own_v2()
     if own is None:
-        raise Lacks("no v2 hierarchy")
+        raise Lacks("no v2 hierarchy", remedy=USE_V2)
     fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         pid, pidfd = clone3(0, fd)
@@ -138,7 +139,7 @@ def freezer() -> str:
         if table.v1_mount("freezer"):
             return "the v1 freezer"
         raise Lacks("no freezer hierarchy is mounted")
-    return _file_of_a_cgroup("cgroup.freeze")
+    return _file_of_a_cgroup("cgroup.freeze", (5, 2))
 
 
 def kill_file() -> str:
@@ -147,18 +148,25 @@ def kill_file() -> str:
     Raises:
         Lacks: there is none.
     """
-    return _file_of_a_cgroup("cgroup.kill")
+    return _file_of_a_cgroup("cgroup.kill", (5, 14))
 
 
-def _file_of_a_cgroup(name: str) -> str:
-    """Find `name` in our own cgroup, or in one below: the root cgroup has none of these files."""
+def _file_of_a_cgroup(name: str, since: tuple[int, int]) -> str:
+    """Find `name`, which kernels have from `since` on, in our own cgroup or in one below."""
     own = _own_v2()
     if own is None:
-        raise Lacks("no v2 hierarchy")
+        raise Lacks("no v2 hierarchy", remedy=USE_V2)
     for folder in [own, *(entry.path for entry in os.scandir(own) if entry.is_dir())]:
         if os.path.exists(f"{folder}/{name}"):
             return name
-    raise Lacks(f"no file {name} in {own} or below")
+    # The root cgroup has none of these files, and there may be no other to look at.
+    raise Lacks(f"no file {name} in {own} or below", remedy="" if _has(*since) else None)
+
+
+def _has(major: int, minor: int) -> bool:
+    """Return whether this kernel is that version, or newer."""
+    words = os.uname().release.replace("-", ".").split(".")
+    return (int(words[0]), int(words[1])) >= (major, minor)
 
 
 def device_rules() -> str:
@@ -217,6 +225,7 @@ PROBES: Final = (
         "Containers run without limits, and a configuration with limits is refused.",
         "Mount cgroup2 on /sys/fs/cgroup.",
         without=DEGRADED,
+        did="read /proc/self/mountinfo",
     ),
     Probe(
         "controllers",
@@ -225,6 +234,7 @@ PROBES: Final = (
         "Enable it in the kernel (cgroup_disable= on its command line disables it), or delegate "
         "it to this user.",
         without=DEGRADED,
+        did="read which controllers are mounted or enabled",
     ),
     Probe(
         "delegation",
@@ -232,6 +242,7 @@ PROBES: Final = (
         "Containers share this process's cgroup, and a configuration with limits is refused.",
         "Let systemd delegate a cgroup: systemd-run --user --scope -p Delegate=yes.",
         without=DEGRADED,
+        did="asked access(2) about the directory that a new cgroup would be made in",
     ),
     Probe(
         "born in the cgroup",
@@ -239,12 +250,14 @@ PROBES: Final = (
         "Init moves into its cgroup itself, which costs some milliseconds on v2.",
         "Run Linux 5.7 or newer with cgroup v2.",
         without=DEGRADED,
+        did="cloned a child into this process's own cgroup with CLONE_INTO_CGROUP",
     ),
     Probe(
         "freezer",
         freezer,
         "pause and resume do not work.",
         "Mount the freezer hierarchy, or use cgroup v2.",
+        did="looked for the freezer hierarchy, or for the file cgroup.freeze",
     ),
     Probe(
         "cgroup.kill",
@@ -252,6 +265,7 @@ PROBES: Final = (
         "The processes of a container are frozen and killed one by one.",
         "Run Linux 5.14 or newer with cgroup v2.",
         without=DEGRADED,
+        did="looked for the file cgroup.kill in this process's cgroup and below",
     ),
     Probe(
         "device rules",
@@ -260,6 +274,7 @@ PROBES: Final = (
         "user namespace anyway.",
         "Run as root outside of every user namespace.",
         without=DEGRADED,
+        did="loaded a BPF program for devices, or looked for the devices hierarchy",
     ),
     Probe(
         "huge pages",
@@ -267,11 +282,13 @@ PROBES: Final = (
         "Limits of huge pages are refused.",
         "Use a kernel with CONFIG_CGROUP_HUGETLB, and enable the controller.",
         without=DEGRADED,
+        did="read /sys/kernel/mm/hugepages, and looked for the hugetlb controller",
     ),
     Probe(
         "resctrl",
         resctrl,
         "A configuration with linux.intelRdt is refused.",
         "On a processor that supports it: mount -t resctrl resctrl /sys/fs/resctrl.",
+        did="looked for a mount of resctrl",
     ),
 )

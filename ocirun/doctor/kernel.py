@@ -118,18 +118,46 @@ def _idmapped_mounts() -> None:
 
 
 PROBES: Final = (
-    Probe("version", version, "No container can be created.", NEWER_KERNEL, needed=True),
-    Probe("openat2", open_in_root, "No container can be created.", NOT_FILTERED, needed=True),
+    Probe(
+        "version",
+        version,
+        "No container can be created.",
+        NEWER_KERNEL,
+        needed=True,
+        did="read uname(2)",
+    ),
+    Probe(
+        "openat2",
+        open_in_root,
+        "No container can be created.",
+        NOT_FILTERED,
+        needed=True,
+        did="opened / with openat2 and RESOLVE_IN_ROOT",
+    ),
     Probe(
         "mount API",
         detached_mounts,
         "No container can be created.",
         "Run Linux 5.12 or newer; in a container, give it CAP_SYS_ADMIN or user namespaces.",
         needed=True,
+        did="made and attached detached mounts in a child",
     ),
-    Probe("pidfd", pidfds, "No container can be created or entered.", NOT_FILTERED, needed=True),
-    Probe("close_range", ranges_of_descriptors, "Descriptors are closed one by one, in 0.2 s.",
-          NOT_FILTERED, without=DEGRADED),
+    Probe(
+        "pidfd",
+        pidfds,
+        "No container can be created or entered.",
+        NOT_FILTERED,
+        needed=True,
+        did="cloned a child with clone3, and used pidfds in it",
+    ),
+    Probe(
+        "close_range",
+        ranges_of_descriptors,
+        "Descriptors are closed one by one, in 0.2 s.",
+        NOT_FILTERED,
+        without=DEGRADED,
+        did="called close_range on descriptors that are not there",
+    ),
     Probe(
         "id-mapped mounts",
         idmapped_mounts,
@@ -137,5 +165,6 @@ PROBES: Final = (
         "Use a file system that supports it (ext4, xfs, btrfs; tmpfs from 6.3, overlay from 6.6 "
         "on), as root.",
         without=DEGRADED,
+        did="id-mapped a copy of the mount of / in a child",
     ),
-)  # fmt: skip
+)

@@ -85,7 +85,10 @@ def helpers() -> str:
         if path is None:
             raise Lacks(f"no {name} in PATH")
         if not os.stat(path).st_mode & S_ISUID and not _has_file_capabilities(path):
-            raise Lacks(f"{path} is neither setuid root nor has it file capabilities")
+            raise Lacks(
+                f"{path} is neither setuid root nor has it file capabilities",
+                remedy=f"As root: chmod u+s {path}.",
+            )
     return "newuidmap and newgidmap"
 
 
@@ -134,11 +137,25 @@ def _probe(kind: str) -> Probe:
             else "Containers with a user namespace are refused; ordinary users cannot run any."
         )
         remedy = "Raise user.max_user_namespaces, and see the switches below."
-        return Probe("user", creating("user"), consequence, remedy, needed=rootless)
+        return Probe(
+            "user",
+            creating("user"),
+            consequence,
+            remedy,
+            needed=rootless,
+            did="cloned a child with CLONE_NEWUSER",
+        )
     consequence = f"Containers with a new {kind} namespace are refused."
     remedy = "Use a kernel that has it (and, inside a container, CAP_SYS_ADMIN or user namespaces)."
     needed = kind == "mount"
-    return Probe(kind, creating(kind), consequence, remedy, needed=needed)
+    return Probe(
+        kind,
+        creating(kind),
+        consequence,
+        remedy,
+        needed=needed,
+        did=f"made a new {kind} namespace in a child",
+    )
 
 
 def probes() -> tuple[Probe, ...]:
@@ -151,6 +168,7 @@ def probes() -> tuple[Probe, ...]:
             limits,
             "Containers with such a namespace are refused.",
             "Raise the sysctl user.max_KIND_namespaces.",
+            did="read /proc/sys/user/max_*_namespaces",
         ),
         Probe(
             "user namespaces for all",
@@ -158,6 +176,7 @@ def probes() -> tuple[Probe, ...]:
             "Ordinary users cannot run containers.",
             "Change the sysctl.",
             without=LACKING if rootless else DEGRADED,
+            did="read the sysctls that switch them off",
         ),
         Probe(
             "id-map helpers",
@@ -165,6 +184,7 @@ def probes() -> tuple[Probe, ...]:
             "Containers of ordinary users can only have the user's own id.",
             "Install the package uidmap (shadow-utils).",
             without=DEGRADED,
+            did="looked for newuidmap and newgidmap in PATH, and at their rights",
         ),
         Probe(
             "subordinate ids",
@@ -172,5 +192,6 @@ def probes() -> tuple[Probe, ...]:
             "Containers of this user can only have the user's own id.",
             "Add a range with usermod --add-subuids and --add-subgids.",
             without=DEGRADED,
+            did="read /etc/subuid and /etc/subgid",
         ),
     )

@@ -24,6 +24,8 @@ DEGRADED: Final = "degraded"  # containers run with fewer features
 LACKING: Final = "lacking"
 UNKNOWN: Final = "unknown"  # the probe itself failed
 
+# Remedies that help against a call that is missing, and not against one that is refused.
+OTHER_KERNEL: Final = ("Run Linux", "Use a kernel", "Raise user.max_user_namespaces")
 REFUSED: Final = (
     "This kernel has it but does not permit it: look for a missing capability, a seccomp filter, "
     "a security module, or permissions of files."
@@ -45,12 +47,12 @@ class Lacks(Exception):
 class Probe:
     """One check.
 
-    `ask` returns the result in a few words, or raises Lacks or OSError. For that case `consequence`
-    and `remedy` are a sentence each, and `without` is the verdict: DEGRADED or LACKING. `needed`:
-    no container runs without it.
+    `ask` returns the result in a few words, or raises Lacks or OSError; `did` is what it does, in
+    the past tense. For that case `consequence` and `remedy` are a sentence each, and `without` is
+    the verdict: DEGRADED or LACKING. `needed`: no container runs without it.
     """
 
-    __slots__ = ("ask", "consequence", "name", "needed", "remedy", "without")
+    __slots__ = ("ask", "consequence", "did", "name", "needed", "remedy", "without")
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Probe:
         consequence: str,
         remedy: str,
         *,
+        did: str = "",
         without: str = LACKING,
         needed: bool = False,
     ) -> None:
@@ -66,18 +69,23 @@ class Probe:
         self.ask = ask
         self.consequence = consequence
         self.remedy = remedy
+        self.did = did
         self.without = without
         self.needed = needed
 
 
 class Finding:
-    """The result of a check; `consequence` and `remedy` are "" if the verdict is OK."""
+    """The result of a check; `consequence` and `remedy` are "" if the verdict is OK.
 
-    __slots__ = ("consequence", "found", "group", "name", "needed", "remedy", "verdict")
+    `did` is what was done, `found` what the kernel answered or was seen.
+    """
+
+    __slots__ = ("consequence", "did", "found", "group", "name", "needed", "remedy", "verdict")
 
     def __init__(self, group: str, probe: Probe, verdict: str, found: str) -> None:
         self.group = group
         self.name = probe.name
+        self.did = probe.did
         self.verdict = verdict
         self.found = found
         self.needed = probe.needed
@@ -86,7 +94,7 @@ class Finding:
 
     def body(self) -> dict[str, Any]:
         """Return the finding as JSON, in the order of docs/doctor.md."""
-        names = ("group", "name", "verdict", "found", "consequence", "remedy", "needed")
+        names = ("group", "name", "verdict", "did", "found", "consequence", "remedy", "needed")
         return {name: getattr(self, name) for name in names}
 
 
@@ -108,10 +116,10 @@ def ask(group: str, probe: Probe) -> Finding:
 
 
 def _remedy(error: Lacks | OSError, probe: Probe) -> str:
-    """Return what helps: a newer kernel does not, where this one has the call and refuses it."""
+    """Return what helps: another kernel does not, where this one has the call and refuses it."""
     if isinstance(error, Lacks):
         return probe.remedy if error.remedy is None else error.remedy
-    if error.errno in {EPERM, EACCES} and probe.remedy.startswith("Run Linux"):
+    if error.errno in {EPERM, EACCES} and probe.remedy.startswith(OTHER_KERNEL):
         return REFUSED
     return probe.remedy
 

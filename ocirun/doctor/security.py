@@ -115,7 +115,8 @@ def apparmor() -> str:
     try:
         word = read(APPARMOR)
     except FileNotFoundError as error:
-        raise Lacks("not in this kernel") from error
+        remedy = "Use a kernel with CONFIG_SECURITY_APPARMOR."
+        raise Lacks("not in this kernel", remedy=remedy) from error
     if word != "Y":
         raise Lacks("switched off")
     return "enabled"
@@ -184,6 +185,7 @@ PROBES: Final = (
         "Containers are refused, because they could overwrite this program (CVE-2019-5736).",
         "Start the installed command ocirun, which seals itself, and not python -m ocirun.",
         needed=True,
+        did="looked at the file that this program runs from",
     ),
     Probe(
         "executable memory files",
@@ -191,18 +193,21 @@ PROBES: Final = (
         "ocirun cannot seal itself where a private overlay is not possible, as for ordinary users.",
         "sysctl vm.memfd_noexec=0 or 1.",
         without=DEGRADED,
+        did="made a memory file that can be executed",
     ),
     Probe(
         "seccomp",
         seccomp_filters,
         "A configuration with linux.seccomp is refused; engines usually write one.",
         "Use a kernel with CONFIG_SECCOMP_FILTER.",
+        did="asked seccomp(2) for filters",
     ),
     Probe(
         "libseccomp",
         libseccomp,
         "A configuration with linux.seccomp is refused; engines usually write one.",
         "Install libseccomp2 (Debian) or libseccomp.",
+        did="loaded libseccomp.so.2",
     ),
     Probe(
         "seccomp agents",
@@ -210,18 +215,21 @@ PROBES: Final = (
         "A profile with SCMP_ACT_NOTIFY is refused.",
         "Run Linux 5.0 or newer.",
         without=DEGRADED,
+        did="asked seccomp(2) for SECCOMP_FILTER_FLAG_NEW_LISTENER",
     ),
     Probe(
         "AppArmor",
         apparmor,
         "A configuration with process.apparmorProfile is refused.",
         "Boot with security=apparmor to use profiles.",
+        did="read /sys/module/apparmor/parameters/enabled",
     ),
     Probe(
         "SELinux",
         selinux,
         "A configuration with process.selinuxLabel is refused; linux.mountLabel is ignored.",
         "Enable SELinux to use labels.",
+        did="read /sys/fs/selinux/enforce",
     ),
     Probe(
         "Landlock",
@@ -229,6 +237,7 @@ PROBES: Final = (
         "Containers with annotations org.ocirun.landlock.* are refused.",
         "Use a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in lsm= on its command line.",
         without=DEGRADED,
+        did="asked landlock_create_ruleset for its version",
     ),
     Probe(
         "session keyring",
@@ -236,6 +245,7 @@ PROBES: Final = (
         "Containers are refused, except with --no-new-keyring.",
         "Run ocirun outside of a sandbox that blocks keyctl; see keyrings(7) for quotas.",
         without=DEGRADED,
+        did="joined a new session keyring in a child",
     ),
     Probe(
         "capabilities",
@@ -243,5 +253,6 @@ PROBES: Final = (
         "Containers cannot have them.",
         "Start ocirun from a process that has them; in a container, run that container privileged.",
         without=DEGRADED,
+        did="read this process's bounding set",
     ),
 )

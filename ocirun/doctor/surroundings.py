@@ -200,13 +200,20 @@ def ps() -> str:
 def probes(root: str | None) -> tuple[Probe, ...]:
     """Return the checks; `root` is the state root, None for the default."""
     return (
-        Probe("Python", python, "", ""),
+        Probe(
+            "Python",
+            python,
+            "",
+            "",
+            did="read the version of the interpreter",
+        ),
         Probe(
             "state root",
             state_root(root),
             "No container can be created.",
             "Use --root with a directory of this user, or set XDG_RUNTIME_DIR.",
             needed=True,
+            did="looked at the nearest directory of the state root that is there",
         ),
         Probe(
             "fast start",
@@ -214,6 +221,7 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "Each command takes some milliseconds longer.",
             "Run `ocirun snapshot` as the owner of the installation.",
             without=DEGRADED,
+            did="looked at how this process was started",
         ),
         Probe(
             "limits",
@@ -221,12 +229,14 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "Creating a container with many mounts or hooks may fail.",
             "ulimit -n 1024, or LimitNOFILE= in the unit.",
             without=DEGRADED,
+            did="read RLIMIT_NOFILE and RLIMIT_NPROC",
         ),
         Probe(
             "systemd bus",
             bus,
             "The systemd cgroup driver does not work.",
             "Use cgroupfs, which is the default.",
+            did="connected to the socket of systemd's bus",
         ),
         Probe(
             "NOTIFY_SOCKET",
@@ -234,6 +244,7 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "start and run fail, because they cannot report readiness.",
             "Unset NOTIFY_SOCKET, or make it reachable.",
             without=DEGRADED,
+            did="connected to NOTIFY_SOCKET",
         ),
         Probe(
             "devices",
@@ -241,12 +252,14 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "Containers that get this device from the host cannot be created or misbehave.",
             "Recreate it as root with mknod.",
             without=DEGRADED,
+            did="looked at the standard devices in /dev",
         ),
         Probe(
             "criu",
             criu,
             "Containers cannot be checkpointed.",
             "Install criu.",
+            did="ran criu check",
         ),
         Probe(
             "ps",
@@ -254,5 +267,6 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "ocirun ps works with --format json only.",
             "Install procps.",
             without=DEGRADED,
+            did="looked for ps in PATH",
         ),
     )

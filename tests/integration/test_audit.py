@@ -146,7 +146,7 @@ def test_a_socket_of_an_engine_is_reached(box: Box) -> None:
 def test_the_root_of_the_host_is_reached(box: Box) -> None:
     secret = box.folder / "secret"
     secret.write_text("of the host\n")
-    bundle = box.bundle("/bin/cat", f"/host{secret}")
+    bundle = box.bundle("/bin/cat", f"/host{secret}", noNewPrivileges=True)
     bundle.add_mount("/host", "bind", "/", "rbind", "ro", "rprivate")
     assert of_bundle(box, bundle)["host-root"] == "high"
     assert box.output(bundle) == "of the host\n"

@@ -44,12 +44,13 @@ def test_the_json_report_has_its_documented_members(box: Box) -> None:
     report = doctor(box)
     assert set(report) == {"kernel", "uid", "canRun", "findings"}
     assert (report["kernel"], report["uid"], report["canRun"]) == (os.uname().release, 0, True)
-    keys = {"group", "name", "verdict", "found", "consequence", "remedy", "needed"}
+    keys = {"group", "name", "verdict", "did", "found", "consequence", "remedy", "needed"}
     for one in report["findings"]:
         assert set(one) == keys
         assert one["verdict"] in {"ok", "degraded", "lacking"}, one
         assert bool(one["consequence"]) == (one["verdict"] != "ok")
-        assert bool(one["remedy"]) == (one["verdict"] != "ok")
+        assert not (one["remedy"] and one["verdict"] == "ok")
+        assert one["did"]
 
 
 def test_as_root_it_knows_what_the_tests_know(box: Box) -> None:

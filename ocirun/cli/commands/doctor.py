@@ -52,7 +52,7 @@ def _print(findings: list[Finding], able: bool) -> None:
 
 
 def plain(findings: list[Finding]) -> str:
-    """Return the findings as text: a line each, followed by consequence and remedy."""
+    """Return the findings as text: a line each; if not ok also what was done, and what helps."""
     lines: list[str] = []
     group = ""
     width = max((len(finding.name) for finding in findings), default=0)
@@ -62,6 +62,8 @@ def plain(findings: list[Finding]) -> str:
             lines += ["", group] if lines else [group]
         lines.append(f"  {finding.verdict:8}  {finding.name:{width}}  {finding.found}")
         if finding.verdict != "ok":
+            if finding.did:
+                lines.append(f"            The check {finding.did}.")
             lines.append(f"            {finding.consequence}")
             if finding.remedy:
                 lines.append(f"            → {finding.remedy}")

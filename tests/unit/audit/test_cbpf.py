@@ -118,7 +118,7 @@ def in_kernel(code: Code, arguments: Sequence[int]) -> int:
     return int(struct.unpack("=i", said)[0]) if said else -1
 
 
-@pytest.mark.skipif(GETPPID < 0, reason="the number of getppid is not known here")
+@pytest.mark.skipif(GETPPID < 0, reason="this is not about other machines")
 @settings(max_examples=50, deadline=None)
 @given(programs(), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6))
 def test_a_program_returns_what_it_returns_in_the_kernel(code: Code, arguments: list[int]) -> None:
@@ -129,7 +129,7 @@ def test_a_program_returns_what_it_returns_in_the_kernel(code: Code, arguments: 
     assert in_kernel(code, arguments) == verdict & 0x7FF
 
 
-@pytest.mark.skipif(GETPPID < 0, reason="the number of getppid is not known here")
+@pytest.mark.skipif(GETPPID < 0, reason="this is not about other machines")
 def test_a_division_by_zero_kills() -> None:
     code: Code = [(LD_ABS, 0, 0, 0), (0x15, 1, 0, GETPPID), (RET_K, 0, 0, ALLOW)]
     code += [(LDX_IMM, 0, 0, 0), (0x3C, 0, 0, 0), *TAIL]

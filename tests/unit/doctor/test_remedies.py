@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from errno import EACCES, ENOSYS, EPERM
+from errno import EACCES, ENOSPC, ENOSYS, EPERM
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ocirun.cli.commands.doctor import plain
-from ocirun.doctor import kernel, namespaces, surroundings
+from ocirun.doctor import cgroups, kernel, namespaces, security, surroundings
 from ocirun.doctor.probe import DEGRADED, LACKING, OK, REFUSED, Finding, Lacks, Probe
 from ocirun.doctor.probe import ask as finding_of
 
@@ -121,3 +122,82 @@ def test_a_broken_standard_device_is_noticed(
         return
     assert (finding.verdict, finding.found) == (DEGRADED, found)
     assert "mknod -m 666 /dev/full c 1 7" in finding.remedy
+
+
+def test_every_check_says_what_it_did() -> None:
+    from ocirun.doctor.examine import all_probes
+
+    for _, probes in all_probes(None):
+        for probe in probes:
+            assert probe.did, probe.name
+    finding = finding_of("group", Probe("name", lambda: "found", "", "", did="looked at it"))
+    assert finding.body()["did"] == "looked at it"
+
+
+def test_what_was_done_is_a_line_where_something_is_missing() -> None:
+    def lacking() -> str:
+        raise Lacks("gone")
+
+    finding = finding_of("group", Probe("name", lacking, "So.", "Do.", did="looked at it"))
+    assert "            The check looked at it." in plain([finding]).splitlines()
+    fine = finding_of("group", Probe("name", lambda: "there", "So.", "Do.", did="looked at it"))
+    assert "looked" not in plain([fine])
+
+
+@pytest.mark.parametrize("name", ["born in the cgroup", "cgroup.kill"])
+def test_without_cgroup_v2_no_newer_kernel_helps(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(cgroups, "_own_v2", lambda: None)
+    finding = ask(cgroups, name)
+    assert (finding.verdict, finding.found) == (DEGRADED, "no v2 hierarchy")
+    assert finding.remedy == "Use cgroup v2."
+
+
+@pytest.mark.parametrize(("release", "newer"), [("5.10.0-8-amd64", True), ("6.18.44", False)])
+def test_a_kernel_that_has_cgroup_kill_needs_not_be_newer(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str, newer: bool
+) -> None:
+    monkeypatch.setattr(cgroups, "_own_v2", lambda: str(tmp_path))
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    finding = ask(cgroups, "cgroup.kill")
+    assert finding.remedy == ("Run Linux 5.14 or newer with cgroup v2." if newer else "")
+
+
+def test_a_helper_without_its_bit_is_not_to_be_installed(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "newuidmap"
+    program.touch(mode=0o755)
+    monkeypatch.setattr(namespaces, "find_in_path", lambda _: str(program))
+    finding = ask(namespaces, "id-map helpers")
+    assert finding.remedy == f"As root: chmod u+s {program}."
+
+
+@pytest.mark.parametrize(("number", "raised"), [(EPERM, False), (ENOSPC, True)])
+def test_only_a_limit_that_is_reached_is_to_be_raised(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, number: int, raised: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(namespaces, "in_child", refused)
+    finding = ask(namespaces, "user")
+    assert finding.remedy.startswith("Raise user.max_user_namespaces") is raised
+
+
+@pytest.mark.parametrize(
+    ("abi", "verdict", "words"),
+    [
+        (0, DEGRADED, "CONFIG_SECURITY_LANDLOCK"),
+        (5, DEGRADED, "Linux 6.12"),
+        (6, OK, ""),
+    ],
+)
+def test_landlock_is_looked_at(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, abi: int, verdict: str, words: str
+) -> None:
+    monkeypatch.setattr("ocirun.kernel.landlock.abi", lambda: abi)
+    finding = ask(security, "Landlock")
+    assert finding.verdict == verdict
+    assert words in finding.remedy
