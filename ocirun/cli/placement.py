@@ -1,14 +1,15 @@
-"""Where the blocks of a snapshot lie: those that a verb writes to, beside each other.
+"""Where the blocks of a snapshot lie: those that a verb needs, beside each other.
 
 Python counts references inside the objects: a verb that only reads an object writes to its page,
 and the kernel makes a copy of that page. In the order in which they are taken, the two thousand
 blocks that `create` writes to are spread over most pages of the image; side by side they fill a
 hundred.
 
-placement.txt has the names of these blocks in the order in which they are to lie, as `make
-placement` (tests/bench/placement.py) found them by running containers. It is a hint: a name that
-nothing has any more costs nothing, and a block without a name in it lies where it would without
-the list. A name is the type of an object, and its text or what leads to it from a module.
+placement.txt has the names of these blocks, and of those that are only read, in the order in which
+they are to lie, as `make placement` (tests/bench/placement.py) found them by running containers. It
+is a hint: a name that nothing has any more costs nothing, and a block without a name in it lies
+where it would without the list. A name is the type of an object, and its text or what leads to it
+from a module.
 
 `_build/snapshot/dump.c` calls `place` in a process that ends afterwards.
 

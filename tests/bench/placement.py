@@ -1,4 +1,4 @@
-"""Write ocirun/cli/placement.txt: which blocks of a snapshot the processes of each verb write to.
+"""Write ocirun/cli/placement.txt: which blocks of a snapshot the processes of each verb need.
 
     make placement
 
@@ -9,6 +9,7 @@ it, and the kernel's trace of page faults is read: perf(1) and root are needed.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ LIST = machine.REPO / "ocirun" / "cli" / "placement.txt"
 HEAD = """\
 # Written by `make placement` (tests/bench/placement.py), do not edit; what it is for: placement.py.
 # Above each part, who writes to its blocks: s start, state, kill, delete; p the parent of create
-# and run; i init; e the parent of exec; c its children.
+# and run; i init; e the parent of exec; c its children. In capitals: who only reads them.
 """
 LETTERS = "spiec"
 # The letter of a verb's first process, and of those after it.
@@ -68,8 +69,13 @@ def names_by_page(prefix: Path) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def pages_written(worker: Worker, *words: str | Path) -> Iterator[tuple[int, int]]:
-    """Run a verb; yield for each page that is written to which process of it did, and the page."""
+def pages_touched(worker: Worker, *words: str | Path) -> Iterator[tuple[int, int, bool]]:
+    """Run a verb; yield which of its processes touched which page, and whether it wrote to it.
+
+    The kernel maps what it has in memory around a page that is read: so it has nothing.
+    """
+    with (Path(worker.path).parents[1] / "lib" / "ocirun" / "snapshot").open("rb") as image:
+        os.posix_fadvise(image.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     trace = worker.folder / "trace"
     events = [word for event in EVENTS for word in ("-e", event)]
     perf = ["/usr/bin/env", "perf", "record", "-q", *events, "-c", "1", "-o", str(trace)]
@@ -85,18 +91,18 @@ def pages_written(worker: Worker, *words: str | Path) -> Iterator[tuple[int, int
         fault = re.search(r"^\s*(.*?)\s+(\d+) .*address=(\S+) .*error_code=(0x[0-9a-f]+)", line)
         if fault and not fault[1].startswith("perf"):
             process = processes.setdefault(fault[2], len(processes))
-            if int(fault[4], 16) & WRITE:
-                yield process, int(fault[3], 16) // PAGE_BYTES
+            yield process, int(fault[3], 16) // PAGE_BYTES, bool(int(fault[4], 16) & WRITE)
 
 
 def letters_by_name(worker: Worker, field: Field, names: dict[int, str]) -> dict[str, str]:
-    """Let a container live; return who writes to each block."""
-    found: dict[str, set[str]] = {name: set() for name in names.values()}
+    """Let a container live; return who writes to each block, in capitals who only reads it."""
+    found: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
 
     def note(verb: str, *words: str | Path) -> None:
-        for process, page in pages_written(worker, verb, *words):
+        for process, page, is_write in pages_touched(worker, verb, *words):
             if page in names:
-                found[names[page]].add(VERBS[verb][min(process, 1)])
+                letters = found[is_write].setdefault(names[page], set())
+                letters.add(VERBS[verb][min(process, 1)])
 
     name = f"{machine.MARK}-placement"
     field.set_program("/bin/true")
@@ -111,11 +117,16 @@ def letters_by_name(worker: Worker, field: Field, names: dict[int, str]) -> dict
         if '"stopped"' in worker.must("state", name).said:
             break
     note("delete", name)
-    return {
-        name: "".join(letter for letter in LETTERS if letter in letters)
-        for name, letters in found.items()
-        if letters
-    }
+    reads, writes = (
+        {name: "".join(letter for letter in LETTERS if letter in who) for name, who in one.items()}
+        for one in (found[False], found[True])
+    )
+    return {name: who.upper() for name, who in reads.items()} | writes
+
+
+def _order(part: str) -> list[bool]:
+    """Return a key that puts what is written to first, and what one process has side by side."""
+    return [part.isupper(), *(letter not in part.lower() for letter in LETTERS)]
 
 
 def main() -> int:
@@ -134,7 +145,7 @@ def main() -> int:
             parts.setdefault(letters[name], []).append(name)
     with LIST.open("w", encoding="utf-8") as file:
         file.write(HEAD)
-        for part in sorted(parts, key=lambda part: [letter not in part for letter in LETTERS]):
+        for part in sorted(parts, key=_order):
             file.write("".join(f"{line}\n" for line in (f"[{part}]", *parts[part])))
     print(f"{LIST}: {len(letters)} blocks")
     return 0

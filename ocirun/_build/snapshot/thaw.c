@@ -93,6 +93,9 @@ static bool map_image(int fd, const struct header *header)
         next += header->spared[i].length;
     }
     mapped = map_range(fd, &header->heap) && map_range(fd, &header->data);
+#ifdef SPREAD_BLOCKS /* a page that is read stays the only one that is read */
+    madvise((void *)header->heap.start, header->heap.length, MADV_RANDOM);
+#endif
     next = kept;
     for (uint32_t i = 0; i < header->spared_count; i++) {
         memcpy((void *)header->spared[i].start, next, header->spared[i].length);
