@@ -17,12 +17,13 @@ from ocirun.errors import SetupError, kernel_words
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
-JOIN_TRIES = 5
-JOIN_PAUSE_S = 0.03
-LONGEST_PATH = 3072  # PATH_MAX, without room for a name and a file in it
-REMOVE_TRIES = 12
-REMOVE_PAUSE_S = 0.000_25  # doubled each time: about a second in all
+JOIN_TRIES: Final = 5
+JOIN_PAUSE_S: Final = 0.03
+LONGEST_PATH: Final = 3072  # PATH_MAX, without room for a name and a file in it
+REMOVE_TRIES: Final = 12
+REMOVE_PAUSE_S: Final = 0.000_25  # doubled each time: about a second in all
 
 
 def join_directory(directory: str, name: str, host_pid: int) -> None:

@@ -13,9 +13,13 @@ from errno import EACCES, EINVAL, ENODEV, ENOENT, ENOSPC, ERANGE
 
 from ocirun.errors import SetupError, kernel_words
 
-READ_SIZE = 65536
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+READ_SIZE: Final = 65536
 # What a cgroup may choose from, in v1 and v2.
-EFFECTIVE = {
+EFFECTIVE: Final = {
     "cpuset.cpus": ("cpuset.effective_cpus", "cpuset.cpus.effective"),
     "cpuset.mems": ("cpuset.effective_mems", "cpuset.mems.effective"),
 }

@@ -17,13 +17,14 @@ from ocirun.cgroups.files import read_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
-USUAL_ROOT = "/sys/fs/cgroup"
-MOUNT_POINT = 4  # which field of mountinfo; the one before it is the root
-UNIFIED = ""  # the name of the v2 hierarchy, as in the `0::` line of /proc/PID/cgroup
+USUAL_ROOT: Final = "/sys/fs/cgroup"
+MOUNT_POINT: Final = 4  # which field of mountinfo; the one before it is the root
+UNIFIED: Final = ""  # the name of the v2 hierarchy, as in the `0::` line of /proc/PID/cgroup
 
 # The hierarchies that a container joins. The order is the one in which limits are written.
-V1_NAMES = (
+V1_NAMES: Final = (
     "cpuset",
     "devices",
     "memory",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-BOOL = "bool"
-STR = "str"
-INT = "int"
-REPEAT = "repeat"  # a string that may be given many times; never split on commas
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
-_DEFAULTS = {BOOL: False, STR: "", INT: 0, REPEAT: ()}
+BOOL: Final = "bool"
+STR: Final = "str"
+INT: Final = "int"
+REPEAT: Final = "repeat"  # a string that may be given many times; never split on commas
+
+_DEFAULTS: Final = {BOOL: False, STR: "", INT: 0, REPEAT: ()}
 
 
 class Option:

@@ -16,10 +16,11 @@ from ocirun.cli.verbs import GLOBALS, VERBS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
     from ocirun.cli.options import Option, Verb
 
-TRUTHS = {  # strconv.ParseBool
+TRUTHS: Final = {  # strconv.ParseBool
     "1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True,
     "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False,
 }  # fmt: skip

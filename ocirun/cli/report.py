@@ -20,15 +20,16 @@ from ocirun.errors import OcirunError, what_failed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
 # Where runc says "runc create failed: "; callers match what follows, never this.
-_FAILED = {
+_FAILED: Final = {
     "create": "ocirun create failed: ",
     "run": "ocirun run failed: ",
     "exec": "exec failed: ",
 }
-EXIT_INTERRUPTED = 130
-EXIT_EXEC = 255  # runc: exec could not even begin; 1 would read as the program's own status
+EXIT_INTERRUPTED: Final = 130
+EXIT_EXEC: Final = 255  # runc: exec could not even begin; 1 would read as the program's own status
 
 
 def settings_of(argv: Sequence[str]) -> dict[str, object]:

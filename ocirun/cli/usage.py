@@ -19,12 +19,12 @@ from ocirun.errors import SetupError, UnknownVerb, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Final, NoReturn
 
     from ocirun.cli.options import Option, Verb
 
-HELP = ("-h", "--h", "--help")
-HELP_VERBS = ("help", "h")
+HELP: Final = ("-h", "--h", "--help")
+HELP_VERBS: Final = ("help", "h")
 
 
 def answer(argv: Sequence[str]) -> bool:

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option, Verb
 
-GLOBALS = (
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+GLOBALS: Final = (
     Option("debug", BOOL, "write debug messages to the log"),
     Option("log", STR, "append the log to FILE instead of stderr", metavar="FILE"),
     Option(
@@ -52,7 +56,7 @@ GLOBALS = (
     Option("version", BOOL, "print the version", "v", "V"),
 )
 
-_CREATION = (  # shared by create and run, and some of it by restore
+_CREATION: Final = (  # shared by create and run, and some of it by restore
     Option("bundle", STR, "bundle directory (default: current directory)", "b", metavar="DIR"),
     Option(
         "config",
@@ -76,10 +80,10 @@ _CREATION = (  # shared by create and run, and some of it by restore
     Option("no-new-keyring", BOOL, "do not create a session keyring"),
     Option("preserve-fds", INT, "pass N file descriptors after stdio and $LISTEN_FDS", metavar="N"),
 )
-_RESTORATION = ("bundle", "console-socket", "pid-file", "no-pivot")
-_NO_SUBREAPER = "do not become the subreaper of the container"
-_REGEX = "treat ID as a regular expression that matches containers"
-_CRIU = (  # shared by checkpoint and restore
+_RESTORATION: Final = ("bundle", "console-socket", "pid-file", "no-pivot")
+_NO_SUBREAPER: Final = "do not become the subreaper of the container"
+_REGEX: Final = "treat ID as a regular expression that matches containers"
+_CRIU: Final = (  # shared by checkpoint and restore
     Option(
         "image-path", STR, "directory of the image files (default: ./checkpoint)", metavar="DIR"
     ),
@@ -113,7 +117,7 @@ _CRIU = (  # shared by checkpoint and restore
         choices=("iptables", "nftables", "skip"),
     ),
 )
-_FORMAT = Option(
+_FORMAT: Final = Option(
     "format",
     STR,
     "output format: table or json",
@@ -123,9 +127,9 @@ _FORMAT = Option(
     choices=("table", "json"),
 )
 
-ID = (1, 1)
+ID: Final = (1, 1)
 
-VERBS = {
+VERBS: Final = {
     verb.name: verb
     for verb in (
         Verb(

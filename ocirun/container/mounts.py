@@ -29,14 +29,14 @@ from ocirun.spec.rules import check_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from ocirun.container.record import Record
     from ocirun.container.store import Store
     from ocirun.rootfs.context import Entry
     from ocirun.spec.types import Config
 
-MEMBER = "/mounts"  # where the list stands in a config.json, and problems say so
+MEMBER: Final = "/mounts"  # where the list stands in a config.json, and problems say so
 
 
 def add_mounts(store: Store, container_id: str, path: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ocirun.errors import OcirunError
 
 FAILED_HOOK: Final = "error running startContainer hook"  # init's HookError, as a sentence
-_REFUSALS = {
+_REFUSALS: Final = {
     STOPPED: "cannot start a container that has stopped",
     RUNNING: "cannot start an already running container",
     PAUSED: "cannot start a container in the paused state",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
 
-_LOW = 0xFFFFFFFF
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_LOW: Final = 0xFFFFFFFF
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

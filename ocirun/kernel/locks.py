@@ -12,9 +12,13 @@ from __future__ import annotations
 import sys
 from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_RDLCK, F_UNLCK, F_WRLCK, fcntl
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 # struct flock for the whole file: the type, then zeros.
-_READ = F_RDLCK.to_bytes(2, sys.byteorder) + bytes(30)
-_WRITE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)
+_READ: Final = F_RDLCK.to_bytes(2, sys.byteorder) + bytes(30)
+_WRITE: Final = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)
 
 
 def lock(fd: int) -> None:

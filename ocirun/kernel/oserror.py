@@ -7,8 +7,12 @@ from errno import ENOSYS, EPERM
 
 from ocirun.kernel._native import lib
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 # What a seccomp filter around us answers for a call that it does not allow, as a rule.
-REFUSED = (EPERM, ENOSYS)
+REFUSED: Final = (EPERM, ENOSYS)
 
 
 def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:

@@ -10,11 +10,15 @@ import os
 from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import REFUSED, oserror
 
-RESOLVE_NO_XDEV = 0x01  # do not cross into another mount
-RESOLVE_NO_MAGICLINKS = 0x02  # refuse /proc/PID/fd/N and the like: ELOOP
-RESOLVE_NO_SYMLINKS = 0x04  # no symbolic link anywhere on the way: ELOOP
-RESOLVE_BENEATH = 0x08  # leaving dir_fd is an error: EXDEV
-RESOLVE_IN_ROOT = 0x10  # dir_fd is "/": absolute links and ".." stay inside
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+RESOLVE_NO_XDEV: Final = 0x01  # do not cross into another mount
+RESOLVE_NO_MAGICLINKS: Final = 0x02  # refuse /proc/PID/fd/N and the like: ELOOP
+RESOLVE_NO_SYMLINKS: Final = 0x04  # no symbolic link anywhere on the way: ELOOP
+RESOLVE_BENEATH: Final = 0x08  # leaving dir_fd is an error: EXDEV
+RESOLVE_IN_ROOT: Final = 0x10  # dir_fd is "/": absolute links and ".." stay inside
 
 
 def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:

@@ -28,10 +28,14 @@ from ocirun.kernel.paths import (
     openat2,
 )
 
-PROC_SUPER_MAGIC = 0x9FA0
-PROC_ROOT_INO = 1
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PROC_SUPER_MAGIC: Final = 0x9FA0
+PROC_ROOT_INO: Final = 1
 # No links are followed, and no mounts are crossed.
-RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
+RESOLVE: Final = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
 
 
 def open_private_procfs() -> int:

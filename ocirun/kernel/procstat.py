@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 # Fields of proc_pid_stat(5), counted after "pid (comm) ".
-START_TIME_FIELD = 19
+START_TIME_FIELD: Final = 19
 
 
 def start_time(pid: int) -> int | None:

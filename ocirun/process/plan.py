@@ -24,13 +24,15 @@ from ocirun.spec import OVERLAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.process.request import Request
     from ocirun.process.step import Rows
     from ocirun.spec.types import Config
 
-MOUNTINFO = "ocirun.kernel.mountinfo"  # rare: costs a module and a file of the kernel
-PHASES = ("assemble", "join", "enter", "start")
-SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
+MOUNTINFO: Final = "ocirun.kernel.mountinfo"  # rare: costs a module and a file of the kernel
+PHASES: Final = ("assemble", "join", "enter", "start")
+SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 1 << 3
 
 
 class Plan:

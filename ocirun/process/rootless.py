@@ -19,6 +19,7 @@ from ocirun.process.userns_maps import maps_only
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ocirun.spec.types import Config, IDMapping
 
@@ -101,7 +102,7 @@ def _has(mappings: list[IDMapping], number: int) -> bool:
     return any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings)
 
 
-RULES = (
+RULES: Final = (
     has_a_user_namespace,
     has_no_groups,
     user_is_mapped,

@@ -40,11 +40,13 @@ from ocirun.spec.mount_options import ATTRIBUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cgroups.paths import Hierarchy
     from ocirun.rootfs.context import CgroupView, Entry, MountContext
     from ocirun.spec.mount_options import MountOptions
 
-QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+QUIET: Final = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
 def mount_cgroup(root_fd: int, entry: Entry, context: MountContext) -> None:

@@ -27,18 +27,20 @@ from ocirun.spec.mount_options import read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.spec.types import Config, Device
 
-KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
+KINDS: Final = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 
-OVERFLOW_ID = (
+OVERFLOW_ID: Final = (
     65534  # Kernel: what stat shows of an owner without an id (/proc/sys/kernel/overflowuid)
 )
 
-IN_THE_WAY = "something else is there already"
-ON_HOST = "on the host, whose node is mounted because none can be made here"
+IN_THE_WAY: Final = "something else is there already"
+ON_HOST: Final = "on the host, whose node is mounted because none can be made here"
 
-LINKS = (
+LINKS: Final = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),

@@ -38,9 +38,11 @@ from ocirun.rootfs.mountpoints import is_directory, refuse_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.spec.mount_options import MountOptions
 
-SUPERBLOCK_OPTIONS = (
+SUPERBLOCK_OPTIONS: Final = (
     (MS_RDONLY, "ro"),
     (MS_SYNCHRONOUS, "sync"),
     (MS_DIRSYNC, "dirsync"),
@@ -49,16 +51,16 @@ SUPERBLOCK_OPTIONS = (
 )
 
 # What a bind mount with options of its own does not take over from its source (see set_attributes).
-REPLACED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+REPLACED: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 # What the kernel may lock on a mount, beside access times. ST_* of statfs(2) are the same bits.
-LOCKABLE = (
+LOCKABLE: Final = (
     (MOUNT_ATTR_RDONLY, "MS_RDONLY"),
     (MOUNT_ATTR_NOSUID, "MS_NOSUID"),
     (MOUNT_ATTR_NODEV, "MS_NODEV"),
     (MOUNT_ATTR_NOEXEC, "MS_NOEXEC"),
 )
-LOCKED = "cannot clear locked flags"
+LOCKED: Final = "cannot clear locked flags"
 
 
 def make_filesystem(

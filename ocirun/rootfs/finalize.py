@@ -12,8 +12,12 @@ from errno import EBUSY
 from ocirun.errors import doing
 from ocirun.kernel.mount import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
 
-TRIES = 5
-PAUSE_S = 0.1
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+TRIES: Final = 5
+PAUSE_S: Final = 0.1
 
 
 def remount_readonly(deferred: list[tuple[int, str]]) -> None:

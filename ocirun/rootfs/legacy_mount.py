@@ -39,11 +39,12 @@ from ocirun.spec.mount_options import REMOUNT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Final
 
     from ocirun.rootfs.context import Entry
     from ocirun.spec.mount_options import MountOptions
 
-OLD_FLAGS = (
+OLD_FLAGS: Final = (
     (MOUNT_ATTR_RDONLY, MS_RDONLY),
     (MOUNT_ATTR_NOSUID, MS_NOSUID),
     (MOUNT_ATTR_NODEV, MS_NODEV),

@@ -22,12 +22,14 @@ from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.rootfs.context import MountContext
 
-NULL = os.makedev(1, 3)
+NULL: Final = os.makedev(1, 3)
 
 # Security: a masked directory costs kernel memory; the smallest tmpfs there is, and one for all.
-EMPTY = ["nr_blocks=1", "nr_inodes=1"]
+EMPTY: Final = ["nr_blocks=1", "nr_inodes=1"]
 
 
 def open_null(root_fd: int) -> int:

@@ -20,10 +20,14 @@ from ocirun.rootfs.resolve import (
     open_through_links,
 )
 
-PROC_ROOT_INODE = 1  # Kernel: of the root of every procfs
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PROC_ROOT_INODE: Final = 1  # Kernel: of the root of every procfs
 
 # What lxcfs shows a container of /proc in place of the kernel's own; nothing else may be covered.
-LXCFS = {
+LXCFS: Final = {
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",

@@ -42,11 +42,13 @@ from ocirun.spec.mount_options import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.rootfs.context import Entry, MountContext
 
 # Only on a directory that no link leads to.
-ORDINARY = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
-UNLABELLED = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
+ORDINARY: Final = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
+UNLABELLED: Final = ("proc", "sysfs", "mqueue")  # refuse SELinux' context=
 
 
 def load_for(entries: list[Entry]) -> None:

@@ -27,9 +27,11 @@ from ocirun.kernel.mount import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.kernel.mountinfo import MountRow
 
-FULL_VIEWS = ("proc", "sysfs")
+FULL_VIEWS: Final = ("proc", "sysfs")
 
 
 def pivot(root_fd: int) -> None:

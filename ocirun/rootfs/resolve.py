@@ -26,12 +26,16 @@ from ocirun.kernel.paths import (
     openat2,
 )
 
-INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-STRAIGHT = INSIDE | RESOLVE_NO_SYMLINKS
-DIRECTORY = os.O_PATH | os.O_DIRECTORY
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
-RACES = 128  # how often a walk disturbed by renames is tried again
-LINKS = (
+INSIDE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+STRAIGHT: Final = INSIDE | RESOLVE_NO_SYMLINKS
+DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
+
+RACES: Final = 128  # how often a walk disturbed by renames is tried again
+LINKS: Final = (
     40  # how many symbolic links with missing targets one path may hold, as in path_resolution(7)
 )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 # What a container with networks of ours has (networks.py); verbs look for it before they load that.
-NETWORKS = "org.ocirun.networks"
+NETWORKS: Final = "org.ocirun.networks"
 # Writes go to an overlay (overlay.py).
-OVERLAY = "org.ocirun.overlay"
+OVERLAY: Final = "org.ocirun.overlay"
 # Types of networks that a program of the host makes.
-BY_PROGRAM = frozenset(("user",))
+BY_PROGRAM: Final = frozenset(("user",))
 # What the annotations that landlock.py reads begin with.
-LANDLOCK = "org.ocirun.landlock."
+LANDLOCK: Final = "org.ocirun.landlock."

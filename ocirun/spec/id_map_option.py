@@ -11,11 +11,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.spec.types import IDMapping, Linux
 
     Maps = tuple[list[IDMapping], list[IDMapping]]
 
-LIMIT = 1 << 32  # Kernel: ids have 32 bits
+LIMIT: Final = 1 << 32  # Kernel: ids have 32 bits
 
 
 def read_id_maps(value: str, linux: Linux) -> Maps:

@@ -10,23 +10,24 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
 # What a word acts on; the two numbers beside it are explained per act.
-NOTHING = 0  # accepted, no effect
-ATTRIBUTE = 1  # MOUNT_ATTR_* to set, to clear: of this mount
-RECURSIVE = 2  # MOUNT_ATTR_* to set, to clear: of this mount and all below it
-SUPERBLOCK = 3  # MS_* of the file system, shared by all its mounts: to set, to clear
-BIND = 4  # 1 with everything mounted below the source, else 0
-PROPAGATION = 5  # MS_* type, 1 for all mounts below as well
-EXTRA = 6  # one of the bits below
+NOTHING: Final = 0  # accepted, no effect
+ATTRIBUTE: Final = 1  # MOUNT_ATTR_* to set, to clear: of this mount
+RECURSIVE: Final = 2  # MOUNT_ATTR_* to set, to clear: of this mount and all below it
+SUPERBLOCK: Final = 3  # MS_* of the file system, shared by all its mounts: to set, to clear
+BIND: Final = 4  # 1 with everything mounted below the source, else 0
+PROPAGATION: Final = 5  # MS_* type, 1 for all mounts below as well
+EXTRA: Final = 6  # one of the bits below
 
-REMOUNT = 1
-TMPCOPYUP = 2  # a tmpfs begins with what it covers
-COPY_SYMLINK = 4  # a source that is a symbolic link is made anew instead of mounted
-SRC_NOFOLLOW = 8  # a source that is a symbolic link is itself mounted
-DEST_NOFOLLOW = 16  # a destination that is a symbolic link is itself mounted over
-IDMAP = 32
-RIDMAP = 64
+REMOUNT: Final = 1
+TMPCOPYUP: Final = 2  # a tmpfs begins with what it covers
+COPY_SYMLINK: Final = 4  # a source that is a symbolic link is made anew instead of mounted
+SRC_NOFOLLOW: Final = 8  # a source that is a symbolic link is itself mounted
+DEST_NOFOLLOW: Final = 16  # a destination that is a symbolic link is itself mounted over
+IDMAP: Final = 32
+RIDMAP: Final = 64
 
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 0x1, 0x2, 0x4, 0x8
 _NOATIME, _STRICTATIME, _ATIME, _NODIRATIME, _NOSYMFOLLOW = 0x10, 0x20, 0x70, 0x80, 0x200000

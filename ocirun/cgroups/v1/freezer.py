@@ -13,12 +13,16 @@ from ocirun.cgroups.directories import directories_below
 from ocirun.cgroups.files import read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
-STATE = "freezer.state"
-TRIES = 500
-THAW_EVERY = 50
-PAUSE_S = 0.000_02
-LONGEST_PAUSE_S = 0.002
-KICK_S = 0.01
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+STATE: Final = "freezer.state"
+TRIES: Final = 500
+THAW_EVERY: Final = 50
+PAUSE_S: Final = 0.000_02
+LONGEST_PAUSE_S: Final = 0.002
+KICK_S: Final = 0.01
 
 
 def freeze(directory: str) -> None:

@@ -11,9 +11,13 @@ from errno import ENODEV, ENOENT
 from ocirun.cgroups.files import read_counter, read_value, set_value
 from ocirun.errors import SetupError, kernel_words
 
-PAUSE_S = 0.000_05
-LONGEST_PAUSE_S = 0.01
-LIMIT_S = 10.0
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PAUSE_S: Final = 0.000_05
+LONGEST_PAUSE_S: Final = 0.01
+LIMIT_S: Final = 10.0
 
 
 def freeze(directory: str) -> None:

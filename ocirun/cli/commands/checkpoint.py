@@ -10,11 +10,11 @@ from ocirun.errors import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from ocirun.cli.call import Call
 
-DEFAULT_IMAGES = "checkpoint"
+DEFAULT_IMAGES: Final = "checkpoint"
 
 
 def run(call: Call) -> int:

@@ -10,9 +10,11 @@ from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cli.call import Call
 
-STDOUT = 1
+STDOUT: Final = 1
 
 
 def run(call: Call) -> int:

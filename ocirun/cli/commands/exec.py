@@ -10,12 +10,12 @@ from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from ocirun.cli.call import Call
     from ocirun.spec.types import Process
 
-MAX_ID = 2**32 - 2
+MAX_ID: Final = 2**32 - 2
 
 
 def run(call: Call) -> int:

@@ -10,12 +10,13 @@ from ocirun.errors import UsageError, doing, warn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from ocirun.cli.call import Call
 
-COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
-MIN_WIDTH = 12
-PADDING = 3
+COLUMNS: Final = ("id", "pid", "status", "bundle", "created", "owner")
+MIN_WIDTH: Final = 12
+PADDING: Final = 3
 
 
 def run(call: Call) -> int:

@@ -9,10 +9,12 @@ from ocirun.errors import UsageError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cli.call import Call
     from ocirun.throwaway.options import TryOptions
 
-NETWORKS = ("none", "host")
+NETWORKS: Final = ("none", "host")
 
 
 def run(call: Call) -> int:

@@ -9,9 +9,11 @@ from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cli.call import Call
 
-CONFIG = "config.json"
+CONFIG: Final = "config.json"
 
 
 def run(call: Call) -> int:

@@ -20,9 +20,11 @@ from ocirun.spec.default import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ocirun.cli.call import Call
 
-BUILT_IN = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU"
+BUILT_IN: Final = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU"
 
 
 def run(call: Call) -> int:  # noqa: ARG001  # every verb has this shape
