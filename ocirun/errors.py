@@ -210,7 +210,7 @@ class InitError(SetupError):
 
 
 class InitDied(SetupError):
-    """Init went away and could not say why: killed, most likely for want of memory."""
+    """Init died without an error message: killed, most likely because memory ran out."""
 
 
 class HookError(OcirunError):

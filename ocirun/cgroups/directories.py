@@ -123,7 +123,7 @@ def members_in(directory: str) -> list[int]:
     """Read the host pids of one cgroup as the kernel lists them; a cgroup that is gone has none.
 
     Kernel: v2 lists a process of a foreign pid namespace as 0. In a threaded cgroup `cgroup.procs`
-    cannot be read (EOPNOTSUPP), and `cgroup.threads` stands in for it.
+    cannot be read (EOPNOTSUPP), and `cgroup.threads` is read instead.
     """
     try:
         text = read_text(f"{directory}/cgroup.procs")

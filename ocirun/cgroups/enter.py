@@ -18,8 +18,8 @@ def enter(join_fds: list[int]) -> None:
     """Move the calling thread into each cgroup, and close the descriptors.
 
     `join_fds` come from `Cgroup.open_join_fds`, inherited over the fork. The caller has
-    only one thread, or the others stay behind. The kernel checks the rights of who opened the
-    descriptors, so this also works after entering a user namespace.
+    only one thread, or the others stay behind. The kernel checks the rights of the process that
+    opened the descriptors, so this also works after entering a user namespace.
 
     Raises:
         OSError: as write(2) says; the descriptors are closed anyway.

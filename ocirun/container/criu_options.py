@@ -185,7 +185,7 @@ class Folders:
 
 
 def require_root(verb: str) -> None:
-    """Refuse the verb to who cannot do it.
+    """Refuse the verb to users other than root.
 
     Raises:
         UsageError: we are not root.

@@ -86,7 +86,7 @@ def _wait(
     listener: int,
     memory: OomWatch | None,
 ) -> Iterator[Event]:
-    """Wait for the end of `init` (a pidfd), for want of memory, and for the next moment."""
+    """Wait for the end of `init` (a pidfd), for an OOM event, or for the next interval."""
     poll = select.poll()
     poll.register(init, select.POLLIN)
     if memory is not None:

@@ -1,4 +1,4 @@
-"""The exit status of a container, kept beside its record by who could wait for it.
+"""The exit status of a container, kept beside its record by the process that waited for it.
 
     ROOT/ID/exit    {"pid": …, "start": …, "returncode": …}, written once init was reaped
 

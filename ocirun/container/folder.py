@@ -5,8 +5,8 @@ would follow it as root). So the root and the folder are opened without followin
 belong to us and to be writable to nobody else, and everything in the folder is done relative to
 its descriptor. What is removed is the folder that is held, not what has its name by now.
 
-The lock (flock) is held by who makes the container and by who removes it. Whoever holds it and
-finds the folder at its name can rely on that, because nobody removes a folder without its lock.
+The lock (flock) is held while the container is created and while it is removed. Its holder, once it
+has found the folder at its name, can rely on that: nobody removes a folder without its lock.
 
 Source: openat(2), flock(2); docs/runc-compat/state.md.
 """

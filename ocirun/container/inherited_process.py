@@ -26,7 +26,7 @@ INHERITED: Final = (
 
 
 def config_with(config: Config, process: Process) -> Config:
-    """Put `process` in the place of the container's own, completed with what it inherits.
+    """Replace the container's own process by `process`, completed with what it inherits.
 
     An empty label and an empty list of limits count as left out, as they do for runc, whose
     callers write both. The umask is always the container's.

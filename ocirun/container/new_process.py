@@ -123,7 +123,7 @@ class NewProcess:
                 self.move_into_cgroup()
             # Order: before it has children, which would stay where they were born.
             self.join_resctrl()
-            # Order: before it has read that, and hides them from who is not root.
+            # Order: before it has read that, and hides them from users other than root.
             self.open_namespaces()
             self.parent.send_config([*first_fds, *self.stdio.sent(), *join_fds, *last_fds])
         finally:

@@ -191,7 +191,7 @@ class Restoration(Creation):
         return -1
 
     def _inherited(self) -> list[tuple[str, int]]:
-        """Return (key, descriptor) of what CRIU takes in the place of what was the host's."""
+        """Return (key, descriptor) of what replaces descriptors and namespaces of the host."""
         found = inherited_namespaces(self.request.namespaces)
         for name, number in pipes_among(load_names(self.folders.image_fd)):
             fd = self.stdio.fds[number] if self.stdio.fds else number

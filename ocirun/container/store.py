@@ -9,7 +9,7 @@
     ROOT/ID/notify/       mounted in the container, where a service manager waits (sd_notify.py)
     ROOT/ID/networks.json what it holds by the annotation org.ocirun.networks (networks.py)
     ROOT/ID/resolv.conf   mounted in the container, and so is hosts (network_files.py)
-    ROOT/@networks        the lock of who changes one of these
+    ROOT/@networks        locked while one of these is changed
     ROOT/@seccomp/        compiled filters (security/seccomp/cache.py); no id begins with "@"
 
 mkdir is exclusive, so of concurrent creates of one id exactly one wins. While a container is

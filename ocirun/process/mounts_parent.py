@@ -46,7 +46,7 @@ class MountTarget:
 
     def __init__(self, init_pidfd: int, flags: int, label: str) -> None:
         self.init_pidfd = init_pidfd
-        # Kernel: a pid namespace is for children of who joins it, and we have none.
+        # Kernel: joining a pid namespace affects only children, and we have none.
         self.flags = flags & ~CLONE_NEWPID
         self.label = label
 

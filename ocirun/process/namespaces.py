@@ -121,7 +121,7 @@ class Namespaces:
     def need_stage(self) -> bool:
         """Return whether a process must enter namespaces before init can be cloned.
 
-        A joined pid or a new time namespace holds only the children of who asked for it; a new
+        A joined pid or a new time namespace holds only children of the caller; a new
         user namespace would own no right over the joined ones.
         """
         return (

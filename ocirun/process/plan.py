@@ -64,7 +64,7 @@ def plan_create(config: Config, request: Request) -> Plan:
 def plan_join(config: Config, request: Request) -> Plan:
     """Return the plan of a process that joins a running container (exec).
 
-    `config` is the container's, with the joining process in the place of its own.
+    `config` is the container's, with the joining process instead of its own.
     """
     return Plan(
         assemble=_before_joining(config),
@@ -277,7 +277,7 @@ def _joined(config: Config, request: Request) -> Rows:
 
 
 def _rights(config: Config, request: Request) -> Rows:
-    """Settle what is left and give up rights: the same for init and for who joins it.
+    """Settle what is left and drop privileges: the same for init and for a process of exec.
 
     Order: whatever can be done before the filter is loaded is: from then on a call of ours is one
     that the profile has to allow. What follows it here is what peers need as well.

@@ -32,8 +32,8 @@ def seal_imports() -> None:
 def forget_caller() -> None:
     """Overwrite the arguments and the environment of our caller, in this process alone.
 
-    Security: /proc/PID/cmdline can be read by everybody who sees us, environ and memory by who may
-    trace us. Order: the environment cannot be read afterwards.
+    Security: everybody who sees us can read /proc/PID/cmdline, and those who may trace us can read
+    environ and memory. Order: the environment cannot be read afterwards.
     """
     process.forget_arguments(b"ocirun init")
     while posix.environ:

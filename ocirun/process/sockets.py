@@ -25,7 +25,7 @@ SIZE_OF_LONG: Final = sys.maxsize.bit_length() // 8 + 1
 def connect_unix(path: str, *, wait_s: int = 0) -> int:
     """Connect to the stream socket at `path`, however long that is.
 
-    Without waiting, unless for `wait_s` seconds for one who serves many: a seccomp agent.
+    Without waiting, except up to `wait_s` seconds for a busy listener such as a seccomp agent.
 
     Returns:
         The connection, close-on-exec; the caller closes it.

@@ -1,6 +1,6 @@
 """The stage: a short-lived process that enters namespaces and clones init as its sibling.
 
-    a joined pid, a new time namespace   hold only the children of who enters or makes them
+    a joined pid, a new time namespace   hold only children of the process that enters or makes them
     a joined user namespace              must own the new namespaces that init is cloned into
     a new user namespace beside joins    would have no right to join what the host owns
 

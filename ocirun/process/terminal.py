@@ -73,7 +73,7 @@ def _open_multiplexer(root_fd: int) -> int:
 
 
 def bind_console(root_fd: int, slave: int) -> None:
-    """Put the slave in the place of /dev/console."""
+    """Mount the slave on /dev/console."""
     with doing("mounting the terminal on /dev/console"):
         target = make_file_in_root(root_fd, "/dev/console", nofollow=True)
         try:

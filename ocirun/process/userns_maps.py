@@ -96,7 +96,7 @@ def read_maps(config: Config, userns_fd: int) -> tuple[Map, Map]:
     Each row is the first id inside, the first outside as we see it, and how many follow.
 
     Raises:
-        SetupError: the namespace cannot be looked at.
+        SetupError: the namespace cannot be inspected.
     """
     if userns_fd < 0:
         linux = config.get("linux", {})

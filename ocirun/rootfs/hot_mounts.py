@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from ocirun.rootfs.context import Entry
 
-# File systems that belong to the namespaces of who makes them: made inside, all others outside,
+# File systems that belong to their creator's namespaces: made inside, all others outside,
 # where the paths they are given mean what the caller means.
 MADE_INSIDE: Final = ("devpts", "mqueue", "sysfs", "tmpfs")
 _EXTRAS: Final = {REMOUNT: "remount", COPY_SYMLINK: "copy-symlink", TMPCOPYUP: "tmpcopyup"}

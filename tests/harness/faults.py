@@ -26,7 +26,7 @@ from harness.runtime import Result, Runtime, wait_until
 SECCOMP, PIDFD_GETFD = 317, 438
 SET_MODE_FILTER, NEW_LISTENER = 1, 8
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
-KILL = -1  # a decision: no errno, but SIGKILL for who called
+KILL = -1  # a decision: no errno, but SIGKILL for the caller
 
 # Calls that are not asked about: they cannot fail, or failing they would have done their work all
 # the same (close), or the harness itself needs them (tgkill, to stop before the program begins).

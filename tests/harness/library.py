@@ -1,4 +1,4 @@
-"""The library in the place of the command: the same verbs, from a Python program with threads.
+"""The library instead of the command: the same verbs, from a Python program with threads.
 
 Such a program may not fork, so its containers get an executed init (`ocirun init`). With
 `--runtime=library` the whole suite runs that way.

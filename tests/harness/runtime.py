@@ -134,7 +134,7 @@ class Runtime:
         return process, result
 
     def prepare(self, *arguments: str | Path, bundle: Bundle | None = None) -> Result:
-        """Give the call as it will be made, for who starts it in a way of his own."""
+        """Return the command line of the call, for tests that start it themselves."""
         files = self._files / str(len(self.calls))
         log = files.with_suffix(".log")
         prefix = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]

@@ -45,7 +45,7 @@ class Refused(SetupError):
 
 
 class Bus:
-    """One connection; owns its socket. `signals` are those that came and nobody has looked at.
+    """One connection; owns its socket. `signals` are those received and not yet handled.
 
     `is_direct`: the other side is systemd itself, with no bus between.
     """

@@ -72,7 +72,7 @@ class Manager:
         self._bus.close()
 
     def owner_uid(self) -> int:
-        """Return the uid of who the manager runs as, as the bus numbers it.
+        """Return the uid that the manager runs as, as the bus numbers it.
 
         Raises:
             SetupError: the bus does not say.

@@ -120,7 +120,7 @@ class SystemdCgroupV2(SystemdCgroup, CgroupV2):
         """Make `host_uid` the owner of the directory and of the files that may be delegated.
 
         Raises:
-            SetupError: the kernel refused; one who has not the right to is no error.
+            SetupError: the kernel refused; a caller without the right to is no error.
         """
         names = ["."]
         try:

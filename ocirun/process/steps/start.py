@@ -1,4 +1,4 @@
-"""The last steps of init and of who joins it: from what is left open to execve."""
+"""The last steps of init and of a process of exec: from open descriptors to execve."""
 
 from __future__ import annotations
 
