@@ -8,7 +8,7 @@ Source: docs/network.md#looking-and-cleaning-up.
 
 from __future__ import annotations
 
-from ocirun.container.networks import FILE, read_attachments
+from ocirun.container.networks import read_attachments
 from ocirun.container.record import Record, read_config
 from ocirun.container.status import STOPPED, status_of
 from ocirun.errors import ContainerError, ContainerNotFound, OcirunError
@@ -70,11 +70,8 @@ def inspect_networks(store: Store, container_id: str) -> dict[str, Any]:
 
 def _entry_of(store: Store, container_id: str) -> dict[str, Any]:
     with store.open(container_id) as folder:
-        data = folder.read(FILE)
-        networks = []
-        if data is not None:
-            attachments = read_attachments(data, f"{folder.path}/{FILE}")
-            networks = [attachment.body() for attachment in attachments]
+        attachments = read_attachments(folder.fd, folder.path) or []
+        networks = [attachment.body() for attachment in attachments]
         status, devices = _known_of(folder)
         return {"id": container_id, "status": status, "networks": [*networks, *devices]}
 

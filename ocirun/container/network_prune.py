@@ -17,7 +17,7 @@ import os
 from ocirun.container.networks import FILE, Ledger, detach_networks
 from ocirun.container.record import Record
 from ocirun.container.status import STOPPED, status_of
-from ocirun.errors import ContainerError, DamagedRecord
+from ocirun.errors import ContainerError, DamagedRecord, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def prune(store: Store) -> Iterator[str]:
     if os.geteuid() != 0 or not os.path.isdir(store.root):
         return
     with Ledger(store.root) as ledger:
-        held = [each for attachments in ledger.all().values() for each in attachments]
+        held, faults = ledger.others("")
+        if faults:
+            raise SetupError(faults[0])
         yield from _prune_host(store.root, held)
 
 
