@@ -116,6 +116,19 @@ def test_other_words_are_refused(box: Box, net: Net, words: tuple[str, ...], tex
     box.runtime.call("net", *words).failed(text)
 
 
+def test_delete_finds_networks_without_any_other_record(box: Box, net: Net) -> None:
+    before = net.state()
+    lost = box.created(networked(box, VETH))
+    ghost = Path(box.runtime.root, "ghost")
+    ghost.mkdir(mode=0o700)
+    Path(box.runtime.root, lost.id, "networks.json").rename(ghost / "networks.json")
+    lost.delete().ok()
+    assert "oci0" in net.devices()
+    box.runtime.call("delete", "--force", "ghost").ok()
+    assert net.state() == before
+    assert not ghost.exists()
+
+
 class TestPrune:
     """What is left over goes, what somebody holds stays, and so does what is not ours."""
 

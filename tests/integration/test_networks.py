@@ -87,6 +87,9 @@ def test_the_list_of_docker_0_11_is_taken_as_it_is(box: Box, net: Net) -> None:
     assert net.devices(container.pid)["eth0"]["mtu"] == 1400
     assert net.addresses("docker0") == ["172.17.42.1/16"]
     assert pings(container, "172.17.42.1", "-s1372")
+    words = ("nsenter", f"--net=/proc/{container.pid}/ns/net", "python3", "-c", DATAGRAM)
+    assert call(*words, "172.17.42.1", "1372") == "sent\n"
+    assert call(*words, "172.17.42.1", "1373") == "EMSGSIZE\n"
 
 
 def test_a_bridge_of_somebody_else_stays_as_it_is(box: Box, net: Net) -> None:
@@ -313,6 +316,19 @@ class TestMasquerade:
         box.container(bundle).create().failed("/no/such/program")
         assert net.state() == before
 
+
+# Sends so much in one packet that may not be cut.
+DATAGRAM = """
+import errno, socket, sys
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+try:
+    one.sendto(bytes(int(sys.argv[2])), (sys.argv[1], 9))
+    print("sent")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
 
 KILLED = """
 import os, signal, sys
