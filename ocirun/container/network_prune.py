@@ -46,6 +46,7 @@ def prune(store: Store) -> Iterator[str]:
     with Ledger(store.root) as ledger:
         held, faults = ledger.others("")
         if faults:
+            # What that container has is not known, so nothing can be told to be left over.
             raise SetupError(faults[0])
         yield from _prune_host(store.root, held)
 

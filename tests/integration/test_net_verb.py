@@ -181,6 +181,18 @@ class TestPrune:
             kept.delete("--force").ok()
         assert FORWARDING[0].read_text() == "0\n"
 
+    def test_nothing_of_the_host_while_a_record_is_damaged(self, box: Box, net: Net) -> None:
+        """It may have what looks left over."""
+        held = box.running(networked(box, VETH))
+        record = Path(box.runtime.root, held.id, "networks.json")
+        whole = record.read_text()
+        record.write_text("[")
+        before = net.state()
+        box.runtime.call("net", "prune").failed("networks.json is damaged")
+        assert net.state() == before
+        record.write_text(whole)
+        assert self.prune(box) == []
+
     def test_the_last_table_takes_forwarding_along(self, box: Box, net: Net) -> None:
         before = net.state()
         lost = box.created(networked(box, VETH))
