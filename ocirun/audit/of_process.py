@@ -205,13 +205,21 @@ class ProcessWorld(World):
         self.unknown.append(f"the filter in the kernel: {why}; that of config.json is looked at")
 
     def _find_setuid_files(self) -> None:
-        root_fd = os.open(f"/proc/{self._pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.setuid_files, whole = setuid_files(root_fd)
-        finally:
-            os.close(root_fd)
-        if not whole:
-            self.unknown.append("setuid files: there are too many files to look at all")
+        """Search the root file system, and what is mounted with setuid bits in force."""
+        trees = [one.destination for one in self.mounts if one.source and not one.nosuid]
+        for path in ["/", *trees]:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            try:
+                fd = openat2(self.root_fd, path.lstrip("/") or ".", flags, 0, INSIDE)
+            except OSError:  # a file, or covered or gone by now
+                continue
+            try:
+                found, whole = setuid_files(fd)
+            finally:
+                os.close(fd)
+            self.setuid_files += [path.rstrip("/") + name for name in found]
+            if not whole:
+                self.unknown.append(f"setuid files in {path}: there are too many to look at all")
 
     def look(self, path: str) -> Look:
         """Look at `path` where the container has it; opens nothing for reading or writing."""

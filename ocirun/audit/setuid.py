@@ -9,6 +9,8 @@ import os
 import stat
 import time
 
+from ocirun.kernel.mount import mount_id
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -20,16 +22,18 @@ SECONDS: Final = 5.0  # for one tree; an image has some ten thousand files
 def setuid_files(root_fd: int) -> tuple[list[str], bool]:
     """Return the programs with such a bit below `root_fd`, and whether all files were looked at.
 
-    Only the file system of `root_fd` itself is searched. Paths begin with "/".
+    Only the mount of `root_fd` itself is searched. Paths begin with "/".
 
     Security: whoever is in there may exchange directories meanwhile. Every directory is opened
     relative to the one above it, and no link is followed.
     """
-    device = os.fstat(root_fd).st_dev
+    own = mount_id(root_fd)
     found: list[str] = []
     end = time.monotonic() + SECONDS
     for path, folders, files, folder_fd in os.fwalk(".", dir_fd=root_fd, onerror=None):
-        folders[:] = [name for name in folders if _device(name, folder_fd) == device]
+        if mount_id(folder_fd) != own:
+            folders.clear()
+            continue
         if time.monotonic() > end:
             return sorted(found), False
         for name in files:
@@ -38,13 +42,6 @@ def setuid_files(root_fd: int) -> tuple[list[str], bool]:
             except OSError:
                 continue
             program = stat.S_ISREG(status.st_mode) and status.st_mode & 0o111
-            if program and status.st_mode & BITS and status.st_dev == device:
+            if program and status.st_mode & BITS:
                 found.append(f"{path[1:]}/{name}")
     return sorted(found), True
-
-
-def _device(name: str, folder_fd: int) -> int:
-    try:
-        return os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_dev
-    except OSError:
-        return -1

@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from harness import bad_bundles
 from harness.audit import Report, audit, grades, grant, of_bundle
@@ -53,6 +54,19 @@ def test_kernel_and_config_agree_about_a_container(box: Box) -> None:
     found = audit(box, box.running(bundle).id)
     assert found["differences"] == []
     assert grades(found) == expected
+
+
+def test_setuid_programs_of_a_mount_are_found_as_in_the_bundle(box: Box, shared: Path) -> None:
+    (shared / "su").touch(mode=0o755)
+    (shared / "su").chmod(0o4755)
+    bundle = box.bundle("/probe", "wait")
+    bundle.add_mount("/d", "bind", str(shared), "rbind", "ro")
+    expected = of_bundle(box, bundle)
+    assert expected["setuid-files"] == "medium"
+    found = audit(box, box.running(bundle).id)
+    assert grades(found) == expected
+    (one,) = [one for one in found["findings"] if one["rule"] == "setuid-files"]
+    assert one["sentence"] == "Setuid programs are in reach: /d/su."
 
 
 def difference(found: Report, subject: str) -> tuple[str, str]:
