@@ -98,6 +98,7 @@ class Container(KnownContainer, Process):
         """
         container = cls(making.check_container_id(container_id), root=root)
         container.timeout = check_timeout(timeout)
+        making.check_options(cgroup_manager, preserve_fds)
         options = CreateOptions(
             config=config,
             # A thread that changes the working directory meanwhile must not be surprised.
@@ -274,6 +275,7 @@ class Container(KnownContainer, Process):
         from ocirun.spec.load import check_process
 
         check_timeout(timeout)
+        making.check_options("cgroupfs", preserve_fds)
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise ValueError("stdout and stderr may not be used with capture_output")

@@ -25,6 +25,8 @@ class KnownContainer:
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
         if not isinstance(container_id, str):
             raise TypeError(f"the container's id must be a str, not {type(container_id).__name__}")
+        if root is not None and not isinstance(root, (str, os.PathLike)):
+            raise TypeError(f"root must be a path, not {type(root).__name__}")
         self.id = container_id
         self.root = os.path.abspath(root) if root else default_root()
 
@@ -186,5 +188,7 @@ class KnownContainer:
             UsageError: the interval is not positive.
         """
         from ocirun.container.events import events
+        from ocirun.library.process import check_number
 
-        return events(Store(self.root), self.id, int(interval * 1_000_000_000))
+        seconds = check_number(interval, "interval")
+        return events(Store(self.root), self.id, int(seconds * 1_000_000_000))

@@ -10,12 +10,15 @@ from ocirun.library.process import check_args, check_env
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, Final, TypeAlias
 
     from ocirun.container.options import CreateOptions
     from ocirun.library.spec import Spec
 
     Configuration: TypeAlias = str | os.PathLike[str] | Spec | Mapping[str, Any]
+
+
+MANAGERS: Final = ("cgroupfs", "systemd", "disabled")
 
 
 def set_source(options: CreateOptions, source: Configuration, *, terminal: bool) -> None:
@@ -93,6 +96,20 @@ def check_container_id(container_id: object) -> str:
     if not isinstance(container_id, str):
         raise TypeError(f"the container's id must be a str, not {type(container_id).__name__}")
     return container_id
+
+
+def check_options(cgroup_manager: object, preserve_fds: object) -> None:
+    """Refuse what neither of them can be.
+
+    Raises:
+        TypeError, ValueError: the message names it.
+    """
+    if cgroup_manager not in MANAGERS:
+        raise ValueError(f"cgroup_manager must be one of {MANAGERS}, not {cgroup_manager!r}")
+    if isinstance(preserve_fds, bool) or not isinstance(preserve_fds, int):
+        raise TypeError(f"preserve_fds must be an int, not {type(preserve_fds).__name__}")
+    if preserve_fds < 0:
+        raise ValueError(f"preserve_fds must not be negative: {preserve_fds}")
 
 
 def user_of(user: int | str | tuple[int, int]) -> dict[str, int]:

@@ -147,7 +147,7 @@ class Process:
             self._streams.close()
 
     def _seconds(self, timeout: float | None) -> float | None:
-        return self.timeout if timeout is None else timeout
+        return self.timeout if timeout is None else check_number(timeout, "timeout")
 
     def _find_child(self) -> Child:
         raise NotImplementedError
@@ -201,6 +201,17 @@ class ExecProcess(Process):
             self.kill()
         self.close()
         self._own.wait(None)
+
+
+def check_number(value: object, name: str) -> float:
+    """Return the number `value`.
+
+    Raises:
+        TypeError: it is none; the message says `name`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    return value
 
 
 def signal_of(signal: int | str) -> int:
@@ -271,8 +282,6 @@ def check_timeout(timeout: float | None) -> float | None:
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-    if not timeout >= 0:
+    if not check_number(timeout, "timeout") >= 0:
         raise ValueError(f"timeout must not be negative: {timeout}")
     return timeout

@@ -182,7 +182,9 @@ def source_of(
     if not isinstance(config, Spec) and not isinstance(config, dict):
         raise TypeError("run() takes args or a bundle directory, not both")
     document = document_of(config)
-    document["process"] = {**document.get("process", {}), "args": check_args(args)}
+    process = document.get("process", {})
+    if isinstance(process, dict):  # else the check of the configuration says what is wrong
+        document["process"] = {**process, "args": check_args(args)}
     return document
 
 

@@ -14,6 +14,7 @@ from ocirun.cgroups.choose import layout
 from ocirun.library.making import user_of
 from ocirun.library.process import check_args, check_env
 from ocirun.spec import OVERLAY
+from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import default_config
 
 TYPE_CHECKING = False
@@ -77,6 +78,8 @@ class Spec:
                 getattr(self, name)(value)
         if overlay is not False:
             self.overlay(overlay)
+        if isinstance(mounts, (str, dict)) or not hasattr(mounts, "__iter__"):
+            raise TypeError(f"mounts must be a list of mounts, not {mounts!r}")
         self.mounts(*mounts)
 
     def __repr__(self) -> str:
@@ -112,7 +115,9 @@ class Spec:
 
     def readonly(self, readonly: bool = True) -> Self:
         """Mount the root read-only, which is the default, or not."""
-        self._config["root"]["readonly"] = bool(readonly)
+        if not isinstance(readonly, bool):
+            raise TypeError(f"readonly must be a bool, not {type(readonly).__name__}")
+        self._config["root"]["readonly"] = readonly
         return self
 
     def overlay(self, size: bool | int | str = True) -> Self:
@@ -207,7 +212,12 @@ class Spec:
         """Set the capabilities of the program to these and no others, as CAP_KILL or KILL."""
         if isinstance(names, str):
             raise TypeError(f"capabilities must be a list of names, not the str {names!r}")
+        names = [*names]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"capabilities must be a list of names, not {names!r}")
         full = [name if name.startswith("CAP_") else f"CAP_{name}" for name in names]
+        if unknown := [name for name in full if name not in CAPABILITIES]:
+            raise ValueError(f"capabilities has {unknown[0]}, which Linux does not know")
         sets = ("bounding", "effective", "permitted")
         self._config["process"]["capabilities"] = {one: [*full] for one in sets}
         return self
@@ -231,6 +241,8 @@ class Spec:
 
     def annotations(self, annotations: Mapping[str, str]) -> Self:
         """Add annotations."""
+        if not isinstance(annotations, dict):
+            raise TypeError(f"annotations must be a dict of str, not {type(annotations).__name__}")
         self._config.setdefault("annotations", {}).update(annotations)
         return self
 
@@ -286,6 +298,8 @@ def mount_of(mount: Mapping[str, Any] | Mapped) -> dict[str, Any]:
         return {"destination": mount, "type": "tmpfs", "source": "tmpfs", "options": options}
     if not isinstance(mount, tuple) or len(mount) not in (2, 3):
         raise TypeError(f"a mount must be a dict, a path, or (source, destination), not {mount!r}")
+    if not all(isinstance(word, str) for word in mount[1:]):
+        raise TypeError(f"destination and options of a mount must be str, not {mount[1:]!r}")
     source = os.path.abspath(_path("the source of a mount", mount[0]))
     options = ["rbind", *(mount[2].split(",") if len(mount) == 3 else ())]
     return {"destination": mount[1], "type": "bind", "source": source, "options": options}

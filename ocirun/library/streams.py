@@ -195,6 +195,8 @@ class Streams:
             return data.replace("\n", os.linesep).encode(self.encoding, self.errors or "strict")
         if self.encoding is not None:
             raise TypeError("input must be a str, not bytes, with text or encoding")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"input must be bytes, not {type(data).__name__}")
         return bytes(data)
 
     def outputs(self) -> list[Any]:

@@ -173,6 +173,42 @@ def test_an_overlay_that_cannot_be_meant_is_refused(box: Box) -> None:
         ocirun.Spec(overlay="much")
 
 
+@pytest.mark.parametrize(
+    ("how", "kind", "words"),
+    [
+        ({"mounts": "/tmp"}, TypeError, "mounts must be"),
+        ({"mounts": 5}, TypeError, "mounts must be"),
+        ({"mounts": [("/tmp", 5)]}, TypeError, "destination and options"),
+        ({"mounts": [("/tmp", "/a", 5)]}, TypeError, "destination and options"),
+        ({"capabilities": [5]}, TypeError, "capabilities must be"),
+        ({"capabilities": ["FLY"]}, ValueError, "capabilities has CAP_FLY"),
+        ({"readonly": "no"}, TypeError, "readonly must be"),
+        ({"annotations": ["a"]}, TypeError, "annotations must be"),
+        ({"input": 5}, TypeError, "input must be"),
+        ({"cgroup_manager": "x"}, ValueError, "cgroup_manager must be"),
+        ({"root": 5}, TypeError, "root must be"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    box: Box, how: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    settings = {"root": str(box.runtime.root), **how}
+    with pytest.raises(kind, match=words):
+        ocirun.run(["true"], rootfs=str(box.bundle().rootfs), **settings)  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_of_methods_are_named(box: Box) -> None:
+    with start(box, "sleep", "1000") as container:
+        with pytest.raises(TypeError, match="timeout must be"):
+            container.wait("5")  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(TypeError, match="interval must be"):
+            container.events("a")  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(ValueError, match="preserve_fds must not be negative"):
+            container.exec(["true"], preserve_fds=-1)
+    with pytest.raises(ocirun.SpecError, match="process"):
+        ocirun.run(["id"], config={"process": 5}, root=str(box.runtime.root))
+
+
 def test_a_terminal_of_a_bundle_directory(box: Box) -> None:
     bundle = box.bundle("sh", "-c", "test -t 0 && echo yes")
     bundle.save()
