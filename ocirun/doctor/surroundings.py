@@ -12,6 +12,7 @@ import sys
 
 from ocirun.container.store import default_root
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe
+from ocirun.kernel.process import without_clone3
 from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
@@ -170,8 +171,14 @@ def criu() -> str:
         raise Lacks("there is no criu in PATH")
     words = [path, "check", "--unprivileged"] if os.geteuid() != 0 else [path, "check"]
     try:
-        done = subprocess.run(  # noqa: S603  # found in PATH, as for checkpoint
-            words, capture_output=True, timeout=CRIU_SECONDS, check=False, stdin=subprocess.DEVNULL
+        done = without_clone3(
+            lambda: subprocess.run(  # noqa: S603  # found in PATH, as for checkpoint
+                words,
+                capture_output=True,
+                timeout=CRIU_SECONDS,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         )
     except subprocess.TimeoutExpired as error:
         raise Lacks(f"criu check has not ended after {CRIU_SECONDS} s") from error

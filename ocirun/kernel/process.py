@@ -12,7 +12,9 @@ from ocirun.kernel.oserror import REFUSED, kept_back, oserror
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Final
+    from typing import Any, Final, TypeVar
+
+    T = TypeVar("T")
 
 CLONE_NEWTIME: Final = 0x00000080
 CLONE_PIDFD: Final = 0x00001000
@@ -88,12 +90,23 @@ def posix_spawn(
 
     Source: posix_spawn(3).
     """
+    return without_clone3(lambda: os.posix_spawn(path, arguments, env, **options))
+
+
+def without_clone3(call: Callable[[], T]) -> T:
+    """Return what `call` returns, which starts a process by posix_spawn(3).
+
+    It is called again where it failed because a filter around us refuses clone3.
+
+    Raises:
+        OSError: as `call`.
+    """
     try:
-        return os.posix_spawn(path, arguments, env, **options)
+        return call()
     except PermissionError as error:
         if error.errno != EPERM or not lib.have_clone3_say_enosys():
             raise
-    return os.posix_spawn(path, arguments, env, **options)
+    return call()
 
 
 def unshare(flags: int) -> None:

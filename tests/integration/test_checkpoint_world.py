@@ -20,6 +20,7 @@ from harness.saved import COUNT, PATIENCE_S, Saved
 pytestmark = [needs("root", "criu")]
 
 
+@needs("cgroup v2")
 def test_limits_are_back_in_the_new_cgroup(box: Box) -> None:
     bundle = box.bundle("/probe", "count")
     bundle.linux["resources"] = {"pids": {"limit": 33}, "memory": {"limit": 64 << 20}}
@@ -39,7 +40,7 @@ def _cgroup(pid: int) -> Path:
     return Path("/sys/fs/cgroup" + path)
 
 
-@needs("ours")
+@needs("ours", "cgroup v2")
 def test_a_limit_that_criu_itself_would_not_fit_in(box: Box) -> None:
     bundle = box.bundle("/probe", "count")
     bundle.linux["resources"] = {"pids": {"limit": 1}}

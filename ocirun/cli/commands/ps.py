@@ -8,6 +8,7 @@ from errno import ENOENT
 from ocirun.cli.output import write
 from ocirun.container.pause import processes
 from ocirun.errors import SetupError, UsageError, kernel_words
+from ocirun.kernel.process import without_clone3
 from ocirun.kernel.which import find_in_path
 
 TYPE_CHECKING = False
@@ -38,7 +39,9 @@ def _ps(options: list[str]) -> str:
     if program is None:
         raise SetupError('exec: "ps": executable file not found in $PATH', ENOENT)
     try:
-        done = subprocess.run([program, *options], capture_output=True, check=False)  # noqa: S603
+        done = without_clone3(
+            lambda: subprocess.run([program, *options], capture_output=True, check=False)  # noqa: S603
+        )
     except OSError as error:
         raise SetupError(f"running ps: {kernel_words(error)}", error.errno or 0) from error
     if done.returncode:
