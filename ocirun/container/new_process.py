@@ -81,9 +81,11 @@ class NewProcess:
     def open_callers_ends(self) -> None:
         """Open the process's stdio, and the socket that its pidfd goes to."""
         socket = self.options.console_socket
-        self.stdio = open_stdio(self.config, self.request, socket, self.foreground)
-        if not self.foreground:
-            self.fds += self.stdio.sent()
+        self.stdio = open_stdio(
+            self.config, self.request, socket, self.foreground, inherits=self.options.may_fork
+        )
+        if not self.foreground and self.stdio.console >= 0:
+            self.fds.append(self.stdio.console)
         if self.options.pidfd_socket:
             self.pidfd_socket = connect_unix(self.options.pidfd_socket)
             self.fds.append(self.pidfd_socket)

@@ -63,12 +63,15 @@ def open_stdio(
     request: Request,
     console_socket: str | None,
     foreground: Foreground | GivenStdio | None,
+    *,
+    inherits: bool = True,
 ) -> Stdio:
     """Decide on the container's stdio, and write that into `request`.
 
     Returns:
         A connection to `console_socket`, which the caller closes; or what `foreground` has made
-        and closes itself; or nothing, for a container with our own stdio.
+        and closes itself; or nothing, for a container that inherits our own stdio. Where it does
+        not (`inherits`: the library's helper clones it), that is sent.
 
     Raises:
         UsageError: the options and `process.terminal` contradict each other.
@@ -89,11 +92,13 @@ def open_stdio(
         stdio = Stdio(console=fds[0]) if request.terminal else Stdio(fds)
     elif console_socket:
         stdio.console = connect_unix(console_socket)
+    elif not inherits:
+        stdio = Stdio(STDIO)
     request.stdio_sent = bool(stdio.fds)
-    if foreground and stdio.fds and not foreground.makes_pipes:
-        request.given_stdio = fds_to_give(stdio.fds)
+    if stdio.console >= 0 or (foreground and foreground.makes_pipes):
+        request.given_stdio = [*STDIO]
     else:
-        request.given_stdio = [*STDIO] if stdio.sent() else fds_to_give()
+        request.given_stdio = fds_to_give(stdio.fds or STDIO)
     return stdio
 
 

@@ -112,6 +112,14 @@ def test_without_a_terminal_and_a_foreground_nothing_is_opened() -> None:
     assert (request.stdio_sent, request.given_stdio) == (False, stdio.fds_to_give())
 
 
+def test_what_is_not_inherited_is_sent() -> None:
+    """A process that the library's helper clones would have the helper's stdio."""
+    request = Request({"process": {}})  # type: ignore[arg-type]
+    opened = stdio.open_stdio({"process": {}}, request, None, None, inherits=False)  # type: ignore[arg-type]
+    assert opened.sent() == [0, 1, 2]
+    assert (request.stdio_sent, request.given_stdio) == (True, stdio.fds_to_give())
+
+
 @pytest.mark.parametrize(
     ("terminal", "words"),
     [(True, "stdin, stdout and stderr cannot be chosen"), (False, "there is no terminal")],
