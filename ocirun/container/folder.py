@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import ELOOP, ENOSYS, ENOTDIR, ENOTEMPTY, EPERM
+from errno import EBUSY, ELOOP, ENOSYS, ENOTDIR, ENOTEMPTY, EPERM
 
 from ocirun.errors import ContainerError, ContainerNotFound, NotAContainer, SetupError, doing
 
@@ -243,6 +243,14 @@ class Folder:
             from ocirun.container.contents import remove_subfolder  # cold: seldom there
 
             remove_subfolder(self.fd, name)
+        except OSError as error:
+            if error.errno != EBUSY:
+                raise
+            # A network namespace for CNI's plugins, of which nobody could or would call DEL.
+            from ocirun.kernel.mount import MNT_DETACH, umount2  # cold
+
+            umount2(f"/proc/self/fd/{self.fd}/{name}", MNT_DETACH)
+            os.unlink(name, dir_fd=self.fd)
 
 
 def open_root(root: str) -> int:

@@ -143,7 +143,7 @@ def attach_networks(
     if theirs := [network for network in networks if network.type in BY_PROGRAM]:
         from ocirun.network.by_program import attach_by_program, decide_by_program
 
-        programmed = decide_by_program(theirs)
+        programmed = decide_by_program(theirs, folder.id)
         made += programmed
         _record(folder, made)
         # Not under the lock: a program may take its time.
@@ -169,7 +169,26 @@ def _attach_ours(folder: Folder, networks: list[Network], sides: Sides) -> list[
 
 
 def _record(folder: Folder, attachments: list[Attachment]) -> None:
-    folder.write(FILE, compact([each.body() for each in attachments]))
+    data = compact([each.body() for each in attachments])
+    if len(data) > MAX_BYTES:  # `delete` could not read it
+        raise SetupError(f"{folder.path}/{FILE} would have more than {MAX_BYTES} bytes")
+    folder.write(FILE, data)
+
+
+def check_networks(folder: Folder) -> None:
+    """Warn of CNI networks of a container that are not as they were made.
+
+    Raises:
+        SetupError: the record is damaged.
+    """
+    from ocirun.network.cni import check_again
+
+    for attachment in read_attachments(folder.fd, folder.path) or ():
+        if attachment.type == "cni":
+            try:
+                check_again(attachment, folder.path)
+            except SetupError as error:
+                warn(str(error))
 
 
 def detach_networks(folder: Folder) -> None:
@@ -192,7 +211,7 @@ def detach_networks(folder: Folder) -> None:
     if programmed := [each for each in own if each.type in BY_PROGRAM]:
         from ocirun.network.by_program import detach_by_program
 
-        if failures := detach_by_program(programmed):
+        if failures := detach_by_program(programmed, folder.path):
             for failure in failures[1:]:
                 failures[0].add_note(f"and: {failure}")
             raise failures[0]

@@ -14,6 +14,7 @@ from ocirun.container.record import read_config
 from ocirun.container.status import CREATED, CREATING, PAUSED, RUNNING, STOPPED, status_of
 from ocirun.errors import HookError, SetupError, WrongStatus, kernel_words, warn
 from ocirun.process.gate import open_gate, remove_gate
+from ocirun.spec import NETWORKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def start(store: Store, container_id: str, notify_socket: str | None = None) -> 
         status = status_of(record)
         if status != CREATED:
             raise WrongStatus(container_id, status, _REFUSALS[status])
+        if "cni" in record.annotations.get(NETWORKS, ""):
+            from ocirun.container.networks import check_networks  # cold
+
+            check_networks(record.directory)
         if notify_socket:
             _start_and_tell(record, notify_socket)
         else:

@@ -12,10 +12,13 @@ from ocirun.spec.ports import Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+CNI_MEMBERS: Final = frozenset(("config", "dirs", "paths", "ports"))
 
 
 class Attachment:
@@ -27,13 +30,14 @@ class Attachment:
     for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
     changed for it or for `ports`, with the values from before. `container` is the id of the
     container, and `owner` stands for the state root that it is in. `process` is, for what a program
-    of the host makes, the pid and the start time of its keeper, once there is one.
+    of the host makes, the pid and the start time of its keeper, once there is one;
+    `cni` what CNI's plugins were given and have answered (cni.py).
     """
 
     __slots__ = (
         *("addresses", "bridge", "bridge_addresses", "gateways", "host", "is_made", "mode", "mtu"),
         *("container", "masquerade", "name", "owner", "parent", "path", "ports", "process"),
-        *("sysctls", "type"),
+        *("cni", "sysctls", "type"),
     )
 
     def __init__(self) -> None:
@@ -52,6 +56,7 @@ class Attachment:
         self.ports: list[Port] = []
         self.sysctls: dict[str, str] = {}
         self.path = ""
+        self.cni: dict[str, Any] = {}
         self.process: dict[str, int] = {}
         self.addresses: list[Interface] = []
         self.gateways: list[Address] = []
@@ -83,6 +88,8 @@ class Attachment:
             if type(value) is not type(getattr(attachment, name)):
                 raise TypeError(name)
             setattr(attachment, name, value)
+        if attachment.type == "cni" and not CNI_MEMBERS.issubset(attachment.cni):
+            raise KeyError("cni")
         for name in ("addresses", "bridge_addresses"):
             texts = getattr(attachment, name)
             setattr(attachment, name, [ipaddress.ip_interface(text) for text in texts])

@@ -10,7 +10,7 @@ pyroute2 is not loaded for them, and no list of networks is locked while a progr
 from __future__ import annotations
 
 from ocirun.errors import OcirunError
-from ocirun.network import user
+from ocirun.network import cni, user
 from ocirun.network.attachment import Attachment
 
 TYPE_CHECKING = False
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
     from ocirun.network.sides import Sides
     from ocirun.spec.networks import Network
 
-TYPES: Final[dict[str, Any]] = {"user": user}
+TYPES: Final[dict[str, Any]] = {"cni": cni, "user": user}
 
 
-def decide_by_program(networks: list[Network]) -> list[Attachment]:
-    """Return what is to be made for `networks`.
+def decide_by_program(networks: list[Network], container: str) -> list[Attachment]:
+    """Return what is to be made for `networks` of the container with the id `container`.
 
     Raises:
-        SetupError: a program is missing.
+        SetupError: a program is missing, or cannot do what is asked.
     """
     found = []
     for network in networks:
         attachment = Attachment()
-        for name in ("type", "name", "mtu", "path"):
+        attachment.container = container
+        for name in ("type", "name", "mtu", "path", "ports"):
             setattr(attachment, name, getattr(network, name))
-        TYPES[network.type].check(attachment)
+        TYPES[network.type].check(attachment, network)
         found.append(attachment)
     return found
 
@@ -60,8 +61,10 @@ def attach_by_program(
         remember()
 
 
-def detach_by_program(attachments: list[Attachment]) -> list[OcirunError]:
+def detach_by_program(attachments: list[Attachment], folder: str) -> list[OcirunError]:
     """Undo what the programs did, the last one first; everything is tried.
+
+    `folder` is the container's.
 
     Returns:
         What failed.
@@ -69,7 +72,12 @@ def detach_by_program(attachments: list[Attachment]) -> list[OcirunError]:
     failures: list[OcirunError] = []
     for attachment in reversed(attachments):
         try:
-            TYPES[attachment.type].remove(attachment)
+            TYPES[attachment.type].remove(attachment, folder)
+        except OcirunError as error:
+            failures.append(error)
+    if not failures:
+        try:
+            cni.unmount_namespace(folder)
         except OcirunError as error:
             failures.append(error)
     return failures

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ocirun.network.attachment import Attachment
     from ocirun.network.sides import Sides
+    from ocirun.spec.networks import Network
+    from ocirun.spec.ports import Port
 
 PROGRAMS: Final = ("pasta", "slirp4netns")
 MISSING: Final = (
@@ -40,13 +42,15 @@ MOST_WORDS: Final = 1000
 NOISE: Final = b"Failed to send "  # pasta, of a syslog that is not there
 
 
-def check(_: Attachment) -> None:
-    """Refuse a host without the program.
+def check(attachment: Attachment, _: Network) -> None:
+    """Refuse a host without the program, and ports that it cannot lead to the container.
 
     Raises:
-        SetupError: it is not in PATH.
+        SetupError: it is not in PATH, or it is slirp4netns and there are ports.
     """
-    _find_program()
+    path = _find_program()
+    if attachment.ports and os.path.basename(path) != "pasta":
+        raise SetupError(f"{path} leads no ports to a container: that needs pasta (package passt)")
 
 
 def create(attachment: Attachment, sides: Sides, init_pidfd: int, folder: str) -> None:
@@ -82,13 +86,13 @@ def create(attachment: Attachment, sides: Sides, init_pidfd: int, folder: str) -
         attachment.process = {"pid": companion.pid, "start": start_time(companion.pid) or 0}
         _wait_until_ready(companion, path)
     except BaseException:
-        remove(attachment)
+        remove(attachment, folder)
         raise
     finally:
         companion.close()
 
 
-def remove(attachment: Attachment) -> None:
+def remove(attachment: Attachment, _: str) -> None:
     """End the program, if init's end has not.
 
     Raises:
@@ -131,7 +135,10 @@ def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
     """Return the arguments of pasta, which goes into the background when it is ready."""
     words = ["pasta", "--config-net", "--quiet", "--stderr", "--no-netns-quit"]
     # Security: nothing of the host's loopback is reached, and nothing forwarded unasked.
-    words += ["--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none"]
+    words += ["--no-map-gw", "-T", "none", "-U", "none"]
+    for option, protocol in (("-t", "tcp"), ("-u", "udp")):
+        ports = [_port(port) for port in attachment.ports if port.protocol == protocol]
+        words += [word for text in ports or ["none"] for word in (option, text)]
     words += ["--ns-ifname", attachment.name]
     if attachment.mtu:
         words += ["--mtu", str(attachment.mtu)]
@@ -139,6 +146,13 @@ def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
         words += ["--runas", "0"]  # nobody could not enter the namespace
     words += ["--userns", userns] if userns else ["--netns-only"]
     return [*words, "--netns", netns]
+
+
+def _port(port: Port) -> str:
+    """Return a port as pasta wants it: 127.0.0.1/8080-8081:80-81."""
+    last = port.count - 1
+    pair = [f"{n}-{n + last}" if last else str(n) for n in (port.host, port.container)]
+    return (f"{port.address}/" if port.address else "") + ":".join(pair)
 
 
 def _slirp4netns(attachment: Attachment, netns: str, userns: str = "") -> list[str]:

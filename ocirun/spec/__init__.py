@@ -11,6 +11,6 @@ NETWORKS: Final = "org.ocirun.networks"
 # Writes go to an overlay (overlay.py).
 OVERLAY: Final = "org.ocirun.overlay"
 # Types of networks that a program of the host makes.
-BY_PROGRAM: Final = frozenset(("user",))
+BY_PROGRAM: Final = frozenset(("cni", "user"))
 # What the annotations that landlock.py reads begin with.
 LANDLOCK: Final = "org.ocirun.landlock."

@@ -442,7 +442,7 @@ CONFIG: Node = (_object, {
     "windows": SOLARIS,
     "zos": SOLARIS,
 }, ('ociVersion',))
-TYPE_4: Node = (_word, frozenset(('loopback', 'veth', 'macvlan', 'user')))
+TYPE_4: Node = (_word, frozenset(('loopback', 'veth', 'macvlan', 'user', 'cni')))
 MTU: Node = (_integer, 68, 65535)
 CONTEXT: Node = (_object, {
     "bridge": STRING,
@@ -472,6 +472,7 @@ MODE: Node = (_word, frozenset(('bridge', 'private', 'vepa', 'passthru')))
 NETWORK_2: Node = (_object, {
     "type": TYPE_4,
     "name": STRING,
+    "device": STRING,
     "address": STRING,
     "addresses": STRINGS,
     "gateway": STRING,

@@ -49,7 +49,8 @@ MEMBERS: Final = {
     "loopback": {*FILES, "type", "address", "gateway", "mtu"},
     "veth": {*_ADDRESSED, "context", "bridge", "prefix", "masquerade", "ports"},
     "macvlan": {*_ADDRESSED, "parent", "mode"},
-    "user": {*FILES, "type", "name", "mtu"},
+    "user": {*FILES, "type", "name", "mtu", "ports"},
+    "cni": {*FILES, "type", "name", "device", "ports"},
 }
 
 
@@ -57,19 +58,21 @@ class Network:
     """One network, as it was asked for, with defaults filled in.
 
     `name` is the device's in the container. `addresses` have the length of their prefix, `pools`
-    are for the families without an address, `gateways` lead out. `names` are the members dns and
-    hosts, if given. `path` is the network namespace to join, "" for a new one.
+    are for the families without an address, `gateways` lead out. `network` is the name of a
+    CNI network. `names` are the members dns and hosts, if given. `path` is the network namespace to
+    join, "" for a new one.
     """
 
     __slots__ = (
         *("addresses", "bridge", "gateways", "mode", "mtu", "name", "parent", "path", "pools"),
-        *("prefix", "type", "masquerade", "names", "ports"),
+        *("network", "prefix", "type", "masquerade", "names", "ports"),
     )
 
     def __init__(self, entry: dict[str, Any], number: int, path: str) -> None:
         context = entry.get("context", {})
         self.type: str = entry["type"]
-        self.name: str = "lo" if self.type == "loopback" else entry.get("name") or f"eth{number}"
+        self.name: str = "lo" if self.type == "loopback" else _device(entry) or f"eth{number}"
+        self.network: str = entry["name"] if self.type == "cni" else ""
         self.bridge: str = entry.get("bridge") or context.get("bridge", "")
         self.prefix: str = entry.get("prefix") or context.get("prefix") or DEFAULT_PREFIX
         self.parent: str = entry.get("parent", "")
@@ -92,6 +95,12 @@ class Network:
         given = {address.version for address in self.addresses}
         subnets = [ipaddress.ip_network(text) for text in pools]
         self.pools = [subnet for subnet in subnets if subnet.version not in given]
+
+
+def _device(entry: dict[str, Any]) -> str:
+    """Return the name that the device is to have, "" for the next one."""
+    name: str = entry.get("device" if entry["type"] == "cni" else "name", "")
+    return name
 
 
 def texts_of(entry: dict[str, Any], word: str) -> list[str]:
@@ -152,8 +161,11 @@ def _problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
 
 def _faults_of_names(entry: dict[str, Any]) -> Iterator[Problem]:
     context = entry.get("context", {})
+    word = "device" if entry["type"] == "cni" else "name"
+    if word == "device" and not entry.get("name"):
+        yield Problem("/name", "is missing")
     for name, value, needed in (
-        ("name", entry.get("name"), False),
+        (word, entry.get(word), False),
         ("bridge", entry.get("bridge") or context.get("bridge"), entry["type"] == "veth"),
         ("parent", entry.get("parent"), entry["type"] == "macvlan"),
     ):
@@ -211,7 +223,7 @@ def _faults_of_all(config: Config, entries: list[dict[str, Any]]) -> Iterator[st
             yield f"networks of type {kind} are not supported for rootless containers"
     if "user" in types and paths.get("network"):
         yield "a network of type user needs a new network namespace"
-    names = [entry["name"] for entry in entries if "name" in entry]
+    names = [name for entry in entries if (name := _device(entry))]
     if len(set(names)) < len(names) or "lo" in names:
         yield "two network devices are to have one name"
     yield from faults_of_places(config, entries)

@@ -43,6 +43,7 @@ KNOWN_SKIPS = {
     "one cpu only": "nothing to choose from",
     "no id-mapped mounts on": "tmpfs before 6.3, overlay: the file system under /tmp decides",
     "this Python cannot be started from a snapshot": "docs/fast-start.md names those that can",
+    "no CNI plugins": "not packaged for every distribution",
     "no tool shellcheck": "optional linter",
     "no tool pasta": "Debian's package passt is not in every mirror",
     "no tool slirp4netns": "not packaged for every distribution",

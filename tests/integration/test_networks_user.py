@@ -19,7 +19,7 @@ from harness.box import Box, Container
 from harness.bundle import Bundle
 from harness.leaks import descendants, words
 from harness.needs import needs
-from harness.networks import Net
+from harness.networks import Net, call
 from harness.runtime import wait_until
 from harness.user import Home, User
 
@@ -152,6 +152,31 @@ class TestCarries:
         assert fetch(container) == "the world\n"
         container.delete("--force", **home.keys).ok()
         assert carriers() == {}
+
+
+@needs("tool pasta")
+def test_ports_lead_to_the_container(box: Box, world: Net) -> None:
+    del world
+    ports = [
+        {"host": 8080, "container": 8000, "address": "127.0.0.1"},
+        {"host": 9000, "container": 9100, "count": 2},
+    ]
+    container = box.running(waiting(box, {**USER, "ports": ports}))
+    script = "echo a page > /tmp/page; httpd -p 8000 -h /tmp && httpd -p 9101 -h /tmp"
+    container.exec("/bin/sh", "-c", script).ok()
+    for place in ("127.0.0.1:8080", "203.0.113.3:9001"):
+        assert call("busybox", "wget", "-qO-", f"http://{place}/page") == "a page\n"
+    taken = box.container(waiting(box, {**USER, "ports": ports[:1]}))
+    taken.create().failed("/pasta exited with status 1: ", "8080")
+    container.delete("--force").ok()
+
+
+@needs("tool slirp4netns")
+def test_ports_need_pasta(box: Box, net: Net) -> None:
+    del net
+    env = path_with(box, Path(shutil.which("slirp4netns") or ""))
+    bundle = waiting(box, {**USER, "ports": [{"host": 8080}]})
+    box.container(bundle).create(env=env).failed("that needs pasta (package passt)")
 
 
 @needs("tool pasta")

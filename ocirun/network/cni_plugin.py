@@ -1,0 +1,155 @@
+"""Run one CNI plugin: its configuration on stdin, its result on stdout, the rest in variables.
+
+Source: https://www.cni.dev/docs/spec/, sections 2 and 5.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ocirun.errors import SetupError, SpecError, doing
+from ocirun.spec.jsontext import compact, parse, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+TIMEOUT_S: Final = 60.0
+MOST_RESULT_BYTES: Final = 1 << 20
+MOST_WORDS: Final = 2000
+LOCK_FD: Final = 3
+SIGKILL: Final = 9
+ALL_SIGNALS: Final = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
+
+
+def run_plugin(
+    path: str, body: dict[str, Any], variables: dict[str, str], lock_fd: int
+) -> dict[str, Any] | None:
+    """Run the plugin at `path`; return its result, None if it has said nothing.
+
+    `variables` are those with CNI_ in their names. It has a copy of `lock_fd` (borrowed), and so
+    have its children.
+
+    Raises:
+        SetupError: it could not be started, failed, took too long or said too much.
+    """
+    what = f"CNI plugin {os.path.basename(path)}, {variables['CNI_COMMAND']} of network "
+    what += quoted(body["name"])
+    stdin = os.memfd_create("cni", os.MFD_CLOEXEC)
+    out, out_write = os.pipe2(os.O_CLOEXEC)
+    err, err_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        with doing(f"running {what}"):
+            with open(stdin, "wb", closefd=False) as file:
+                file.write(os.fsencode(compact(body)))
+            os.lseek(stdin, 0, os.SEEK_SET)
+            pid = os.posix_spawn(
+                path,
+                [path],
+                {"PATH": os.environ.get("PATH", ""), **variables},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin, 0),
+                    (os.POSIX_SPAWN_DUP2, out_write, 1),
+                    (os.POSIX_SPAWN_DUP2, err_write, 2),
+                    (os.POSIX_SPAWN_DUP2, lock_fd, LOCK_FD),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=ALL_SIGNALS,
+            )
+    finally:
+        for fd in (stdin, out_write, err_write):
+            os.close(fd)
+    fault = "interrupted"
+    try:
+        output, said, fault = _listen(pid, out, err)
+    finally:
+        if fault:
+            os.killpg(pid, SIGKILL)  # and what it has started
+        os.close(out)
+        os.close(err)
+        status = os.waitpid(pid, 0)[1]
+    if fault:
+        raise SetupError(f"{what}: {fault}")
+    return _result(what, output, said, os.waitstatus_to_exitcode(status))
+
+
+def _listen(pid: int, out: int, err: int) -> tuple[bytes, bytes, str]:
+    """Read what the plugin writes until it ends; return that, and what is wrong with it.
+
+    It is not reaped: its number stays its own.
+    """
+    output, said = bytearray(), bytearray()
+    deadline = time.monotonic() + TIMEOUT_S
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    for fd in (pidfd, out, err):
+        poll.register(fd, select.POLLIN)
+    for fd in (out, err):
+        os.set_blocking(fd, False)
+    try:
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return b"", b"", f"it has not finished after {TIMEOUT_S:.0f} s"
+            ready = [fd for fd, _ in poll.poll(left_s * 1000)]
+            has_ended = pidfd in ready
+            for fd, found in ((out, output), (err, said)):
+                if not _drain(fd, found) and fd in ready:
+                    poll.unregister(fd)
+            del said[:-MOST_WORDS]
+            if len(output) > MOST_RESULT_BYTES:
+                return b"", b"", f"its result is longer than {MOST_RESULT_BYTES} bytes"
+            if has_ended:
+                return bytes(output), bytes(said), ""
+    finally:
+        os.close(pidfd)
+
+
+def _drain(fd: int, found: bytearray) -> bool:
+    """Read what is there, within bounds; False at the end of the file."""
+    while len(found) <= MOST_RESULT_BYTES:
+        try:
+            piece = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return True
+        if not piece:
+            return False
+        found += piece
+    return True
+
+
+def _result(what: str, output: bytes, said: bytes, code: int) -> dict[str, Any] | None:
+    """Return what the plugin answered.
+
+    Raises:
+        SetupError: it failed, in its own words; or it is no JSON object.
+    """
+    try:
+        found: Any = parse(output, "result") if output.strip() else None
+    except SpecError:
+        found = output
+    if code:
+        raise SetupError(f"{what}: {_words_of(found, said, code)}")
+    if found is not None and not isinstance(found, dict):
+        raise SetupError(f"{what}: its result is no JSON object")
+    return found
+
+
+def _words_of(found: Any, said: bytes, code: int) -> str:  # noqa: ANN401  # JSON
+    """Return why a plugin failed: its message, details and code, else what it has written."""
+    if isinstance(found, dict) and "code" in found:
+        words = [str(found[name]) for name in ("msg", "details") if found.get(name)]
+        text = "; ".join(words) or "no message"
+        return f"{_line(os.fsencode(text))} (code {found['code']})"
+    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+    rest = found if isinstance(found, bytes) else b""
+    words = [_line(each) for each in (rest, said) if each.strip()]
+    return ": ".join([how, *words])
+
+
+def _line(text: bytes) -> str:
+    lines = [line.strip() for line in text[-MOST_WORDS:].splitlines()]
+    return os.fsdecode(b"; ".join(line for line in lines if line))
