@@ -51,6 +51,7 @@ class World:
         except ContainerNotFound:
             record = new_record(self.folder, container_id)
         record.init_process_pid = 7
+        record.cgroup_paths = {"": "/sys/fs/cgroup/ocirun"}
         record.init_process_start = self.starts[container_id]
         return record
 
@@ -212,10 +213,10 @@ def test_json_has_every_key(world: World) -> None:
     assert stopped == {
         "id": "a",
         "status": "stopped",
-        "cpu": {"percent": None, "total": 0},
-        "memory": {"usage": 0, "in_use": 0, "limit": None},
-        "pids": {"current": 0, "limit": None},
-        "io": {"read": 0, "write": 0, "read_per_second": None, "write_per_second": None},
+        "cpu": {"percent": None, "total": None},
+        "memory": {"usage": None, "in_use": None, "limit": None},
+        "pids": {"current": None, "limit": None},
+        "io": dict.fromkeys(("read", "write", "read_per_second", "write_per_second")),
         "pressure": None,
     }
     assert running["pressure"] == {"cpu": 1.5}
