@@ -186,10 +186,10 @@ VERBS: Final = {
             Option(
                 "net",
                 STR,
-                "network: none or host",
+                "network: none, host, user, or cni:NAME",
                 metavar="NETWORK",
                 default="none",
-                choices=("none", "host"),
+                choices=("none", "host", "user"),
             ),
             Option("keep", STR, "keep what is written, in DIR", metavar="DIR"),
             Option("diff", BOOL, "list what was written"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import UsageError
+from ocirun.spec import NETWORKS
 from ocirun.spec.default import default_config
+from ocirun.spec.jsontext import compact
 from ocirun.throwaway.identity import user_of
 
 TYPE_CHECKING = False
@@ -75,6 +77,10 @@ def make_config(
     linux["maskedPaths"] = [*linux["maskedPaths"], *masked]
     if options.network == "host":
         linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+    if options.network not in ("none", "host"):
+        kind, _, name = options.network.partition(":")
+        network = {"type": kind, "name": name} if name else {"type": kind}
+        config["annotations"] = {NETWORKS: compact([network])}
     resources: Resources = {} if around.userns else linux["resources"]
     _limit(resources, options, around)
     linux["resources"] = resources

@@ -9,6 +9,7 @@ import pytest
 from harness.box import Box, Container
 from harness.machine import REPO
 from harness.needs import needs
+from harness.networks import Net
 
 SAMPLES = sorted(path.parent.name for path in (REPO / "bundles").glob("*/config.json"))
 
@@ -28,8 +29,8 @@ def run(container: Container) -> str:
     return call.ok().stdout
 
 
-def test_there_are_six() -> None:
-    assert SAMPLES == ["hello", "hooks", "limits", "seccomp", "terminal", "userns"]
+def test_there_are_seven() -> None:
+    assert SAMPLES == ["hello", "hooks", "limits", "network", "seccomp", "terminal", "userns"]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -65,6 +66,16 @@ def test_the_bundle_limits_stops_memory_and_forks(box: Box) -> None:
     assert call.status == 2
     assert call.stdout == "64 MiB of memory: status 137\n"
     assert "can't fork" in call.stderr
+
+
+@needs("root", "ours", "tool ip")
+def test_the_bundle_network_has_an_address(box: Box, net: Net) -> None:
+    before = net.state()
+    output = run(sample(box, "network"))
+    assert "inet 10.83.0.2/16" in output
+    assert "default via 10.83.0.1 dev eth0" in output
+    assert "1 packets received" in output
+    assert net.state() == before
 
 
 def test_the_bundle_hooks_runs_each_hook(box: Box) -> None:

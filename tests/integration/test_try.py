@@ -329,7 +329,8 @@ class TestEnds:
             (("-w", "relative"), "the path must be absolute"),
             (("-u", "no-such-user"), "has no user"),
             (("-u", "1:x"), "is not UID[:GID]"),
-            (("--net", "bridge0"), "is not none or host"),
+            (("--net", "cni:"), "is not none, host, user or cni:NAME"),
+            (("--net", "bridge0"), "is not none, host, user or cni:NAME"),
             (("--bundle", "x", "--diff"), "--bundle runs nothing"),
         ],
     )

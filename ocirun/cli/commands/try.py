@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ocirun.cli.call import Call
     from ocirun.throwaway.options import TryOptions
 
-NETWORKS: Final = ("none", "host")
+NETWORKS: Final = ("none", "host", "user")
+CNI: Final = "cni:"
 
 
 def run(call: Call) -> int:
@@ -50,8 +51,12 @@ def read_options(call: Call) -> TryOptions:
     from ocirun.throwaway.options import TryOptions
 
     network = call.text("net")
-    if network not in NETWORKS:
-        raise UsageError(f"invalid value for --net: {network!r} is not {' or '.join(NETWORKS)}")
+    if network not in NETWORKS and (not network.startswith(CNI) or network == CNI):
+        raise UsageError(
+            f"invalid value for --net: {network!r} is not {', '.join(NETWORKS)} or {CNI}NAME"
+        )
+    if network.startswith(CNI) and os.geteuid() != 0:
+        raise UsageError(f"--net {network}: CNI plugins need root")
     cwd = call.text("workdir") or "/"
     if not cwd.startswith("/"):
         raise UsageError(f"--workdir {cwd}: the path must be absolute, it is the container's")
