@@ -1,9 +1,9 @@
-"""The library for asyncio: the same objects, whose calls are awaited. See docs/library.md#asyncio.
+"""The library for asyncio: the same objects with awaitable calls. See docs/library.md#asyncio.
 
-The end of a process is heard by the loop, through its pidfd; streams are a StreamWriter and
-StreamReaders. What makes, changes or deletes a container runs in the loop's default executor. A
-thread cannot be interrupted: a task that is cancelled meanwhile waits for it, undoes what it has
-made, and only then is cancelled. So a cancelled task leaves nothing behind.
+The loop watches the pidfd for the end of a process; streams are a StreamWriter and StreamReaders.
+Calls that create, change or delete a container run in the loop's default executor. A thread cannot
+be interrupted: a cancelled task waits for it and undoes what it created before the cancellation
+takes effect. So a cancelled task leaves nothing behind.
 
 Source: https://docs.python.org/3.11/library/asyncio-subprocess.html.
 """
@@ -36,10 +36,10 @@ __all__ = ("CompletedContainer", "Container", "Process", "run")
 
 
 class Container(Process):
-    """A container; at the end of an `async with` block it is deleted, whatever it is doing.
+    """A container; leaving an `async with` block deletes it, even if it runs.
 
-    What is not here is in `sync`, the library's Container: `state`, `status`, `processes`, `stats`
-    answer at once.
+    `sync` is the library's Container, for calls that do not block: `state`, `status`, `processes`,
+    `stats`.
     """
 
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
@@ -64,7 +64,7 @@ class Container(Process):
 
     @property
     def root(self) -> str:
-        """The directory of the records."""
+        """The state root."""
         return self._sync.root
 
     @classmethod
@@ -74,7 +74,7 @@ class Container(Process):
         bundle: Configuration,
         **options: Any,  # noqa: ANN401
     ) -> Self:
-        """Create a container, ready to be started; the arguments are those of the library.
+        """Create a container, not yet started; the arguments are those of the library.
 
         Raises:
             OcirunError, TypeError, ValueError: as there.
@@ -91,10 +91,10 @@ class Container(Process):
         bundle: Configuration,
         **options: Any,  # noqa: ANN401
     ) -> Self:
-        """Create a container and start it, without waiting for its end.
+        """Create a container and start it; does not wait for it to end.
 
         Raises:
-            OcirunError, TypeError, ValueError: as of the library.
+            OcirunError, TypeError, ValueError: as in the library.
         """
         made = await in_thread(lambda: SyncContainer.run(container_id, bundle, **options), discard)
         return await cls._of(made)
@@ -123,22 +123,22 @@ class Container(Process):
         image_path: str,
         **options: Any,  # noqa: ANN401
     ) -> Self:
-        """Make a container again from a checkpoint; the arguments are those of the library."""
+        """Restore a container from a checkpoint; the arguments are those of the library."""
         made = await in_thread(
             lambda: SyncContainer.restore(container_id, bundle, image_path, **options), discard
         )
         return await cls._of(made)
 
     async def checkpoint(self, image_path: str, **flags: Any) -> None:  # noqa: ANN401
-        """Save the container into `image_path`, as the library does."""
+        """Checkpoint the container into `image_path`, as the library does."""
         await in_thread(lambda: self.sync.checkpoint(image_path, **flags))
 
     async def add_mounts(self, *mounts: Any) -> None:  # noqa: ANN401  # as of the library
-        """Mount more in the running container, as the library does."""
+        """Add mounts to the running container, as the library does."""
         await in_thread(lambda: self.sync.add_mounts(*mounts))
 
     async def remove_mounts(self, *destinations: str) -> None:
-        """Unmount what is mounted at these paths, as the library does."""
+        """Unmount these paths in the running container, as the library does."""
         await in_thread(lambda: self.sync.remove_mounts(*destinations))
 
     async def update(self, resources: Any, **schemas: str) -> None:  # noqa: ANN401
@@ -148,7 +148,7 @@ class Container(Process):
     def events(self, interval: float = 5.0) -> AsyncIterator[dict[str, Any]]:
         """Follow the container until it stops, as the library does, in an `async for`.
 
-        It waits in a thread of its own, which ends with it.
+        It blocks in its own thread, which ends with the iterator.
         """
         nanoseconds = int(check_number(interval, "interval") * 1_000_000_000)
         return follow(
@@ -164,7 +164,7 @@ class Container(Process):
         process: Mapping[str, Any] | Sequence[str],
         **options: Any,  # noqa: ANN401
     ) -> Process:
-        """Run one more process in the container; the arguments are those of the library.
+        """Run another process in the container; the arguments are those of the library.
 
         Raises:
             OcirunError, TypeError, ValueError: as there.
@@ -179,21 +179,21 @@ class Container(Process):
         return started
 
     async def pause(self) -> None:
-        """Stop all processes of the container where they are."""
+        """Freeze all processes of the container."""
         await in_thread(self.sync.pause)
 
     async def resume(self) -> None:
-        """Let the processes of the paused container go on."""
+        """Resume the processes of the paused container."""
         await in_thread(self.sync.resume)
 
     async def delete(self, *, force: bool = False) -> List[OcirunError]:
-        """Delete the container, as the library does; a cancelled task has deleted it, too."""
+        """Delete the container, as the library does; cancellation does not interrupt it."""
         return await in_thread(lambda: self.sync.delete(force=force))
 
     async def _remove(self) -> None:
         try:
             await self.close()
-        finally:  # a second cancellation must not keep us from it
+        finally:  # also after a second cancellation
             await self.delete(force=True)
 
     async def __aexit__(self, *_: object) -> None:
@@ -221,9 +221,9 @@ async def run(
     cgroup_manager: str = "cgroupfs",
     **settings: Any,  # noqa: ANN401
 ) -> CompletedContainer:
-    """Run a container, wait for its end, and delete it, as `ocirun.run` does.
+    """Run a container, wait for it to end, and delete it, as `ocirun.run` does.
 
-    A task that is cancelled meanwhile deletes it before it ends.
+    A cancelled task deletes the container before it ends.
 
     >>> async def main() -> None:
     ...     done = await run(["echo", "hello"], rootfs=rootfs, capture_output=True)
@@ -253,7 +253,7 @@ async def run(
     )
     async with container:
         if container.sync._child:
-            children.forget(container.sync._child)  # nobody will ask the record for its status
+            children.forget(container.sync._child)  # its status need not be recorded
         await container.start()
         left = None if seconds is None else max(0.0, seconds - (loop.time() - begin))
         try:

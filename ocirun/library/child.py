@@ -1,12 +1,12 @@
-"""The end of a process, learned once and never lost, whoever waits for it.
+"""The exit status of a process, read once and shared by all waiters.
 
-    our child                 waitid(P_PIDFD) reaps it: no number of a process is ever waited for
-    reaped by somebody else   the kernel keeps the status for who has a pidfd (Linux 6.15)
-    a zombie of others        /proc/PID/stat has the status, for those who may read it
-    otherwise                 it cannot be known, and ExitStatusUnknown says why
+    our child                 waitid(P_PIDFD) reaps it; a bare pid is never waited for
+    reaped by somebody else   the kernel keeps the status for holders of a pidfd (Linux 6.15)
+    another's zombie          /proc/PID/stat has the status, if we may read it
+    otherwise                 unknown; ExitStatusUnknown gives the reason
 
-Who waits polls the pidfd, which any number of threads can do. What they find out stands in the one
-Child that they share.
+Waiters poll the pidfd, which any number of threads can do. They share one Child, which holds the
+result.
 
 Source: waitid(2), pidfd_open(2), proc_pid_stat(5).
 """
@@ -31,11 +31,11 @@ NOT_OURS: Final = "it is not a child of this process"
 
 
 class Child:
-    """One process: `pid`, and `returncode` as subprocess has it: -N for signal N, None until known.
+    """One process: `pid`, and `returncode` as in subprocess: -N for signal N, None until known.
 
-    It owns `pidfd`, until the end is known or `close`. `start` (clock ticks since boot, 0 if nobody
-    has asked) names it together with the pid; `ours`: it is a child of this process. `lost` says
-    why the status of a process that has ended cannot be known; "" as long as it can.
+    It owns `pidfd` until the process has ended or `close` is called. `start` (clock ticks since
+    boot, 0 if not read) and the pid identify the process; `ours`: it is a child of this process.
+    `lost` is the reason why the exit status cannot be known, "" while it can.
     """
 
     __slots__ = ("_lock", "_maker", "_start", "lost", "pid", "pidfd", "returncode")
@@ -51,18 +51,19 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end of the process is known, with its status or without."""
+        """Whether the process is known to have ended, with or without its status."""
         return self.returncode is not None or bool(self.lost)
 
     def poll(self) -> int | None:
-        """Look whether it has ended, and reap it; return its status where that is known."""
+        """Reap the process if it has ended; return its exit status, None if running or unknown."""
         if self.has_ended:
             return self.returncode
         if self._maker not in (0, os.getpid()):
-            # A fork of the program that made it: a thread there may hold the lock for good.
+            # We are a fork of the creator: the copied lock may be held by a thread that is not
+            # here.
             self._maker, self._lock = 0, _thread.allocate_lock()
         with self._lock:
-            # Order: another thread may have seen its end since, and let go of the pidfd.
+            # Order: recheck under the lock; another thread may have reaped it and closed the pidfd.
             if self.pidfd >= 0:
                 self._look()
         return self.returncode
@@ -80,7 +81,7 @@ class Child:
                     self._settle(found.si_status if exited else -found.si_status)
                 return
         if _is_readable(self.pidfd, 0):
-            # Order: a zombie can be reaped in between, and then the kernel keeps the status.
+            # Order: if the zombie is reaped in between, the kernel keeps the status for the pidfd.
             status = status_of_zombie(self.pid, self._start) if self._start else None
             if status is None:
                 status = status_of_reaped(self.pidfd)
@@ -95,7 +96,7 @@ class Child:
         self._let_go()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for the end, `timeout` seconds at most; return whether it has come."""
+        """Wait at most `timeout` seconds (None: forever); return whether the process has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self.poll()
@@ -112,12 +113,12 @@ class Child:
                     os.close(pidfd)
 
     def borrow(self) -> int:
-        """Return a pidfd for a waiter, who closes it: ours may go meanwhile. -1 at the end."""
+        """Return a duplicate of the pidfd, which the caller closes; -1 if ours is closed."""
         with self._lock:
             return fcntl(self.pidfd, F_DUPFD_CLOEXEC, 3) if self.pidfd >= 0 else -1
 
     def signal(self, number: int) -> bool:
-        """Send it a signal, unless it has ended; return whether it was sent."""
+        """Send signal `number` unless the process has ended; return whether it was sent."""
         with self._lock:
             if self.pidfd < 0:
                 return False
@@ -129,7 +130,7 @@ class Child:
         return True
 
     def close(self) -> None:
-        """Close what is open of the process. May be called twice."""
+        """Close the pidfd. May be called twice."""
         with self._lock:
             self._let_go()
 
@@ -150,5 +151,5 @@ def _reason() -> str:
 def _is_readable(fd: int, seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    # Rounded up: a waiter must not come back before its time is over, and go around again.
+    # Rounded up: a waiter that wakes early would loop.
     return bool(poll.poll(None if seconds is None else int(seconds * 1000) + (seconds > 0)))

@@ -1,8 +1,8 @@
-"""The children of this program that nobody has waited for yet.
+"""The children of this program that have not been waited for yet.
 
-As subprocess does it: one whose object is forgotten is reaped, once it has ended, when the library
-is called next. So no zombie stays, and a container's status is written down. Others are left alone:
-their owner may wait for them by another way.
+As in subprocess, a child whose object was garbage-collected is reaped by a later call of the
+library, after it has ended. So no zombie stays, and a container's exit status is recorded. Other
+children are left alone: their owner may wait for them by other means.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.library.child import Child
 
-# The child, and which container it is the init of: its root and id.
+# Each child, and the (root, id) of the container that it is the init of.
 _children: dict[Child, tuple[str, str] | None] = {}
 _forgotten: set[Child] = set()
 
 
 def add(child: Child, container: tuple[str, str] | None = None) -> None:
-    """Remember `child`, which is the init of `container` (its root and id) or of none."""
+    """Register `child`, the init of `container` (root, id); None for an exec process."""
     sweep()
     _children[child] = container
 
 
 def find(container: tuple[str, str]) -> Child | None:
-    """Return the init of a container, if it is a child whose end this program has not seen."""
+    """Return the init of a container if it is our child and not known to have ended."""
     for child, known in list(_children.items()):
         if known == container and not child.has_ended:
             return child
@@ -31,7 +31,7 @@ def find(container: tuple[str, str]) -> Child | None:
 
 
 def sweep() -> None:
-    """Reap those that have ended and that no object stands for, and write down how."""
+    """Reap ended children whose object is gone, and record their exit status."""
     for child in list(_forgotten):
         child.poll()
         if child.has_ended:
@@ -39,13 +39,13 @@ def sweep() -> None:
 
 
 def leave(child: Child) -> None:
-    """Reap `child` some time: its object is gone."""
+    """Mark `child` for reaping by `sweep`: its object is gone."""
     if child in _children and not child.has_ended:
         _forgotten.add(child)
 
 
 def settle(child: Child) -> None:
-    """Forget a child that has ended; the container that it was the init of keeps the status."""
+    """Forget a child that has ended; record its status with the container it was the init of."""
     _forgotten.discard(child)
     container = _children.pop(child, None)
     if container and child.returncode is not None:

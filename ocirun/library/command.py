@@ -1,7 +1,7 @@
-"""Verbs that are left to the `ocirun` command: those that fork, or start CRIU.
+"""Verbs that run as an `ocirun` process: those that fork or start CRIU.
 
-A program with threads may not fork, and must not be reached by /proc/PID/exe from inside a
-container. These verbs are rare; a process of the sealed command does each of them.
+A program with threads may not fork, and a container must not reach it through /proc/PID/exe. These
+verbs are rare, so each runs the sealed command.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ def call(
     data: bytes = b"",
     fds: Sequence[int] = (),
 ) -> None:
-    """Run `ocirun WORDS… CONTAINER_ID` with `flags`, and wait for it; its warnings are logged.
+    """Run `ocirun WORDS… CONTAINER_ID` with `flags` and wait for it; log its warnings.
 
-    `flags` are by their names in Python: True for one without a value, a str, or a list for one
-    that is repeated. With `data` stdin has that, and "-" is the last word; else `fds` (borrowed)
-    are its stdin, stdout and stderr.
+    `flags` maps Python names (`_` for `-`) to values: True for a flag without a value, a str, or a
+    list for a repeated flag. `data` is written to stdin, and "-" becomes the last argument;
+    otherwise `fds` (borrowed) are its stdin, stdout and stderr.
 
     Raises:
-        ContainerNotFound: there is none of this id. SpecError: `data` breaks a rule.
-        SetupError: it failed, with its words.
+        ContainerNotFound: no container has this id.
+        SpecError: `data` breaks a rule.
+        SetupError: the command failed; the message is the command's.
     """
     import subprocess  # cold: as is all of this module
     from tempfile import TemporaryDirectory

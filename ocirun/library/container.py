@@ -1,4 +1,4 @@
-"""`ocirun.Container`: a container, made by `create` or `run`, or found again by its id."""
+"""`ocirun.Container`: a container, created by `create` or `run`, or looked up by its id."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 
 class Container(KnownContainer, Process):
-    """A container; as a process, its program: `wait`, `poll`, `communicate` are about its init.
+    """A container; the methods of Process (`wait`, `poll`, `communicate`) act on its init.
 
-    `root` is the directory of the records, by default the one the command line uses. Two objects
-    of one root and id are equal, and mean the same container: its state is asked anew each time.
-    At the end of a `with` block the container is deleted, whatever it is doing, and its files are
-    closed.
+    `root` is the state root, by default the one the command line uses. Objects with the same root
+    and id are equal and refer to the same container; its state is read on each call. Leaving a
+    `with` block deletes the container, even if it runs, and closes its files.
 
     >>> spec = Spec(["cat"], rootfs)
     >>> with Container.run(None, spec, stdin=PIPE, stdout=PIPE) as container:
@@ -73,25 +72,24 @@ class Container(KnownContainer, Process):
         cgroup_manager: str = "cgroupfs",
         notify_socket: str | None = None,
     ) -> Self:
-        """Create a container, ready to be started.
+        """Create a container; `start` starts its program.
 
-        `container_id` may be None, for one that is made up. `bundle` is a bundle directory, a
-        Spec, or a config.json as a dict, of which no file has to exist; relative paths in that
-        begin at the working directory.
+        `container_id` None generates an id. `bundle` is a bundle directory, a Spec, or a
+        config.json as a dict, which needs no file; relative paths in a Spec or a dict are resolved
+        against the working directory.
 
-        `stdin`, `stdout` and `stderr` are each None for this process's own, PIPE, DEVNULL, a
-        descriptor or a file, which stay the caller's; `stderr` may be STDOUT. With `text`,
-        `encoding` or `errors` pipes are in text mode, in UTF-8 if nothing else is said.
-        `terminal` gives the program a terminal, whose master is `.terminal`. `timeout` is the
-        default of `wait` and `communicate`, in seconds.
+        `stdin`, `stdout` and `stderr` are each None (inherit), PIPE, DEVNULL, or a descriptor or
+        file (borrowed); `stderr` may be STDOUT. With `text`, `encoding` or `errors` pipes are in
+        text mode, in UTF-8 by default. With `terminal` the program gets a terminal, whose master is
+        `.terminal`. `timeout` is the default of `wait` and `communicate`, in seconds.
 
         The others are the options of `ocirun create`; paths may be relative. `notify_socket` is
-        what the command has from NOTIFY_SOCKET, a path or "@" and an abstract name: the container
-        gets a socket of its own, and `start`, given the same, tells this one when it is ready.
+        what the command reads from NOTIFY_SOCKET, a path or "@" and an abstract name: the container
+        gets its own socket, and `start` with the same value forwards readiness to this one.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
-            SpecError: config.json breaks a rule, or asks for what this host cannot do.
+            TypeError, ValueError: an argument has a wrong type or value.
+            SpecError: config.json breaks a rule, or needs what this host does not support.
             ContainerExists: the id is taken.
             SetupError: the kernel refused a step; nothing is left behind.
             HookError: a hook of the bundle failed; nothing is left behind.
@@ -101,7 +99,7 @@ class Container(KnownContainer, Process):
         making.check_options(cgroup_manager, preserve_fds)
         options = CreateOptions(
             config=config,
-            # A thread that changes the working directory meanwhile must not be surprised.
+            # Resolved now: another thread may change the working directory meanwhile.
             console_socket=_absolute(console_socket),
             pidfd_socket=_absolute(pidfd_socket),
             pid_file=_absolute(pid_file),
@@ -144,9 +142,9 @@ class Container(KnownContainer, Process):
 
     @classmethod
     def run(cls, container_id: str | None, bundle: Configuration, **options: Any) -> Self:  # noqa: ANN401
-        """Create a container and start it, without waiting for its end.
+        """Create a container and start it; does not wait for it to end.
 
-        The arguments are those of `create`. A container that cannot be started is deleted again.
+        The arguments are those of `create`. A container that cannot be started is deleted.
 
         Raises:
             OcirunError: as `create` and `start`.
@@ -174,16 +172,16 @@ class Container(KnownContainer, Process):
         timeout: float | None = None,
         **flags: Any,  # noqa: ANN401
     ) -> Self:
-        """Make a container again from a checkpoint; it runs when this returns.
+        """Restore a container from a checkpoint; it runs when this returns.
 
-        `bundle` is a bundle directory. Of `stdin`, `stdout` and `stderr` those count that were
-        pipes when the container was saved. `flags` are those of `ocirun restore`, as of
-        `checkpoint`. It is the command's child, not this program's: its status is known as that
-        of a container that was found again.
+        `bundle` is a bundle directory. `stdin`, `stdout` and `stderr` take effect where they were
+        pipes at the checkpoint. `flags` are those of `ocirun restore`, in the form that
+        `checkpoint` takes. Init is not a child of this program, so its exit status is known only as
+        for a container that was looked up by id.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
-            SetupError: it could not be restored; nothing is left of it.
+            TypeError, ValueError: an argument has a wrong type or value.
+            SetupError: the restore failed; nothing is left behind.
         """
         from ocirun.library.command import call
 
@@ -204,7 +202,7 @@ class Container(KnownContainer, Process):
 
     @classmethod
     def list(cls, *, root: str | None = None) -> List[Self]:
-        """Return the containers of a root, sorted by id; one that is being made is among them."""
+        """Return the containers of a state root, sorted by id, those being created included."""
         children.sweep()
         store = Store(os.path.abspath(root) if root else default_root())
         return [cls(container_id, root=store.root) for container_id in store.ids()]
@@ -219,11 +217,11 @@ class Container(KnownContainer, Process):
     def start(self, *, notify_socket: str | None = None) -> None:
         """Start the program of the created container.
 
-        With `notify_socket`, wait until it is ready or has ended.
+        With `notify_socket`, wait until the program reports readiness or ends.
 
         Raises:
             ContainerNotFound: there is none of this id.
-            WrongStatus: it was started before.
+            WrongStatus: it was started already.
         """
         start_container(Store(self.root), self.id, notify_socket)
 
@@ -250,13 +248,14 @@ class Container(KnownContainer, Process):
         cgroups: tuple[str, ...] = (),
         ignore_paused: bool = False,
     ) -> ExecProcess:
-        """Run one more process in the container, without waiting for its end.
+        """Run another process in the container; does not wait for it to end.
 
-        `process` is a list of words, which run as the container's own program does, without a
-        terminal; or one of the specification, as a dict, which has from the container what it
-        leaves out (as `ocirun exec --process`). `user` is a uid, "uid:gid" or a pair of both,
-        `env` is added to its variables. `capture_output` stands for stdout=PIPE, stderr=PIPE. The
-        other arguments are as of `create`; the last six are the options of `ocirun exec`.
+        `process` is an argument list, run with the settings of the container's own program but
+        without a terminal; or a `process` object of the runtime-spec as a dict, whose missing
+        members come from the container (as with `ocirun exec --process`). `user` is a uid,
+        "uid:gid" or a pair of both; `env` is added to the environment. `capture_output` means
+        stdout=PIPE, stderr=PIPE. The other arguments are those of `create`; the last six are the
+        options of `ocirun exec`.
 
         >>> with Container.run(None, Spec(["sleep", "60"], rootfs)) as container:
         ...     process = container.exec(["id", "-u"], user=1000, stdout=PIPE)
@@ -266,7 +265,7 @@ class Container(KnownContainer, Process):
         Raises:
             TypeError, ValueError: an argument is not what it should be.
             ContainerNotFound: there is none of this id.
-            WrongStatus: it has stopped, or is paused.
+            WrongStatus: the container has stopped, or is paused.
             SpecError: `process` breaks a rule.
             SetupError: the kernel refused a step; nothing is left behind.
         """
@@ -316,8 +315,8 @@ class Container(KnownContainer, Process):
     def kill(self, signal: int | str = "KILL", *, everyone: bool = False) -> None:
         """Send a signal, by number or by name with or without SIG, to the container's init.
 
-        `everyone`: to each of its processes. Nothing happens to a container that has stopped; and
-        SIGTERM nothing to an init that does not handle it (pid_namespaces(7)).
+        `everyone`: to all its processes. A stopped container is no error. An init that is process 1
+        ignores SIGTERM unless it handles it (pid_namespaces(7)).
 
         Raises:
             ValueError: no signal has this name. ContainerNotFound: there is none of this id.
@@ -337,28 +336,27 @@ class Container(KnownContainer, Process):
         self.kill(15)
 
     def delete(self, *, force: bool = False) -> List[OcirunError]:
-        """Delete the container and all that was made for it; `force` kills it first.
+        """Delete the container and everything created for it; `force` kills it first.
 
-        No error where there is none, with `force`. Its init is reaped.
+        With `force` a missing container is no error. Init is reaped.
 
         Returns:
-            What failed of its poststop hooks, and what of a damaged record could not be read; the
-            container is gone nevertheless.
+            The errors of poststop hooks, and of a damaged record; the container is deleted anyway.
 
         Raises:
-            WrongStatus: it still runs, and `force` was not given.
+            WrongStatus: the container still runs, and `force` was not given.
         """
         child = self._child or children.find((self.root, self.id))
         failures = delete_container(Store(self.root), self.id, force)
         if child is not None:
             child.poll()
-            if not child.has_ended:  # another container of this id is what was deleted
+            if not child.has_ended:  # the deleted container was another one of this id
                 return failures
             children.forget(child)
         return failures
 
     def _find_child(self) -> Child:
-        """Return the container's init: our child, or one that was found again."""
+        """Return the container's init: our child, or one looked up in the record."""
         if self._child is None:
             self._child = children.find((self.root, self.id))
         if self._child is None:

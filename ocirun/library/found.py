@@ -1,4 +1,4 @@
-"""The init of a container that somebody else has made, or that this program no longer knows."""
+"""The init of a container that another program created, or that this one no longer holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def find_init(store: Store, container_id: str) -> Child:
-    """Return the init of a container that was found again; its status as far as it is known.
+    """Return the init of a recorded container, with its exit status as far as it is known.
 
     Raises:
         ContainerNotFound: there is none of this id.
@@ -35,7 +35,7 @@ def find_init(store: Store, container_id: str) -> Child:
 def _ended(record: Record) -> Child:
     pid, start = record.init_process_pid, record.init_process_start
     child = Child(pid, -1, start=start, ours=False)
-    # Order: who reaps it writes the status down afterwards.
+    # Order: whoever reaps init records its status only afterwards.
     status = status_of_zombie(pid, start)
     child.returncode = kept_exit(record) if status is None else os.waitstatus_to_exitcode(status)
     if child.returncode is None:
@@ -47,7 +47,7 @@ def _ended(record: Record) -> Child:
 
 
 def look_up(store: Store, container_id: str, child: Child) -> None:
-    """Take the status of `child`, whose end was seen, from the record, if it is there."""
+    """Set the status of `child`, which has ended, from the record if that has it."""
     try:
         with store.load(container_id) as record:
             if record.init_process_pid == child.pid:

@@ -1,4 +1,4 @@
-"""A container by its id: what can be asked of it and done with it, whoever has made it."""
+"""A container by its id: queries and operations that do not depend on who created it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class KnownContainer:
-    """The container `id` of the state root `root`, whose state is asked anew each time."""
+    """The container `id` of the state root `root`; its state is read on each call."""
 
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
         if not isinstance(container_id, str):
@@ -44,7 +44,7 @@ class KnownContainer:
     def update(
         self, resources: Resources, *, l3_cache_schema: str = "", mem_bw_schema: str = ""
     ) -> None:
-        """Change the limits that `resources` has, and leave the others.
+        """Change the limits that `resources` names; others stay as they are.
 
         `resources` is as linux.resources of config.json; its device rules have no effect. The two
         schemas are for a container with linux.intelRdt.
@@ -53,23 +53,23 @@ class KnownContainer:
             ContainerNotFound: there is none of this id.
             WrongStatus: it has stopped.
             SpecError: `resources` breaks a rule.
-            SetupError: the kernel refused a value; those before it are taken back.
+            SetupError: the kernel refused a value; the values written before it are restored.
         """
         from copy import deepcopy
 
         from ocirun.container.update import schemas_of, update
         from ocirun.spec.load import check_resources
 
-        # A copy: what is null is taken out.
+        # A copy without null members.
         document = check_resources(deepcopy(resources))
         schemas = schemas_of(l3_cache_schema, mem_bw_schema)
         update(Store(self.root), self.id, document, schemas)
 
     def add_mounts(self, *mounts: Mapping[str, Any] | Mapped) -> None:
-        """Mount more in the running container; each is as of Spec.mounts. All of them, or none.
+        """Add mounts, in the forms of Spec.mounts, to the running container: all of them, or none.
 
         Raises:
-            ContainerNotFound: there is none of this id. SpecError: one breaks a rule.
+            ContainerNotFound: no container has this id. SpecError: a mount breaks a rule.
             SetupError: the container does not run, or the kernel refused.
         """
         from ocirun.library.spec import mount_of
@@ -77,7 +77,7 @@ class KnownContainer:
         self._change_mounts("add", [mount_of(mount) for mount in mounts])
 
     def remove_mounts(self, *destinations: str) -> None:
-        """Unmount what is mounted at these paths of the running container: all of them, or none.
+        """Unmount these paths in the running container: all of them, or none.
 
         Raises:
             As `add_mounts`.
@@ -91,14 +91,14 @@ class KnownContainer:
         call(self.root, self.id, ["mounts", act], {}, data=os.fsencode(compact(mounts)))
 
     def checkpoint(self, image_path: str | os.PathLike[str], **flags: Any) -> None:  # noqa: ANN401
-        """Save the container into the directory `image_path` by CRIU; it is gone then.
+        """Checkpoint the container into the directory `image_path` with CRIU; this stops it.
 
         `flags` are those of `ocirun checkpoint`, with "_" for "-": `leave_running=True`,
         `tcp_established=True`, `work_path="…"` and so on; docs/checkpoint.md.
 
         Raises:
             ContainerNotFound: there is none of this id. WrongStatus: it does not run.
-            SetupError: CRIU failed, and the container runs as before.
+            SetupError: CRIU failed; the container keeps running.
         """
         from ocirun.library.command import call
 
@@ -111,11 +111,11 @@ class KnownContainer:
 
     @staticmethod
     def validate(source: Configuration, config: str = "config.json") -> Verdict:
-        """Check a configuration, as `create` would be given it, without making anything.
+        """Check a configuration, in the forms that `create` takes; creates nothing.
 
         Returns:
-            All `problems`, for which `create` would refuse it, and `warnings` of what is probably
-            misspelled; each has a pointer, a message and a remedy.
+            All `problems`, for which `create` would refuse it, and `warnings` about probable
+            misspellings; each has a pointer, a message and a remedy.
         """
         from ocirun.library.making import document_of
         from ocirun.spec.validate import examine_bundle, examine_document
@@ -130,11 +130,11 @@ class KnownContainer:
 
     @property
     def status(self) -> str:
-        """The status: "created", "running", "paused" or "stopped"; "creating" meanwhile."""
+        """The status: "creating", "created", "running", "paused" or "stopped"."""
         return str(self.state()["status"])
 
     def pause(self) -> None:
-        """Stop all processes of the container where they are.
+        """Freeze all processes of the container.
 
         Raises:
             WrongStatus: it is neither created nor running.
@@ -154,7 +154,7 @@ class KnownContainer:
         resume(Store(self.root), self.id)
 
     def processes(self) -> list[int]:
-        """List the pids of the container's processes as the host sees them, sorted.
+        """Return the host pids of the container's processes, sorted.
 
         Raises:
             ContainerNotFound: there is none of this id.
@@ -164,10 +164,10 @@ class KnownContainer:
         return processes(Store(self.root), self.id)
 
     def stats(self) -> dict[str, Any]:
-        """Return what the container has used; docs/stats.md tells each key.
+        """Return the container's resource usage; docs/stats.md describes each key.
 
-        The keys are those of `ocirun events`, and all of them are there: 0, [], {} or None stand
-        for what this host does not count.
+        The keys are those of `ocirun events`. All are present: what this host does not count is 0,
+        [], {} or None.
 
         Raises:
             WrongStatus: the container has stopped.
@@ -179,9 +179,9 @@ class KnownContainer:
     def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
         """Follow the container until it stops, as `ocirun events` does.
 
-        Gives `{"type": "stats", "id": …, "data": …}` every `interval` seconds, with the data of
-        `stats`, and `{"type": "oom", "id": …}` each time its memory ran out. It waits in between,
-        for as long as the container lives; closing the generator ends it.
+        Yields `{"type": "stats", "id": …, "data": …}` every `interval` seconds, with the data of
+        `stats`, and `{"type": "oom", "id": …}` for each out-of-memory event. It blocks in between;
+        closing the generator ends it.
 
         Raises:
             WrongStatus: the container has stopped already.

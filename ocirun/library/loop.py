@@ -1,4 +1,4 @@
-"""Calls of the library in threads of an asyncio loop, which leave nothing when they are cancelled.
+"""Calls of the library in threads of an asyncio loop, which leave nothing behind if cancelled.
 
 Source: https://docs.python.org/3.11/library/asyncio-eventloop.html.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def in_thread(
     act: Callable[[], Result], undo: Callable[[Result], object] | None = None
 ) -> Result:
-    """Do `act` in a thread. Where we are cancelled meanwhile, wait for it and `undo` its result."""
+    """Run `act` in a thread. If we are cancelled, wait for it and `undo` its result."""
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(None, act)
     try:
@@ -41,16 +41,16 @@ async def in_thread(
 
 
 async def _finish(future: asyncio.Future[Any]) -> None:
-    """Wait for `future`, however often we are cancelled."""
+    """Wait for `future`, even if we are cancelled repeatedly."""
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
 
 
 async def follow(events: Callable[[int], Iterator[Result]]) -> AsyncIterator[Result]:
-    """Iterate over `events` in a thread of its own; it is given a descriptor to listen to.
+    """Iterate over `events(descriptor)` in its own thread.
 
-    The iterator ends when the reader of that descriptor is gone: when we are cancelled, or closed.
+    The iterator ends when the other end of that descriptor closes: when we are cancelled or closed.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -88,19 +88,19 @@ async def follow(events: Callable[[int], Iterator[Result]]) -> AsyncIterator[Res
 
 
 def discard(container: Container) -> None:
-    """Delete a container that nobody will hear of."""
+    """Delete a container whose creator was cancelled."""
     container.close()
     container.delete(force=True)
 
 
 def end(process: Process) -> None:
-    """Kill and reap a process that nobody will hear of."""
+    """Kill and reap a process whose creator was cancelled."""
     process.kill()
     process.close()
     process._find_child().wait(None)
 
 
 def resolve(future: asyncio.Future[None]) -> None:
-    """Set the result of `future`, unless it was cancelled in this round of the loop."""
+    """Set the result of `future` unless it was cancelled in this iteration of the loop."""
     if not future.done():
         future.set_result(None)

@@ -1,4 +1,4 @@
-"""`ocirun.aio.Process`: a process in a container, in the shape of asyncio.subprocess.Process.
+"""`ocirun.aio.Process`: a process in a container, like asyncio.subprocess.Process.
 
 Source: https://docs.python.org/3.11/library/asyncio-subprocess.html.
 """
@@ -23,10 +23,10 @@ READ_BYTES: Final = 1 << 16
 
 
 class Process:
-    """A process in a container, in the shape of asyncio.subprocess.Process.
+    """A process in a container, like asyncio.subprocess.Process.
 
-    `stdin` is a StreamWriter, `stdout` and `stderr` are StreamReaders, of bytes, where PIPE was
-    asked for; else None. `timeout` as of the library's Process.
+    With PIPE `stdin` is a StreamWriter, and `stdout` and `stderr` are StreamReaders of bytes;
+    otherwise None. `timeout` is as in the library's Process.
     """
 
     def __init__(self, process: SyncProcess) -> None:
@@ -48,7 +48,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its pid, as the host sees it."""
+        """Its host pid."""
         return self._process.pid
 
     @property
@@ -57,7 +57,7 @@ class Process:
         return self._process.returncode
 
     async def _connect(self) -> None:
-        """Let the loop have our ends of the pipes."""
+        """Connect our ends of the pipes to the loop."""
         streams = self._process._streams
         if streams is None:
             return
@@ -84,10 +84,10 @@ class Process:
         return reader
 
     async def wait(self, timeout: float | None = None) -> int:  # subprocess's
-        """Wait until the process ends, `timeout` seconds at most; return the exit status.
+        """Wait at most `timeout` seconds for the process to end; return the exit status.
 
         Raises:
-            TimeoutExpired: it runs on. ExitStatusUnknown: nobody could learn how it has ended.
+            TimeoutExpired: it still runs. ExitStatusUnknown: it has ended, with an unknown status.
         """
         seconds = check_timeout(self._process._seconds(timeout))
         try:
@@ -98,7 +98,7 @@ class Process:
         return self._process.wait(0)
 
     async def _ended(self) -> None:
-        """Wait for the end; the loop watches a pidfd of ours."""
+        """Wait for the process to end; the loop watches a duplicate of its pidfd."""
         child = self._process._find_child()
         loop = asyncio.get_running_loop()
         while child.poll() is None and not child.has_ended:
@@ -118,13 +118,13 @@ class Process:
         input: str | bytes | None = None,  # noqa: A002  # subprocess's name
         timeout: float | None = None,
     ) -> tuple[Any, Any]:
-        """Write `input` to stdin, read stdout and stderr until their end, wait for the process.
+        """Write `input` to stdin, read stdout and stderr to end of file, wait for the process.
 
         Returns:
-            What stdout and stderr said, each None without a pipe.
+            The contents of stdout and stderr, each None without a pipe.
 
         Raises:
-            TimeoutExpired: it runs on; nothing is lost, and `communicate` may be called again.
+            TimeoutExpired: it still runs; no output is lost, and `communicate` may be called again.
         """
         seconds = check_timeout(self._process._seconds(timeout))
         if input is not None and self.stdin is None:
@@ -171,15 +171,15 @@ class Process:
         return found[0], found[1]
 
     def send_signal(self, signal: int | str) -> None:
-        """Send a signal, by number or name; nothing if it has ended."""
+        """Send a signal, by number or name; does nothing if the process has ended."""
         self._process.send_signal(signal)
 
     def terminate(self) -> None:
-        """Send SIGTERM; nothing if it has ended."""
+        """Send SIGTERM; does nothing if the process has ended."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL; nothing if it has ended."""
+        """Send SIGKILL; does nothing if the process has ended."""
         self._process.kill()
 
     async def close(self) -> None:
@@ -188,7 +188,7 @@ class Process:
             if not transport.is_closing():
                 getattr(transport, "abort", transport.close)()
         self._transports.clear()
-        # The loop closes the descriptors in its next round.
+        # The loop closes the descriptors in its next iteration.
         try:
             await asyncio.sleep(0)
         finally:
@@ -198,7 +198,7 @@ class Process:
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
-        """Close the streams and wait; kill the process before if an exception ends the block."""
+        """Close the streams and wait; kill the process first if an exception ends the block."""
         if kind is not None:
             self.kill()
         await self.close()

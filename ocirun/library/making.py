@@ -1,4 +1,4 @@
-"""From the arguments of the library to those of `create` and `exec`."""
+"""Translate the library's arguments to the options of `create` and `exec`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MANAGERS: Final = ("cgroupfs", "systemd", "disabled")
 
 
 def set_source(options: CreateOptions, source: Configuration, *, terminal: bool) -> None:
-    """Set in `options` where the configuration is: a bundle directory, or the document itself.
+    """Set the configuration in `options`: a bundle directory, or a copy of the document.
 
-    Of a document the relative paths begin at the working directory. It is copied. `terminal`: the
-    program gets a terminal, whatever the configuration says.
+    Relative paths in a document are resolved against the working directory. `terminal` overrides
+    process.terminal with true.
 
     Raises:
         TypeError: it is neither. SpecError: it is nothing that JSON could hold.
@@ -59,7 +59,7 @@ def document_of(source: Spec | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def copy_document(value: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a copy of `value` as JSON has it, without null members.
+    """Return a copy of `value` as JSON would hold it, without null members.
 
     Raises:
         SpecError: it is nothing that JSON could hold.
@@ -78,7 +78,7 @@ def copy_document(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def arguments_of(source: Configuration, options: CreateOptions) -> object:
-    """Return process.args as far as the source tells them without being read, for messages."""
+    """Return process.args for messages, if the source has them without reading a file."""
     document = options.document
     if isinstance(document, dict) and isinstance(document.get("process"), dict):
         return document["process"].get("args")
@@ -86,7 +86,7 @@ def arguments_of(source: Configuration, options: CreateOptions) -> object:
 
 
 def check_container_id(container_id: object) -> str:
-    """Return the id, made up if it is None.
+    """Return the id; None generates one.
 
     Raises:
         TypeError: it is no str.
@@ -99,10 +99,10 @@ def check_container_id(container_id: object) -> str:
 
 
 def check_options(cgroup_manager: object, preserve_fds: object) -> None:
-    """Refuse what neither of them can be.
+    """Check the values of the two options.
 
     Raises:
-        TypeError, ValueError: the message names it.
+        TypeError, ValueError: a value is wrong; the message names the option.
     """
     if cgroup_manager not in MANAGERS:
         raise ValueError(f"cgroup_manager must be one of {MANAGERS}, not {cgroup_manager!r}")
@@ -113,10 +113,10 @@ def check_options(cgroup_manager: object, preserve_fds: object) -> None:
 
 
 def user_of(user: int | str | tuple[int, int]) -> dict[str, int]:
-    """Return process.user for a uid, a "uid:gid" or a pair of both; without a gid it is 0.
+    """Return process.user for a uid, "uid:gid" or a pair of both; the default gid is 0.
 
-    Names are not looked up: /etc/passwd of the host would be wrong, and that of the container is
-    what its program wrote there.
+    Names are not looked up: the host's /etc/passwd would be wrong, and the container controls its
+    own.
 
     Raises:
         TypeError, ValueError: it is none of these.
@@ -143,9 +143,10 @@ def process_of(
     cwd: str | None,
     terminal: bool,
 ) -> dict[str, Any]:
-    """Return the process for `exec`: words run as `own`, the container's program, does.
+    """Return the process for `exec`: an argument list with the settings of `own`.
 
-    What `user`, `env` (added to the variables that are there) and `cwd` say comes before that.
+    `own` is the container's process. `user`, `env` (added to the variables) and `cwd` override
+    those.
     """
     if isinstance(process, dict):
         asked = copy_document(process, "process")
@@ -169,10 +170,10 @@ def process_of(
 
 
 def encoding_of(text: bool | None, encoding: str | None, errors: str | None) -> str | None:
-    """Return the encoding of text mode, None for bytes. As in subprocess, but UTF-8 by default.
+    """Return the encoding of text mode, None for bytes; unlike subprocess, UTF-8 by default.
 
     Raises:
-        ValueError: no encoding, or no way to treat errors, has this name.
+        ValueError: the encoding or the error handler is unknown.
     """
     import codecs
 

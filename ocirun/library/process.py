@@ -1,4 +1,4 @@
-"""A process in a container, in the shape of subprocess.Popen.
+"""A process in a container, with the interface of subprocess.Popen.
 
 Source: https://docs.python.org/3.11/library/subprocess.html.
 """
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """One process: the program of a container, or what `Container.exec` has started.
+    """One process: the program of a container, or a process started by `Container.exec`.
 
-    `args` is its program and arguments. `stdin`, `stdout` and `stderr` are files where PIPE was
-    asked for, else None; `terminal` is the master of its terminal, where `terminal=True` was. They
-    are closed when the process is waited for by `communicate`, by the end of a `with` block, or by
-    their owner. `timeout` is for how many seconds `wait` and `communicate` wait if they are not
-    told; None is for good.
+    `args` is its program and arguments. With PIPE `stdin`, `stdout` and `stderr` are files,
+    otherwise None; with `terminal=True` `terminal` is the master of its terminal. `communicate`,
+    leaving a `with` block, and `close` close them. `timeout` is the default of `wait` and
+    `communicate`, in seconds; None waits forever.
     """
 
     args: Any = None
@@ -57,36 +56,36 @@ class Process:
 
     @property
     def terminal(self) -> FileIO | None:
-        """The master of its terminal; reading fails with EIO once nobody has it open any more."""
+        """The master of its terminal; reading fails with EIO when no process has the slave open."""
         return self._streams.terminal if self._streams else None
 
     @property
     def pid(self) -> int:
-        """Its pid, as the host sees it."""
+        """Its host pid."""
         return self._find_child().pid
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, -N if signal N has ended it; None until that is known."""
+        """Its exit status, -N if it was killed by signal N; None until known."""
         return self._child.returncode if self._child else None
 
     def poll(self) -> int | None:
         """Return the exit status, -N for signal N; None while the process runs.
 
         Raises:
-            ExitStatusUnknown: it has ended, and nobody could learn how.
+            ExitStatusUnknown: it has ended, with an unknown status.
         """
         child = self._find_child()
         child.poll()
         return self._result(child)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the process ends, `timeout` seconds at most; return the exit status.
+        """Wait at most `timeout` seconds for the process to end; return the exit status.
 
         Any number of threads may wait; each gets the status.
 
         Raises:
-            TimeoutExpired: it runs on. ExitStatusUnknown: as of `poll`.
+            TimeoutExpired: it still runs. ExitStatusUnknown: as for `poll`.
         """
         child = self._find_child()
         seconds = self._seconds(timeout)
@@ -99,15 +98,15 @@ class Process:
         input: str | bytes | None = None,  # noqa: A002  # subprocess's name
         timeout: float | None = None,
     ) -> tuple[Any, Any]:
-        """Write `input` to stdin, read stdout and stderr until their end, wait for the process.
+        """Write `input` to stdin, read stdout and stderr to end of file, wait for the process.
 
         Returns:
-            What stdout and stderr said, each None without a pipe: bytes, or str in text mode.
+            The contents of stdout and stderr, each None without a pipe: bytes, or str in text mode.
 
         Raises:
-            TimeoutExpired: it runs on after `timeout` seconds. It is not killed, nothing that it
-                has written is lost, and `communicate` may be called again.
-            ExitStatusUnknown: as of `poll`; then the pipes still have been read.
+            TimeoutExpired: it still runs after `timeout` seconds. It is not killed, no output is
+                lost, and `communicate` may be called again.
+            ExitStatusUnknown: as for `poll`; the pipes have been read.
         """
         seconds = self._seconds(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -123,7 +122,7 @@ class Process:
         return out, errors
 
     def send_signal(self, signal: int | str) -> None:
-        """Send a signal, by number or by name with or without SIG; nothing if it has ended.
+        """Send a signal, by number or name with or without SIG; does nothing if it has ended.
 
         Raises:
             ValueError: no signal has this name.
@@ -134,15 +133,15 @@ class Process:
         child.signal(number)
 
     def terminate(self) -> None:
-        """Send SIGTERM; nothing if it has ended."""
+        """Send SIGTERM; does nothing if the process has ended."""
         self.send_signal(15)
 
     def kill(self) -> None:
-        """Send SIGKILL; nothing if it has ended."""
+        """Send SIGKILL; does nothing if the process has ended."""
         self.send_signal(9)
 
     def close(self) -> None:
-        """Close the files. The process goes on, and can still be waited for."""
+        """Close the files. The process keeps running and can still be waited for."""
         if self._streams:
             self._streams.close()
 
@@ -153,7 +152,7 @@ class Process:
         raise NotImplementedError
 
     def _result(self, child: Child) -> int | None:
-        """Return what is known of the end of `child`; see `poll`."""
+        """Return the exit status of `child` as `poll` does."""
         if child.has_ended:
             children.settle(child)
         if child.returncode is None and child.lost:
@@ -166,10 +165,10 @@ class Process:
 
 
 class ExecProcess(Process):
-    """A process that was started in a running container; a child of this program.
+    """A process started in a running container; a child of this program.
 
-    At the end of a `with` block the files are closed, and the process is waited for; where an
-    exception ends the block it is killed before.
+    Leaving a `with` block closes the files and waits for the process; if an exception ends the
+    block, the process is killed first.
     """
 
     def __init__(
@@ -207,7 +206,7 @@ def check_number(value: object, name: str) -> float:
     """Return the number `value`.
 
     Raises:
-        TypeError: it is none; the message says `name`.
+        TypeError: it is not a number; the message has `name`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
@@ -236,10 +235,11 @@ def signal_of(signal: int | str) -> int:
 
 
 def check_args(args: object, name: str = "args") -> list[str]:
-    """Return `args` as a list of its own.
+    """Return `args` as a new list.
 
     Raises:
-        TypeError: it is not a sequence of strings; a str is none. ValueError: it is empty.
+        TypeError: it is not a sequence of strings; a str does not count as one.
+        ValueError: it is empty.
     """
     if isinstance(args, (str, bytes)):
         raise TypeError(
@@ -262,7 +262,7 @@ def check_env(env: Any) -> list[str]:  # noqa: ANN401  # what has to be checked
     """Return `env` as a list of NAME=value.
 
     Raises:
-        TypeError, ValueError: a name or a value cannot be in an environment.
+        TypeError, ValueError: a name or a value is not valid in an environment.
     """
     if not hasattr(env, "items"):
         raise TypeError(f"env must be a mapping of names to values, not {type(env).__name__}")

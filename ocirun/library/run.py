@@ -1,4 +1,4 @@
-"""`ocirun.run`: a container from beginning to end, as `subprocess.run` does it for a program."""
+"""`ocirun.run`: create, start, wait for and delete a container, like `subprocess.run`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class CompletedContainer:
-    """What is left of a container that has ended: `args`, `returncode`, `stdout`, `stderr`.
+    """The result of a container that has ended: `args`, `returncode`, `stdout`, `stderr`.
 
-    `returncode` is -N if signal N has ended it. `stdout` and `stderr` are None unless captured;
+    `returncode` is -N if it was killed by signal N. `stdout` and `stderr` are None unless captured;
     else bytes, or str in text mode.
     """
 
@@ -79,23 +79,23 @@ def run(
 ) -> CompletedContainer:
     """Run a container, wait for its end, and delete it.
 
-    `args` on the root file system `rootfs`, by the default configuration of Spec, whose keyword
-    arguments `settings` are (env, user, memory, pids, network, mounts, …); or `config`: a Spec, a
-    dict or a bundle directory, of which `args` then replace the program's (not of a bundle).
+    Runs `args` on the root file system `rootfs`, with the default configuration of Spec and its
+    keyword arguments `settings` (env, user, memory, pids, network, mounts, …). Or runs `config`: a
+    bundle directory, or a Spec or a dict, whose process.args `args` then replaces.
 
-    The others are as of `subprocess.run`: `input` is written to stdin, `capture_output` stands for
-    stdout=PIPE, stderr=PIPE, `check` raises for an exit status that is not 0. After `timeout`
-    seconds, in which the container has to be started and to end, it is killed. `container_id`,
-    `root` and `cgroup_manager` as of Container.create.
+    The others are those of `subprocess.run`: `input` is written to stdin, `capture_output` means
+    stdout=PIPE, stderr=PIPE, `check` raises for a non-zero exit status. After `timeout` seconds,
+    the time to start included, the container is killed. `container_id`, `root` and `cgroup_manager`
+    are those of Container.create.
 
     >>> done = run(["echo", "hello"], rootfs=rootfs, capture_output=True, text=True, timeout=20)
     >>> done.returncode, done.stdout.split()
     (0, ['hello'])
 
     Raises:
-        TypeError, ValueError: an argument is not what it should be.
-        TimeoutExpired: it ran longer; it is gone, and the exception has its output.
-        CalledProcessError: with `check`, it has failed.
+        TypeError, ValueError: an argument has a wrong type or value.
+        TimeoutExpired: it ran longer; it is deleted, and the exception has its output.
+        CalledProcessError: with `check`, the exit status is not 0.
         OcirunError: it could not be created or started. Nothing is left behind in any case.
     """
     begin = time.monotonic()
@@ -116,12 +116,12 @@ def run(
     )
     try:
         if container._child:
-            children.forget(container._child)  # nobody will ask the record for its status
+            children.forget(container._child)  # its status need not be recorded
         container.start()
         left = None if seconds is None else max(0.0, seconds - (time.monotonic() - begin))
         out, error_output = _communicate(container, input, left, timeout)
         returncode = container.wait()
-        # Order: the container is gone before anybody hears of its end.
+        # Order: delete the container before the caller learns that it ended.
         container.delete()
     except BaseException:
         _discard(container)
@@ -140,14 +140,14 @@ def _communicate(
         return container.communicate(data, left)
     except TimeoutExpired:
         container.delete(force=True)
-        # What it had written before is in the pipes still; nobody writes there any more.
+        # The pipes still hold its last output; no process writes to them any more.
         if container._streams:
             container._streams.exchange(None, time.monotonic())
         raise expired(container.args, timeout or 0.0, container._streams) from None
 
 
 def _discard(container: Container) -> None:
-    """Delete what could not be brought to its end."""
+    """Delete a container after a failure."""
     try:
         container.delete(force=True)
     except ContainerNotFound:
@@ -162,10 +162,10 @@ def source_of(
     config: Configuration | None,
     settings: Mapping[str, Any],
 ) -> Configuration:
-    """Return the configuration that `run` is asked for.
+    """Return the configuration from the arguments of `run`.
 
     Raises:
-        TypeError: it is asked for twice, or not at all.
+        TypeError: none is given, or two that exclude each other.
     """
     from ocirun.library.making import document_of
     from ocirun.library.spec import Spec
@@ -183,7 +183,7 @@ def source_of(
         raise TypeError("run() takes args or a bundle directory, not both")
     document = document_of(config)
     process = document.get("process", {})
-    if isinstance(process, dict):  # else the check of the configuration says what is wrong
+    if isinstance(process, dict):  # otherwise validation reports it
         document["process"] = {**process, "args": check_args(args)}
     return document
 
@@ -199,7 +199,7 @@ def streams_of(
     """Return stdin, stdout and stderr for `run`.
 
     Raises:
-        ValueError: one is asked for twice.
+        ValueError: two arguments set the same stream.
     """
     if data is not None:
         if stdin is not None:

@@ -1,7 +1,7 @@
 """`ocirun.Spec`: a config.json in one call.
 
-There is no second model: what it builds is the plain dict of the specification, which may be
-changed and is checked like any other.
+There is no second model: it builds the plain config.json dict, which the caller may change and
+which is validated like any other.
 
 Source: runtime-spec config.md, config-linux.md.
 """
@@ -29,11 +29,11 @@ CPU_PERIOD_US: Final = 100_000
 
 
 class Spec:
-    """A configuration on the basis of ocirun's default one, which is that of `ocirun spec`.
+    """A configuration that starts from the default of `ocirun spec`.
 
-    Each keyword argument is a method as well, which returns the Spec, so that calls can be
-    chained: `Spec(args=["id"], rootfs=path).memory("256M").network("none")`. `build` returns the
-    dict, a new one each time; `Container.create` and `run` take the Spec itself.
+    Each keyword argument is also a method that returns the Spec, so calls can be chained:
+    `Spec(args=["id"], rootfs=path).memory("256M").network("none")`. `build` returns a new dict each
+    time; `Container.create` and `run` take the Spec itself.
 
     >>> Spec(["id"], rootfs, pids=100).memory("256M").build()["linux"]["resources"]["memory"]
     {'limit': 268435456}
@@ -86,7 +86,7 @@ class Spec:
         return f"Spec({self._config['process']['args']!r}, {self._config['root']['path']!r})"
 
     def build(self) -> dict[str, Any]:
-        """Return config.json as a dict, which is the caller's."""
+        """Return config.json as a new dict."""
         from copy import deepcopy
 
         return deepcopy(self._config)
@@ -95,7 +95,7 @@ class Spec:
         """Check the configuration as `create` does, root directory included.
 
         Raises:
-            SpecError: it breaks rules; all of them.
+            SpecError: it breaks rules; the error lists all of them.
         """
         from ocirun.library.making import document_of
         from ocirun.spec.load import check_document
@@ -104,27 +104,27 @@ class Spec:
         return self
 
     def args(self, args: Sequence[str]) -> Self:
-        """Run this program with these arguments."""
+        """Set process.args: the program and its arguments."""
         self._config["process"]["args"] = check_args(args)
         return self
 
     def rootfs(self, path: str | os.PathLike[str]) -> Self:
-        """Take the directory `path` for the root; it may be relative to the working directory."""
+        """Set the root directory; `path` may be relative to the working directory."""
         self._config["root"]["path"] = os.path.abspath(_path("rootfs", path))
         return self
 
     def readonly(self, readonly: bool = True) -> Self:
-        """Mount the root read-only, which is the default, or not."""
+        """Set whether the root is mounted read-only (the default)."""
         if not isinstance(readonly, bool):
             raise TypeError(f"readonly must be a bool, not {type(readonly).__name__}")
         self._config["root"]["readonly"] = readonly
         return self
 
     def overlay(self, size: bool | int | str = True) -> Self:
-        """Keep writes to the root apart from the image: in memory, gone with the container.
+        """Mount an overlay over the root: writes go to memory and end with the container.
 
-        `size` limits them: bytes, or as "64M"; True does not, and half of the host's memory or the
-        limit of `memory` is what there is. The root is not read-only then.
+        `size` limits them, in bytes or as "64M"; with True the limit is half of the host's memory,
+        or that of `memory`. The root is then writable.
         """
         if size is False:
             self._config.get("annotations", {}).pop(OVERLAY, None)
@@ -133,7 +133,7 @@ class Spec:
         return self.annotations({OVERLAY: text}).readonly(False)
 
     def env(self, env: Mapping[str, str]) -> Self:
-        """Add variables to those that are there (PATH and TERM at first)."""
+        """Add environment variables; PATH and TERM are set by default."""
         added = check_env(env)
         names = {entry.partition("=")[0] for entry in added}
         process = self._config["process"]
@@ -142,7 +142,7 @@ class Spec:
         return self
 
     def cwd(self, path: str) -> Self:
-        """Start in this directory of the container."""
+        """Set the working directory, an absolute path in the container."""
         if not str(path).startswith("/"):
             raise ValueError(f"cwd must be an absolute path in the container, not {path!r}")
         self._config["process"]["cwd"] = path
@@ -159,21 +159,21 @@ class Spec:
         return self
 
     def memory(self, limit: int | str) -> Self:
-        """Allow this much memory: bytes, or a number with K, M, G or T, as "256M".
+        """Limit memory: bytes, or a number with K, M, G or T, such as "256M".
 
-        Without a limit for swap none is used, where the kernel counts it.
+        Unless `swap` is set, the container gets no swap (where the kernel accounts for it).
         """
         memory = self._resources().setdefault("memory", {})
         memory["limit"] = size_of(limit, "memory")
         return self
 
     def swap(self, limit: int | str) -> Self:
-        """Allow this much memory and swap together, which is at least that of `memory`."""
+        """Limit the sum of memory and swap; at least the limit of `memory`."""
         self._resources().setdefault("memory", {})["swap"] = size_of(limit, "swap")
         return self
 
     def cpus(self, count: float) -> Self:
-        """Allow as much time as `count` CPUs have; 0.5 is half of one."""
+        """Limit CPU time to that of `count` CPUs; 0.5 is half of one."""
         if isinstance(count, bool) or not isinstance(count, (int, float)):
             raise TypeError(f"cpus must be a number, not {type(count).__name__}")
         if not 0.01 <= count <= 1 << 16:
@@ -182,7 +182,7 @@ class Spec:
         return self
 
     def pids(self, limit: int) -> Self:
-        """Allow this many processes and threads."""
+        """Limit the number of processes and threads."""
         if isinstance(limit, bool) or not isinstance(limit, int):
             raise TypeError(f"pids must be an int, not {type(limit).__name__}")
         if limit < 1:
@@ -191,7 +191,7 @@ class Spec:
         return self
 
     def network(self, kind: Literal["none", "host"]) -> Self:
-        """Set the network: nothing but a loopback device ("none"), or the host's ("host")."""
+        """Set the network: only a loopback device ("none"), or the host's ("host")."""
         if kind not in ("none", "host"):
             raise ValueError(f'network must be "none" or "host", not {kind!r}')
         linux = self._config["linux"]
@@ -201,15 +201,15 @@ class Spec:
         return self
 
     def mounts(self, *mounts: Mapping[str, Any] | Mapped) -> Self:
-        """Add mounts, each (source, destination), a path for a tmpfs, or one of the specification.
+        """Add mounts: (source, destination) tuples, paths for a tmpfs, or entries of `mounts`.
 
-        A third member of the tuple are options: (source, destination, "ro,nosuid").
+        A third member of the tuple is options: (source, destination, "ro,nosuid").
         """
         self._config["mounts"] += [mount_of(mount) for mount in mounts]
         return self
 
     def capabilities(self, names: Iterable[str]) -> Self:
-        """Set the capabilities of the program to these and no others, as CAP_KILL or KILL."""
+        """Set the capabilities to exactly these; names with or without CAP_."""
         if isinstance(names, str):
             raise TypeError(f"capabilities must be a list of names, not the str {names!r}")
         names = [*names]
@@ -223,9 +223,9 @@ class Spec:
         return self
 
     def seccomp(self, profile: Literal["default"] | Mapping[str, Any]) -> Self:
-        """Filter system calls: by ocirun's default profile, or by one as in linux.seccomp.
+        """Filter system calls with the default profile, or with one in the form of linux.seccomp.
 
-        The default one is that of `ocirun spec --profile hardened`; docs/seccomp-profile.md.
+        The default is that of `ocirun spec --profile hardened`; see docs/seccomp-profile.md.
         """
         from copy import deepcopy
 
@@ -255,7 +255,7 @@ def size_of(size: int | str, name: str) -> int:
     """Return a size in bytes: an int, or a number with K, M, G or T (powers of 1024).
 
     Raises:
-        TypeError, ValueError: it is neither; the message says `name`.
+        TypeError, ValueError: it is neither; the message has `name`.
     """
     if isinstance(size, int) and not isinstance(size, bool):
         number = size
@@ -286,10 +286,10 @@ def _path(name: str, path: object) -> str:
 
 
 def mount_of(mount: Mapping[str, Any] | Mapped) -> dict[str, Any]:
-    """Return the entry of `mounts` that Spec.mounts is given in one of its forms.
+    """Return the config.json mount entry for any of the forms that Spec.mounts takes.
 
     Raises:
-        TypeError, ValueError: it is none of them.
+        TypeError, ValueError: it has none of these forms.
     """
     if isinstance(mount, dict):
         return {**mount}

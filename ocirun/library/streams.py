@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr of a container: pipes to it, or the caller's files.
+"""stdin, stdout and stderr of a container: pipes, or the caller's files.
 
 Source: https://docs.python.org/3.11/library/subprocess.html.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Stream = int | HasFileno | None
 
-# The values of subprocess, whose names may be used instead.
+# The same values as in subprocess, so its constants work too.
 PIPE: Final = -1
 STDOUT: Final = -2
 DEVNULL: Final = -3
@@ -34,11 +34,12 @@ READ_BYTES: Final = 1 << 16
 
 
 class Streams:
-    """Our ends of one process: `stdin`, `stdout`, `stderr` are files, or None without a pipe.
+    """Our ends of the streams of one process.
 
-    `terminal` is the master of its terminal, unbuffered; one that goes to a console socket is
-    `elsewhere`. The files belong to the caller, and are closed by `close`; `given` is what the
-    container is given, until `connected`.
+    `stdin`, `stdout` and `stderr` are files, or None without a pipe. `terminal` is the master of
+    its terminal, unbuffered; `elsewhere`: it goes to a console socket. The files belong to the
+    caller; `close` closes them. `given` are the container's descriptors, until `connected` closes
+    them.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Streams:
             raise
 
     def _open_pipe(self, place: int) -> int:
-        """Make a pipe for fd `place`; keep our end as a file, and return the other."""
+        """Create a pipe for fd `place`; keep our end as a file and return the other."""
         with doing(f"making a pipe for {NAMES[place]}"):
             reading, writing = os.pipe()
         ours, theirs = (writing, reading) if place == 0 else (reading, writing)
@@ -104,7 +105,7 @@ class Streams:
         return theirs
 
     def connected(self) -> None:
-        """Close the container's ends: it has its own."""
+        """Close our copies of the container's ends."""
         if self.given:
             self.given.connect()
             if self.given.master >= 0:
@@ -121,11 +122,11 @@ class Streams:
             _close_quietly(file)
 
     def exchange(self, data: str | bytes | None, deadline: float | None) -> bool:
-        """Write `data` to stdin and close it; read stdout and stderr until their end.
+        """Write `data` to stdin and close it; read stdout and stderr to end of file.
 
         Returns:
-            Whether all that was done before `deadline` (of time.monotonic()). What was read is
-            kept, and a further call goes on where this one has stopped, whatever its `data`.
+            False if `deadline` (of time.monotonic()) passed first. Output read so far is kept, and
+            the next call continues where this one stopped; it ignores its `data`.
         """
         poll = select.poll()
         stdin = self._begin_input(data)
@@ -157,7 +158,7 @@ class Streams:
         return True
 
     def _begin_input(self, data: str | bytes | None) -> IO[Any] | None:
-        """Return stdin if there is something to be written to it; close it if not."""
+        """Return stdin if there is data to write to it; close it otherwise."""
         stdin = self.files[0]
         if stdin is None:
             if data is not None:
@@ -169,7 +170,7 @@ class Streams:
             self._unsent = memoryview(self._encoded(data))
             try:
                 stdin.flush()
-            except BrokenPipeError:  # nobody reads; the next write finds that out as well
+            except BrokenPipeError:  # no reader; the next write fails the same way
                 self._unsent = memoryview(b"")
         if self._unsent:
             return stdin
@@ -177,10 +178,10 @@ class Streams:
         return None
 
     def _send(self, fd: int) -> bool:
-        """Write the next piece; return whether there is more to write, and somebody to read it."""
+        """Write the next chunk; return whether data is left and the pipe still has a reader."""
         data = self._unsent or memoryview(b"")
         try:
-            # Kernel: a pipe that is ready takes PIPE_BUF bytes without waiting.
+            # Kernel: a writable pipe takes PIPE_BUF bytes without blocking.
             self._unsent = data[os.write(fd, data[: select.PIPE_BUF]) :]
         except BrokenPipeError:
             return False
@@ -200,7 +201,7 @@ class Streams:
         return bytes(data)
 
     def outputs(self) -> list[Any]:
-        """Return what was read of stdout and of stderr, None for what is no pipe."""
+        """Return the contents read from stdout and stderr, each None without a pipe."""
         found: list[Any] = []
         for place in (1, 2):
             data = b"".join(self._received[place])
@@ -219,12 +220,12 @@ def _close_quietly(file: IO[Any] | None) -> None:
     try:
         if file is not None:
             file.close()
-    except BrokenPipeError:  # what was still buffered has no reader any more
+    except BrokenPipeError:  # the buffered data has no reader
         return
 
 
 def _number(name: str, stream: Stream) -> int:
-    """Return the descriptor that `stream` means, or one of the three constants."""
+    """Return the descriptor of `stream`, or one of PIPE, STDOUT and DEVNULL."""
     place = NAMES.index(name)
     if stream is None:
         return place
@@ -254,6 +255,6 @@ def _is_open(fd: int) -> bool:
 
 
 def expired(args: object, timeout: float, streams: Streams | None) -> TimeoutExpired:
-    """Return the exception for a process that runs on, with what it has written until now."""
+    """Return a TimeoutExpired for a process that still runs, with its output so far."""
     output, stderr = streams.outputs() if streams else (None, None)
     return TimeoutExpired(args, timeout, output or None, stderr or None)

@@ -1,1 +1,1 @@
-"""Network devices: lo, those that are moved into a container, those that are made for it."""
+"""Network devices: lo, host devices moved into a container, devices created for it."""

@@ -1,9 +1,9 @@
-"""All networks of one container, through the four verbs that each type has.
+"""All networks of one container, through the four functions of each type.
 
-check      refuse what cannot work, before anything is made
-create     make the devices, on the host and in the container's namespace
-configure  addresses, routes, and up, in the container's namespace
-remove     what create made; what is gone already is no failure
+check      fail early, before anything is created
+create     create the devices, on the host and in the container's namespace
+configure  set addresses and routes and bring devices up, in the container's namespace
+remove     undo create; a missing device is no error
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TYPES: Final[dict[str, Any]] = {"loopback": lo, "veth": veth, "macvlan": macvlan
 
 
 def claim_if(wanted: bool) -> AbstractContextManager[object]:
-    """Return what keeps other state roots from changing tables and sysctls, if `wanted`."""
+    """Return the lock on tables and sysctls shared by all state roots, or no lock."""
     from contextlib import nullcontext
 
     return Claim() if wanted else nullcontext()
@@ -47,12 +47,12 @@ def claim_if(wanted: bool) -> AbstractContextManager[object]:
 def decide(
     networks: list[Network], held: list[Attachment], host: Netlink, *, owner: str, container: str
 ) -> list[Attachment]:
-    """Return what is to be made for `networks`, where all containers have `held` already.
+    """Return the attachments to create for `networks`, given those `held` by all containers.
 
-    `owner` stands for the state root, `container` is the id.
+    `owner` is the short form of the state root, `container` the id.
 
     Raises:
-        SetupError: something is missing on the host, or taken.
+        SetupError: a device is missing on the host, or a name or address is taken.
     """
     with doing("reading the host's network devices"):
         names = {link.index: link.name for link in all_links(host)}
@@ -74,7 +74,7 @@ def decide(
 
 
 def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) -> None:
-    """Make the devices and configure them; other containers have `held`.
+    """Create and configure the devices; `held` are the attachments of other containers.
 
     Raises:
         SetupError: the kernel refused.
@@ -90,9 +90,9 @@ def attach(attachments: list[Attachment], held: list[Attachment], sides: Sides) 
 
 
 def detach(attachments: list[Attachment], others: list[Attachment], *, shared: bool) -> None:
-    """Remove the devices, and what none of `others` uses if `shared` says so; everything is tried.
+    """Remove the devices and, with `shared`, the bridges, rules and sysctls no one else uses.
 
-    That is bridges of ours, rules and settings.
+    `others` are the attachments of other containers. Continues after a failure.
 
     Raises:
         OcirunError: the first failure, with the others as notes.

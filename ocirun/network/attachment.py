@@ -1,7 +1,7 @@
-"""One device that a container has by the annotation org.ocirun.networks, as it is recorded.
+"""The record of one device of a container, from the annotation org.ocirun.networks.
 
-It is written before the device is made, so that whoever deletes the container finds everything,
-whatever died in between.
+It is written before the device is created, so that `delete` finds everything even if `create` was
+killed in between.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CNI_MEMBERS: Final = frozenset(("config", "dirs", "paths", "ports"))
 
 
 class Attachment:
-    """What there is on both sides of one network.
+    """The two ends of one network.
 
-    `name` is the device's in the container, `host` that of its other end, "" without one. `bridge`
-    is the bridge of a veth, `is_made` says that it is ours, `bridge_addresses` what it has then.
+    `name` is the device's name in the container, `host` the name of its other end, "" without one.
+    `bridge` is the bridge of a veth; `is_made`: we created it, with `bridge_addresses`.
     `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
     for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
     changed for it or for `ports`, with the values from before. `container` is the id of the
@@ -62,7 +62,7 @@ class Attachment:
         self.gateways: list[Address] = []
 
     def body(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the attachment as JSON."""
         body = {
             name: [str(each) for each in value] if isinstance(value, list) else value
             for name in self.__slots__
@@ -72,15 +72,15 @@ class Attachment:
 
     @property
     def is_forwarded(self) -> bool:
-        """Whether the host forwards for it: it has ports, or is masqueraded."""
+        """Whether the host forwards packets for it: it has ports or is masqueraded."""
         return self.masquerade or bool(self.ports)
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> Attachment:
-        """Build it again.
+        """Return the attachment for a recorded `body`.
 
         Raises:
-            ValueError, KeyError, TypeError: it is not what was written.
+            ValueError, KeyError, TypeError: `body` is damaged.
         """
         attachment = cls()
         for name in cls.__slots__:

@@ -1,6 +1,6 @@
-"""Bridges: made when the first container needs one, removed with the last.
+"""Bridges: created for the first container that needs one, removed with the last.
 
-A bridge that was there before is used as it is.
+A bridge that existed before is used unchanged.
 
 Source: ip-link(8); docs/network.md#bridges.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_bridge(attachment: Attachment, host: Netlink) -> int:
-    """Return the index of the bridge; one of ours is made, with addresses, if it is not there.
+    """Return the index of the bridge; create it with its addresses if it is ours and missing.
 
     Raises:
         SetupError: the kernel refused.
@@ -29,8 +29,8 @@ def make_bridge(attachment: Attachment, host: Netlink) -> int:
     with doing(f"making bridge {name}"):
         link = find_link(host, name)
         if link is None:
-            # Kernel: a bridge without an address of its own has that of one of its ports, which
-            # changes as they come and go.
+            # Kernel: without an address of its own, a bridge takes that of one of its ports, and it
+            # changes as ports come and go.
             add_link(host, "bridge", name, ADDRESS=random_hardware_address())
             link = find_link(host, name)
         if link is None:
@@ -44,7 +44,7 @@ def make_bridge(attachment: Attachment, host: Netlink) -> int:
 
 
 def remove_bridge(name: str, host: Netlink) -> None:
-    """Remove a bridge of ours.
+    """Remove a bridge that we created.
 
     Raises:
         SetupError: the kernel refused.
@@ -56,6 +56,6 @@ def remove_bridge(name: str, host: Netlink) -> None:
 
 
 def random_hardware_address() -> str:
-    """Return a hardware address that no manufacturer gives: bit 1 of the first byte is set."""
+    """Return a random, locally administered hardware address: bit 1 of the first byte is set."""
     first, *rest = os.urandom(6)
     return ":".join(f"{byte:02x}" for byte in [first & 0xFC | 0x02, *rest])

@@ -1,10 +1,10 @@
-"""Networks that a program of the host makes, through the verbs that each of these types has.
+"""Networks made by a host program, through the functions of each of these types.
 
-check      refuse what cannot work, before anything is started
-create     run the program; what has to be known to undo that is recorded in the attachment
-remove     undo it; what is gone already is no failure
+check      fail early, before anything is started
+create     run the program; record in the attachment what is needed to undo it
+remove     undo create; a program that is gone is no error
 
-pyroute2 is not loaded for them, and no list of networks is locked while a program runs.
+This loads no pyroute2, and holds no lock on the networks while a program runs.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def attach_by_program(
     folder: str,
     remember: Callable[[], object],
 ) -> None:
-    """Run the programs; `remember` is called whenever something has been recorded.
+    """Run the programs; `remember` is called after each change of an attachment.
 
-    `init_pidfd` (borrowed) is the container's init. `folder` is the container's.
+    `init_pidfd` (borrowed) is the container's init, `folder` the container's directory.
 
     Raises:
-        SetupError: a program failed, or has not finished in time.
+        SetupError: a program failed, or timed out.
     """
     sides.require_two("unable to make networks")
     for attachment in attachments:

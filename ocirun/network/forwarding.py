@@ -1,12 +1,12 @@
-"""What containers with masquerading or ports share: sysctls, and a table for each bridge.
+"""State that containers with masquerading or ports share: sysctls, and a table for each bridge.
 
-Forwarding is of the whole host. The value from before is recorded with each container that needs
-it, and in the comment of each table, where other state roots find it; the last one of all puts it
-back. A bridge with ports lets packets of 127.0.0.0/8 through (route_localnet), for the answers to
+Forwarding is a setting of the whole host. Its previous value is recorded with each container that
+needs it, and in the comment of each table, where other state roots find it; the last container
+restores it. A bridge with ports routes packets of 127.0.0.0/8 (route_localnet), for the replies to
 what the host sends from there.
 
-Security: CVE-2020-8558: such a bridge would take packets to and from 127.0.0.1 from its containers,
-too. So its table drops them, before the sysctl is set and until after it is put back.
+Security: CVE-2020-8558: such a bridge would also route packets to and from 127.0.0.1 that its
+containers send. Its table drops them, from before the sysctl is set until after it is restored.
 
 Source: kernel Documentation/networking/ip-sysctl.rst; docs/network.md#masquerade.
 """
@@ -27,7 +27,7 @@ FORWARDING: Final = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 
 
 def remember_sysctls(attachment: Attachment, held: list[Attachment]) -> None:
-    """Record in `attachment` what its sysctls were before any of `held` or another root's were.
+    """Record in `attachment` the values of its sysctls before any container changed them.
 
     Raises:
         SetupError: one cannot be read.
@@ -43,20 +43,20 @@ def remember_sysctls(attachment: Attachment, held: list[Attachment]) -> None:
 
 
 def start_forwarding(attachment: Attachment, held: list[Attachment]) -> None:
-    """Forward, masquerade and redirect for `attachment` and its neighbours among `held`.
+    """Set up forwarding, masquerading and ports for `attachment` and those `held` on its bridge.
 
     Raises:
         SetupError: the kernel refused.
     """
     table_of(attachment.bridge, attachment.owner, [*held, attachment]).write()
     for name in attachment.sysctls:
-        # Order: after the table, which drops what must not come through.
+        # Order: after the table, which drops packets that must not pass.
         if _read(name) != "1":
             _write(name, "1")
 
 
 def table_of(bridge: str, owner: str, held: list[Attachment]) -> Table:
-    """Return the table of a bridge, with what those of `held` need that are on it."""
+    """Return the table of a bridge, with the rules for all attachments in `held` on it."""
     table = Table(bridge, owner)
     users = [each for each in held if each.bridge == bridge and each.is_forwarded]
     masqueraded = {a.network for each in users if each.masquerade for a in each.addresses}
@@ -70,9 +70,7 @@ def table_of(bridge: str, owner: str, held: list[Attachment]) -> Table:
 
 
 def put_back_sysctls(attachment: Attachment, others: list[Attachment]) -> None:
-    """Set the sysctls that nobody else needs to the values from before.
-
-    Nobody: none of `others`, and no container of another state root.
+    """Restore the sysctls that neither `others` nor another state root needs.
 
     Raises:
         SetupError: the kernel refused.
@@ -87,10 +85,10 @@ def put_back_sysctls(attachment: Attachment, others: list[Attachment]) -> None:
 
 
 def put_back(name: str, value: str) -> bool:
-    """Set one sysctl to the value from before; one of a bridge that is gone is gone.
+    """Restore one sysctl to `value`; does nothing if its bridge is gone.
 
     Returns:
-        Whether it had another one.
+        Whether the value differed.
 
     Raises:
         SetupError: the kernel refused.
@@ -106,7 +104,7 @@ def _localnet(bridge: str) -> str:
 
 
 def _before(name: str) -> str:
-    """Return the value of a sysctl; a bridge that is not there yet will have the default."""
+    """Return the value of a sysctl; for a bridge that does not exist yet, the default."""
     found = _read(name)
     return found if found is not None else _read(_localnet("default")) or "0"
 

@@ -1,4 +1,4 @@
-"""What every device of a container gets in there: addresses, the state up, default routes."""
+"""Configure a device in the container: addresses, up, default routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def configure_device(attachment: Attachment, container: Netlink) -> None:
-    """Add the addresses and routes of the device, and set it up.
+    """Add the addresses of the device, bring it up, and add its routes.
 
     Raises:
         SetupError: the kernel refused, or there is a default route already.
@@ -27,6 +27,6 @@ def configure_device(attachment: Attachment, container: Netlink) -> None:
     with doing(f"setting network device {name} up"):
         set_link(container, link.index, up=True)
     for gateway in attachment.gateways:
-        # Order: after the device is up, which makes the route to the gateway.
+        # Order: bringing the device up creates the route to the gateway.
         with doing(f"adding the default route through {gateway}"):
             add_default_route(container, link.index, gateway)

@@ -1,4 +1,4 @@
-"""Network devices and their addresses, as rtnetlink has them.
+"""Network devices and their addresses, by rtnetlink.
 
 Source: rtnetlink(7); include/uapi/linux/if_link.h, linux/if_addr.h; docs.pyroute2.org.
 """
@@ -26,8 +26,7 @@ RTM_NEWROUTE: Final = 24
 
 IFF_UP: Final = 1
 IFA_F_PERMANENT: Final = 0x80
-# The flags of an address that a caller may set: no DAD, home address, temporary addresses derived
-# from it, no route of its prefix.
+# The address flags that a caller may set: IFA_F_NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE.
 IFA_F_SETTABLE: Final = 0x02 | 0x10 | 0x100 | 0x200
 IFA_F_NODAD: Final = 0x02
 RT_SCOPE_UNIVERSE: Final = 0
@@ -39,10 +38,10 @@ AF_INET6: Final = 10
 
 
 class Link:
-    """A network device as it was when it was read.
+    """A snapshot of a network device.
 
-    `kind` is what `ip link add type` calls it, "" for a physical one; `master` the index of what it
-    is a port of, 0 for nothing; `hardware` its address as text.
+    `kind` is the type that `ip link add type` takes, "" for a physical device; `master` the index
+    of the device it is a port of, 0 without one; `hardware` its address as text.
     """
 
     __slots__ = ("alias", "hardware", "index", "is_up", "kind", "master", "name")
@@ -61,14 +60,14 @@ class Link:
 
 
 def find_link(netlink: Netlink, name: str) -> Link | None:
-    """Return the network device `name`, which may be an alternative name of it; None without one.
+    """Return the network device `name`, which may be an alternative name; None without one.
 
     Raises:
-        OSError: the kernel does not say.
+        OSError: the query failed.
     """
     message = ifinfmsg()
-    # Kernel: an alternative name is found by its own attribute, which takes either; it may be
-    # longer than IFLA_IFNAME can be.
+    # Kernel: IFLA_ALT_IFNAME takes names of either kind; an alternative name may be too long for
+    # IFLA_IFNAME.
     message["attrs"] = [("IFLA_ALT_IFNAME", name)]
     try:
         return Link(netlink.get(RTM_GETLINK, message)[0])
@@ -90,7 +89,7 @@ def add_link(
     data: list[tuple[str, object]] | None = None,
     **attributes: object,
 ) -> None:
-    """Make a network device; `data` are the attributes of its kind, `attributes` as in set_link.
+    """Create a network device; `data` are the attributes of its kind, `attributes` as in set_link.
 
     Raises:
         OSError: EEXIST, the name is taken; the kernel does not know the kind.
@@ -108,7 +107,7 @@ def add_link(
 
 
 def delete_link(netlink: Netlink, index: int) -> None:
-    """Remove a network device; one that is gone already is no failure.
+    """Remove a network device; one that is already gone is no error.
 
     Raises:
         OSError: the kernel refused.
@@ -138,7 +137,7 @@ def set_link(netlink: Netlink, index: int, *, up: bool | None = None, **attribut
 
 
 def permanent_addresses(netlink: Netlink, index: int) -> list[Any]:
-    """Return the permanent addresses of a network device, as messages of pyroute2."""
+    """Return the permanent addresses of a network device, as pyroute2 messages."""
     found = netlink.dump(RTM_GETADDR, ifaddrmsg())
     return [
         address
@@ -148,15 +147,15 @@ def permanent_addresses(netlink: Netlink, index: int) -> list[Any]:
 
 
 def address_flags(address: Any) -> int:  # noqa: ANN401
-    """Return the flags of an address; the attribute has those that the header has no room for."""
+    """Return the flags of an address, from the attribute, which has more bits than the header."""
     flags = address.get_attr("IFA_FLAGS")
     return int(address["flags"] if flags is None else flags)
 
 
 def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: ANN401
-    """Add to the network device `index` a permanent address that another one had.
+    """Add to the network device `index` a permanent address of another device.
 
-    The label of an IPv4 address stays behind: it repeats the name the device had.
+    The label of an IPv4 address is dropped: it contains the old device's name.
 
     Raises:
         OSError: the kernel refused.
@@ -177,7 +176,7 @@ def give_address(netlink: Netlink, index: int, address: Any) -> None:  # noqa: A
 def add_address(
     netlink: Netlink, index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface
 ) -> None:
-    """Add to a network device an address, usable at once; it may be there already.
+    """Add an address to a network device, usable at once; an existing one is no error.
 
     Raises:
         OSError: the kernel refused.
@@ -196,7 +195,7 @@ def add_address(
 
 
 def addresses_of_all(netlink: Netlink) -> list[tuple[int, str]]:
-    """Return the addresses of all network devices: the device's index, and as ip(8) writes it."""
+    """Return the addresses of all network devices as (device index, text as ip(8) prints it)."""
     found = netlink.dump(RTM_GETADDR, ifaddrmsg())
     return [(int(address["index"]), address_text(address)) for address in found]
 
@@ -204,10 +203,10 @@ def addresses_of_all(netlink: Netlink) -> list[tuple[int, str]]:
 def add_default_route(
     netlink: Netlink, index: int, gateway: ipaddress.IPv4Address | ipaddress.IPv6Address
 ) -> None:
-    """Send what has no other route through `gateway`, which the network device `index` reaches.
+    """Add a default route through `gateway`, reached by the network device `index`.
 
     Raises:
-        OSError: EEXIST, there is such a route.
+        OSError: EEXIST, a default route exists.
     """
     message = rtmsg()
     message["family"] = AF_INET if gateway.version == 4 else AF_INET6
@@ -219,6 +218,6 @@ def add_default_route(
 
 
 def address_text(address: Any) -> str:  # noqa: ANN401
-    """Return an address as ip(8) writes it."""
+    """Return an address as ip(8) prints it."""
     local = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
     return f"{local}/{address['prefixlen']}"

@@ -1,6 +1,6 @@
-"""Networks of type loopback: `lo`, which create sets up anyway in a new namespace.
+"""Networks of type loopback: `lo`.
 
-Asked for, it is set up in a joined namespace as well.
+`create` always brings it up in a new namespace; this also does so in a joined one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def check(_: Attachment, __: Netlink) -> None:
-    """Refuse nothing: every namespace has it."""
+    """Do nothing: every namespace has lo."""
 
 
 def create(_: Attachment, __: Sides) -> None:
-    """Make nothing."""
+    """Do nothing: every namespace has lo."""
 
 
 def configure(_: Attachment, container: Netlink) -> None:
-    """Set lo up.
+    """Bring lo up.
 
     Raises:
         SetupError: the kernel refused.
@@ -36,4 +36,4 @@ def configure(_: Attachment, container: Netlink) -> None:
 
 
 def remove(_: Attachment, __: Netlink) -> None:
-    """Leave it as it is."""
+    """Do nothing: lo stays up."""

@@ -1,6 +1,6 @@
-"""Networks of type macvlan: a device with a hardware address of its own on a device of the host.
+"""Networks of type macvlan: a device with its own hardware address on a device of the host.
 
-Nothing of it is on the host, and it ends with its namespace. From a joined one it is removed.
+It leaves nothing on the host and ends with its namespace. From a joined namespace it is removed.
 
 Source: docs/network.md#networks; include/uapi/linux/if_link.h, enum macvlan_mode.
 """
@@ -23,10 +23,10 @@ configure = configure_device
 
 
 def check(attachment: Attachment, host: Netlink) -> None:
-    """Refuse a parent that is not there.
+    """Check that the parent device exists.
 
     Raises:
-        SetupError: it is not.
+        SetupError: it does not.
     """
     with doing(f"finding network device {attachment.parent}"):
         if find_link(host, attachment.parent) is None:
@@ -34,7 +34,7 @@ def check(attachment: Attachment, host: Netlink) -> None:
 
 
 def create(attachment: Attachment, sides: Sides) -> None:
-    """Make the device in the container's namespace.
+    """Create the device in the container's namespace.
 
     Raises:
         SetupError: the kernel refused; the name in the container is taken.
@@ -56,7 +56,7 @@ def create(attachment: Attachment, sides: Sides) -> None:
 
 
 def remove(attachment: Attachment, _: Netlink) -> None:
-    """Remove the device from a namespace that was joined.
+    """Remove the device from a joined namespace.
 
     Raises:
         SetupError: the kernel refused.
@@ -66,7 +66,7 @@ def remove(attachment: Attachment, _: Netlink) -> None:
     try:
         fd = os.open(attachment.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return  # and with it the device
+        return  # the device is gone with it
     try:
         with doing(f"removing network device {attachment.name}"), Netlink(fd) as container:
             link = find_link(container, attachment.name)

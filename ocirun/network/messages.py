@@ -1,8 +1,8 @@
-"""The messages of rtnetlink, as pyroute2 writes and reads them: links, addresses, routes.
+"""The rtnetlink messages of pyroute2: links, addresses, routes.
 
-`import pyroute2` loads every protocol it knows, asyncio and TLS, which takes 20 times as long as
-the messages. So these are imported as if the package itself were empty, and taken out of
-sys.modules again: whoever imports pyroute2 later finds nothing of this.
+`import pyroute2` loads all its protocols, asyncio and TLS, which takes 20 times as long as the
+messages alone. So they are imported with an empty package in place of pyroute2, and removed from
+sys.modules again: a later `import pyroute2` is not affected.
 
 Source: docs.pyroute2.org; rtnetlink(7).
 """
@@ -30,7 +30,7 @@ def _load_alone() -> tuple[Any, Any, Any]:
 
     spec = find_spec("pyroute2")
     if "pyroute2" in sys.modules or count_threads() or spec is None:
-        # A thread must not find our package in the place of its own.
+        # Another thread must not see our empty package as pyroute2.
         return _load()
     package = type(sys)("pyroute2")
     package.__path__ = spec.submodule_search_locations or []

@@ -1,4 +1,4 @@
-"""Sockets in the network namespace of somebody else: a thread goes there and comes back.
+"""Enter another network namespace with one thread, and return.
 
 Source: network_namespaces(7), setns(2).
 """
@@ -18,17 +18,17 @@ OWN: str = "/proc/thread-self/ns/net"
 
 
 def open_own_namespace() -> int:
-    """Return a descriptor, the caller's, of the network namespace of this thread."""
+    """Return a descriptor of this thread's network namespace, which the caller closes."""
     return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def open_namespace_of(host_pid: int) -> int:
-    """Return a descriptor, the caller's, of the network namespace of `host_pid`."""
+    """Return a descriptor of the network namespace of `host_pid`, which the caller closes."""
     return os.open(f"/proc/{host_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def open_user_namespace_of(host_pid: int) -> int:
-    """Return a descriptor, the caller's, of the user namespace of `host_pid`; -1 if it is ours."""
+    """Return a descriptor of the user namespace of `host_pid`, the caller's; -1 if it is ours."""
     fd = os.open(f"/proc/{host_pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     found, own = os.fstat(fd), os.stat("/proc/self/ns/user")
     if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
@@ -38,16 +38,16 @@ def open_user_namespace_of(host_pid: int) -> int:
 
 
 def is_own_namespace(fd: int) -> bool:
-    """Return whether `fd` (borrowed) is the network namespace that this thread is in."""
+    """Return whether `fd` (borrowed) is this thread's network namespace."""
     found, own = os.fstat(fd), os.stat(OWN)
     return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
 
 
 class inside:  # noqa: N801  # reads as a sentence: with inside(fd): …
-    """Enter the network namespace of `fd` (borrowed) during the block, with this thread only.
+    """Enter the network namespace `fd` (borrowed) during the block, with this thread only.
 
     Raises:
-        OSError: the kernel does not let us in.
+        OSError: setns(2) failed.
     """
 
     __slots__ = ("_fd", "_own_fd")

@@ -1,9 +1,8 @@
-"""linux.netDevices: network devices of the host that move into the container's network namespace.
+"""linux.netDevices: move network devices of the host into the container's network namespace.
 
-A device keeps its MTU, hardware address and alias, because the kernel moves them with it, and its
-permanent global addresses, because we add them again: the kernel drops addresses. Routes go, too,
-and are nobody's to bring back. Where the namespace ends the kernel returns physical devices to the
-host and destroys the others; delete does nothing.
+The kernel keeps a device's MTU, hardware address and alias but drops its addresses; we add the
+permanent global ones again. Routes are lost. When the namespace ends the kernel returns physical
+devices to the host and destroys the others; delete does nothing.
 
 Source: runtime-spec config-linux.md#network-devices,
 config-linux.md#namespace-lifecycle-and-container-termination; kernel net/core/dev.c,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 class NetDevices:
     """The devices of one container.
 
-    `sides` (borrowed) must stay open for as long as they may have to be brought back.
+    `sides` (borrowed) must stay open as long as a device may have to be moved back.
     """
 
     __slots__ = ("_entries", "_host", "_sides", "_theirs")
@@ -49,10 +48,10 @@ class NetDevices:
         self._theirs = sides.container
 
     def move(self, undo: Callable[[str, Callable[[], object]], object]) -> None:
-        """Move the devices; `undo` is given, for each, its name and what brings it back.
+        """Move the devices; `undo` is called for each with its name and a function to move it back.
 
         Raises:
-            SetupError: one is not there, cannot be moved, or its name is taken.
+            SetupError: a device does not exist or cannot be moved, or its name is taken.
         """
         self._sides.require_two("unable to move network devices")
         from functools import partial
@@ -72,14 +71,14 @@ class NetDevices:
         if not device.is_template and find_link(self._theirs, device.wanted):
             raise SetupError(f"{words}: there is a network device {device.wanted} in there already")
         with doing(f"{words} as {device.wanted}"):
-            # Kernel: this also sets it down.
+            # Kernel: this also takes it down.
             set_link(
                 self._host, link.index, IFNAME=device.arrival, NET_NS_FD=self._sides.container_fd
             )
             moved = find_link(self._theirs, device.arrival)
             if moved is None:
                 raise SetupError(f"{words}: it has not arrived")
-            device.index = moved.index  # the same, unless that was taken
+            device.index = moved.index  # unchanged unless the index was taken
             if device.is_template:
                 set_link(self._theirs, device.index, IFNAME=device.wanted)
         for address in device.addresses:
@@ -90,11 +89,11 @@ class NetDevices:
             set_link(self._theirs, device.index, up=True)
 
     def _bring_back(self, device: _Moved) -> None:
-        """Bring a device back under its old name, as it was but for its routes."""
+        """Move a device back under its old name, with its old state except for routes."""
         old = device.link
         index = device.index or self._find_stray(device)
         if not index:
-            return  # it was refused before it moved
+            return  # it never moved
         set_link(self._theirs, index, IFNAME=old.name, NET_NS_FD=self._sides.host_fd)
         back = find_link(self._host, old.name)
         if back is None:
@@ -109,8 +108,8 @@ class NetDevices:
     def _find_stray(self, device: _Moved) -> int:
         """Return the index in the container of a device whose move has failed, 0 if it stayed.
 
-        Kernel: it moves first, under its old name if that is free there, and is renamed then; a
-        name that is taken meanwhile leaves it in there.
+        Kernel: the device moves first, under its old name if that is free there, and is renamed
+        then; if the new name is taken by then, the device stays in the container.
         """
         old = device.link
         stayed = find_link(self._host, old.name)
@@ -124,10 +123,10 @@ class NetDevices:
 
 
 class _Moved:
-    """A device on its way: `link` as it was, its permanent `addresses`, the name it is to have.
+    """A device being moved: its old `link`, its permanent `addresses`, its `wanted` name.
 
-    The kernel does not tell what it has made of a template like eth%d, so such a device arrives
-    under a name that nobody else has. `index` is that in the container, 0 until it is there.
+    The kernel does not report the name that a template like eth%d became, so such a device moves
+    under a unique name first. `index` is its index in the container, 0 before the move.
     """
 
     __slots__ = ("addresses", "arrival", "index", "is_template", "link", "wanted")

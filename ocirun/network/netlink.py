@@ -1,9 +1,10 @@
-"""A netlink socket in a network namespace of choice; pyroute2 has the forms of the messages.
+"""A netlink socket in a given network namespace; pyroute2 encodes and decodes the messages.
 
-pyroute2's own sockets need an event loop of their own, which an asyncio program that creates
-containers cannot have, and drop what the kernel says beside the errno. So the socket is ours.
+pyroute2's own sockets run an event loop, which fails inside an asyncio program, and they drop the
+kernel's extended error message. So we use our own socket.
 
-Cold: loaded where a container asks for a network, and so is pyroute2, a costly import.
+Cold: only containers with networks load
+this module and pyroute2, a costly import.
 
 Source: netlink(7); kernel net/netlink/af_netlink.c; docs.pyroute2.org.
 """
@@ -51,7 +52,7 @@ TIMEOUT_S: Final = 30.0
 class Netlink:
     """A netlink socket, for one thread at a time; `close` it, or use it in a with statement.
 
-    `namespace` (borrowed) is the network namespace it is in, None for the caller's own.
+    `namespace` (borrowed) is the network namespace it is opened in, None for the caller's.
     """
 
     __slots__ = ("_sequence", "_socket")
@@ -89,30 +90,30 @@ class Netlink:
         self._socket.close()
 
     def change(self, kind: int, message: Any, flags: int = 0) -> None:  # noqa: ANN401  # pyroute2's
-        """Send a message that changes something, and wait until the kernel has done it.
+        """Send a message that changes something, and wait for the acknowledgement.
 
         Raises:
-            OSError: the kernel refused; its words are in the text where it has any.
+            OSError: the kernel refused; the text has its extended error message, if any.
         """
         self._send(kind, message, NLM_F_REQUEST | NLM_F_ACK | flags)
         self._receive(type(message))
 
     def get(self, kind: int, message: Any) -> list[Any]:  # noqa: ANN401
-        """Return the kernel's answers to a message about one object.
+        """Return the kernel's replies to a message about one object.
 
         Raises:
-            OSError: ENODEV and the like, there is none.
+            OSError: there is no such object (ENODEV and others).
         """
         self._send(kind, message, NLM_F_REQUEST | NLM_F_ACK)
         return self._receive(type(message))
 
     def dump(self, kind: int, message: Any) -> list[Any]:  # noqa: ANN401
-        """Return all objects that the kernel has for a message."""
+        """Return all objects that match a message (NLM_F_DUMP)."""
         self._send(kind, message, NLM_F_REQUEST | NLM_F_DUMP)
         return self._receive(type(message))
 
     def dump_raw(self, kind: int, flags: int, body: bytes) -> list[bytes]:
-        """Return all objects that the kernel has, each as what follows the header of its message.
+        """Return all objects, each as the bytes after the header of its message.
 
         Raises:
             OSError: the kernel refused.
@@ -123,13 +124,13 @@ class Netlink:
         return [answer[HEADER.size :] for answer in self._answers()]
 
     def transact(self, begin: Message, messages: list[Message], end: Message) -> None:
-        """Send messages that take effect together or not at all, and wait for that.
+        """Send messages that take effect together or not at all, and wait for the acknowledgement.
 
-        Each is its kind, its flags, and what follows the header. `begin` and `end` are the family's
-        own marks of a transaction.
+        Each message is (kind, flags, bytes after the header). `begin` and `end` are the family's
+        messages around a transaction.
 
         Raises:
-            OSError: the kernel refused one, so nothing was changed.
+            OSError: the kernel refused one; nothing was changed.
         """
         data = bytearray()
         first = self._sequence + 1
@@ -157,12 +158,12 @@ class Netlink:
         return [_decoded(form, body) for body in self._answers()]
 
     def _answers(self) -> list[bytes]:
-        """Return the messages that answer the last one that was sent, with their headers."""
+        """Return the replies to the last message sent, with their headers."""
         found: list[bytes] = []
         while True:
             for kind, flags, sequence, body in _messages(self._socket.recv(RECEIVE_BYTES)):
                 if sequence != self._sequence:
-                    continue  # an answer to what has timed out
+                    continue  # a late reply to a request that timed out
                 if kind == NLMSG_ERROR:
                     _raise_error(body, flags)
                     return found
@@ -172,10 +173,10 @@ class Netlink:
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield kind, flags, sequence number and bytes of each message, the bytes with its header.
+    """Yield (kind, flags, sequence number, bytes with the header) of each message.
 
     Raises:
-        OSError: EBADMSG, one is shorter than its header or longer than what came.
+        OSError: EBADMSG, a message is shorter than its header or longer than the data.
     """
     offset = 0
     while offset < len(data):
@@ -199,7 +200,7 @@ def _decoded(form: Any, body: bytes) -> Any:  # noqa: ANN401  # pyroute2's
 
 
 def _raise_error(body: bytes, flags: int) -> None:
-    """Raise what an NLMSG_ERROR says; 0 is the acknowledgement."""
+    """Raise the error of an NLMSG_ERROR; 0 is an acknowledgement."""
     code = int.from_bytes(body[HEADER.size : HEADER.size + 4], sys.byteorder, signed=True)
     if code == 0:
         return
@@ -207,7 +208,7 @@ def _raise_error(body: bytes, flags: int) -> None:
         raise OSError(EBADMSG, f"the kernel answered {code}, which is no error's number")
     words = os.strerror(-code)
     if flags & NLM_F_ACK_TLVS:
-        # struct nlmsgerr repeats the header of the message, and the message unless it is capped.
+        # struct nlmsgerr repeats the request's header, and the rest of the request unless capped.
         offset = HEADER.size + 4
         length = int.from_bytes(body[offset : offset + 4], sys.byteorder)
         offset += HEADER.size if flags & NLM_F_CAPPED else (length + 3) & ~3

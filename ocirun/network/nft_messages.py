@@ -1,7 +1,7 @@
-"""How nf_tables writes down tables, chains and rules: messages and expressions as bytes.
+"""The messages of nf_tables: tables, chains, rules and expressions as bytes.
 
-An expression reads something into a register or compares one; the last of a rule acts. There is no
-call of nft(8), which not every host has; pyroute2 would load asyncio for it.
+An expression loads a value into a register or compares one; the last one of a rule acts. We do not
+call nft(8), which not every host has, and pyroute2 would load asyncio for this.
 
 Source: nft(8); kernel include/uapi/linux/netfilter/nf_tables.h.
 """
@@ -56,11 +56,11 @@ NFT_CT_STATUS: Final = 2
 IPS_DST_NAT: Final = 0x20
 NFT_NAT_DNAT: Final = 1
 NF_DROP: Final = 0
-UDATA_COMMENT: Final = 0  # the kind by which nft(8) finds a comment in the user data
+UDATA_COMMENT: Final = 0  # the type of a comment in nft(8)'s user data
 
 
 def message(kind: int, flags: int = 0, body: bytes = b"") -> tuple[int, int, bytes]:
-    """Return a message of nfnetlink for Netlink.transact: kind, flags, what follows the header."""
+    """Return an nfnetlink message for Netlink.transact: kind, flags, bytes after the header."""
     batch = kind in (NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END)
     family, resource = (0, NFNL_SUBSYS_NFTABLES) if batch else (NFPROTO_INET, 0)
     return (
@@ -71,7 +71,7 @@ def message(kind: int, flags: int = 0, body: bytes = b"") -> tuple[int, int, byt
 
 
 def attributes_of(body: bytes) -> dict[int, bytes]:
-    """Return the attributes of a message of nfnetlink, without its header, by their kind."""
+    """Return the attributes of an nfnetlink message (without its header) by kind."""
     found, offset = {}, NFGENMSG_SIZE
     while offset + 4 <= len(body):
         length, kind = struct.unpack_from("=HH", body, offset)
@@ -81,7 +81,7 @@ def attributes_of(body: bytes) -> dict[int, bytes]:
 
 
 def comment(text: str) -> bytes:
-    """Return the user data in which nft(8) shows `text`, 250 bytes at most, as a comment."""
+    """Return user data that nft(8) shows as the comment `text`, at most 250 bytes."""
     data = text.encode("ascii", "replace")[:250] + b"\0"
     return bytes([UDATA_COMMENT, len(data)]) + data
 
@@ -94,22 +94,22 @@ def comment_of(data: bytes) -> str:
 
 
 def attribute(kind: int, data: bytes) -> bytes:
-    """Return an attribute: its header, `data`, and what fills up to four bytes."""
+    """Return an attribute: its header and `data`, padded to four bytes."""
     return struct.pack("=HH", len(data) + 4, kind) + data + bytes(-len(data) % 4)
 
 
 def nested(kind: int, data: bytes) -> bytes:
-    """Return an attribute made of attributes."""
+    """Return a nested attribute; `data` are its attributes."""
     return attribute(kind | NLA_F_NESTED, data)
 
 
 def number(kind: int, value: int) -> bytes:
-    """Return an attribute that is a number of 32 bits, which may be negative."""
+    """Return an attribute with a signed 32-bit number."""
     return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
 
 
 def text(kind: int, value: str) -> bytes:
-    """Return an attribute that is a text."""
+    """Return an attribute with a NUL-terminated string."""
     return attribute(kind, value.encode() + b"\0")
 
 
@@ -124,7 +124,7 @@ def is_from(subnet: Subnet) -> bytes:
 
 
 def is_to(subnet: Subnet, *, equal: bool = True) -> bytes:
-    """Match packets whose destination is in `subnet`, or is not."""
+    """Match packets whose destination is in `subnet`; outside of it if not `equal`."""
     return _in_subnet(subnet, DESTINATION_OFFSET, equal=equal)
 
 
@@ -147,30 +147,30 @@ def is_to_port(protocol: str, first: int, last: int) -> bytes:
 
 
 def comes_from(device: str) -> bytes:
-    """Match packets that have come in by the network device `device`."""
+    """Match packets received on the network device `device`."""
     return _load_meta(NFT_META_IIFNAME) + compare(NFT_CMP_EQ, _padded(device))
 
 
 def goes_to(device: str, *, equal: bool = True) -> bytes:
-    """Match packets that leave by the network device `device`, or by any other."""
+    """Match packets sent on the network device `device`; on any other if not `equal`."""
     operation = NFT_CMP_EQ if equal else NFT_CMP_NEQ
     return _load_meta(NFT_META_OIFNAME) + compare(operation, _padded(device))
 
 
 def is_redirected() -> bytes:
-    """Match packets of connections whose destination was changed."""
+    """Match packets of connections with destination NAT."""
     load = expression("ct", number(1, NFT_REG_1) + number(2, NFT_CT_STATUS))
     mask = struct.pack("=I", IPS_DST_NAT)
     return load + _mask(mask) + compare(NFT_CMP_NEQ, bytes(4))
 
 
 def masquerade() -> bytes:
-    """Replace the source of packets by the address of the device that they leave by."""
+    """Replace the source address by that of the outgoing device."""
     return expression("masq", b"")
 
 
 def redirect(address: Address, port: int | None) -> bytes:
-    """Send packets to `address`, and to `port` there; to the port that they have if it is None."""
+    """Change the destination to `address` and `port`; None keeps the port."""
     parts = [_immediate(NFT_REG_1, address.packed)]
     to = number(1, NFT_NAT_DNAT) + number(2, NFPROTO[address.version]) + number(3, NFT_REG_1)
     if port is not None:
@@ -186,13 +186,13 @@ def drop() -> bytes:
 
 
 def compare(operation: int, value: bytes) -> bytes:
-    """Go on only if the first register compares with `value`."""
+    """Compare the first register with `value`; the rule ends if the comparison is false."""
     body = number(1, NFT_REG_1) + number(2, operation) + nested(3, attribute(1, value))
     return expression("cmp", body)
 
 
 def expression(name: str, body: bytes) -> bytes:
-    """Return an expression of the kernel's module `name`."""
+    """Return an expression of the kernel module `name`."""
     return nested(1, text(1, name) + nested(2, body))
 
 

@@ -1,4 +1,4 @@
-"""A table of nftables for each bridge and state root, that no other program has rules in.
+"""An nftables table for each bridge and state root; no other program has rules in it.
 
     table inet ocirun-BRIDGE-OWNER {
         comment "net.ipv4.ip_forward=0"
@@ -11,7 +11,7 @@
             type nat hook prerouting priority dstnat
             fib daddr type local tcp dport 8080 dnat ip to 10.83.0.2:80
         }
-        chain output { the same, for what the host itself sends; comment "tcp 0.0.0.0 8080-8080" }
+        chain output { the same, for packets from the host; comment "tcp 0.0.0.0 8080-8080" }
         chain postrouting {
             type nat hook postrouting priority srcnat
             ip saddr 10.83.0.0/16 oifname != "BRIDGE" masquerade
@@ -20,8 +20,8 @@
         }
     }
 
-The table is written anew, in one transaction, whenever a container comes or goes, and removed with
-the last. Its comment is the record of sysctls that it needs, for other state roots.
+The table is replaced in one transaction whenever a container is created or deleted, and removed
+with the last. Its comment records the sysctls that it needs, for other state roots.
 
 Source: nft(8); kernel include/uapi/linux/netfilter/nf_tables.h.
 """
@@ -73,9 +73,9 @@ LOOPBACK: Final = ipaddress.IPv4Network("127.0.0.0/8")
 
 
 class Table:
-    """What the containers of one state root need on one bridge.
+    """The table for the containers of one state root on one bridge.
 
-    `masqueraded` and `subnets` are those that masquerading is for, and those that have ports.
+    `masqueraded` are the subnets to masquerade, `subnets` those of containers with ports.
     """
 
     __slots__ = ("bridge", "masqueraded", "name", "redirections", "subnets", "sysctls")
@@ -96,7 +96,7 @@ class Table:
         """
         named = nft.text(1, self.name)
         rules = self._rules()
-        # Order: made if it is not there, so that removing it cannot fail.
+        # Order: create the table first, so that removing it cannot fail.
         messages = [(NFT_MSG_NEWTABLE, NLM_F_CREATE, named), (NFT_MSG_DELTABLE, 0, named)]
         if rules:
             words = " ".join(f"{key}={value}" for key, value in self.sysctls.items())
@@ -126,22 +126,22 @@ class Table:
             for rule in each.rules():
                 found.append(("output", rule, each.words))
                 if not each.is_of_loopback:
-                    # Security: a neighbour can send to 127.0.0.1 of this host, and would get
-                    # through: this comes before the kernel drops such packets.
+                    # Security: a neighbour can send packets to 127.0.0.1 of this host. Without this
+                    # they would be redirected before the kernel drops them.
                     found.append(("prerouting", rule, ""))
         leaving = [
             *(nft.is_from(net) + nft.goes_to(self.bridge, equal=False) for net in self.masqueraded),
             *([into + nft.is_from(LOOPBACK)] if has_ipv4 else ()),
-            # What one container sends to another through a port of the host.
+            # Packets from one container to another through a port of the host.
             *(into + nft.is_from(net) + nft.is_redirected() for net in self.subnets),
         ]
         return [*found, *(("postrouting", match + nft.masquerade(), "") for match in leaving)]
 
 
 class Claim:
-    """Keeps other state roots from changing what all share, in a with statement.
+    """A lock against other state roots that change shared state, in a with statement.
 
-    It is a table that goes with the socket that made it, so also when we are killed.
+    It is a table that the kernel removes with the socket that created it, also when we are killed.
     """
 
     __slots__ = ("_netlink",)
@@ -157,7 +157,7 @@ class Claim:
                     try:
                         _send(self._netlink, [message])
                     except OSError as error:
-                        # Kernel: EPERM, a table of another owner.
+                        # Kernel: EPERM, the table has another owner.
                         if error.errno not in (EPERM, EEXIST) or time.monotonic() > end:
                             raise
                         time.sleep(LOCK_PAUSE_S)
@@ -172,12 +172,12 @@ class Claim:
 
 
 def table_name(bridge: str, owner: str) -> str:
-    """Return the name of the table of a bridge for the state root that `owner` stands for."""
+    """Return the name of the table of a bridge and a state root (its short form `owner`)."""
     return f"{PREFIX}{bridge}-{owner}"
 
 
 def tables() -> dict[str, dict[str, str]]:
-    """Return the tables of all state roots by name, each with its sysctls' values from before."""
+    """Return the tables of all state roots by name, each with its sysctls' previous values."""
     found = {}
     for body in _dump(NFT_MSG_GETTABLE):
         attributes = nft.attributes_of(body)
@@ -189,7 +189,7 @@ def tables() -> dict[str, dict[str, str]]:
 
 
 def remove_table(name: str) -> None:
-    """Remove a table, which may be gone already.
+    """Remove a table; a missing one is no error.
 
     Raises:
         SetupError: the kernel refused.
@@ -202,7 +202,7 @@ def remove_table(name: str) -> None:
 
 
 def redirections_in(name: str) -> list[str]:
-    """Return the comments of the rules in a table: "PROTOCOL ADDRESS FIRST-LAST" of a port."""
+    """Return the comments of the rules for ports in a table: "PROTOCOL ADDRESS FIRST-LAST"."""
     found = []
     for body in _dump(NFT_MSG_GETRULE, nft.text(1, name)):
         words = nft.comment_of(nft.attributes_of(body).get(NFTA_RULE_USERDATA, b""))
@@ -217,14 +217,14 @@ def _dump(kind: int, body: bytes = b"") -> list[bytes]:
             netlink = Netlink(protocol=nft.NETLINK_NETFILTER)
         except OSError as error:
             if error.errno == EPROTONOSUPPORT:
-                return []  # there is no nftables here, and so no table
+                return []  # a kernel without nftables has no tables
             raise
         with netlink:
             return netlink.dump_raw(*nft.message(kind, 0, body))
 
 
 def _transact(messages: list[tuple[int, int, bytes]], *, may_lack: bool) -> None:
-    """Do all of `messages`; with `may_lack` a kernel without nftables has nothing to be done."""
+    """Send all `messages`; with `may_lack` a kernel without nftables is no error."""
     try:
         netlink = Netlink(protocol=nft.NETLINK_NETFILTER)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""What marks devices and tables as ours: who made them, for which container.
+"""The marks of devices and tables that we create: their state root and container.
 
-A network device that we make on the host has an alias, a table of nftables a name, and both have a
-short form of the state root. So `ocirun net prune` finds what nobody records any more, and two
-state roots keep off what is the other's.
+A network device on the host has an alias, an nftables table a name; both contain a short form of
+the state root. By it `ocirun net prune` finds leftovers without a record, and two state roots leave
+each other's devices alone.
 
 Source: ip-link(8), alias.
 """
@@ -28,10 +28,10 @@ def owner_of(root: str) -> str:
 
 
 def alias_of(owner: str, name: str) -> str:
-    """Return the alias of a device that is made for the container or bridge `name`."""
+    """Return the alias of a device created for the container or bridge `name`."""
     return f"{PREFIX}{owner} {name}"[:MAX_ALIAS]
 
 
 def is_alias_of(owner: str, alias: str) -> bool:
-    """Return whether a device with this `alias` was made for a container of `owner`."""
+    """Return whether a device with this `alias` was created for a container of `owner`."""
     return alias.startswith(f"{PREFIX}{owner} ")

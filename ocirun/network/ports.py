@@ -1,4 +1,4 @@
-"""Ports of the host that lead to a container: what they become, and whether they are free.
+"""Published ports: their rules, and whether they are free on the host.
 
 Source: docs/network.md#ports.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ocirun.spec.ports import Port
 
 ANY: Final = {4: ipaddress.ip_address("0.0.0.0"), 6: ipaddress.ip_address("::")}  # noqa: S104
-# Kernel: nothing leaves a host that comes from ::1, so what is sent to it cannot be redirected.
+# Kernel: packets from ::1 cannot leave the host, so packets to it cannot be redirected.
 LOOPBACK: Final = ipaddress.IPv6Network("::1/128")
 FAMILY: Final = {4: _socket.AF_INET, 6: _socket.AF_INET6}
 KIND: Final = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
 
 
 class Redirection:
-    """A port in one family: `here` is the host's address, `address` the container's."""
+    """A port in one address family: `here` is the host's address, `address` the container's."""
 
     __slots__ = ("address", "here", "port")
 
@@ -40,7 +40,7 @@ class Redirection:
 
     @property
     def is_of_loopback(self) -> bool:
-        """Whether only the host itself reaches it."""
+        """Whether only the host itself can reach it."""
         return self.here.is_loopback
 
     @property
@@ -50,11 +50,11 @@ class Redirection:
 
     @property
     def words(self) -> str:
-        """As the comment of a rule has it: PROTOCOL ADDRESS FIRST-LAST."""
+        """The text in the comment of its rule: PROTOCOL ADDRESS FIRST-LAST."""
         return f"{self.port.protocol} {self.here} {self.port.host}-{self.last}"
 
     def rules(self) -> Iterator[bytes]:
-        """Return the rules that it takes: what a packet must be, and where it goes then."""
+        """Yield its rules: matches and the redirection, as bytes."""
         port = self.port
         family = nft.is_family(self.address.version)
         if self.here.is_unspecified:
@@ -73,7 +73,7 @@ class Redirection:
 
 
 def redirections_of(attachment: Attachment) -> list[Redirection]:
-    """Return what the ports of a container become, in each family that it has an address of."""
+    """Return the redirections of a container's ports, in each family that it has an address of."""
     first: dict[int, Address] = {}
     for address in attachment.addresses:
         first.setdefault(address.version, address.ip)
@@ -86,12 +86,12 @@ def redirections_of(attachment: Attachment) -> list[Redirection]:
 
 
 def check_ports(attachment: Attachment, held: list[Attachment]) -> None:
-    """Refuse ports that lead nowhere, or that another container or the host itself has.
+    """Check that ports can be redirected, and are free on the host and among containers.
 
     `held` are the attachments of all containers below the state root.
 
     Raises:
-        SetupError: they do.
+        SetupError: a port cannot be redirected or is taken.
     """
     asked = redirections_of(attachment)
     for port in attachment.ports:
@@ -113,7 +113,7 @@ def check_ports(attachment: Attachment, held: list[Attachment]) -> None:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Return whether two comments of rules are about one port of one address."""
+    """Return whether the ports in two comments of rules overlap."""
     protocol, text, numbers = one.split()
     other_protocol, other_text, other_numbers = other.split()
     here, there = ipaddress.ip_address(text), ipaddress.ip_address(other_text)
@@ -127,9 +127,9 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _require_unused(redirection: Redirection, coming: list[Address]) -> None:
-    """Refuse a port that a socket of the host has: it would get nothing any more.
+    """Check that no socket of the host uses the port: it would receive nothing any more.
 
-    `coming` are the addresses that the host will have.
+    `coming` are the addresses that the host is about to get.
     """
     here, port = redirection.here, redirection.port
     with doing(f"looking whether port {port} is free"):
@@ -138,7 +138,7 @@ def _require_unused(redirection: Redirection, coming: list[Address]) -> None:
             probe = _socket.socket(FAMILY[here.version], kind)
             try:
                 if port.protocol == "tcp":
-                    # Kernel: connections that were closed are no obstacle then, a listener is.
+                    # Kernel: with SO_REUSEADDR closed connections do not conflict, a listener does.
                     probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
                 if here.version == 6:
                     probe.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)

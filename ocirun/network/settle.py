@@ -1,6 +1,6 @@
-"""From a network that is asked for to one that can be made: names, addresses, gateways.
+"""Choose the names, addresses and gateways of a requested network.
 
-Pure but for the random part of a name: what others have is handed in.
+Pure except for the random part of a name: what others hold is passed in.
 
 Source: docs/network.md#addresses.
 """
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 
 def settle(network: Network, held: list[Attachment], devices: Devices) -> Attachment:
-    """Return what is to be made for `network`.
+    """Return the attachment to create for `network`.
 
     `held` are the attachments of all containers, `devices` the addresses of each of the host's
     network devices.
 
     Raises:
-        SetupError: an address is taken, a pool has none left, a subnet is elsewhere on the host.
+        SetupError: an address is taken, a pool is exhausted, or another device of the host has an
+            address in the subnet.
     """
     found = Attachment()
     for name in ("type", "name", "mtu", "path", "bridge", "parent", "mode", "masquerade", "ports"):
@@ -71,7 +72,7 @@ def settle(network: Network, held: list[Attachment], devices: Devices) -> Attach
 def first_free(
     pool: ipaddress.IPv4Network | ipaddress.IPv6Network, taken: set[Address]
 ) -> Interface:
-    """Return the lowest address of `pool` that is not in `taken`, with the length of its prefix.
+    """Return the lowest address of `pool` that is not in `taken`, with the prefix length.
 
     Raises:
         SetupError: there is none.
@@ -90,7 +91,7 @@ def _choose_gateways(
 ) -> None:
     """Add a gateway for each family that lacks one: the bridge's address in the same subnet.
 
-    One of ours has the first of the subnet.
+    A bridge that we create has the first address of the subnet.
     """
     for subnet in subnets:
         if any(gateway.version == subnet.version for gateway in found.gateways):

@@ -15,12 +15,12 @@ from ocirun.network.netlink import Netlink
 
 
 class Sides:
-    """Both network namespaces, open, with a netlink socket in each; `close` it.
+    """Both network namespaces, open, with a netlink socket in each; the caller calls `close`.
 
-    `host` and `host_fd` are of the namespace that this thread is in, `container` and `container_fd`
-    of the one that init `pid` is in. Holding that open keeps its devices, should init die. There is
-    no socket in there (`container` is `host`) before `enter`, which needs more rights. `user_fd` is
-    init's user namespace, -1 if that is ours.
+    `host` and `host_fd` belong to this thread's namespace, `container` and `container_fd` to that
+    of init `pid`. The open descriptor keeps the namespace and its devices if init dies. Until
+    `enter`, which needs more privileges, `container` is `host`. `user_fd` is init's user namespace,
+    -1 if that is ours.
     """
 
     __slots__ = ("container", "container_fd", "host", "host_fd", "user_fd")
@@ -47,10 +47,10 @@ class Sides:
             self.container = Netlink(self.container_fd)
 
     def require_two(self, what: str) -> None:
-        """Refuse to do `what` where both are one namespace.
+        """Check that the two namespaces differ; `what` is the attempted action, for the message.
 
         Raises:
-            SetupError: they are.
+            SetupError: they are the same.
         """
         if is_own_namespace(self.container_fd):
             raise SetupError(f"{what}: the container's network namespace is the host's")

@@ -1,9 +1,9 @@
-"""Networks of type user: a program of an ordinary user carries the packets, pasta or slirp4netns.
+"""Networks of type user: pasta or slirp4netns, user-mode network stacks.
 
-    container ── eth0, a tap device ── pasta ── sockets of the caller ── the world
+    container ── eth0, a tap device ── pasta ── sockets of the caller ── outside
 
-It needs no right on the host and makes nothing there, so that containers of an ordinary user have
-it too. It lives as long as init does, see kernel/companion.py.
+The program needs no privileges and creates nothing on the host, so rootless containers can use it.
+It lives as long as init, see kernel/companion.py.
 
 Source: docs/network.md#user; pasta(1), slirp4netns(1).
 """
@@ -33,13 +33,13 @@ MISSING: Final = (
     "a network of type user needs the program pasta (Debian's package passt) or slirp4netns, and "
     "none of them is in PATH"
 )
-# Files in the container's folder, on which the program, and nobody else, finds the namespaces.
+# Files in the container's directory, for bind mounts of the namespaces that only the program sees.
 PLACES: Final = ("netns", "userns")
 READY_S: Final = 30.0
 END_S: Final = 10.0
 SIGKILL: Final = 9
 MOST_WORDS: Final = 1000
-NOISE: Final = b"Failed to send "  # pasta, of a syslog that is not there
+NOISE: Final = b"Failed to send "  # printed by pasta without a syslog daemon
 
 
 def check(attachment: Attachment, _: Network) -> None:
@@ -56,16 +56,16 @@ def check(attachment: Attachment, _: Network) -> None:
 def create(attachment: Attachment, sides: Sides, init_pidfd: int, folder: str) -> None:
     """Start the program, and wait until the container has its device.
 
-    `init_pidfd` (borrowed) is the init that it ends with, `folder` the container's. The keeper of
-    the program is recorded in `attachment`.
+    `init_pidfd` (borrowed) is the container's init, with which the program ends; `folder` is the
+    container's directory. The program's keeper is recorded in `attachment`.
 
     Raises:
-        SetupError: it could not be started, failed, or is not ready in time.
+        SetupError: the program could not be started, failed, or is not ready in time.
     """
     path = _find_program()
     words = _pasta if os.path.basename(path) == "pasta" else _slirp4netns
-    # Kernel: an ordinary user may make namespaces for the keeper only in the container's user
-    # namespace. Root makes its own, and the program joins the container's by itself.
+    # Kernel: without privileges the keeper's namespaces can only be created in the container's user
+    # namespace. Root creates them outside, and the program joins the container's by itself.
     is_joined = sides.user_fd >= 0 and os.geteuid() != 0
     needs_join = sides.user_fd >= 0 and not is_joined
     places = {sides.container_fd: f"{folder}/{PLACES[0]}"}
@@ -93,10 +93,10 @@ def create(attachment: Attachment, sides: Sides, init_pidfd: int, folder: str) -
 
 
 def remove(attachment: Attachment, _: str) -> None:
-    """End the program, if init's end has not.
+    """Kill the program unless it has ended with init.
 
     Raises:
-        SetupError: the kernel refused, or it does not end.
+        SetupError: the kernel refused, or the program does not end.
     """
     pid = attachment.process.get("pid", 0)
     if not pid:
@@ -109,13 +109,13 @@ def remove(attachment: Attachment, _: str) -> None:
         except ProcessLookupError:
             return
         try:
-            # Order: compared while the pidfd holds the pid; before, it could be reused still.
+            # Order: compare after opening the pidfd; before that the pid could be reused.
             if start_time(pid) != attachment.process["start"]:
                 return
             pidfd_send_signal(pidfd, SIGKILL)
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
-            # Kernel: pid 1 of a namespace is gone when all others in there are.
+            # Kernel: pid 1 of a namespace ends after all others in it.
             if not poll.poll(END_S * 1000):
                 raise SetupError(f"process {pid} has been killed, but does not end")
         except ProcessLookupError:
@@ -132,9 +132,9 @@ def _find_program() -> str:
 
 
 def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
-    """Return the arguments of pasta, which goes into the background when it is ready."""
+    """Return the command line of pasta, which daemonizes when it is ready."""
     words = ["pasta", "--config-net", "--quiet", "--stderr", "--no-netns-quit"]
-    # Security: nothing of the host's loopback is reached, and nothing forwarded unasked.
+    # Security: the host's loopback is unreachable, and no ports are forwarded.
     words += ["--no-map-gw", "-T", "none", "-U", "none"]
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
         ports = [_port(port) for port in attachment.ports if port.protocol == protocol]
@@ -143,7 +143,7 @@ def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
     if attachment.mtu:
         words += ["--mtu", str(attachment.mtu)]
     if os.geteuid() == 0:
-        words += ["--runas", "0"]  # nobody could not enter the namespace
+        words += ["--runas", "0"]  # pasta's default, nobody, could not enter the namespace
     words += ["--userns", userns] if userns else ["--netns-only"]
     return [*words, "--netns", netns]
 
@@ -187,7 +187,7 @@ def _wait_until_ready(companion: Companion, path: str) -> None:
 
 
 def _failure_of(kind: str, value: int) -> str | None:
-    """Return how the program failed by a message of its keeper, None if it is ready."""
+    """Return the failure that a message of the keeper reports, None if the program is ready."""
     if kind == "f":
         return f"could not be started: {os.strerror(value).lower()}"
     if kind == "e":
@@ -199,7 +199,7 @@ def _failure_of(kind: str, value: int) -> str | None:
 
 
 def _lines(said: bytes) -> list[str]:
-    """Return what the program has said, as one line; nothing if that is empty."""
+    """Return the program's output as a list of one line, or an empty list."""
     lines = [line.strip() for line in said.splitlines() if not line.startswith(NOISE)]
     text = os.fsdecode(b"; ".join(line for line in lines if line))
     return [text] if text else []

@@ -1,4 +1,4 @@
-"""Networks of type veth: a pair of devices, one in the container, the other a port of a bridge.
+"""Networks of type veth: a pair of devices, one in the container, one a port of a bridge.
 
 Source: veth(4); docs/network.md#networks.
 """
@@ -21,10 +21,10 @@ configure = configure_device
 
 
 def check(attachment: Attachment, host: Netlink) -> None:
-    """Refuse a bridge that is something else.
+    """Check that an existing device with the bridge's name is a bridge.
 
     Raises:
-        SetupError: it is.
+        SetupError: it is not.
     """
     with doing(f"finding bridge {attachment.bridge}"):
         link = find_link(host, attachment.bridge)
@@ -33,7 +33,7 @@ def check(attachment: Attachment, host: Netlink) -> None:
 
 
 def create(attachment: Attachment, sides: Sides) -> None:
-    """Make the pair, and the bridge if it is not there; the end in the container has its name.
+    """Create the pair, and the bridge if it is missing; name the end in the container.
 
     Raises:
         SetupError: the kernel refused; the name in the container is taken.
@@ -57,8 +57,8 @@ def create(attachment: Attachment, sides: Sides) -> None:
         alias = alias_of(attachment.owner, attachment.container)
         set_link(sides.host, link.index, MASTER=bridge, IFALIAS=alias)
         if attachment.ports:
-            # A container may use its own port of the host: where bridges are filtered
-            # (bridge-nf-call-iptables), that packet leaves where it has come in.
+            # A container may connect to its own published port: with bridge-nf-call-iptables that
+            # packet leaves by the port it came in by.
             mode = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
             kind = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", mode)]
             set_link(sides.host, link.index, LINKINFO={"attrs": kind})
@@ -66,7 +66,7 @@ def create(attachment: Attachment, sides: Sides) -> None:
 
 
 def remove(attachment: Attachment, host: Netlink) -> None:
-    """Remove the pair, if the end of the namespace has not.
+    """Remove the pair, unless it ended with the namespace.
 
     Raises:
         SetupError: the kernel refused.
