@@ -1,1 +1,1 @@
-"""What a process in a container would hold: one file for each family of findings."""
+"""Audit what a process in a container could do: one module for each family of findings."""

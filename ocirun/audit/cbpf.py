@@ -1,7 +1,7 @@
-"""Classic BPF, run as the kernel runs it for seccomp(2): what a filter says of one system call.
+"""An interpreter of classic BPF for seccomp(2): the verdict of a filter on a system call.
 
-The whole of what seccomp(2) takes: the kernel's checker (seccomp_check_filter) allows 32-bit loads
-from struct seccomp_data, the scratch memory, arithmetic, jumps and returns.
+It implements everything that seccomp(2) accepts: the kernel's checker (seccomp_check_filter) allows
+32-bit loads from struct seccomp_data, the scratch memory, arithmetic, jumps and returns.
 
 Source: kernel networking/filter.rst; linux/bpf_common.h; seccomp(2), struct seccomp_data.
 """
@@ -22,7 +22,7 @@ SCRATCH_WORDS: Final = 16
 LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)
 FROM_X: Final = 0x08  # the operand is X, and not K
 MODES: Final = 0xE0  # mode of a load
-SMALLER: Final = 0x18  # a load of fewer than 32 bits, which seccomp has not
+SMALLER: Final = 0x18  # a load of fewer than 32 bits, which seccomp lacks
 IMMEDIATE, ABSOLUTE, MEMORY, LENGTH = 0x00, 0x20, 0x60, 0x80
 RETURN_A: Final = 0x10
 TXA: Final = 0x80
@@ -44,7 +44,7 @@ class Filter:
         self._code: list[Instruction] = list(struct.iter_unpack("=HBBI", program))
 
     def verdict(self, architecture: int, number: int, arguments: Sequence[int] = ()) -> int:
-        """Return what the filter returns for a system call: an action, and its data below.
+        """Return the filter's value for a system call: an action, with its data in the low 16 bits.
 
         `architecture` is AUDIT_ARCH_*, `arguments` are up to six of 64 bits; others are 0.
 
@@ -96,11 +96,11 @@ def _load(code: int, k: int, data: bytes, scratch: list[int]) -> int:
 
 
 def _calculate(code: int, a: int, operand: int) -> int:
-    """Return the new A; -1 where the program ends."""
+    """Return the new A; -1 if the program ends."""
     operation = code & 0xF0
     if operation in (0x30, 0x90) and operand == 0:
         return -1
-    shift = operand & 31  # Kernel: of X; K is below 32, which is checked when it is loaded
+    shift = operand & 31  # Kernel: masks X; K is checked to be below 32 when the filter is loaded
     results = {
         0x00: a + operand,
         0x10: a - operand,
@@ -131,7 +131,7 @@ def _holds(code: int, a: int, operand: int) -> bool:
 def action_of(
     filters: Sequence[Filter], architecture: int, number: int, arguments: Sequence[int] = ()
 ) -> int:
-    """Return the action that the kernel takes: of all filters the one that comes first.
+    """Return the action that the kernel takes: the one of highest precedence of all filters.
 
     The kernel compares actions as signed numbers. Source: seccomp(2), "precedence".
     """
@@ -144,5 +144,5 @@ def action_of(
 
 
 def passes(action: int) -> bool:
-    """Return whether a call with this action is carried out."""
+    """Return whether the kernel executes a call with this action."""
     return action in (ALLOW, LOG)

@@ -1,4 +1,4 @@
-"""Device nodes, and what the device rules let the process open.
+"""Device nodes, and the devices that the device rules let the process open.
 
 Source: runtime-spec config-linux.md#devices, config-linux.md#allowed-device-list; kernel
 admin-guide/devices.rst; docs/audit.md.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocirun.audit.finding import Found
     from ocirun.audit.world import World
 
-# Character devices with a name: how bad, and what they are.
+# Known character devices: grade and description.
 KNOWN: Final = {
     (1, 1): (CRITICAL, "the memory of the machine"),
     (1, 2): (CRITICAL, "the memory of the kernel"),
@@ -49,7 +49,7 @@ RULES: Final = (NODE, RULE)
 
 
 def find(world: World) -> Found:
-    """Return which devices the process can open, or could if it made their nodes."""
+    """Return findings about devices that the process can open, or could after mknod(2)."""
     for node in world.nodes:
         if node.kind == "c" and ((node.major, node.minor) in STANDARD or node.major == PTS):
             continue
@@ -78,7 +78,7 @@ def find(world: World) -> Found:
 
 
 def access(world: World, kind: str, major: int, minor: int) -> int:
-    """Return the access bits that the device rules allow; ANY for those not named otherwise."""
+    """Return the access bits that the device rules allow; ANY stands for every other device."""
     if world.rules is None:
         return OPENING
     table = world.rules[kind]

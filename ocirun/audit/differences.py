@@ -1,4 +1,4 @@
-"""Where a running container has something else than its config.json asks for.
+"""Differences between a running container and its config.json.
 
 Source: docs/audit.md#differences.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Difference:
-    """One thing that config.json and kernel do not agree on; both sides in words."""
+    """One setting on which config.json and the kernel disagree; both values as text."""
 
     __slots__ = ("config", "kernel", "subject")
 
@@ -33,8 +33,8 @@ class Difference:
 
 
 def differences(asked: ConfigWorld, real: World) -> list[Difference]:
-    """Return every difference; `asked` is the world of config.json, `real` that of the kernel."""
-    # A limit above the container's cgroup holds as well, and may be the smaller one.
+    """Return all differences; `asked` is the world of config.json, `real` that of the kernel."""
+    # A limit of a parent cgroup applies too, and may be smaller.
     found = [
         _differ(asked, real, "no_new_privs", lambda one: _yes(one.no_new_privs)),
         _differ(asked, real, "uid", lambda one: str(one.uid)),
@@ -82,7 +82,7 @@ def _opens_any_disk(world: World) -> bool:
 
 
 def _mounts(asked: ConfigWorld, real: World) -> Iterator[Difference]:
-    """Compare the mounts that config.json has, and list those of the host that it has not."""
+    """Compare the mounts in config.json, and list host mounts that are not in it."""
     wanted = {place.destination: place for place in asked.mounts}
     for place in real.mounts:
         one = wanted.get(place.destination)

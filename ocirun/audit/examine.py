@@ -46,8 +46,8 @@ FAMILIES: Final = (
 class Audit:
     """The result: `findings`, the worst first; for a container also its `differences`.
 
-    `subject` is the path of the config.json, or the id; `pid` is 0 for a bundle. `unknown` says
-    what could not be looked at, and why.
+    `subject` is the path of the config.json, or the id; `pid` is 0 for a bundle. `unknown` lists
+    what could not be examined, and why.
     """
 
     __slots__ = ("differences", "findings", "pid", "subject", "unknown")
@@ -60,7 +60,7 @@ class Audit:
         self.unknown = world.unknown
 
     def body(self) -> dict[str, Any]:
-        """Return the report as JSON, by schemas/audit/audit.json."""
+        """Return the report as JSON; schemas/audit/audit.json is its schema."""
         return {
             "kind": "container" if self.pid else "bundle",
             "subject": self.subject,
@@ -79,7 +79,7 @@ def all_rules() -> list[Rule]:
 
 
 def findings_of(world: World) -> list[Finding]:
-    """Return what all families find in `world`, the worst first."""
+    """Return the findings of all families in `world`, the worst first."""
     found = [finding for family in FAMILIES for finding in family.find(world)]
     return sorted(found, key=lambda finding: GRADES.index(finding.grade))
 
@@ -87,15 +87,15 @@ def findings_of(world: World) -> list[Finding]:
 def audit_bundle(bundle: str, name: str = "config.json") -> Audit:
     """Return the audit of the bundle in the directory `bundle`; creates nothing.
 
-    A config.json that this host cannot run, for the lack of AppArmor, say, is audited all the same.
+    A config.json that this host cannot run, for example without AppArmor, is audited as well.
 
     Raises:
-        SpecError: the file is missing or unreadable, or has not the shape of a config.json.
+        SpecError: the file is missing or unreadable, or does not match the schema.
     """
     document = read_document(os.path.join(bundle, name), name)
     if not conforms(document, "config"):
         raise misshapen(document, "config", name)
-    config: Config = document  # type: ignore[assignment]  # that is what conforms has found
+    config: Config = document  # type: ignore[assignment]  # checked by conforms
     world = ConfigWorld(bundle, config)
     for problem in (*check_rules(config), *check_root(bundle, config)):
         world.unknown.append(f"what would run: create refuses this config.json: {problem}")
@@ -108,7 +108,8 @@ def audit_container(store: Store, container_id: str) -> Audit:
     Its init is stopped for a moment to read its seccomp filters.
 
     Raises:
-        ContainerNotFound: there is none. WrongStatus: it has stopped, or stops meanwhile.
+        ContainerNotFound: no container has this id. WrongStatus: it has stopped, or stops
+            meanwhile.
     """
     from ocirun.audit.of_process import ProcessWorld
     from ocirun.container.init_process import is_there
@@ -131,7 +132,7 @@ def audit_container(store: Store, container_id: str) -> Audit:
             audit = Audit(record.id, record.init_process_pid, world, differences(asked, world))
         finally:
             world.close()
-        # What was read is another process's where init has ended and its pid was taken again.
+        # If init has ended and its pid was reused, the data is another process's.
         if not is_there(record):
             raise WrongStatus(record.id, STOPPED, "cannot audit a stopped container")
         return audit

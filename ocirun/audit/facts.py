@@ -1,4 +1,4 @@
-"""Single facts of a process that several files of /proc and of cgroups tell together.
+"""Facts about a process, derived from files of /proc and of cgroups.
 
 Source: proc_pid_mountinfo(5), user_namespaces(7), cgroups(7), ptrace(2).
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 INSIDE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 KINDS: Final = {stat.S_IFBLK: "b", stat.S_IFCHR: "c"}
-NO_LIMIT: Final = 2**62  # v1 says "none" by a number near 2**63
+NO_LIMIT: Final = 2**62  # v1 writes "no limit" as a number near 2**63
 WHOLE: Final = [(0, 0, 2**32 - 1)]
 
 
 def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
-    """Return the device nodes in /dev below `root_fd`; `pointers` are of those in config.json."""
+    """Return the device nodes in /dev below `root_fd` (borrowed), with their JSON pointers."""
     found: list[Node] = []
     try:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -39,7 +39,7 @@ def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
             for name in files:
                 try:
                     status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-                except OSError:  # gone meanwhile
+                except OSError:  # removed meanwhile
                     continue
                 kind = KINDS.get(stat.S_IFMT(status.st_mode))
                 if kind:
@@ -54,10 +54,10 @@ def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
 
 
 def filters_of(pid: int) -> list[bytes]:
-    """Return the filters of `pid`, read in a child: what it traced goes on when the child ends.
+    """Return the seccomp filters of `pid`; a child reads them, so `pid` resumes when it ends.
 
     Raises:
-        OSError: as read_filters.
+        OSError: as for read_filters.
     """
     from ocirun.kernel.ptrace import read_filters
 
@@ -69,7 +69,7 @@ def filters_of(pid: int) -> list[bytes]:
             said = "0\n" + "\n".join(one.hex() for one in read_filters(pid))
         except OSError as error:
             said = f"{error.errno or 5}\n{kernel_words(error)}"
-        except BaseException as error:  # noqa: BLE001  # told to the parent
+        except BaseException as error:  # noqa: BLE001  # reported to the parent
             said = f"5\n{type(error).__name__}: {error}"
         with os.fdopen(writing, "w") as pipe:
             pipe.write(said)
@@ -84,14 +84,14 @@ def filters_of(pid: int) -> list[bytes]:
 
 
 def id_map(text: str) -> list[IdMap]:
-    """Return the ids that /proc/PID/uid_map or gid_map maps; none where all are themselves."""
+    """Return the mappings of a uid_map or gid_map file; empty for the identity mapping."""
     rows = [line.split() for line in text.splitlines()]
     mappings = [(int(row[0]), int(row[1]), int(row[2])) for row in rows]
     return [] if mappings == WHOLE else mappings
 
 
 def inside_of(number: int, mappings: list[IdMap]) -> int:
-    """Return the id inside of `number`, an id outside; itself where nothing is mapped."""
+    """Return the inside id of the outside id `number`; `number` itself without mappings."""
     for inside, outside, count in mappings:
         if outside <= number < outside + count:
             return inside + number - outside
@@ -99,7 +99,7 @@ def inside_of(number: int, mappings: list[IdMap]) -> int:
 
 
 def host_path(row: MountRow, host: list[MountRow]) -> str:
-    """Return where the host has what `row` shows; "" where it has not."""
+    """Return the host path of what `row` mounts; "" if the host has none."""
     for mount in host:
         if mount.device != row.device:
             continue
@@ -111,7 +111,7 @@ def host_path(row: MountRow, host: list[MountRow]) -> str:
 
 
 def upwards(path: str, name: str) -> list[str]:
-    """Return the texts of the files `name` in `path` and above it."""
+    """Return the contents of the files `name` in the cgroup `path` and its parents."""
     found: list[str] = []
     while path.count("/") > 1:
         word = counter(path, name)
@@ -124,6 +124,6 @@ def upwards(path: str, name: str) -> list[str]:
 
 
 def limit_of(word: str) -> int | None:
-    """Return the limit that a file of a cgroup has; None for none."""
+    """Return the limit in the text of a cgroup file; None for no limit."""
     number = int(word) if word.isdecimal() else NO_LIMIT
     return number if number < NO_LIMIT else None

@@ -1,4 +1,4 @@
-"""Grades, rules and findings: the one shape that every family of the audit returns.
+"""Grades, rules and findings, which every family of the audit uses.
 
 Source: docs/audit.md.
 """
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 CRITICAL: Final = "critical"  # a process inside can take over the host
 HIGH: Final = "high"  # it reaches other users' data, or most of the way to the host
-MEDIUM: Final = "medium"  # it harms the host or others, or a second mistake makes it high
+MEDIUM: Final = "medium"  # it harms the host or others, or another mistake makes it high
 LOW: Final = "low"  # more than it needs
-NOTE: Final = "note"  # worth knowing, nothing to repair
-# From the worst on.
+NOTE: Final = "note"  # worth knowing, nothing to fix
+# From the worst to the least.
 GRADES: Final = (CRITICAL, HIGH, MEDIUM, LOW, NOTE)
 
 
 class Rule:
     """One thing that the audit looks for.
 
-    `name` is stable. `grades` are those that its findings can have, the worst first. `remedy` is
-    what closes it, `breaks` what the remedy takes away from the program; a sentence each.
+    `name` is stable. `grades` are the possible grades of its findings, the worst first. `remedy` is
+    the fix, `breaks` what the fix takes away from the program; one sentence each.
     """
 
     __slots__ = ("breaks", "grades", "name", "remedy")
@@ -35,12 +35,12 @@ class Rule:
         self.breaks = breaks
 
     def found(self, grade: str, sentence: str, pointer: str) -> Finding:
-        """Return a finding; `pointer` is the JSON pointer of what in config.json closes it."""
+        """Return a finding; `pointer` is the JSON pointer of the place in config.json to change."""
         return Finding(self, grade, sentence, pointer)
 
 
 class Finding:
-    """What an audit found: the rule, how bad it is here, why, and where config.json says so."""
+    """A finding: its rule, grade, reason, and JSON pointer into config.json."""
 
     __slots__ = ("grade", "pointer", "rule", "sentence")
 
@@ -67,11 +67,11 @@ if TYPE_CHECKING:
 
 
 def worst(findings: list[Finding]) -> str | None:
-    """Return the worst grade of `findings`; None if there are none."""
+    """Return the worst grade of `findings`; None if empty."""
     return min((one.grade for one in findings), key=GRADES.index, default=None)
 
 
 def reaches(findings: list[Finding], grade: str) -> bool:
-    """Return whether one of `findings` is as bad as `grade` or worse."""
+    """Return whether a finding has `grade` or a worse one."""
     limit = GRADES.index(grade)
     return any(GRADES.index(one.grade) <= limit for one in findings)

@@ -1,4 +1,4 @@
-"""Who the process is on the host: uids, gids and their mappings.
+"""The user of the process on the host: uids, gids and their mappings.
 
 Source: user_namespaces(7), runtime-spec config-linux.md#user-namespace-mappings; docs/audit.md.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ocirun.audit.finding import Found
     from ocirun.audit.world import IdMap, World
 
-EVERYBODY: Final = 1000  # ids of people begin here, so that fewer are the system's
+EVERYBODY: Final = 1000  # regular users start here; lower ids belong to the system
 
 ROOT: Final = Rule(
     "root-is-host-root",
@@ -39,7 +39,7 @@ RULES: Final = (ROOT, MAPPED, GROUP)
 
 
 def find(world: World) -> Found:
-    """Return what the ids of the process are worth on the host."""
+    """Return findings about the ids of the process on the host."""
     if not world.is_confined_root:
         if world.uid == 0:
             sentence = "Root inside is root of the host: every file in reach is root's."

@@ -1,4 +1,4 @@
-"""Limits that are missing, so that one container takes the machine from all others.
+"""Missing limits, without which one container can exhaust the machine.
 
 Source: runtime-spec config-linux.md#control-groups; kernel admin-guide/cgroup-v2.rst;
 docs/audit.md.
@@ -37,7 +37,7 @@ RULES: Final = (PIDS, MEMORY, OOM)
 
 
 def find(world: World) -> Found:
-    """Return which limits are missing."""
+    """Return findings about missing limits."""
     if world.pids_limit is None:
         sentence = "The number of processes has no limit: a fork bomb stops the host."
         yield PIDS.found(MEDIUM, sentence, "/linux/resources/pids/limit")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ocirun.audit.finding import Found
     from ocirun.audit.world import World
 
-# Types of SELinux that confine nothing.
+# SELinux types that confine nothing.
 FREE_TYPES: Final = ("spc_t", "unconfined_t", "container_runtime_t", "kernel_t", "init_t")
 
 ABSENT: Final = Rule(
@@ -33,7 +33,7 @@ RULES: Final = (ABSENT, UNCONFINED)
 
 
 def find(world: World) -> Found:
-    """Return whether a security module confines the process."""
+    """Return findings about the process's security module."""
     profile = world.apparmor.partition(" ")[0]
     if profile == "unconfined":
         sentence = "The AppArmor profile is unconfined."

@@ -1,4 +1,4 @@
-"""Mounts that reach the host: its root, its directories, its sockets, its devices, its users.
+"""Mounts that expose the host: its root, directories, sockets, devices and users.
 
 Source: mount(8), mount_namespaces(7), runtime-spec config.md#mounts; kernel
 admin-guide/cgroup-v1/cgroups.rst; docs/audit.md.
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ocirun.audit.finding import Found
     from ocirun.audit.world import Place, World
 
-# Sockets whose owner does what it is asked as root: engines, the service manager, the bus.
+# Sockets of services that act as root for their clients: engines, systemd, D-Bus.
 ENGINES: Final = (
     "docker.sock", "containerd.sock", "containerd.sock.ttrpc", "crio.sock", "podman.sock",
     "buildkitd.sock", "cri-dockerd.sock", "dockershim.sock", "kubelet.sock", "private",
     "system_bus_socket",
 )  # fmt: skip
 WHERE_ENGINES_ARE: Final = ("/run", "/var/run")
-# Directories of the host; what is written below them, root of the host runs or believes.
+# Host directories whose files root of the host executes or trusts.
 SYSTEM: Final = (
     "/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr", "/opt", "/root", "/var/lib", "/run",
     "/var/run", "/var/spool/cron", "/dev", "/proc", "/sys",
@@ -97,7 +97,7 @@ RULES: Final = (
 
 
 def find(world: World) -> Found:
-    """Return what the mounts let the process reach."""
+    """Return findings about what the mounts let the process reach."""
     if not world.readonly_root:
         sentence = "The root file system can be written and what is written there can be run."
         yield WRITABLE_ROOT.found(LOW, sentence, "/root/readonly")
@@ -160,14 +160,14 @@ def _bind(world: World, place: Place, source: str) -> Found:
         yield DEVICE.found(grade, f"{where} is {words} of the host, {source}.", pointer)
         return
     yield from _below(world, place, source, where, pointer)
-    # Kernel: the bit counts for the host only with an owner that the host has: root, or anybody.
+    # Kernel: the setuid bit matters on the host only for an owner that is mapped there.
     if writes and not place.nosuid and kind == "directory" and world.holds_host_root:
         sentence = f"{where} lets root leave setuid programs in {source}, for users of the host."
         yield PLANT.found(MEDIUM, sentence, pointer)
 
 
 def _below(world: World, place: Place, source: str, where: str, pointer: str) -> Found:
-    """Return what a directory or file of the host gives away."""
+    """Return findings about a directory or file of the host."""
     for socket in _engines_below(source):
         sentence = f"{where} has {socket} in it: whoever can write to it is root of the host."
         yield SOCKET.found(CRITICAL, sentence, pointer)
@@ -189,7 +189,7 @@ def _below(world: World, place: Place, source: str, where: str, pointer: str) ->
 
 
 def _engines_below(source: str) -> Iterator[str]:
-    """Return sockets of engines that are in `source`, at most three levels down."""
+    """Yield sockets of engines in `source`, at most three levels down."""
     for folder in WHERE_ENGINES_ARE:
         if not _is_in(source, (folder,)) and not folder.startswith(source.rstrip("/") + "/"):
             continue
@@ -209,7 +209,7 @@ def _is_in(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def _is_standard(source: str) -> bool:
-    """Return whether `source` is one of the devices that every container has."""
+    """Return whether `source` is a device that every container has."""
     from ocirun.spec.devices import DEFAULT_DEVICES
 
     number = os.stat(source).st_rdev
@@ -220,7 +220,7 @@ def _is_standard(source: str) -> bool:
 
 
 def _kind(path: str) -> str:
-    """Return socket, b, c, directory or file; "" where there is nothing."""
+    """Return "socket", "b", "c", "directory" or "file"; "" if the path does not exist."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""Namespaces that the container shares, and what that shows.
+"""Namespaces that the container shares, and what that exposes.
 
 Source: namespaces(7), runtime-spec config-linux.md#namespaces; docs/audit.md.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocirun.audit.world import World
 
 POINTER: Final = "/linux/namespaces"
-# Kind: how bad without it, what it shows, what its own namespace takes away.
+# Kind: grade if shared, what that exposes, what a new namespace breaks.
 SHARED: Final = {
     "mount": (CRITICAL, "it mounts on the host, and only chroot(2) hides the host's files",
               "Mounts of the host that are made later are not seen."),
@@ -49,7 +49,7 @@ RULES: Final = (*HOST_RULES.values(), JOINED)
 
 
 def find(world: World) -> Found:
-    """Return which namespaces are the host's or somebody else's."""
+    """Return findings about namespaces of the host or of other containers."""
     for kind in KINDS:
         origin = world.namespaces[kind]
         if origin == HOST and kind in SHARED:

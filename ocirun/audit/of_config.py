@@ -1,4 +1,4 @@
-"""What a bundle's config.json will give to the process.
+"""Build a World from a bundle's config.json.
 
 Source: runtime-spec config.md, config-linux.md; docs/audit.md.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 HOST_HOOKS: Final = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
 FLAGS: Final = ((0x1, "readonly"), (0x2, "nosuid"), (0x4, "nodev"), (0x8, "noexec"))
-NAMES: Final = {"mount": "mnt", "network": "net"}  # of /proc/PID/ns, where they differ
+NAMES: Final = {"mount": "mnt", "network": "net"}  # names in /proc/PID/ns that differ
 
 
 class ConfigWorld(World):
-    """The world of a bundle in the directory `bundle`, whose `config` conforms and is loaded.
+    """The world of the bundle in the directory `bundle`, with its validated `config`.
 
-    What is not certain before there is a container is taken from this host and this kernel.
+    What config.json does not determine is taken from this host and its kernel.
     """
 
     def __init__(self, bundle: str, config: Config) -> None:
@@ -97,19 +97,19 @@ class ConfigWorld(World):
                 for bit, name in FLAGS:
                     if (to_set | to_clear) & bit:
                         setattr(place, name, bool(to_set & bit))
-            # Kernel: below a root that is a slave or private, "shared" makes peers of its own.
+            # Kernel: below a slave or private root, "shared" creates a new peer group.
             if word in ("shared", "rshared"):
                 place.shared = self.shared_root
         return place
 
     def _read_unified(self, unified: dict[str, str]) -> None:
-        """Take limits that are written by the names of cgroup v2's files."""
+        """Read the limits in linux.resources.unified (files of cgroup v2)."""
         for name, member in (("pids.max", "pids_limit"), ("memory.max", "memory_limit")):
             if unified.get(name, "").isdecimal():
                 setattr(self, member, int(unified[name]))
 
     def _compile(self, config: Config) -> None:
-        """Compile linux.seccomp, as `create` would."""
+        """Compile linux.seccomp as `create` does."""
         profile = config.get("linux", {}).get("seccomp")
         if not profile:
             return
@@ -126,7 +126,7 @@ class ConfigWorld(World):
             self.unknown.append(f"which calls linux.seccomp lets through: {error}")
 
     def _find_setuid_files(self) -> None:
-        """Search the root file system, and what is mounted with setuid bits in force."""
+        """Search the root file system and the mounts without nosuid."""
         trees = [("", self.root)]
         trees += [
             (one.destination, one.source) for one in self.mounts if one.source and not one.nosuid
@@ -148,7 +148,7 @@ class ConfigWorld(World):
                 self.unknown.append(f"setuid files in {path}: it has too many files to look at all")
 
     def look(self, path: str) -> Look:
-        """Return what the process will find at `path`, by the kernel that this host runs."""
+        """Return the access that the process will have to `path`, on this host's kernel."""
         place = self._under(path)
         if place is None or any(_is_below(path, one) for one in self.masked):
             return HIDDEN
@@ -161,7 +161,7 @@ class ConfigWorld(World):
         try:
             status = os.stat(real)
             if not place.source and status.st_dev != os.stat(base).st_dev:
-                return HIDDEN  # another file system that the host has mounted there
+                return HIDDEN  # another file system mounted there on the host
         except OSError:
             return HIDDEN
         closed = place.readonly or any(_is_below(path, one) for one in self.covered)
@@ -183,7 +183,7 @@ class ConfigWorld(World):
 
 
 def _origin(kind: str, path: str) -> str:
-    """Return whose a namespace of config.json is; a path may lead to the host's."""
+    """Return the origin of a namespace in config.json; `path` may be the host's."""
     if not path:
         return OWN
     try:
@@ -199,7 +199,7 @@ def _map(mappings: list[IDMapping] | None) -> list[IdMap]:
 
 
 def _limit(value: int | None) -> int | None:
-    """Return a limit of config.json; 0 and below are none."""
+    """Return a limit of config.json; None for 0 and negative values, which mean no limit."""
     return value if value is not None and value > 0 else None
 
 

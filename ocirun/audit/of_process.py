@@ -1,4 +1,4 @@
-"""What the kernel says of a running container's init: the world as it is, not as it was asked for.
+"""Build a World from what the kernel reports about a running container's init.
 
 Source: proc(5), proc_pid_status(5), proc_pid_mountinfo(5), namespaces(7), cgroups(7), ptrace(2);
 docs/audit.md.
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 CAP_LINES: Final = dict(zip(SETS, ("CapBnd", "CapEff", "CapInh", "CapPrm", "CapAmb"), strict=True))
 NAMES: Final = {"mount": "mnt", "network": "net"}
-# Of file systems whose files are the kernel's: procfs, sysfs, tracefs, debugfs, efivarfs,
-# securityfs, selinuxfs.
+# Magic numbers of kernel file systems: procfs, sysfs, tracefs, debugfs, efivarfs, securityfs,
+# selinuxfs.
 KERNELS: Final = {
     0x9FA0, 0x62656572, 0x74726163, 0x64626720, 0xDE5E81E4, 0x73636673, 0xF97CFF8C,
 }  # fmt: skip
@@ -47,10 +47,10 @@ RDONLY: Final = 1  # ST_RDONLY
 
 
 class ProcessWorld(World):
-    """The world of the init of `record`, which its caller knows to be alive.
+    """The world of the init of `record`, which must be alive.
 
-    What the kernel does not show is taken from `config`, the world of the container's config.json:
-    the annotations and hooks, the pointers, the device rules of cgroup v2.
+    What the kernel does not report is taken from `config`, the world of the container's
+    config.json: annotations and hooks, JSON pointers, device rules of cgroup v2.
 
     Raises:
         ProcessLookupError: init has ended meanwhile.
@@ -93,7 +93,7 @@ class ProcessWorld(World):
             )
         self.no_new_privs = status.get("NoNewPrivs") == "1"
         self.oom_score_adj = int(self._read("oom_score_adj"))
-        # Kernel: ids are those that we see; the namespace's own are found with its maps.
+        # Kernel: status shows ids in our namespace; the mappings translate them.
         self.uid_map, self.gid_map = id_map(self._read("uid_map")), id_map(self._read("gid_map"))
         self.uid = inside_of(int(status["Uid"].split()[1]), self.uid_map)
         groups = [int(status["Gid"].split()[1]), *map(int, status["Groups"].split())]
@@ -108,7 +108,7 @@ class ProcessWorld(World):
                     os.stat(f"/proc/self/ns/{name}"),
                     os.stat(f"/proc/{self._pid}/ns/{name}"),
                 )
-            except FileNotFoundError:  # a kernel without this kind
+            except FileNotFoundError:  # a kernel without this namespace
                 continue
             asked = self._config.namespaces[kind]
             own = asked if asked != HOST else OWN
@@ -142,7 +142,7 @@ class ProcessWorld(World):
         return row.point in self._config.masked or row.point in self._config.covered
 
     def _read_limits(self, paths: dict[str, str]) -> None:
-        """Take the smallest limit on the way up: those above hold for the container as well."""
+        """Read the smallest limit of the cgroup and its parents, whose limits apply too."""
         pids = [
             limit_of(word) for word in upwards(paths.get("pids", paths.get("", "")), "pids.max")
         ]
@@ -181,7 +181,7 @@ class ProcessWorld(World):
         for name in ("attr/apparmor/current", "attr/current"):
             try:
                 label = self._read(name).rstrip("\0\n")
-            except OSError:  # no such module
+            except OSError:  # the module is not loaded
                 continue
             if ":" in label and "(" not in label:
                 self.selinux = "" if label == "kernel" else label
@@ -211,7 +211,7 @@ class ProcessWorld(World):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             try:
                 fd = openat2(self.root_fd, path.lstrip("/") or ".", flags, 0, INSIDE)
-            except OSError:  # a file, or covered or gone by now
+            except OSError:  # a file, or covered or removed by now
                 continue
             try:
                 found, whole = setuid_files(fd)
@@ -222,7 +222,7 @@ class ProcessWorld(World):
                 self.unknown.append(f"setuid files in {path}: there are too many to look at all")
 
     def look(self, path: str) -> Look:
-        """Look at `path` where the container has it; opens nothing for reading or writing."""
+        """Return the access to `path` in the container; opens it only with O_PATH."""
         try:
             fd = openat2(
                 self.root_fd, path.lstrip("/"), os.O_PATH | os.O_CLOEXEC, 0,

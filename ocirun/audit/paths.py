@@ -1,7 +1,7 @@
-"""Paths of /proc and /sys that a process can read or write although they are the whole machine's.
+"""Paths of /proc and /sys with which a process can read or change the whole machine.
 
-Whether it can is looked up: in the kernel that the audit runs on for a bundle, in the container's
-own /proc and /sys for one that runs.
+For a bundle, access is determined on this host's kernel; for a running container, in its own /proc
+and /sys.
 
 Source: proc(5), sysfs(5), kernel admin-guide/sysctl/kernel.rst, admin-guide/sysrq.rst;
 docs/audit.md.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ocirun.audit.finding import Found
     from ocirun.audit.world import World
 
-# Path: how bad it is to read it, what it shows, and the capability that the kernel asks for.
+# Path: grade of reading it, what it exposes, and the capability that the kernel requires.
 SHOWS: Final = {
     "/proc/kcore": (HIGH, "the memory of the kernel", "CAP_SYS_RAWIO"),
     "/proc/kmsg": (MEDIUM, "the kernel's log", "CAP_SYSLOG"),
@@ -37,7 +37,7 @@ SHOWS: Final = {
     "/sys/kernel/tracing/trace": (HIGH, "what the kernel traces", ""),
 }
 RUNS: Final = "the kernel runs what it names, as root of the host"
-# Path: how bad it is to write it, what that does, and the capability that the kernel asks for.
+# Path: grade of writing it, the effect, and the capability that the kernel requires.
 DOES: Final = {
     "/proc/sys/kernel/core_pattern": (CRITICAL, RUNS, ""),
     "/proc/sys/kernel/modprobe": (CRITICAL, RUNS, ""),
@@ -69,7 +69,7 @@ RULES: Final = (UNMASKED, WRITABLE)
 
 
 def find(world: World) -> Found:
-    """Return which of these paths the process can read or write."""
+    """Return findings about those paths that the process can read or write."""
     for path, (grade, does, needed) in DOES.items():
         if world.look(path).writable and (not needed or world.has(needed)):
             sentence = f"{path} can be written: {does}."

@@ -1,4 +1,4 @@
-"""What config.json asks of the runtime itself: unsafe annotations, and hooks.
+"""What config.json makes the runtime itself do: unsafe annotations, and hooks.
 
 Source: runtime-spec config.md#posix-platform-hooks, features.md; docs/audit.md.
 """
@@ -40,7 +40,7 @@ RULES: Final = (ANNOTATION, HOOK, WRITABLE_HOOK)
 
 
 def find(world: World) -> Found:
-    """Return what the runtime will do on the host because this config.json asks for it."""
+    """Return findings about actions of the runtime on the host."""
     for name in world.annotations:
         if any(
             name == one or (one[-1] == "." and name.startswith(one)) for one in UNSAFE_ANNOTATIONS
@@ -62,7 +62,7 @@ def find(world: World) -> Found:
 
 
 def _inside(world: World, path: str) -> str:
-    """Return the directory of the host in which the container has `path`; "" if it has not."""
+    """Return the host directory of the container's mount that contains `path`; "" without one."""
     folders = [world.root, *(place.source for place in world.mounts if place.source)]
     real = os.path.realpath(path)
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Capabilities, no_new_privs and setuid files: what the kernel lets the process do.
+"""Capabilities, no_new_privs and setuid files: the process's privileges.
 
 Source: capabilities(7), user_namespaces(7), no_new_privs in prctl(2); docs/audit.md.
 """
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ocirun.audit.world import World
 
 POINTER: Final = "/process/capabilities"
-MANY: Final = 4  # setuid files that a sentence names
+MANY: Final = 4  # how many setuid files a message lists
 
-# What a capability allows without a user namespace, and how bad that is.
+# Grade of a capability without a user namespace, and what it allows.
 ALLOWS: Final = {
     "CAP_AUDIT_CONTROL": (MEDIUM, "changes the rules of the host's audit log"),
     "CAP_AUDIT_READ": (MEDIUM, "reads the host's audit log"),
@@ -65,7 +65,7 @@ ALLOWS: Final = {
     "CAP_SYS_TTY_CONFIG": (LOW, "hangs up terminals"),
     "CAP_WAKE_ALARM": (LOW, "wakes the host from suspend"),
 }  # fmt: skip
-# The same where a namespace of the host is shared: which, how bad, what.
+# Capabilities that are worse in a namespace of the host: namespace, grade, what it allows.
 ON_THE_HOST: Final = {
     "CAP_KILL": ("pid", HIGH, "signals every process of the host"),
     "CAP_SYS_PTRACE": ("pid", CRITICAL, "traces every process of the host, and runs as it"),
@@ -74,7 +74,7 @@ ON_THE_HOST: Final = {
     "CAP_NET_BIND_SERVICE": ("network", LOW, "binds the host's ports below 1024"),
     "CAP_IPC_OWNER": ("ipc", HIGH, "uses every System V IPC object of the host"),
 }
-# In a user namespace: over what that namespace owns, and with attack surface in the kernel.
+# Grades in a user namespace, where a capability only adds attack surface of the kernel.
 CONFINED: Final = {"CAP_SYS_ADMIN": LOW, "CAP_NET_ADMIN": LOW, "CAP_BPF": LOW}
 
 
@@ -119,7 +119,7 @@ BY_NAME: Final = {rule.name: rule for rule in RULES}
 
 
 def find(world: World) -> Found:
-    """Return what the process may do beyond an ordinary one."""
+    """Return findings about privileges beyond those of an ordinary process."""
     for capability in sorted(world.held(), key=lambda name: CAPABILITIES.get(name, 0)):
         if capability in ALLOWS:
             grade, words = _allowed(world, capability)
@@ -140,7 +140,7 @@ def find(world: World) -> Found:
 
 
 def _allowed(world: World, capability: str) -> tuple[str, str]:
-    """Return how bad `capability` is here, and what it allows."""
+    """Return the grade of `capability` in this world, and what it allows."""
     grade, words = ALLOWS[capability]
     if world.is_confined_root:
         inside = "in its user namespace only, not on the host"

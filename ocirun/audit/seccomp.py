@@ -1,7 +1,7 @@
 """Which dangerous system calls the container's filters let through, found by running the filters.
 
-Nothing is concluded from the words of the profile: the compiled program, with what ocirun and
-libseccomp add to it, is asked for each call, on each architecture of the machine.
+The profile itself is not analysed: the compiled program, with the additions of ocirun and
+libseccomp, is run for each call on each architecture of the machine.
 
 Source: seccomp(2), syscalls(2); docs/audit.md.
 """
@@ -28,9 +28,9 @@ SIGCHLD: Final = 17
 AF_ALG, AF_VSOCK = 38, 40
 X32_BIT: Final = 0x40000000
 X86_64: Final = 0xC000003E
-UNUSED_CALL: Final = 4000  # far above every number, and below those of x32
+UNUSED_CALL: Final = 4000  # above every system call number, and below those of x32
 
-# (name, arguments, capability that the kernel asks for: "" for none, "|" between alternatives)
+# (name, arguments, capability that the kernel requires: "" for none, "|" between alternatives)
 _NEWUSER: Final = (CLONE_NEWUSER | SIGCHLD, CLONE_NEWUSER | SIGCHLD)
 GROUPS: Final[dict[str, tuple[str, str, tuple[Call, ...]]]] = {
     "kernel-code": (HIGH, "load code into the kernel", (
@@ -101,7 +101,7 @@ AGENT: Final = Rule(
 OPEN: Final = {
     name: Rule(
         f"seccomp-{name}",
-        # Calls that need a capability are a note where it is missing.
+        # Calls that need a capability get NOTE if it is missing.
         (grade, NOTE) if grade == HIGH else (grade,),
         "Remove these calls from what linux.seccomp allows.",
         f"Programs that {words} fail.",
@@ -112,7 +112,7 @@ RULES: Final = (ABSENT, DEFAULT, OTHER, AGENT, *OPEN.values())
 
 
 def find(world: World) -> Found:
-    """Return what passes the filters; nothing where they are not known (World.unknown says why)."""
+    """Return findings about calls that pass; none if the filters are unknown (World.unknown)."""
     if world.filters is None:
         return
     if not world.filters:
@@ -148,7 +148,7 @@ def _judge(world: World, filters: list[Filter], library: Library) -> Found:
             for call in calls
             if _passes(filters, library, architecture, call)
             and not _passes(filters, library, native, call)
-            # One that only the other architecture has is no way around a refusal.
+            # A call that only the other architecture has does not bypass a refusal.
             and library.system_call_of(native, call[0]) >= 0
         ]
         if more:
@@ -161,7 +161,7 @@ def _judge(world: World, filters: list[Filter], library: Library) -> Found:
 
 
 def _open(world: World, name: str, words: str, passing: list[Call]) -> Found:
-    """Return one finding about the calls of a group that pass."""
+    """Return one finding about the passing calls of a group."""
     useful = [call for call in passing if not call[2] or any(map(world.has, call[2].split("|")))]
     rule = OPEN[name]
     if useful:
@@ -180,7 +180,7 @@ def _list(names: list[str]) -> str:
 
 
 def _passes(filters: list[Filter], library: Library, architecture: int, call: Call) -> bool:
-    """Return whether `call` is carried out when a program of `architecture` makes it."""
+    """Return whether the filters let a program of `architecture` make `call`."""
     name, arguments, _ = call
     number = library.system_call_of(architecture, name)
     if number < 0:
@@ -191,13 +191,13 @@ def _passes(filters: list[Filter], library: Library, architecture: int, call: Ca
 
 
 def _others(library: Library, native: int) -> Iterator[int]:
-    """Return the architectures whose programs this machine's kernel runs as well."""
+    """Yield the other architectures whose programs this machine's kernel runs."""
     for name, more in BITS32.items():
         if native == library.architecture(name):
             yield from map(library.architecture, more)
 
 
 def architecture_name(library: Library, number: int) -> str:
-    """Return the name of the architecture `number`, as the library has it."""
+    """Return libseccomp's name of the architecture `number`."""
     names = [name for more in BITS32.values() for name in more]
     return next((name for name in names if library.architecture(name) == number), hex(number))

@@ -1,4 +1,4 @@
-"""Files with the setuid or setgid bit that a container has in reach.
+"""Find files with the setuid or setgid bit in a container.
 
 Source: execve(2), mount(2), MS_NOSUID.
 """
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from typing import Final
 
 BITS: Final = stat.S_ISUID | stat.S_ISGID
-SECONDS: Final = 5.0  # for one tree; an image has some ten thousand files
+SECONDS: Final = 5.0  # time limit for one tree; an image has about ten thousand files
 
 
 def setuid_files(root_fd: int) -> tuple[list[str], bool]:
-    """Return the programs with such a bit below `root_fd`, and whether all files were looked at.
+    """Return the setuid and setgid programs below `root_fd`, and whether the search finished.
 
-    Only the mount of `root_fd` itself is searched. Paths begin with "/".
+    `root_fd` is borrowed; only its mount is searched. Paths begin with "/".
 
-    Security: whoever is in there may exchange directories meanwhile. Every directory is opened
-    relative to the one above it, and no link is followed.
+    Security: processes in the container may exchange directories meanwhile. Every directory is
+    opened relative to its parent, and no link is followed.
     """
     own = mount_id(root_fd)
     found: list[str] = []

@@ -1,7 +1,7 @@
-"""What a process in the container has, in one shape, whether config.json or the kernel says it.
+"""The model that the audit's rules read, the same for a bundle and a running container.
 
-`of_config` makes a World from a bundle, `of_process` from a running container. The families read
-it and nothing else, so that both are judged by the same rules.
+`of_config` builds a World from a bundle, `of_process` from a running container. The families read
+nothing else, so the same rules apply to both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ocirun.cgroups.devicerules import Table
 
-# Where a namespace comes from; anything else is the path it is joined by.
+# The origin of a namespace; any other value is the path of a joined one.
 OWN: Final = "own"
 HOST: Final = "host"
 KINDS: Final = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
@@ -24,8 +24,8 @@ IdMap = tuple[int, int, int]  # first id inside, first id outside, how many
 class Place:
     """One mount of the container.
 
-    `source` is its path on the host for a bind mount, "" for a file system of its own. `shared`:
-    mounts made on it reach the host. `pointer` is "" for one that config.json does not have.
+    `source` is the host path of a bind mount, "" for other file systems. `shared`: mounts below it
+    propagate to the host. `pointer` is its JSON pointer, "" if config.json does not have it.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Node:
 
 
 class Look:
-    """What a process finds at a path of /proc or /sys: whether it can read and write there."""
+    """Whether a process can read and write a path of /proc or /sys."""
 
     __slots__ = ("readable", "writable")
 
@@ -68,12 +68,12 @@ HIDDEN: Final = Look(readable=False, writable=False)
 
 
 class World:
-    """What one process of the container has, and what surrounds it.
+    """The privileges and the environment of a process in the container.
 
-    `capabilities` has a set of names for each of SETS. `filters` are compiled seccomp filters, the
-    container's; None where they could not be found out, which `unknown` explains. `rules` are the
-    device rules; None where no rule holds. A limit of None is none. `setuid_files` are paths inside
-    the container, `hook_paths` are (path on the host, pointer).
+    `capabilities` has a set of names for each of SETS. `filters` are the container's compiled
+    seccomp filters; None if they could not be read, with the reason in `unknown`. `rules` are the
+    device rules; None if there are none. A limit of None means unlimited. `setuid_files` are paths
+    inside the container, `hook_paths` are (path on the host, pointer).
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class World:
         self.unknown: list[str] = []
 
     def look(self, path: str) -> Look:
-        """Return what a process of the container finds at `path`, below /proc or /sys."""
+        """Return the access that a process of the container has to `path` in /proc or /sys."""
         raise NotImplementedError
 
     @property
@@ -113,7 +113,7 @@ class World:
 
     @property
     def holds_host_root(self) -> bool:
-        """Whether some user of the container is uid 0 of the host."""
+        """Whether a user of the container is uid 0 on the host."""
         if not self.is_confined_root:
             return self.can_be_root
         return any(outside <= 0 < outside + count for _, outside, count in self.uid_map)
@@ -130,16 +130,16 @@ class World:
         """
         sets = self.capabilities
         own = sets["permitted"] | sets["effective"] | sets["ambient"]
-        # no_new_privs keeps execve from adding any; without it a program of root has all of the
-        # bounding set, and so has a setuid or file capability program of others.
+        # no_new_privs keeps execve from adding capabilities. Without it a program run by root gets
+        # the bounding set, as does a setuid or file-capability program run by others.
         return own if self.no_new_privs else own | sets["bounding"]
 
     def has(self, capability: str) -> bool:
-        """Return whether `capability` is held, and holds on the host."""
+        """Return whether `capability` is held, and effective on the host."""
         return not self.is_confined_root and capability in self.held()
 
     def host_uid(self) -> int | None:
-        """Return the uid of the process on the host; None where it is not mapped."""
+        """Return the uid of the process on the host; None if it is not mapped."""
         if not self.is_confined_root:
             return self.uid
         for inside, outside, count in self.uid_map:
@@ -148,9 +148,9 @@ class World:
         return None
 
     def permits(self, owner: int, mode: int, wanted: int) -> bool:
-        """Return whether `wanted` (4 reads, 2 writes) is allowed on a file of the kernel.
+        """Return whether the process has the access `wanted` (4 read, 2 write) to a kernel file.
 
-        `owner` is its uid on the host. Files of the kernel are root's or everybody's.
+        `owner` is the file's uid on the host. Kernel files are root's or accessible to everyone.
         """
         if mode & wanted or self.has("CAP_DAC_OVERRIDE"):
             return True

@@ -1,4 +1,8 @@
-"""How the caller of checkpoint and restore wants it done, and what of it both tell CRIU.
+"""The options of checkpoint and restore, and the part of CRIU's request that both set.
+
+It is apart from options.py because that is on the hot path of create, run and exec: this module
+imports `ocirun.criu`, which only checkpoint and restore need, and does more than hold flags: it
+validates them, opens the directories, and encodes them for CRIU.
 
 Source: docs/runc-compat/cli.md#checkpoint-and-restore; criu(8).
 """
@@ -19,15 +23,16 @@ if TYPE_CHECKING:
 
     from ocirun.process.channel import Tell
 
-LOG_LEVEL: Final = 4  # debug: what people are asked for when they report a failure
+LOG_LEVEL: Final = 4  # debug: CRIU's maintainers ask for it in bug reports
 CONTEXT_SINCE: Final = (3, 16, 0)
 
 
 class CriuOptions:
     """The flags of checkpoint and restore; paths are absolute, `parent_path` is relative.
 
-    Those that only one of the verbs has are at their default in the other. `page_server` is
-    "ADDRESS:PORT", `status_fd` a descriptor to write to when pages can be fetched (-1: none).
+    Flags of only one of the verbs keep their default for the other. `page_server` is
+    "ADDRESS:PORT", `status_fd` a descriptor (borrowed) to write to when pages can be fetched (-1:
+    none).
     """
 
     def __init__(

@@ -1,15 +1,15 @@
-"""`ocirun try`: a command in a container that leaves nothing behind, and no bundle to begin with.
+"""`ocirun try`: run a command in a temporary container, without a bundle.
 
-    options    what the caller asked for
-    machine    what of this machine's own file system is shown, and what of that is masked
-    layers     a root of overlays, one for each directory that is shown
+    options    the flags of `try`
+    machine    which parts of this machine's file system are shown, and which of those are masked
+    layers     a root of overlays, one for each shown directory
     identity   the user inside, and the ids that a user namespace may map
-    config     all of that as a config.json
-    scratch    namespaces and a tmpfs that end with this process: where the writes go
+    config     the config.json made from all of these
+    scratch    namespaces and a tmpfs for the writes, which end with this process
     run        run it, or write the bundle
-    changes    what was written
+    changes    the list of what was written
 
-The root is a directory with one overlay for each top-level directory: no overlay lies over `/`,
-which a user namespace may not have (docs/try.md). What comes out is an ordinary bundle, which other
-runtimes run too.
+The root is a directory with one overlay for each top-level directory: an overlay over `/` is not
+possible in a user namespace (docs/try.md). The result is an ordinary bundle, which other runtimes
+run too.
 """

@@ -1,4 +1,4 @@
-"""What a container has written: A added, C changed, D deleted, as `docker diff` has it.
+"""List what a container has written: A added, C changed, D deleted, as `docker diff` does.
 
 Source: kernel Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 """
@@ -20,10 +20,10 @@ OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 def changes_in(tree: Tree, place: str) -> list[str]:
-    """Return a line for each path that was written, deleted or made, sorted by path.
+    """Return a line for each path that was added, changed or deleted, sorted by path.
 
-    `place` holds what `Tree.make` has made there. Directories in which something else has changed
-    are not listed for that.
+    `place` is a directory that `Tree.make` filled. A directory is not listed only because something
+    in it has changed.
     """
     found: list[tuple[str, str]] = []
     with doing(f"reading what was written in {place}"):
@@ -35,7 +35,7 @@ def changes_in(tree: Tree, place: str) -> list[str]:
 
 
 def _compare(upper: str, lower: str, shown: str) -> Iterator[tuple[str, str]]:
-    """Yield (path, letter) for what is in `upper`, a directory over `lower` (may be missing)."""
+    """Yield (path, letter) for the entries of `upper`, an overlay directory over `lower`."""
     with os.scandir(upper) as entries:
         above = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
     if lower and _is_opaque(upper):
@@ -59,7 +59,7 @@ def _compare(upper: str, lower: str, shown: str) -> Iterator[tuple[str, str]]:
 
 
 def _own(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
-    """Yield what was made in the root outside the overlays."""
+    """Yield (path, letter) for what was added to the root outside the overlays."""
     made = {path for path, _ in (*tree.directories, *tree.links)}
     made |= {path for path, _, _ in tree.files}
     mounted = {layer.destination for layer in tree.layers}

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from ocirun.throwaway.options import TryOptions
 
 CPU_PERIOD_US: Final = 100_000
-PIDS: Final = 1024  # a fork bomb ends here, and not at the machine's limit
+PIDS: Final = 1024  # stops a fork bomb before it reaches the machine's limit
 TTY_GROUP: Final = 5
 
 
 class Surroundings:
-    """Where a container is to be made.
+    """Properties of the host and the caller that decide the configuration.
 
-    `userns`: it will be in a user namespace, which `maps` (uids, gids) are for; `makes_userns`:
-    the container itself makes that namespace, and is not born in it. `cgroup_v2`: the host has
-    the unified hierarchy alone. `limits_pids`: its number of processes can be limited.
+    `userns`: the container is in a user namespace with the mappings `maps` (uids, gids);
+    `makes_userns`: the runtime creates that namespace, instead of being started in it. `cgroup_v2`:
+    the host has only the unified hierarchy. `limits_pids`: the number of processes can be limited.
     """
 
     __slots__ = ("cgroup_v2", "limits_pids", "makes_userns", "maps", "userns")
@@ -57,7 +57,7 @@ def make_config(
     """Return the config.json for a bundle whose overlays are in `place`, an absolute path.
 
     Raises:
-        UsageError: --user names nobody, or --env has no value.
+        UsageError: --user is unknown, or a variable of --env is not set.
     """
     config = default_config(cgroup_v2=around.cgroup_v2)
     config["root"] = {"path": "rootfs", "readonly": False}
@@ -93,14 +93,14 @@ def make_config(
 
 
 def _environment(options: TryOptions) -> list[str]:
-    """Return PATH, and what the terminal is. Security: nothing else of the caller's environment."""
+    """Return PATH and TERM. Security: no other variable of the caller."""
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     term = os.environ.get("TERM") if options.terminal else None
     return [path, f"TERM={term or 'xterm'}"]
 
 
 def _assignment(text: str) -> str:
-    """Return NAME=VALUE; of a bare NAME the caller's value."""
+    """Return NAME=VALUE; a bare NAME takes the caller's value."""
     if "=" in text:
         return text
     if text not in os.environ:
@@ -109,14 +109,14 @@ def _assignment(text: str) -> str:
 
 
 def _system_mounts(mounts: list[Mount], options: TryOptions, around: Surroundings) -> list[Mount]:
-    """Return the default mounts as these surroundings allow them, with /run and /tmp."""
+    """Return the default mounts that these surroundings allow, and /run and /tmp."""
     result = []
     for mount in mounts:
         words = mount.get("options") or []
         if mount["destination"] == "/dev/pts" and not _maps_gid(around, TTY_GROUP):
             mount["options"] = [word for word in words if word != f"gid={TTY_GROUP}"]
         if mount["destination"] == "/sys" and around.userns and options.network == "host":
-            # Kernel: sysfs belongs to the network namespace, which is not ours.
+            # Kernel: sysfs needs privileges over the network namespace, which is the host's.
             mount = {  # noqa: PLW2901
                 "destination": "/sys",
                 "type": "none",
@@ -145,10 +145,10 @@ def _volume(source: str, destination: str, is_read_only: bool) -> Mount:
 
 def _limit(resources: Resources, options: TryOptions, around: Surroundings) -> None:
     if options.memory:
-        # The same for memory with swap: no swap beyond the limit.
+        # The same limit for memory and swap together: no swap.
         resources["memory"] = {"limit": options.memory, "swap": options.memory}
     if options.cpus:
-        quota = max(round(options.cpus * CPU_PERIOD_US), 1000)  # Kernel: not below a millisecond
+        quota = max(round(options.cpus * CPU_PERIOD_US), 1000)  # Kernel: the minimum is 1 ms
         resources["cpu"] = {"quota": quota, "period": CPU_PERIOD_US}
     if around.limits_pids:
         resources["pids"] = {"limit": PIDS}

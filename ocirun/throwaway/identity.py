@@ -1,4 +1,4 @@
-"""Who the command is, and which ids its user namespace has.
+"""The user of the command, and the id mappings of its user namespace.
 
 Source: passwd(5), subuid(5); docs/try.md#rootless.
 """
@@ -22,7 +22,7 @@ MAX_SUBORDINATE: Final = 65536
 
 
 def user_of(text: str, *, may_name: bool) -> User:
-    """Read UID[:GID], or, where `may_name`, the name of a user of this machine; "" is root.
+    """Return the user for UID[:GID] or, if `may_name`, a user name of this machine; "" is root.
 
     Security: a name is never looked up in a file of an image (CVE-2016-3697).
 
@@ -55,10 +55,10 @@ def _number(text: str, whole: str) -> int:
 
 
 def mappings_of_caller() -> tuple[list[IDMapping], list[IDMapping]]:
-    """Return the uid and gid maps for a user namespace of the caller, who is not root.
+    """Return the uid and gid mappings for a user namespace of a caller who is not root.
 
-    The caller is root inside. With subordinate ids, and the helpers that map them, those follow
-    from 1 on; without, there is no other id.
+    The caller is mapped to root. With subordinate ids and newuidmap/newgidmap, those are mapped
+    from 1 on; without them no other id is.
     """
     uid, gid = os.geteuid(), os.getegid()
     uids: list[IDMapping] = [{"containerID": 0, "hostID": uid, "size": 1}]
@@ -77,7 +77,7 @@ def mappings_of_caller() -> tuple[list[IDMapping], list[IDMapping]]:
 
 
 def _subordinate(file: str, names: set[str]) -> IDMapping | None:
-    """Return the first range that `file` gives to one of `names`, mapped from 1 on."""
+    """Return the first range in `file` for one of `names`, mapped from 1 on."""
     for line in _lines(file):
         fields = line.split(":")
         if len(fields) == 3 and fields[0] in names and fields[1].isdecimal():

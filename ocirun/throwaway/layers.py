@@ -1,8 +1,8 @@
-"""A root made of overlays: one for each directory that is shown, writes beside them.
+"""A root made of overlays, one for each shown directory.
 
     PLACE/rootfs/         the root: mount points, links, the container's own directories
-    PLACE/upper/NAME/     what was written below one of the shown directories
-    PLACE/work/NAME/      overlayfs's own
+    PLACE/upper/NAME/     what was written below a shown directory
+    PLACE/work/NAME/      overlayfs's work directory
 
 NAME is the directory's path with "/" as "-".
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ocirun.kernel.mountinfo import MountRow
     from ocirun.spec.types import Mount
 
-# What an image's root has no say in: mounted or made anew.
+# Not taken from an image's root: mounted or created anew.
 FRESH: Final = ("dev", "proc", "run", "sys", "tmp")
-SEPARATORS: Final = ":,\\"  # of overlay's options; the kernel and mount(2) treat them differently
+SEPARATORS: Final = ":,\\"  # in overlay's options; fsconfig(2) and mount(2) treat them differently
 MAX_TOP_FILE_BYTES: Final = 1 << 20
 ON_DISKS: Final = (
     "bcachefs",
@@ -45,9 +45,9 @@ ON_DISKS: Final = (
 
 
 class Layer:
-    """One shown directory: `lower` is the host's, `destination` where the container sees it.
+    """One shown directory: `lower` is its path on the host, `destination` in the container.
 
-    `is_read_only`: it cannot have an overlay, and is shown as it is.
+    `is_read_only`: it cannot have an overlay, and is bind-mounted read-only.
     """
 
     __slots__ = ("destination", "is_read_only", "lower")
@@ -63,11 +63,11 @@ class Layer:
         return self.destination.strip("/").replace("-", "--").replace("/", "-")
 
     def upper(self, place: str) -> str:
-        """Return where its writes go."""
+        """Return the directory for its writes."""
         return f"{place}/upper/{self.name}"
 
     def mount(self, place: str, *, userxattr: bool) -> Mount:
-        """Return its entry of `mounts`. `userxattr`: the mounter is in a user namespace."""
+        """Return its entry of `mounts`. `userxattr`: it is mounted in a user namespace."""
         if self.is_read_only:
             return {
                 "destination": self.destination,
@@ -92,7 +92,7 @@ class Layer:
 
 
 class Tree:
-    """The root to be made: overlays, and what the root directory itself holds.
+    """The root to create: overlays, and the entries of the root directory itself.
 
     `links` are (path, target), `directories` (path, mode), `files` (path, mode, content).
     """
@@ -106,9 +106,10 @@ class Tree:
         self.files: list[tuple[str, int, bytes]] = []
 
     def make(self, place: str) -> None:
-        """Make rootfs/, upper/ and work/ in `place`; what is there from an earlier call stays.
+        """Create rootfs/, upper/ and work/ in `place`; entries of an earlier call stay.
 
-        Security: what stays in rootfs/ is an earlier container's: every path is resolved in it.
+        Security: rootfs/ may have been written by an earlier container, so every path is resolved
+        inside it.
         """
         old_umask = os.umask(0)
         try:
@@ -122,7 +123,7 @@ class Tree:
                     os.close(root_fd)
             for layer in self.layers:
                 if not layer.is_read_only:
-                    # Kernel: the merged directory has the owner and the mode of the upper one.
+                    # Kernel: the merged directory takes owner and mode of the upper one.
                     mode = stat.S_IMODE(os.stat(layer.lower).st_mode)
                     _make_directory(layer.upper(place), mode)
                     _make_directory(f"{place}/work/{layer.name}", 0o755)
@@ -130,7 +131,7 @@ class Tree:
             os.umask(old_umask)
 
     def _fill(self, root_fd: int) -> None:
-        """Make what the root directory holds (`root_fd`, borrowed), where it is missing."""
+        """Create the missing entries of the root directory (`root_fd`, borrowed)."""
         for path, mode in self.directories:
             os.close(make_dir_in_root(root_fd, path, mode))
         for path, target in self.links:
@@ -142,7 +143,7 @@ class Tree:
 
 
 def tree_of_machine(*, userns: bool) -> Tree:
-    """Return the tree over this machine's own file system. `userns`: it is for a user namespace."""
+    """Return the tree over this machine's file system. `userns`: for use in a user namespace."""
     tree = Tree()
     rows = read_mountinfo()
     tree.directories += machine.OWN
@@ -159,7 +160,7 @@ def tree_of_directory(root: str, *, userns: bool) -> Tree:
     """Return the tree over the root directory `root`, an absolute path.
 
     Raises:
-        UsageError: its path cannot be written in the options of an overlay.
+        UsageError: overlay's options cannot hold its path.
         SetupError: it cannot be read.
     """
     check_path(root)
@@ -186,7 +187,7 @@ def tree_of_directory(root: str, *, userns: bool) -> Tree:
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that overlay's options cannot hold.
+    """Raise if overlay's options cannot hold a path.
 
     Raises:
         UsageError: it has a colon, a comma or a backslash.
@@ -199,10 +200,10 @@ def check_path(path: str) -> None:
 
 
 def _layers_of(path: str, destination: str, rows: list[MountRow], *, userns: bool) -> list[Layer]:
-    """Return the layer of one directory, and of the disks mounted below it.
+    """Return the layers of a directory and of the disks mounted below it.
 
-    Kernel: in a user namespace an overlay may not leave out what is mounted below its lower
-    directory (clone_private_mount), so a directory with mounts is shown read-only.
+    Kernel: in a user namespace overlayfs refuses a lower directory with mounts below it
+    (clone_private_mount), so such a directory is shown read-only.
     """
     below = [row for row in rows if row.point.startswith(f"{path}/")]
     if userns and below:
@@ -238,7 +239,7 @@ def _make_directory(path: str, mode: int) -> None:
 
 
 def _make_link(root_fd: int, path: str, target: str) -> None:
-    """Make a symbolic link in the root, unless something is there."""
+    """Create a symbolic link in the root unless the path exists."""
     parts = components(path)
     parent_fd = open_parent(root_fd, parts)
     try:
@@ -250,7 +251,7 @@ def _make_link(root_fd: int, path: str, target: str) -> None:
 
 
 def _make_file(root_fd: int, path: str, mode: int, content: bytes) -> None:
-    """Make a file in the root, unless something is there."""
+    """Create a file in the root unless the path exists."""
     parts = components(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     parent_fd = open_parent(root_fd, parts)

@@ -1,7 +1,7 @@
-"""What a container over this machine's own file system sees of it.
+"""Which parts of this machine's file system a container sees.
 
-Shown are the programs, and what they need: not the homes, not /var with its data, not /run with its
-sockets. Of /etc only what every user may read is shown, although the command may be root.
+Programs and what they need are shown; home directories, the data in /var and the sockets in /run
+are not. In /etc only files that every user may read are shown, because the command may be root.
 
 Source: docs/try.md#what-the-container-sees; hier(7).
 """
@@ -32,9 +32,9 @@ SHOWN: Final = (
     "/var/lib/pacman",
     "/var/lib/rpm",
 )
-# Where configuration lies, and with it passwords and keys.
+# Directories of configuration, which may hold passwords and keys.
 SEARCHED: Final = ("/etc", "/usr/local/etc", "/var/lib/apt")
-# Directories of the container's own: path and mode.
+# The container's own directories: path and mode.
 OWN: Final = (
     ("/root", 0o700),
     ("/home", 0o755),
@@ -53,14 +53,14 @@ PATH_FIELD: Final = 7  # of a line of /proc/net/unix, from 0
 
 
 def masked_paths() -> list[str]:
-    """Return what must be masked below the shown directories: secrets and sockets, sorted."""
+    """Return the paths to mask below the shown directories, secrets and sockets, sorted."""
     return sorted({*secrets(SEARCHED), *sockets(SHOWN)})
 
 
 def secrets(directories: tuple[str, ...]) -> Iterator[str]:
-    """Yield what below `directories` not everybody on this machine may read.
+    """Yield paths below `directories` that not every user of this machine may read.
 
-    Security: root of the container may be root of the host, who could read them.
+    Security: root in the container may be root of the host, who could read them.
     """
     pending = list(directories)
     while pending:
@@ -71,13 +71,13 @@ def secrets(directories: tuple[str, ...]) -> Iterator[str]:
                     (entry.path, entry.stat(follow_symlinks=False).st_mode) for entry in entries
                 ]
         except FileNotFoundError:
-            continue  # not on this machine, or just removed
+            continue  # missing on this machine, or just removed
         except PermissionError:
             yield directory
             continue
         for path, mode in found:
             if stat.S_ISLNK(mode):
-                continue  # what it leads to is judged where it is
+                continue  # its target is checked under its own path
             if stat.S_ISDIR(mode):
                 if mode & 0o005 == 0o005:
                     pending.append(path)
@@ -88,9 +88,9 @@ def secrets(directories: tuple[str, ...]) -> Iterator[str]:
 
 
 def sockets(directories: tuple[str, ...]) -> Iterator[str]:
-    """Yield the sockets below `directories` that somebody has bound, as far as we may know.
+    """Yield the bound sockets below `directories`, as far as we can see them.
 
-    Kernel: an overlay leads to the socket of the host, whatever namespaces the caller is in.
+    Kernel: through an overlay a process can connect to the host's socket, in any namespace.
     """
     for table in _socket_tables():
         for line in table.splitlines()[1:]:
@@ -102,7 +102,7 @@ def sockets(directories: tuple[str, ...]) -> Iterator[str]:
 
 
 def _socket_tables() -> Iterator[bytes]:
-    """Yield /proc/PID/net/unix of one process in each network namespace that we may look into."""
+    """Yield /proc/PID/net/unix of one process in each network namespace that we may read."""
     known = set()
     for name in os.listdir("/proc"):
         if not name.isdecimal():
@@ -114,4 +114,4 @@ def _socket_tables() -> Iterator[bytes]:
                     yield file.read()
                 known.add(namespace)
         except OSError:
-            continue  # it has ended, or is not ours to look into: nor is its socket to use
+            continue  # it has ended, or we have no access; then its sockets are out of reach too

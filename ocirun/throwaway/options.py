@@ -1,4 +1,4 @@
-"""How the caller of `try` wants its container."""
+"""The options of `ocirun try`."""
 
 from __future__ import annotations
 

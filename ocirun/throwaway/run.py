@@ -1,4 +1,4 @@
-"""Run a throwaway container, or write the bundle it would run from."""
+"""Run a throwaway container, or write its bundle."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ocirun.throwaway.options import TryOptions
 
 CONFIG = "config.json"
-PARTS = {"rootfs", "upper", "work"}  # of a directory that --keep made
+PARTS = {"rootfs", "upper", "work"}  # the entries of a --keep directory
 
 
 class Outcome:
-    """How it ended: the exit status, what was written (lines, if asked for), what failed after."""
+    """The result: exit status, lines of written paths (with --diff), failures of the cleanup."""
 
     __slots__ = ("changes", "failures", "status")
 
@@ -47,14 +47,14 @@ def try_command(
     rootless: str = "auto",
     tell: Tell | None = None,
 ) -> Outcome:
-    """Run the command in a new container, wait for its end, and remove all of it but `keep`.
+    """Run the command in a new container, wait for it to end, and remove everything but `keep`.
 
-    This process changes its mount namespace, and without root its user namespace: the caller ends
-    after this. It must have one thread.
+    This process enters a new mount namespace and, without root, a new user namespace, so the caller
+    should exit afterwards. It must have one thread.
 
     Raises:
-        UsageError: an option cannot be meant. SpecError, SetupError: the container cannot be made,
-            and nothing is left of it.
+        UsageError: an option has a wrong value.
+        SpecError, SetupError: the container cannot be created; nothing is left behind.
     """
     tree, masked, around = _plan(options, makes_userns=False)
     if options.keep:
@@ -80,10 +80,10 @@ def try_command(
 
 
 def write_bundle(options: TryOptions, directory: str) -> None:
-    """Write the bundle into `directory`, which is made, or is empty.
+    """Write the bundle into `directory`, which is created, or must be empty.
 
     Raises:
-        UsageError: there is something in it. SetupError: the kernel refused.
+        UsageError: it is not empty. SetupError: the kernel refused.
     """
     check_path(directory)
     tree, masked, around = _plan(options, makes_userns=True)
@@ -93,7 +93,7 @@ def write_bundle(options: TryOptions, directory: str) -> None:
 
 
 def _plan(options: TryOptions, *, makes_userns: bool) -> tuple[Tree, list[str], Surroundings]:
-    """Return the tree, what is masked in it, and the surroundings; nothing is changed."""
+    """Return the tree, the paths to mask in it, and the surroundings; changes nothing."""
     from ocirun.cgroups.choose import layout
     from ocirun.cgroups.paths import read_table
 
@@ -120,7 +120,7 @@ def _lock(directory: str) -> None:
     """Lock `directory` until this process ends.
 
     Raises:
-        UsageError: another call keeps its writes there.
+        UsageError: another `ocirun try` uses it.
     """
     with doing(f"locking {directory}"):
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,7 +131,7 @@ def _lock(directory: str) -> None:
 
 
 def _make_empty(directory: str, allowed: set[str]) -> None:
-    """Make `directory` for the caller alone; if it is there it may hold nothing but `allowed`."""
+    """Create `directory` with mode 0700; an existing one may contain only `allowed`."""
     with doing(f"making the directory {directory}"):
         try:
             os.mkdir(directory, 0o700)
@@ -155,7 +155,7 @@ def _write_config(directory: str, config: Config) -> None:
 
 
 def _with_remedy(error: SetupError, options: TryOptions) -> SetupError:
-    """Return the error with what to do about it, where an overlay was refused."""
+    """Return the error with a remedy if an overlay was refused."""
     sentence = str(error)
     if 'mounting "overlay"' not in sentence:
         return error

@@ -1,7 +1,7 @@
-"""A mount namespace with a tmpfs that nobody else sees, gone with the last process in it.
+"""A mount namespace with a private tmpfs, which ends with the last process in it.
 
 The tmpfs covers STATE-ROOT/@try, an empty directory that all calls share. A caller who is not root
-enters a user namespace too, where it may mount.
+also enters a user namespace, in which it may mount.
 
 Kernel: an overlay in a user namespace needs 5.11; on a tmpfs 6.6, for its user.* attributes.
 Source: mount_namespaces(7), user_namespaces(7), tmpfs(5); docs/try.md#rootless.
@@ -29,15 +29,16 @@ MAX_ANSWER_BYTES: Final = 4096
 
 
 def enter_scratch(state_root: str, maps: tuple[list[IDMapping], list[IDMapping]] | None) -> str:
-    """Move this process, which must have one thread, to a mount namespace with a tmpfs of its own.
+    """Move this process, which must have one thread, to a mount namespace with a private tmpfs.
 
-    `state_root` is there. With `maps` (uids and gids) it also becomes root of a new user namespace.
+    `state_root` exists. With `maps` (uids and gids) the process also becomes root of a new user
+    namespace.
 
     Returns:
         The tmpfs's absolute path.
 
     Raises:
-        SetupError: the kernel refused a step; where that is certain it says what helps.
+        SetupError: the kernel refused a step; the message has the remedy if it is known.
     """
     place = f"{state_root}/{NAME}"
     with doing(f"making the directory {place}"):
@@ -55,7 +56,8 @@ def enter_scratch(state_root: str, maps: tuple[list[IDMapping], list[IDMapping]]
 def _enter_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMapping]) -> None:
     """Enter a new user namespace as its root.
 
-    Order: a child is left outside first, for the maps are written from there.
+    Order: a child is forked first and stays outside, because the mappings must be written from
+    there.
     """
     pid = os.getpid()
     ready, told = os.pipe()
@@ -89,10 +91,10 @@ def _enter_user_namespace(uid_mappings: list[IDMapping], gid_mappings: list[IDMa
 def _write_maps_for(
     pid: int, ready: int, answered: int, maps: tuple[list[IDMapping], list[IDMapping]]
 ) -> NoReturn:
-    """In the child: wait for the namespace of `pid`, write its maps, say what failed, end."""
+    """In the child: wait for the namespace of `pid`, write its mappings, report errors, exit."""
     try:
-        if os.read(ready, 1):  # nothing: there is no namespace
+        if os.read(ready, 1):  # empty: the parent created no namespace
             write_id_maps(pid, *maps)
-    except BaseException as error:  # noqa: BLE001  # the parent says it
+    except BaseException as error:  # noqa: BLE001  # the parent raises it
         os.write(answered, str(error).encode("utf-8", "surrogateescape")[:MAX_ANSWER_BYTES])
     os._exit(0)
