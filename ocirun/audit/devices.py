@@ -78,7 +78,7 @@ def find(world: World) -> Found:
 
 
 def access(world: World, kind: str, major: int, minor: int) -> int:
-    """Return the access bits that the device rules allow; ANY stands for every other device."""
+    """Return the access bits that the device rules allow; ANY: a number without a rule."""
     if world.rules is None:
         return OPENING
     table = world.rules[kind]

@@ -62,7 +62,7 @@ def find(world: World) -> Found:
 
 
 def _inside(world: World, path: str) -> str:
-    """Return the host directory of the container's mount that contains `path`; "" without one."""
+    """Return the host directory that contains `path` and is mounted in the container; "": none."""
     folders = [world.root, *(place.source for place in world.mounts if place.source)]
     real = os.path.realpath(path)
     for folder in folders:

@@ -1,15 +1,13 @@
-"""Where the blocks of a snapshot lie: those that a verb needs, beside each other.
+"""Arrange the blocks of a snapshot so that those a verb needs are adjacent.
 
-Python counts references inside the objects: a verb that only reads an object writes to its page,
-and the kernel makes a copy of that page. In the order in which they are taken, the two thousand
-blocks that `create` writes to are spread over most pages of the image; side by side they fill a
-hundred.
+Python keeps reference counts inside objects: even a verb that only reads an object writes to its
+page, and the kernel copies that page. In allocation order, the two thousand blocks that `create`
+writes to are spread over most pages of the image; placed together they fill a hundred.
 
-placement.txt has the names of these blocks, and of those that are only read, in the order in which
-they are to lie, as `make placement` (tests/bench/placement.py) found them by running containers. It
-is a hint: a name that nothing has any more costs nothing, and a block without a name in it lies
-where it would without the list. A name is the type of an object, and its text or what leads to it
-from a module.
+placement.txt lists the names of these blocks, and of those that are only read, in placement order,
+as `make placement` (tests/bench/placement.py) measured them by running containers. It is a hint: an
+unused name costs nothing, and blocks that are not listed stay in allocation order. A name is the
+type of an object, and its text or its path from a module.
 
 `_build/snapshot/dump.c` calls `place` in a process that ends afterwards.
 
@@ -30,19 +28,20 @@ if TYPE_CHECKING:
 LIST: Final = "/ocirun/cli/placement.txt"
 WORD: Final = 8
 SLOT: Final = 16
-LARGEST: Final = 2048  # of larger blocks a verb writes to a part
+LARGEST: Final = 2048  # of a larger block a verb writes only a part
 IN_FRONT: Final = 40  # bytes that may precede an object in its block
-LABEL: Final = 80  # letters of a text that are a part of a name
+LABEL: Final = 80  # characters of a text used in a name
 SIMPLE: Final = (str, bytes, int, float, complex)
 
 
 def place(heap: memoryview, start: int, places: memoryview, package: str) -> int:
-    """Decide where the blocks in the list go; return how many bytes they take at the beginning.
+    """Place the listed blocks at the beginning of the region; return how many bytes they take.
 
-    `heap` is the region of heap.c as far as it is used, `start` its address. `places` has a 32-bit
-    number for each 16 bytes of it: in the one of a block its new offset is written, from the start
-    of the region to its header. `package` is the folder that has the package ocirun. Where blocks
-    are spread out to be measured, placement.names is written there instead: addresses and names.
+    `heap` is the used part of the region of heap.c, `start` its address. `places` has a 32-bit
+    number for each 16 bytes of it; the entry of a block is set to its new offset, from the start of
+    the region to the block's header. `package` is the directory that contains the package ocirun.
+    In a measuring build (SPREAD_BLOCKS), placement.names is written there instead: addresses and
+    names.
     """
     sys.path_importer_cache.clear()  # filled by the import of this module; not in the image
     blocks = Blocks(heap, start)
@@ -68,14 +67,14 @@ def place(heap: memoryview, start: int, places: memoryview, package: str) -> int
 
 
 def read_list(path: str) -> dict[str, int]:
-    """Return the place of each name in the list that is the file `path`."""
+    """Return the position of each name in the list file `path`."""
     with open(path, encoding="utf-8") as file:
         rows = [line.rstrip("\n") for line in file if line[0] not in "#["]
     return {name: number for number, name in enumerate(rows)}
 
 
 class Blocks:
-    """The blocks of the heap, as heap.c cuts it: `sizes` by the offset of their header."""
+    """The blocks of the heap of heap.c: `sizes` in bytes by the offset of their header."""
 
     def __init__(self, heap: memoryview, start: int) -> None:
         self.start = start
@@ -89,7 +88,7 @@ class Blocks:
         self.offsets = list(self.sizes)
 
     def of(self, address: int) -> int | None:
-        """Return the offset of the block in which an object at `address` begins, None without."""
+        """Return the offset of the block of the object at `address`; None if there is none."""
         at = address - self.start
         if not 0 < at < self.offsets[-1]:
             return None
@@ -97,7 +96,7 @@ class Blocks:
         return block if at - block <= IN_FRONT else None
 
     def led_to(self, block: int) -> list[tuple[int, int]]:
-        """Return the blocks that a small block points to, each with the word that does."""
+        """Return the blocks that a small block points to, each with the index of the pointer."""
         first = block // WORD + 1
         count = self.sizes[block] // WORD - 1
         found = []
@@ -109,10 +108,10 @@ class Blocks:
 
 
 def name_blocks(blocks: Blocks, owners: set[str] | None) -> dict[int, str]:
-    """Return the name of each block that something leads to.
+    """Return the name of each reachable block.
 
-    What is no object, as the table of a dict, is named after the block that points to it: those of
-    `owners` alone, if given, since every word has to be looked at.
+    A block that is no object, such as the table of a dict, is named after the block that points to
+    it. `owners` restricts this to blocks of these names, because every word must be examined.
     """
     names: dict[int, str] = {}
     for kind, name, address in _objects():
@@ -128,7 +127,7 @@ def name_blocks(blocks: Blocks, owners: set[str] | None) -> dict[int, str]:
 
 
 def _objects() -> list[tuple[str, str, int]]:
-    """Return type, name and address of every object that modules lead to, always in one order."""
+    """Return (type, name, address) of every object reachable from modules, in a fixed order."""
     seen: set[int] = set()
     queue: list[tuple[object, str]] = []
     found: list[tuple[str, str, int]] = []
@@ -157,7 +156,7 @@ def _objects() -> list[tuple[str, str, int]]:
                 label = ascii(key)[1:-1][:LABEL] if type(key) is str else "?"
                 add(value, f"{name}.{label}")
                 add(key, f"{name}.{label}!")
-        elif isinstance(thing, type):  # the collector does not know what is built in
+        elif isinstance(thing, type):  # gc does not track built-in types
             add(gc.get_referents(vars(thing))[0], f"{name}/0")
             add(thing.__mro__, f"{name}.__mro__")
             add(thing.__bases__, f"{name}.__bases__")
@@ -168,7 +167,7 @@ def _objects() -> list[tuple[str, str, int]]:
 
 
 def _parts_of_code(code: CodeType) -> list[tuple[str, object]]:
-    """Return what a code object has: the collector does not know it."""
+    """Return the parts of a code object, which gc does not track."""
     parts: list[tuple[str, object]] = [(f"#{n}", part) for n, part in enumerate(code.co_consts)]
     parts += [("#consts", code.co_consts), ("#names", code.co_names)]
     parts += [("#", part) for part in (*code.co_names, *code.co_varnames, code.co_qualname)]

@@ -1,14 +1,14 @@
-"""`ocirun convert`: between an OCI bundle, an LXC configuration and a container.json.
+"""`ocirun convert`: convert between OCI bundles, LXC configurations and container.json.
 
-    formats          what the three are, and which one a path has
-    rest             what of a document nobody has taken yet
-    lxc_read         an LXC configuration to a config.json
-    lxc_write        and back
+    formats          the three formats, and detection by path
+    rest             the part of a document that is not converted yet
+    lxc_read         LXC configuration to config.json
+    lxc_write        config.json to LXC configuration
     libcontainer     container.json of libcontainer 0.11, both ways
-    capabilities     the sets of capabilities, in one
+    capabilities     one list of capabilities to five sets and back
 
-config.json is the middle: a reader makes one, a writer takes one. Both list by name what has no
-counterpart.
+config.json is the intermediate format: readers return it, writers take it. Both list the names of
+members without a counterpart.
 
 Source: docs/convert.md.
 """

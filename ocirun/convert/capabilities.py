@@ -1,4 +1,4 @@
-"""Five sets of capabilities in config.json, one in the other formats: the bounding set.
+"""Convert between config.json's five capability sets and the one list of other formats.
 
 Source: runtime-spec config.md#linux-process; capabilities(7).
 """
@@ -13,7 +13,7 @@ SAME = ("bounding", "effective", "permitted")
 
 
 def take_one_set(rest: Rest) -> list[str] | None:
-    """Take the bounding set, and those that are equal to it; None where nothing is said."""
+    """Take and return the bounding set, and drop the sets equal to it; None if it is absent."""
     sets = rest.take("process", "capabilities")
     if sets is None:
         return None
@@ -29,5 +29,5 @@ def take_one_set(rest: Rest) -> list[str] | None:
 
 
 def sets_of(names: list[str]) -> Document:
-    """Return the sets of a program that may use `names`, and nothing beyond them."""
+    """Return process.capabilities for a program with exactly the capabilities `names`."""
     return {name: sorted(names) for name in SAME}

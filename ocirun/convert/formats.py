@@ -1,4 +1,4 @@
-"""The three formats, which of them a path is in, and one conversion.
+"""The three formats: detection by path, reading and writing.
 
 Source: docs/convert.md.
 """
@@ -28,13 +28,13 @@ MAX_LXC_BYTES: Final = 1 << 20
 
 
 def format_of(path: str) -> str:
-    """Return the format that the name `path` stands for.
+    """Return the format for the file name `path`.
 
-    A directory, a name without an ending and config.json are a bundle, container.json is
+    A directory, a name without an extension and config.json are a bundle, container.json is
     libcontainer's, `config`, `*.conf` and `*.lxc` are LXC's.
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: the name matches no format.
     """
     name = os.path.basename(path.rstrip("/"))
     if name == "container.json":
@@ -47,9 +47,9 @@ def format_of(path: str) -> str:
 
 
 def read(path: str, form: str, root: str) -> tuple[Document, list[str]]:
-    """Read `path` as config.json with an absolute root.path, and list what that cannot say.
+    """Read `path` and return (config.json, names without a counterpart); root.path is absolute.
 
-    `root` is the root directory, "" for the one that the document names.
+    `root` is the root directory, "" to take it from the document.
 
     Raises:
         SpecError, UsageError: it is not in this format. SetupError: it cannot be read.
@@ -58,7 +58,7 @@ def read(path: str, form: str, root: str) -> tuple[Document, list[str]]:
     if form == OCI:
         directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
         name = CONFIG if os.path.isdir(path) else os.path.basename(path)
-        # The other formats' reader and writer take any JSON object: a copy without its types.
+        # The other formats' readers and writers take any JSON object: an untyped copy.
         config: Document = dict(load_config(directory, name))
         absolute_root(config, os.path.abspath(directory))
     elif form == LXC:
@@ -81,10 +81,10 @@ def read(path: str, form: str, root: str) -> tuple[Document, list[str]]:
 
 
 def write(config: Document, path: str, form: str, *, cgroup_v2: bool, old_keys: bool) -> list[str]:
-    """Write `config` to `path`, never over a file, and list what the format cannot say.
+    """Write `config` to `path`, never over a file; return the names without a counterpart.
 
     Raises:
-        UsageError: the file is there. SetupError: the kernel refused.
+        UsageError: the file exists. SetupError: the kernel refused.
     """
     text, left = written(config, form, cgroup_v2=cgroup_v2, old_keys=old_keys)
     if form == OCI and os.path.basename(path) != CONFIG:
@@ -105,7 +105,7 @@ def write(config: Document, path: str, form: str, *, cgroup_v2: bool, old_keys: 
 def written(
     config: Document, form: str, *, cgroup_v2: bool, old_keys: bool
 ) -> tuple[str, list[str]]:
-    """Return `config` as text in the format, and what that cannot say."""
+    """Return `config` as text in the format, and the names without a counterpart."""
     if form == LXC:
         return write_lxc(config, cgroup_v2=cgroup_v2, old_keys=old_keys)
     from ocirun.spec.jsontext import indented
@@ -119,7 +119,7 @@ def written(
 
 
 def _guarded(path: str, reader: Any, document: Document, root: str) -> Any:  # noqa: ANN401
-    """Call the reader of a JSON document without a schema; a wrong type is the document's fault."""
+    """Call the reader of a JSON document without a schema; report wrong types as UsageError."""
     try:
         return reader(document, root)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

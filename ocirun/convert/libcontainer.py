@@ -1,6 +1,6 @@
 """container.json of libcontainer 0.11, as Docker's native driver wrote it, both ways.
 
-It names neither the root directory nor the program: both are given beside it.
+It has neither the root directory nor the program.
 
 Source: docs/convert.md#containerjson.
 """
@@ -26,7 +26,7 @@ NAMESPACES: Final = {
     "NEWUSER": "user",
     "NEWUTS": "uts",
 }
-# config.json's name below linux.resources, that of container.json's cgroups.
+# Names in linux.resources of config.json, and in cgroups of container.json.
 LIMITS: Final = (
     (("memory", "limit"), "memory"),
     (("memory", "reservation"), "memory_reservation"),
@@ -37,12 +37,12 @@ LIMITS: Final = (
     (("cpu", "cpus"), "cpuset_cpus"),
 )
 DEVTMPFS: Final = "devtmpfs"
-# What libcontainer mounts by itself, which config.json has to say.
+# libcontainer mounts these by itself; config.json must list them.
 SYSTEM: Final = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/sys")  # noqa: S108  # the container's
 
 
 def read_container_json(document: Document, root: str) -> tuple[Document, list[str]]:
-    """Return the config.json of a container in the directory `root`, and what it cannot say."""
+    """Return config.json with the root directory `root`, and the names without a counterpart."""
     rest = Rest(document)
     defaults: Document = dict(default_config())
     process: Document = {
@@ -91,11 +91,11 @@ def _read_user(rest: Rest, process: Document) -> None:
     if uid.isdecimal() and (not gid or gid.isdecimal()):
         process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
     else:
-        rest.document["user"] = user  # a name, which only the image's passwd knows
+        rest.document["user"] = user  # a name, which only the image's /etc/passwd resolves
 
 
 def _read_networks(rest: Rest) -> None:
-    """A new network namespace has its loopback device; everything else is left."""
+    """Take the loopback device, which a new network namespace has; leave everything else."""
     left = [one for one in rest.take("networks") or () if one.get("type") != "loopback"]
     if left:
         rest.document["networks"] = left
@@ -130,7 +130,7 @@ def _read_mounts(rest: Rest, mounts: list[Document]) -> None:
     left = []
     for mount in rest.take("mounts") or ():
         if mount.get("type") == DEVTMPFS:
-            continue  # /dev is among the mounts already
+            continue  # the mounts already include /dev
         if mount.get("type") != "bind":
             left.append(mount)
             continue
@@ -149,7 +149,7 @@ def _read_mounts(rest: Rest, mounts: list[Document]) -> None:
 
 
 def write_container_json(config: Document) -> tuple[Document, list[str]]:
-    """Return container.json, and the names of what it cannot say: the program among them."""
+    """Return container.json, and the names without a counterpart (process.args is one)."""
     rest = Rest(config)
     defaults: Document = dict(default_config())
     rest.take("ociVersion")

@@ -1,4 +1,4 @@
-"""An LXC configuration, with new keys or old ones, as a config.json.
+"""Read an LXC configuration, with new or old keys, as config.json.
 
 Source: lxc.container.conf(5); docs/convert.md#lxc.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 NEW_KEYS: Final = {old: new for new, old in OLD_KEYS.items()}
 OCI_NAMESPACES: Final = {lxc: oci for oci, lxc in NAMESPACES.items()}
 LXC_DEFAULT_NAMESPACES: Final = ("mnt", "pid", "uts", "ipc", "net", "cgroup")
-# What LXC does by itself where nothing is said: config.json has to say it.
+# LXC's defaults, which config.json must spell out.
 AUTODEV: Final = ("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")  # noqa: S108  # the container's
 MOUNT_FIELDS: Final = 4
 
 
 def read_lxc(text: str) -> tuple[Document, list[str]]:
-    """Return the config.json, and the names of what it cannot say.
+    """Return config.json, and the keys without a counterpart.
 
     Raises:
         UsageError: a line is not `key = value`, or a value cannot be read.
@@ -51,7 +51,7 @@ def read_lxc(text: str) -> tuple[Document, list[str]]:
 
 
 class _Reader:
-    """Takes one key after the other; `left` has those without a counterpart."""
+    """Takes keys one by one; `left` collects those without a counterpart."""
 
     def __init__(self) -> None:
         self.left: list[str] = []
@@ -73,7 +73,7 @@ class _Reader:
         self.drop: list[str] = []
 
     def take(self, key: str, value: str) -> bool:
-        """Take one line, under its new key; return whether it has a counterpart."""
+        """Take one line, by its new key; return whether the key has a counterpart."""
         simple = {
             "lxc.rootfs.path": self._rootfs,
             "lxc.rootfs.options": self._root_options,
@@ -113,7 +113,7 @@ class _Reader:
         return True
 
     def finish(self) -> Document:
-        """Return the config.json of all that was taken."""
+        """Return the config.json for all keys taken."""
         defaults = default_config()
         if self.autodev:
             mounts = self.config["mounts"]
@@ -136,7 +136,7 @@ class _Reader:
             self.linux["resources"] = self.resources
         root = self.config["root"]["path"]
         for mount in self.config["mounts"]:
-            # Old configurations name the place on the host.
+            # Old configurations have the path on the host.
             if mount["destination"].startswith(f"{root}/"):
                 mount["destination"] = mount["destination"][len(root) :]
         return self.config
@@ -176,7 +176,7 @@ class _Reader:
         kind, inside, outside, size = value.split()
         name = {"u": "uidMappings", "g": "gidMappings"}.get(kind)
         numbers = {"containerID": int(inside), "hostID": int(outside), "size": int(size)}
-        for member in (name,) if name else ("uidMappings", "gidMappings"):  # b: both
+        for member in (name,) if name else ("uidMappings", "gidMappings"):  # "b": both
             self.linux.setdefault(member, []).append(dict(numbers))
 
     def _mount(self, value: str) -> None:
@@ -260,7 +260,7 @@ def _device(text: str, *, allow: bool) -> Document:
 
 
 def _words(text: str) -> list[str]:
-    """Split lxc.init.cmd: words in single or double quotes keep their spaces."""
+    """Split lxc.init.cmd; single or double quotes preserve spaces."""
     import shlex
 
     return shlex.split(text)
@@ -272,6 +272,6 @@ def _unescaped(field: str) -> str:
 
 
 def absolute_root(config: Document, directory: str) -> None:
-    """Make root.path absolute, as the other formats want it: it is relative to the bundle."""
+    """Make root.path, relative to the bundle `directory`, absolute as other formats need it."""
     path = config.get("root", {}).get("path") or "rootfs"
     config.setdefault("root", {})["path"] = os.path.normpath(os.path.join(directory, path))

@@ -1,4 +1,4 @@
-"""A config.json as an LXC configuration, in the keys of LXC 3 to 6 or in those before.
+"""Write config.json as an LXC configuration, with the keys of LXC 3 to 6 or older ones.
 
 Source: lxc.container.conf(5); docs/convert.md#lxc.
 """
@@ -25,7 +25,7 @@ OLD_KEYS: Final = {
     "lxc.selinux.context": "lxc.se_context",
     "lxc.uts.name": "lxc.utsname",
 }
-# config.json's name below linux.resources, the file of cgroup v1, that of v2 ("" has none).
+# Name in linux.resources, file of cgroup v1, file of cgroup v2 ("": none).
 LIMITS: Final = (
     (("memory", "limit"), "memory.limit_in_bytes", "memory.max"),
     (("memory", "reservation"), "memory.soft_limit_in_bytes", "memory.low"),
@@ -52,9 +52,9 @@ UNLIMITED: Final = 2**64 - 1
 
 
 def write_lxc(config: Document, *, cgroup_v2: bool, old_keys: bool) -> tuple[str, list[str]]:
-    """Return the configuration as text, and the names of what it cannot say.
+    """Return the configuration as text, and the names without a counterpart.
 
-    root.path is absolute. `cgroup_v2`: limits are for a host with the unified hierarchy alone.
+    root.path is absolute. `cgroup_v2`: write limits for a host with only the unified hierarchy.
     """
     lines: list[tuple[str, str]] = []
     rest = Rest(config)
@@ -95,7 +95,7 @@ def _root(rest: Rest, lines: list[tuple[str, str]]) -> None:
 def _process(rest: Rest, lines: list[tuple[str, str]]) -> None:
     if args := rest.take("process", "args"):
         if any("'" in word for word in args):
-            rest.put(args, "process", "args")  # LXC knows no escape inside quotes
+            rest.put(args, "process", "args")  # LXC has no escapes inside quotes
         else:
             lines.append(("lxc.init.cmd", " ".join(map(_quoted, args))))
     if (cwd := rest.take("process", "cwd")) and cwd != "/":
@@ -131,7 +131,7 @@ def _limit(number: int) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word of lxc.init.cmd; it has no single quote."""
+    """Return a quoted word for lxc.init.cmd; `word` has no single quote."""
     return f"'{word}'" if not word or any(c in word for c in ' \t"#\\') else word
 
 
@@ -139,7 +139,7 @@ def _mounts(rest: Rest, lines: list[tuple[str, str]]) -> None:
     left = []
     for mount in rest.take("mounts") or ():
         if set(mount) - {"destination", "type", "source", "options"}:
-            left.append(mount)  # id maps of its own
+            left.append(mount)  # an id-mapped mount
             continue
         fields = (
             mount.get("source") or "none",
@@ -150,7 +150,7 @@ def _mounts(rest: Rest, lines: list[tuple[str, str]]) -> None:
         lines.append(("lxc.mount.entry", " ".join([*map(_escaped, fields), "0", "0"])))
     if left:
         rest.document["mounts"] = left
-    lines.append(("lxc.autodev", "0"))  # /dev is among the mounts
+    lines.append(("lxc.autodev", "0"))  # the mounts include /dev
 
 
 def _escaped(field: str) -> str:
@@ -197,7 +197,7 @@ def _number(value: object, file: str) -> str:
 
 
 def device_text(rule: Document) -> str:
-    """Return a device rule as cgroup v1 writes it: `c 1:3 rwm`, or `a` for all."""
+    """Return a device rule in the syntax of cgroup v1: `c 1:3 rwm`, or `a` for all."""
     kind = rule.get("type") or "a"
     major, minor = rule.get("major"), rule.get("minor")
     access = rule.get("access") or "rwm"

@@ -1,4 +1,4 @@
-"""A document from which things are taken; what remains is what has no counterpart."""
+"""A document whose members are taken one by one; the rest has no counterpart."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Rest:
-    """A copy of a JSON object: `take` removes and returns a member, `names` lists what is left.
+    """A copy of a JSON object: `take` removes and returns a member, `names` lists the rest.
 
-    So nothing can be dropped in silence: what no line of a writer takes is listed.
+    So nothing is dropped silently: members that a writer does not take are listed.
     """
 
     __slots__ = ("document",)
@@ -24,7 +24,7 @@ class Rest:
         self.document = deepcopy(document)
 
     def take(self, *path: str) -> Any:  # noqa: ANN401  # JSON
-        """Remove and return the member at `path`; None where there is none."""
+        """Remove and return the member at `path`; None if it is absent."""
         *parents, last = path
         place: Any = self.document
         for name in parents:
@@ -34,7 +34,7 @@ class Rest:
         return place.pop(last, None)
 
     def put(self, value: object, *path: str) -> None:
-        """Put `value` back at `path`, whose parents are there: it could not be said after all."""
+        """Put `value` back at `path`, whose parents exist: it has no counterpart after all."""
         *parents, last = path
         place: Any = self.document
         for name in parents:
@@ -42,7 +42,7 @@ class Rest:
         place[last] = value
 
     def names(self) -> list[str]:
-        """Return the dotted names of what is left and says something, sorted."""
+        """Return the dotted names of the remaining non-empty members, sorted."""
         return sorted(_names(self.document, ""))
 
 

@@ -1,4 +1,4 @@
-"""Run a function in a short-lived child, and raise what it failed with.
+"""Run a function in a short-lived child, and raise its error.
 
 Source: clone3(2), pipe(7).
 """
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final, NoReturn
 
-REPORT_BYTES: Final = 4096  # PIPE_BUF: written at once, or not at all
-SUCCESS: Final = b"0:"  # else the errno, and a sentence behind it
+REPORT_BYTES: Final = 4096  # PIPE_BUF: written atomically
+SUCCESS: Final = b"0:"  # otherwise the errno, ":" and the message
 
 
 def run_in_child(name: str, act: Callable[[int], object], flags: int = 0) -> None:
-    """Run `act` in a child cloned with `flags`, and wait for its end.
+    """Run `act` in a child cloned with `flags`, and wait for it.
 
-    `name` is what an error calls the child. `act` is given the descriptor that the child reports
-    through, for one that closes all others.
+    `name` is the child's name in errors. `act` gets the descriptor that the child reports through,
+    which it must not close.
 
     Raises:
-        SetupError: `act` failed, with its sentence and errno, or the child was killed.
+        SetupError: `act` failed, with its message and errno, or the child was killed.
         OSError: the kernel refused the clone.
     """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)

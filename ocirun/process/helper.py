@@ -1,20 +1,19 @@
-"""The helper of a program that uses the library: a clean process, which clones inits for it.
+"""The library's helper: a separate process that clones inits for a program with threads.
 
-A program with threads may not fork itself. It starts `ocirun init` once, which is sealed and has an
-empty environment and nothing open, and asks that for each init by a socket pair:
+A program with threads cannot fork safely. It starts `ocirun init` once, which is sealed and has an
+empty environment and no other open files, and sends it an order for each init over a socket pair:
 
     program                helper                         init, or its stage
       │ order, channel ──► │ clone3(CLONE_PARENT) ──────► │
       │ ◄─────────────────────────── procCloned, procStage │
-      │   (the conversation as always)                     │
+      │   (then as without a helper)                     │
 
-CLONE_PARENT makes init a child of the program, which learns its exit status like that of any child:
-the helper knows no container, and its death harms none. Init has nothing of the program's memory:
-the helper was executed, and all it is ever told is where to clone to.
+CLONE_PARENT makes init a child of the program, which waits for it like for any child. The helper
+keeps no state about containers, and they survive it. Init shares no memory with the program,
+because the helper was executed; an order only says where to clone to.
 
-What children inherit (ids, capabilities, namespaces, limits) can change: the helper is then
-replaced (situation.py). A fork of the program starts one of its own. The helper ends with its
-program.
+If the program changes what children inherit (ids, capabilities, namespaces, limits), the helper is
+replaced (situation.py). A fork of the program starts its own. The helper ends with its program.
 
 Source: clone(2), unix(7); docs/performance.md#the-library.
 """
@@ -39,15 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final
 
-HELPER_FD: Final = 3  # where the helper finds its end of the socket pair
+HELPER_FD: Final = 3  # the helper's end of the socket pair
 FD_BYTES: Final = 4
 LAST_WORDS_BYTES: Final = 4096
-LAST_WORDS_MS: Final = 1000  # from the end of its conversations to its own
-TRIES: Final = 2  # to find one alive
+LAST_WORDS_MS: Final = 1000  # time for the helper to exit after its socket is closed
+TRIES: Final = 2  # to find or start one that is alive
 
 
 class Helper:
-    """One helper process, a child of ours; owns its pidfd, a socket, and the end of its stderr."""
+    """A helper process, our child; owns its pidfd, a socket, and the read end of its stderr."""
 
     __slots__ = ("_pidfd", "_socket", "_stderr_fd", "maker", "situation")
 
@@ -56,7 +55,7 @@ class Helper:
         self.maker = os.getpid()
         kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
         self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-        # Kernel: each packet has the pid of its sender with it. Order: from the first one on.
+        # Kernel: each packet then carries its sender's pid. Order: set before the first packet.
         theirs.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self._stderr_fd, stderr_fd = os.pipe()
         self._pidfd = -1
@@ -71,31 +70,31 @@ class Helper:
             os.close(stderr_fd)
 
     def is_alive(self) -> bool:
-        """Return whether it has not ended."""
+        """Return whether the helper still runs."""
         return not _is_readable(self._pidfd)
 
     def send(self, order: dict[str, Any], fds: Sequence[int]) -> None:
         """Send an order with `fds` (borrowed).
 
         Raises:
-            BrokenPipeError, ConnectionResetError: it has died.
+            BrokenPipeError, ConnectionResetError: the helper has died.
         """
         rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
         self._socket.sendmsg([os.fsencode(compact(order))], ancillary, _socket.MSG_NOSIGNAL)
 
     def last_words(self) -> str:
-        """Return the last line of its stderr, after ": "; "" where it wrote nothing."""
+        """Return ": " and the last line of its stderr; "" if there was no output."""
         if not _is_readable(self._pidfd, LAST_WORDS_MS) or not _is_readable(self._stderr_fd):
             return ""
         lines = os.read(self._stderr_fd, LAST_WORDS_BYTES).splitlines()
         return f": {os.fsdecode(lines[-1])}" if lines else ""
 
     def end(self) -> None:
-        """Wait until it has done what it was asked for and ended; reap it."""
+        """Ask the helper to exit after its pending orders, wait for it, and reap it."""
         from contextlib import suppress  # cold: once for each program
 
-        # Not by closing alone: a fork of this program may have our end open, too.
+        # Closing alone is not enough: a fork of this program may also hold our end.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.send(b"", _socket.MSG_NOSIGNAL)
         with suppress(ChildProcessError):  # another part of the program waits for all children
@@ -103,7 +102,7 @@ class Helper:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close what is ours of it."""
+        """Close our descriptors of it."""
         self._socket.close()
         for fd in (self._pidfd, self._stderr_fd):
             if fd >= 0:
@@ -113,15 +112,15 @@ class Helper:
 
 _lock = _thread.allocate_lock()
 _helpers: list[Helper] = []  # one, or none
-_exits: list[bool] = []  # whether the interpreter has been told what to do when it forks and ends
+_exits: list[bool] = []  # not empty once the fork and exit handlers are registered
 
 
 def order_clone(command: str, order: dict[str, Any], fds: Sequence[int]) -> None:
-    """Have a process cloned by a helper in the situation of this thread.
+    """Have a helper clone a process that inherits what a child of this thread would.
 
-    `command` is the launcher's path; helper_main.py has the orders. `fds` (borrowed) are the
-    process's end of the channel, and what else the order says. The process itself answers, through
-    its channel; where the helper dies before, that ends.
+    `command` is the launcher's path; helper_main.py defines the orders. `fds` (borrowed) are the
+    process's end of the channel, and further descriptors of the order. The process itself replies,
+    over its channel; if the helper dies first, the channel reaches end of file.
 
     Raises:
         SetupError: the helper cannot be started.
@@ -140,7 +139,7 @@ def order_clone(command: str, order: dict[str, Any], fds: Sequence[int]) -> None
 
 
 def words_of_dead() -> str:
-    """Return the last words of a helper that has died, after ": "; "" if it said nothing."""
+    """Return ": " and the last line of output of a dead helper; "" if there was none."""
     with _lock:
         return _helpers[0].last_words() if _helpers else ""
 
@@ -148,7 +147,7 @@ def words_of_dead() -> str:
 def _find(command: str, now: tuple[object, ...]) -> Helper:
     if _helpers:
         helper = _helpers[0]
-        if helper.maker != os.getpid():  # forked by other means than os.fork
+        if helper.maker != os.getpid():  # we were forked without os.fork
             _helpers.pop().abandon()
         elif helper.situation != now or not helper.is_alive():
             _helpers.pop().end()
@@ -165,7 +164,7 @@ def _find(command: str, now: tuple[object, ...]) -> Helper:
 
 
 def close() -> None:
-    """End the helper, if there is one; the next container starts another."""
+    """End the helper, if any; the next container starts another."""
     with _lock:
         while _helpers:
             helper = _helpers.pop()
@@ -173,8 +172,8 @@ def close() -> None:
 
 
 def _forget() -> None:
-    """Leave the helper to the program that we are a fork of, whose threads may hold the lock."""
-    global _lock  # noqa: PLW0603  # a lock cannot be taken from who holds it
+    """After a fork: leave the helper to the parent, and replace the lock."""
+    global _lock  # noqa: PLW0603  # a thread of the parent may hold it
     _lock = _thread.allocate_lock()
     while _helpers:
         _helpers.pop().abandon()
@@ -187,7 +186,7 @@ def _execute(command: str, socket_fd: int, stderr_fd: int) -> int:
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     fds = [null_fd]
     try:
-        # Above what they become: no dup2 must meet one that is still to be placed.
+        # Above their targets, so that no dup2 overwrites one that is not moved yet.
         fds += [fcntl(fd, F_DUPFD_CLOEXEC, HELPER_FD + 1) for fd in (null_fd, socket_fd, stderr_fd)]
         places = ((fds[1], 0), (fds[1], 1), (fds[3], 2), (fds[2], HELPER_FD))
         return posix_spawn(
@@ -196,8 +195,8 @@ def _execute(command: str, socket_fd: int, stderr_fd: int) -> int:
             {},
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in places],
             setsigmask=(),
-            # Nothing of what the program ignores: above all not SIGCHLD, or no hook could be
-            # waited for.
+            # The program's ignored signals are not inherited: with SIGCHLD ignored, no hook could
+            # be waited for.
             setsigdef=ALL_SIGNALS,
         )
     finally:
@@ -206,11 +205,11 @@ def _execute(command: str, socket_fd: int, stderr_fd: int) -> int:
 
 
 def _in_lasting_thread(start: Callable[[], int]) -> int:
-    """Return the pid of the child that `start` makes, whose parent is a thread that stays.
+    """Return the pid of the child that `start` creates, with a long-lived thread as parent.
 
-    Kernel: init asks for a signal when its parent is gone (PR_SET_PDEATHSIG), and that is the
-    thread which has started the helper. From a thread of no known length we start it in one that
-    ends at once: its children are then those of the first thread that lives, the main thread.
+    Kernel: PR_SET_PDEATHSIG of init fires when the parent thread exits, which is the thread that
+    started the helper. From any thread but the main one, we start it in a thread that exits at
+    once: its children pass to the first live thread, the main thread.
     """
     if _thread.get_native_id() == os.getpid():
         return start()
@@ -223,7 +222,7 @@ def _in_lasting_thread(start: Callable[[], int]) -> int:
         thread_ids.append(_thread.get_native_id())
         try:
             found.append(start())
-        except BaseException as error:  # noqa: BLE001  # raised again in the calling thread
+        except BaseException as error:  # noqa: BLE001  # re-raised in the calling thread
             found.append(error)
         done.release()
 

@@ -1,13 +1,13 @@
-"""`ocirun init`: the helper as a program. It clones inits, and stages of inits, for its parent.
+"""`ocirun init`: the helper process. It clones inits, and stages of inits, for its parent.
 
-It is started by helper.py with its end of a socket pair as descriptor 3; by hand it refuses. Each
+helper.py starts it with its end of a socket pair as descriptor 3; started by hand it refuses. Each
 packet is an order, an empty one the end.
 
-    {"flags", "rootfs", "into_cgroup"}   clone init; with it the channel, and the cgroup
-    {"stage": true}                      clone the stage of an init; with it the channel
+    {"flags", "rootfs", "into_cgroup"}   clone init; descriptors: the channel, and the cgroup
+    {"stage": true}                      clone the stage of an init; descriptor: the channel
 
-Security: orders are taken from our parent alone, as long as it has the rights that it had when it
-started us. So a program that gives up its rights does not keep them by way of its helper.
+Security: orders are accepted only from our parent, and only while it has the privileges with which
+    it started us. So a program that drops privileges does not keep them through its helper.
 
 Source: clone(2), unix(7); ocirun/process/helper.py draws the conversation.
 """
@@ -44,7 +44,7 @@ MAX_FDS: Final = 8
 
 
 def main() -> NoReturn:
-    """Do what the parent orders, until it wants no more or is gone.
+    """Execute the parent's orders until it sends an empty packet or ends.
 
     Raises:
         UsageError: descriptor 3 is not a socket that our parent made.
@@ -55,7 +55,7 @@ def main() -> NoReturn:
         raise UsageError("init is what ocirun starts by itself, it cannot be called by hand")
     require_seal()
     keep_only([HELPER_FD])
-    # Not in the session of the program: what interrupts that at its terminal is not for us.
+    # A new session, so that signals from the program's terminal do not reach us.
     os.setsid()
     os.chdir("/")
     _load()
@@ -64,19 +64,19 @@ def main() -> NoReturn:
 
 
 def _load() -> None:
-    """Load what the plan of a usual container needs, once for all of them."""
+    """Import the modules that the plan of a usual container needs, once for all containers."""
     from ocirun.process.plan import plan_create
     from ocirun.process.request import Request
     from ocirun.spec.default import default_config
 
     config = default_config(cgroup_v2=True)
     plan_create(config, Request(config))
-    # Memory: what is there by now is there for good; a collection in init would copy all of it.
+    # Memory: these objects are permanent; a garbage collection in init would copy their pages.
     gc.freeze()
 
 
 class Orders:
-    """Where orders come from: the socket `fd`, whose other end `parent` has."""
+    """The source of orders: the socket `fd`, connected to the process `parent`."""
 
     def __init__(self, fd: int, parent: int) -> None:
         os.set_inheritable(fd, False)
@@ -89,7 +89,7 @@ class Orders:
         self._poll.register(self._pidfd, select.POLLIN)
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
-        """Return the next order and its descriptors, the caller's; None if there are no more."""
+        """Return the next order and its descriptors (the caller closes them); None at the end."""
         ready = [fd for fd, _ in self._poll.poll()]
         if self._pidfd in ready or os.getppid() != self._parent:
             return None
@@ -114,7 +114,7 @@ class Orders:
         return order, fds
 
     def close(self) -> None:
-        """Close what the clones of this process must not have."""
+        """Close the descriptors that clones must not inherit."""
         self._socket.close()
         os.close(self._pidfd)
 
@@ -158,7 +158,7 @@ def _clone_init(
         if pid == 0:
             try:
                 orders.close()
-                # The parent must hear of us from ourselves: we may die, or the helper.
+                # We report our own pid: the helper may die before it could.
                 channel.send(PROC_CLONED, born_in_cgroup, [os.pidfd_open(os.getpid())])
                 run_init(channel)
             finally:
@@ -169,7 +169,7 @@ def _clone_init(
 
 
 def _is_from(parent: int, fd: int) -> bool:
-    """Return whether `fd` is a socket whose other end was made by the process `parent`."""
+    """Return whether `fd` is a socket whose peer the process `parent` created (SO_PEERCRED)."""
     try:
         probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
     except OSError:

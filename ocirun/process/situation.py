@@ -1,4 +1,4 @@
-"""What a child of the calling thread would inherit, and init would keep.
+"""The properties that a child of the calling thread inherits and init keeps.
 
 Source: proc_pid_status(5), proc_pid_limits(5), proc_pid_ns(5), credentials(7).
 """
@@ -11,19 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# The rest of the file changes all the time, or is set by init itself.
+# The other lines change all the time, or are set by init itself.
 PRIVILEGES: Final = (
     *(b"Uid:", b"Gid:", b"Groups:", b"CapInh:", b"CapPrm:", b"CapEff:", b"CapBnd:", b"CapAmb:"),
     *(b"NoNewPrivs:", b"Seccomp:", b"Seccomp_filters:"),
 )
-READ_BYTES: Final = 1 << 16  # more than any of these files has, and the kernel gives all at once
+READ_BYTES: Final = 1 << 16  # larger than each of these files, so one read returns all
 NAMESPACES: Final = (
     *("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"),
 )
 
 
 def situation() -> tuple[object, ...]:
-    """Return ids, capabilities, namespaces, cgroups, limits and root of this thread; to compare."""
+    """Return this thread's ids, capabilities, namespaces, cgroups, limits and root, to compare."""
     root = os.stat("/")
     return (
         privileges("/proc/thread-self"),
@@ -36,10 +36,10 @@ def situation() -> tuple[object, ...]:
 
 
 def privileges(folder: str) -> tuple[bytes, ...]:
-    """Return the lines about ids and capabilities of a process, whose /proc folder is given.
+    """Return the lines about ids and capabilities of the process with the /proc directory `folder`.
 
     Raises:
-        OSError: ENOENT or ESRCH when it is gone.
+        OSError: ENOENT or ESRCH if it has ended.
     """
     lines = _read(f"{folder}/status").splitlines()
     return tuple(line for line in lines if line.startswith(PRIVILEGES))
@@ -56,5 +56,5 @@ def _read(path: str) -> bytes:
 def _namespace(name: str) -> int:
     try:
         return os.stat(f"/proc/thread-self/ns/{name}").st_ino
-    except OSError:  # this kernel has none of them, or the pid namespace has nobody yet
+    except OSError:  # the kernel lacks this namespace, or a new pid namespace has no process yet
         return 0

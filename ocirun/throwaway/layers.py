@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Not taken from an image's root: mounted or created anew.
 FRESH: Final = ("dev", "proc", "run", "sys", "tmp")
-SEPARATORS: Final = ":,\\"  # in overlay's options; fsconfig(2) and mount(2) treat them differently
+SEPARATORS: Final = ":,\\"  # of overlay's options; the kernel and mount(8) escape them differently
 MAX_TOP_FILE_BYTES: Final = 1 << 20
 ON_DISKS: Final = (
     "bcachefs",
