@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 HELPER_FD: Final = 3  # the helper's end of the socket pair
 FD_BYTES: Final = 4
 LAST_WORDS_BYTES: Final = 4096
-LAST_WORDS_MS: Final = 1000  # time for the helper to exit after its socket is closed
+LAST_WORDS_MS: Final = 1000  # how long to wait for a dead helper's exit
 TRIES: Final = 2  # to find or start one that is alive
 
 

@@ -1,14 +1,14 @@
-/* No word of an image may point to what the next process does not have.
+/* Check that no word of an image points to memory that only this process has.
  *
- * The C library, the dynamic linker, shared objects, the stack and the C library's heap lie
- * somewhere else in each process. A pointer to any of these, saved and used again, is memory
- * corruption in a privileged program. So each aligned word that is going to be saved is compared
- * with every mapping of this process but the program's own, which lie at fixed addresses. A number
- * that happens to look like such a pointer fails the dump too: it will not the next time, and no
- * image is better than a wrong one.
+ * The C library, the dynamic linker, shared objects, the stack and the C library's heap are at
+ * different addresses in each process. A saved pointer to any of these would be memory corruption
+ * in a privileged program. So each aligned word to be saved is compared with every mapping of this
+ * process except the program's own, which are at fixed addresses. An integer that happens to look
+ * like such a pointer fails the dump too: the next attempt will succeed, and no image is better
+ * than a wrong one.
  *
- * One value is known and allowed: the id of the one thread, which POSIX makes an address.
- * PyOS_AfterFork_Child and thaw renew what holds it, so the image has 0 there.
+ * One value is known and allowed: the id of the only thread, which in the C library is an address.
+ * PyOS_AfterFork_Child and thaw set the variables that hold it, so the image has 0 there.
  */
 
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@ struct mapping {
     char name[64];
 };
 
-/* Read the mappings that are not at fixed addresses; ends the process when there are too many. */
+/* Read the mappings that are not at fixed addresses; exits if there are too many. */
 static int read_mappings(struct mapping *mappings)
 {
     char line[PATH_MAX + 100];
@@ -65,7 +65,7 @@ static bool is_spared(const struct header *header, uint64_t address)
     return false;
 }
 
-/* Name the variable that holds an address, as far as the program's symbols can. */
+/* Return the name of the variable at an address, from the program's symbols. */
 static void describe(char *text, size_t room, uint64_t address)
 {
     Dl_info info;
@@ -76,7 +76,7 @@ static void describe(char *text, size_t room, uint64_t address)
         text[0] = '\0';
 }
 
-/* Look at each word of a range; returns how many point where they must not. */
+/* Check each word of a range; returns how many point to a forbidden mapping. */
 static unsigned int audit_range(const struct range *range, const struct header *header,
                                 const struct mapping *mappings, int count)
 {

@@ -1,15 +1,15 @@
-/* Start Python as the ordinary launcher does, warm it up, write it down.
+/* Start Python as the ordinary launcher does, warm it up, and write the image.
  *
- * `ocirun snapshot` calls this program with an empty environment, in the root folder, with
- * /dev/null as its standard streams: nothing of whoever makes the image gets into it.
+ * `ocirun snapshot` runs this program with an empty environment, in the directory /, with
+ * /dev/null as its standard streams: nothing of the caller gets into the image.
  *
- * That is done twice: a first process finds out in which order blocks are taken, and where each is to
- * lie (cli/placement.py), the second one follows that plan and is written down.
+ * That happens twice: a first process records the order of allocations and computes the place of
+ * each block (cli/placement.py); the second one follows that plan and is written.
  *
- * What is written is this program's writable data from `.data` on, and the used part of the region
- * of heap.h. Not written, because the dynamic linker fills it in at each start: the table of
- * addresses of the C library's functions (it lies before `.data`), and the variables of the C
- * library that live in this program's data by a copy relocation (environ, stderr, …).
+ * The image has this program's writable data from `.data` on, and the used part of the region of
+ * heap.h. It does not have what the dynamic linker fills in at each start: the table of addresses
+ * of the C library's functions (before `.data`), and the variables of the C library that are in
+ * this program's data because of a copy relocation (environ, stderr, …).
  *
  * Source: elf(5); dl_iterate_phdr(3).
  */
@@ -40,7 +40,7 @@
 
 #define MAX_THREAD_KEYS 16
 
-extern char __data_start[]; /* by the linker: where `.data` begins */
+extern char __data_start[]; /* set by the linker: the start of `.data` */
 
 PyMODINIT_FUNC PyInit__ocirun_calls(void); /* written by ../linked.py */
 PyMODINIT_FUNC PyInit__ocirun_json(void);  /* ../json.c */
@@ -53,7 +53,7 @@ static const ElfW(Dyn) *dynamic_entry(ElfW(Sxword) tag)
     fail("making a snapshot: the dynamic section has no entry %#lx", (unsigned long)tag);
 }
 
-/* Note which words of the data belong to the C library. */
+/* Record which words of the data belong to the C library. */
 static void find_spared(struct header *header)
 {
     const ElfW(Rela) *relocation = (const ElfW(Rela) *)dynamic_entry(DT_RELA)->d_un.d_ptr;
@@ -72,8 +72,8 @@ static void find_spared(struct header *header)
     }
 }
 
-/* Find the pthread key under which Python keeps its thread state: its number is CPython's secret,
-   what it leads to is not. */
+/* Find the pthread key of Python's thread state: CPython does not export its number, so compare
+   the values of all keys. */
 static uint32_t find_thread_key(void)
 {
     PyThreadState *state = PyThreadState_Get();
@@ -97,7 +97,7 @@ static void write_all(int fd, const void *bytes, size_t length, off_t offset)
     }
 }
 
-/* Import what the verbs need and run what can be run without touching the host. */
+/* Import what the verbs need, and run what has no effect on the host. */
 static void warm_up(void)
 {
     PyObject *module = PyImport_ImportModule("ocirun.cli.warmup");
@@ -119,7 +119,7 @@ static void warm_up(void)
     Py_DECREF(module);
 }
 
-/* Bring Python up as it is to be in the image. */
+/* Initialise Python as it should be in the image. */
 static void come_up(const struct layout *layout, const struct origin *origin)
 {
     char *arguments[] = {"ocirun", NULL};
@@ -145,12 +145,12 @@ static void *map_memory(size_t length, int flags)
     return memory;
 }
 
-/* Write to the plan where cli/placement.py wants each block; `numbers` is from heap_record. */
+/* Have cli/placement.py write each block's place to the plan; `numbers` is from heap_record. */
 static void place_blocks(struct heap_plan *plan, const uint32_t *numbers,
                          const struct layout *layout)
 {
     const size_t used = heap_used(), slots = used / HEAP_SLOT;
-    const uint32_t count = plan->count; /* what follows takes blocks too */
+    const uint32_t count = plan->count; /* the calls below allocate blocks too */
     uint32_t *places = map_memory(slots * sizeof *places, MAP_PRIVATE);
     PyObject *heap = PyMemoryView_FromMemory(heap_start, (Py_ssize_t)used, PyBUF_READ);
     PyObject *bytes = PyMemoryView_FromMemory((char *)places, (Py_ssize_t)(slots * sizeof *places),
@@ -169,7 +169,7 @@ static void place_blocks(struct heap_plan *plan, const uint32_t *numbers,
     plan->count = count;
 }
 
-/* Bring Python up in a process that ends again, to find out which block is taken when. */
+/* Initialise Python in a process that then exits, to record the order of allocations. */
 static struct heap_plan *make_plan(const struct layout *layout, const struct origin *origin)
 {
     struct heap_plan *plan = map_memory(sizeof *plan, MAP_SHARED);
@@ -217,7 +217,7 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     header.heap.start = (uint64_t)heap_start;
     header.heap.offset = header.data.offset + header.data.length;
 
-    /* Order: from here on nothing is allocated in the region: what is written is what was audited. */
+    /* Order: from here on nothing is allocated in the region: the audited data is written. */
     header.heap.length = heap_seal();
     header.file_size = header.heap.offset + header.heap.length;
     if (audit(&header) > 0)

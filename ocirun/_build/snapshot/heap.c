@@ -1,20 +1,20 @@
-/* An allocator whose blocks lie at addresses that are the same in the next process.
+/* An allocator whose blocks have the same addresses in every process.
  *
- * The region is a section without content of a program that is linked at a fixed address: the
- * kernel keeps it free of everything else, and pages nobody touched cost nothing. All of Python's
- * memory comes from here: its three domains by the public PyMem_SetAllocator, and what libpython
- * asks of malloc before those can be set by the linker's --wrap. What the C library allocates for
- * itself stays in its own heap, which no snapshot has.
+ * The region is a section without content (NOBITS) of a program linked at a fixed address: the
+ * kernel maps nothing else there, and untouched pages cost nothing. All of Python's memory comes
+ * from here: its three domains through the public PyMem_SetAllocator, and libpython's calls of
+ * malloc before that through the linker's --wrap. The C library's own allocations stay in its own
+ * heap, which is not in the image.
  *
- * Blocks carry their size in the eight bytes before them, sizes come in classes, and each class has
- * a list of free blocks. Nothing is merged and nothing goes back to the kernel: a verb lives for
- * milliseconds. A full region is not an error: malloc takes over.
+ * The eight bytes before a block hold its size. Sizes are rounded up to classes, each with a list
+ * of free blocks. Blocks are never merged nor returned to the kernel: a verb runs for
+ * milliseconds. When the region is full, malloc takes over.
  *
- * While an image is made, blocks can be placed by a plan, which cli/placement.py makes.
+ * While an image is made, cli/placement.py can decide where blocks are placed.
  *
- * Locking: threads may allocate at the same time in the raw domain and through extension modules
- * that release the GIL, so a spin lock guards the lists. Around a fork it is held, as the C library
- * holds that of its own heap: a child must not find it taken by a thread that it does not have.
+ * Locking: threads may allocate concurrently in the raw domain and in extension modules that
+ * release the GIL, so a spin lock guards the lists. It is held around a fork, as the C library
+ * does with its own heap: the child must not inherit a lock taken by a thread it does not have.
  *
  * Source: docs.python.org c-api/memory.html; ld(1), --wrap.
  */
@@ -28,13 +28,13 @@
 #ifdef SPREAD_BLOCKS
 #define HEAP_MIB 800
 #else
-#define HEAP_MIB 32 /* a strict overcommit policy counts all of it */
+#define HEAP_MIB 32 /* counts in full under a strict overcommit policy */
 #endif
 #define HEAP_BYTES ((size_t)HEAP_MIB << 20)
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 
-/* In assembly, because a C variable in a section of its own would fill the file with zeros. */
+/* In assembly, because a C variable in its own section would fill the file with zeros. */
 __asm__(".pushsection .snapshot_heap,\"aw\",%nobits\n"
         ".balign 4096\n"
         ".globl heap_start\n"
@@ -113,7 +113,7 @@ static void **free_list(size_t whole)
     return &free_large[power * 4 + ((whole - 1) >> (power - 2) & 3)];
 }
 
-/* Return the block at the place that the plan has for the next one, NULL when it may lie anywhere. */
+/* Return the block at the planned place of the next one, NULL if it has none. */
 static void *planned_block(size_t whole)
 {
     const struct heap_plan *plan = making.followed;
@@ -288,8 +288,8 @@ void heap_guard_forks(void)
 
 size_t heap_seal(void)
 {
-    /* Security: what was freed must not be in the image. Speed: new objects then lie close together
-       on fresh pages, instead of in holes all over the image, each a page to copy. */
+    /* Security: the image must not contain freed data. Speed: new objects are placed together on
+       fresh pages, not in holes all over the image, each of which is a page to copy. */
     memset(&making, 0, sizeof making);
     wipe(free_small, sizeof free_small / sizeof *free_small);
     wipe(free_large, sizeof free_large / sizeof *free_large);

@@ -1,14 +1,14 @@
-/* For which program, C library and files an image is, and whether it can be trusted.
+/* The key of an image (program, C library, files), and whether the image can be trusted.
  *
- * The executable's build id covers the interpreter and our modules, which are linked in. The C
- * library is found anew by the dynamic linker at each start; its id is here because a copy
- * relocation has the size it had when the image was made. Python's own files (its library, which
- * the ordinary start would load, and its modules, of which the cold ones are read later) and the
- * package's are told by inode number, size and time, as make does.
+ * The executable's build id covers the interpreter and our modules, which are linked in. The
+ * dynamic linker loads the C library at each start; its build id is in the key because the size of
+ * a copy relocation is fixed when the image is made. Python's files (the shared library of the
+ * ordinary start, and the modules, of which cold ones are read later) and the package's are
+ * identified by inode number, size and time, as make does.
  *
- * Security: whoever can write the image has every right of the process that maps it. It has to
- * belong to root or to whoever owns the executable, who could replace that as well, and nobody else
- * may open it: it holds the secret of Python's hashes.
+ * Security: write access to the image gives all privileges of the process that maps it. So it must
+ * belong to root or to the owner of the executable, who could replace that too, and be inaccessible
+ * to everyone else: it contains the secret of Python's string hashes.
  */
 
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define FORMAT "ocirun image 1"
-#define PUBLIC_BITS 07077 /* set-id bits and every right of group and others */
+#define PUBLIC_BITS 07077 /* set-id bits and all permissions of group and others */
 
 /* Copy the build id out of a loaded object's notes; false when it has none. */
 static bool read_build_id(const struct dl_phdr_info *object, uint8_t *id, size_t room)

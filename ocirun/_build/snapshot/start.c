@@ -1,10 +1,10 @@
-/* The launcher's decision for a snapshot: is there one to start from?
+/* The launcher's first decision: is there a snapshot to start from?
  *
- * Without a usable image this program becomes `ocirun-cold` beside it, the ordinary launcher, which
- * knows nothing of snapshots and is told only the reason. So there is one ordinary start, and an
- * interpreter that has been upgraded takes effect at once, although an old one is linked in here.
+ * Without a usable image this program executes `ocirun-cold` beside it, the ordinary launcher, which
+ * does not know snapshots and only gets the reason. So there is one ordinary start, and an upgraded
+ * interpreter takes effect at once, although an old one is linked in here.
  *
- * Order: the image is looked at before the seal. A sealed memory file would be a copy of this whole
+ * Order: check the image before the seal. A sealed memory file would be a copy of this whole
  * program, twelve milliseconds; where overlays are refused, the small ordinary launcher is sealed.
  */
 

@@ -1,12 +1,12 @@
-/* Start from a snapshot: to Python this is a fork that took a while.
+/* Start from a snapshot: to Python this looks like the child side of a fork.
  *
- * The image is mapped over this program's data and heap, and then what belongs to a process is made
- * that of this one: the thread by PyOS_AfterFork_Child, which Python calls after every fork; the
- * environment, the arguments, the standard streams and the ignored signals by hand.
+ * The image is mapped over this program's data and heap. Then per-process state is replaced: the
+ * thread by PyOS_AfterFork_Child, which Python calls after every fork; the environment, the
+ * arguments, the standard streams and the ignored signals by code here.
  *
- * Not from CPython's public interface, and checked for 3.11: that PyOS_AfterFork_Child finds the
- * thread state under the pthread key it had and makes a new key; that `os.environ` reads from the
- * dictionary `posix.environ`.
+ * Two assumptions are not part of CPython's public interface, and were checked for 3.11: that
+ * PyOS_AfterFork_Child finds the thread state under its old pthread key and creates a new key, and
+ * that `os.environ` reads from the dictionary `posix.environ`.
  *
  * Source: docs.python.org c-api/sys.html#c.PyOS_AfterFork_Child; mmap(2).
  */
@@ -62,8 +62,8 @@ void remember(void)
     PyDict_Clear(remembered.environ);
 }
 
-/* Take the pthread key that the thread state was under; the first key of a process, or soon after.
-   False when a library has taken it already. */
+/* Allocate the pthread key of the saved thread state, one of the first keys of a process.
+   False if a library already has it. */
 static bool take_thread_key(uint32_t wanted)
 {
     pthread_key_t key;
@@ -81,7 +81,7 @@ static bool map_range(int fd, const struct range *range)
                 MAP_PRIVATE | MAP_FIXED, fd, (off_t)range->offset) != MAP_FAILED;
 }
 
-/* Map the image; the words of the C library keep the values they have now. False when refused: this
+/* Map the image; the C library's words keep their current values. False if the kernel refuses: this
    program then can do nothing but execute another. */
 static bool map_image(int fd, const struct header *header)
 {
@@ -93,7 +93,7 @@ static bool map_image(int fd, const struct header *header)
         next += header->spared[i].length;
     }
     mapped = map_range(fd, &header->heap) && map_range(fd, &header->data);
-#ifdef SPREAD_BLOCKS /* a page that is read stays the only one that is read */
+#ifdef SPREAD_BLOCKS /* reading a page must not map its neighbours */
     madvise((void *)header->heap.start, header->heap.length, MADV_RANDOM);
 #endif
     next = kept;
@@ -127,7 +127,7 @@ static void renew_environment(void)
             continue;
         name = checked(PyBytes_FromStringAndSize(*entry, equals - *entry));
         value = checked(PyBytes_FromString(equals + 1));
-        checked(PyDict_SetDefault(remembered.environ, name, value)); /* the first one counts */
+        checked(PyDict_SetDefault(remembered.environ, name, value)); /* the first one wins */
         Py_DECREF(name);
         Py_DECREF(value);
     }
@@ -148,8 +148,8 @@ static void renew_arguments(int argc, char **argv)
     Py_DECREF(original);
 }
 
-/* Python notes at its start which signals are ignored; so do we, by ignoring them once more. And
-   the module `_signal` catches SIGINT when it is imported, unless that is ignored. */
+/* Python records at startup which signals are ignored; here, ignoring them again has that effect.
+   And the module `_signal` installs its SIGINT handler on import unless SIGINT is ignored. */
 static void renew_signals(void)
 {
     for (int number = 1; number < NSIG; number++)
