@@ -1,13 +1,13 @@
-"""resolv.conf and hosts of a container: files in its folder, mounted read-only on those in /etc.
+"""resolv.conf and hosts of a container: files in its directory, mounted read-only over /etc.
 
     create, before init is cloned    ROOT/ID/resolv.conf and ROOT/ID/hosts, two more bind mounts
     create, with the networks made   hosts gets the container's own addresses
-    delete                           they go with the folder
+    delete                           they are removed with the directory
 
-The mounts are done as all others are: /etc/hosts of the image is looked up inside the root, may be
-a link, and is made if it is missing. What is on it by then is a file of ours.
+The mounts work like all others: /etc/hosts of the image is resolved inside the root, may be a link,
+and is created if it is missing. The image's file is not changed.
 
-Security: read-only, because they are on a file system of the host's that the container could fill.
+Security: read-only, because they are on a file system of the host that the container could fill.
 
 Source: docs/network.md#names.
 """
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def give_files(config: Config, entries: list[dict[str, Any]], directory: Folder) -> Config:
-    """Make the files that the networks `entries` ask for; return the config that mounts them.
+    """Create the files that the networks `entries` need; return the config that mounts them.
 
-    Only init sees that: a process of exec finds the mounts.
+    Only init uses that config; exec finds the mounts in place.
 
     Raises:
         SetupError: the kernel refused.
@@ -50,7 +50,7 @@ def give_files(config: Config, entries: list[dict[str, Any]], directory: Folder)
 def fill_hosts(
     config: Config, entries: list[dict[str, Any]], directory: Folder, addresses: list[str]
 ) -> None:
-    """Write hosts, if asked for, with the container's own `addresses`, which are known by now.
+    """Write hosts, if configured, with the container's own `addresses`, which are now known.
 
     Raises:
         SetupError: the kernel refused.
@@ -65,6 +65,6 @@ def _write(directory: Folder, name: str, text: str) -> None:
     with doing(f"writing {directory.path}/{name}"):
         fd = directory.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with open(fd, "w", encoding="ascii") as file:
-            # Whatever our umask: every user of the container reads it.
+            # Independent of our umask: every user of the container reads it.
             os.fchmod(fd, 0o644)
             file.write(text)

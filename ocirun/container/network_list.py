@@ -1,7 +1,7 @@
-"""What `ocirun net ls` and `net inspect` tell: which container holds which network device.
+"""The data of `ocirun net ls` and `net inspect`: which container holds which network device.
 
-Read from the records, and for linux.netDevices from config.json as it was at create. Whether a
-device of the host is still there is looked up.
+It comes from the records, and for linux.netDevices from config.json as it was at create. The kernel
+is asked whether a device on the host still exists.
 
 Source: docs/network.md#looking-and-cleaning-up.
 """
@@ -25,9 +25,9 @@ SHOWN = ("type", "name", "host", "bridge", "parent", "addresses", "gateways", "p
 
 
 def list_networks(store: Store) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what each container holds, and a sentence for each that cannot be read.
+    """Return what each container holds, and an error message for each unreadable record.
 
-    Containers that hold nothing are left out, and so are those that are removed meanwhile.
+    Containers that hold nothing, or are removed meanwhile, are left out.
     """
     found, broken = [], []
     for container_id in store.ids():
@@ -48,12 +48,12 @@ def list_networks(store: Store) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def inspect_networks(store: Store, container_id: str) -> dict[str, Any]:
-    """Return all that is recorded about the networks of one container.
+    """Return the recorded networks of one container.
 
-    `present` says of a device with an end on the host whether that is there.
+    `present`: whether the device's end on the host exists.
 
     Raises:
-        ContainerNotFound: there is no such container. SetupError: its record is damaged.
+        ContainerNotFound: no container has this id. SetupError: its record is damaged.
     """
     entry = _entry_of(store, container_id)
     hosts = [network for network in entry["networks"] if network.get("host")]
@@ -77,7 +77,7 @@ def _entry_of(store: Store, container_id: str) -> dict[str, Any]:
 
 
 def _known_of(folder: Folder) -> tuple[str, list[dict[str, Any]]]:
-    """Return the status, and the devices that have moved in from the host."""
+    """Return the status, and the devices that were moved from the host."""
     try:
         record = Record.read(folder)
         if record is None:
@@ -88,7 +88,7 @@ def _known_of(folder: Folder) -> tuple[str, list[dict[str, Any]]]:
     except (ContainerError, KeyError):
         return UNKNOWN, []
     if status == STOPPED:
-        return status, []  # they went with the namespace
+        return status, []  # they ended with the namespace
     return status, [
         {"type": "netDevices", "name": device.get("name") or name, "host": name}
         for name, device in devices.items()

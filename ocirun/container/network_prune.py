@@ -1,11 +1,11 @@
-"""What `ocirun net prune` does: remove what a power cut or a lost record has left on the host.
+"""`ocirun net prune`: remove what a power failure or a lost record has left on the host.
 
-    networks of stopped containers        given back, as delete would
-    network devices and bridges           that have our alias, and are in no record
-    tables of nftables                    that are of this state root, and that nobody needs
-    sysctls that such a table has set     put back, unless somebody needs them
+    networks of stopped containers        released, as delete would
+    network devices and bridges           with our alias, and without a record
+    tables of nftables                    of this state root, and unused
+    sysctls that such a table has set     restored, unless another container needs them
 
-What is not marked as made for this state root is never touched.
+Objects without the mark of this state root are never changed.
 
 Source: docs/network.md#looking-and-cleaning-up.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def prune(store: Store) -> Iterator[str]:
-    """Remove what nobody holds any more; yield a sentence for each.
+    """Remove leftovers; yield a message for each.
 
     Raises:
         SetupError: a record is damaged, or the kernel refused.
@@ -40,26 +40,26 @@ def prune(store: Store) -> Iterator[str]:
                 if FILE in os.listdir(folder.fd) and folder.lock() and _release(folder):
                     yield f"removed the networks of container {container_id}"
         except ContainerError:
-            continue  # removed meanwhile, or no container
+            continue  # removed meanwhile, or not a container
     if os.geteuid() != 0 or not os.path.isdir(store.root):
         return
     with Ledger(store.root) as ledger:
         held, faults = ledger.others("")
         if faults:
-            # What that container has is not known, so nothing can be told to be left over.
+            # What that container holds is unknown, so no object is known to be a leftover.
             raise SetupError(faults[0])
         yield from _prune_host(store.root, held)
 
 
 def _release(folder: Folder) -> bool:
-    """Remove the networks of a container of which nothing runs, nor will; return whether it is one.
+    """Remove the networks of a container if it has stopped; return whether it had.
 
-    Closes `folder`, where there is a record.
+    Closes `folder` if it has a record.
     """
     try:
         record = Record.read(folder)
     except DamagedRecord:
-        return False  # nobody knows
+        return False  # the status is unknown
     if record is None:
         detach_networks(folder)
         return True

@@ -1,12 +1,12 @@
-"""Which container holds which network device and address: a file in each container's folder.
+"""The records of network devices and addresses: a file in each container's directory.
 
-    ROOT/ID/networks.json   what the container has, or is about to have
+    ROOT/ID/networks.json   what the container holds, or is about to
     ROOT/@networks          locked while networks are added or removed below this root
 
-There is no second record of what is free: an address is taken while a container's file has it. The
-file is written before anything is made, and removed after everything is: so a `delete` finds all
-that a killed process has left. A bridge is ours if a file says so, and is removed by the last that
-names it.
+There is no separate list of free addresses: an address is taken while a container's file has it.
+The file is written before the first device is created, and removed after the last one is, so
+`delete` finds everything that a killed process left. A bridge is ours if a file marks it so, and is
+removed with the last container whose file names it.
 
 Source: docs/network.md#networks.
 """
@@ -61,7 +61,7 @@ class Ledger:
         os.close(self._fd)
 
     def others(self, container_id: str) -> tuple[list[Attachment], list[str]]:
-        """Return what all containers but `container_id` have, and how others' files are damaged."""
+        """Return the attachments of all but `container_id`, and a message for each damaged file."""
         held: list[Attachment] = []
         faults: list[str] = []
         for name in sorted(os.listdir(self._root)):
@@ -69,7 +69,7 @@ class Ledger:
                 continue
             try:
                 folder_fd = os.open(f"{self._root}/{name}", OPEN_FOLDER)
-            except (FileNotFoundError, NotADirectoryError):  # gone by now, or no container
+            except (FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not a container
                 continue
             try:
                 held += read_attachments(folder_fd, f"{self._root}/{name}") or []
@@ -81,12 +81,12 @@ class Ledger:
 
 
 def read_attachments(folder_fd: int, path: str) -> list[Attachment] | None:
-    """Return what the file in the folder `path`, open as `folder_fd` (borrowed), says.
+    """Return the attachments in the file in the directory `path` (`folder_fd`, borrowed).
 
-    None where there is none.
+    None if there is no file.
 
     Raises:
-        SetupError: it is not what was written.
+        SetupError: the file is damaged.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -104,10 +104,10 @@ def read_attachments(folder_fd: int, path: str) -> list[Attachment] | None:
 
 
 def parse_attachments(data: bytes, path: str) -> list[Attachment]:
-    """Return what `data` says, the file in the folder `path`.
+    """Return the attachments in `data`, the contents of the file in the directory `path`.
 
     Raises:
-        SetupError: it is not what was written.
+        SetupError: the file is damaged.
     """
     try:
         entries = parse(data, FILE)
@@ -127,14 +127,13 @@ def attach_networks(
     init_pidfd: int,
     undo: Callable[[str, Callable[[], object]], object],
 ) -> list[Attachment]:
-    """Make the networks of a container, and return them; `undo` is given what removes them.
+    """Create the networks of a container, and return them; register their removal with `undo`.
 
-    `init_pidfd` (borrowed) is its init. What programs make comes last.
+    `init_pidfd` (borrowed) is its init. Networks made by programs come last.
 
     Raises:
-        SetupError: an address or a name is taken, something is missing, the kernel refused, a
-            program failed; or the file of another container is damaged, so that nobody knows which
-            addresses it has.
+        SetupError: an address or a name is taken, a device is missing, the kernel refused, or a
+            program failed; or another container's file is damaged, so its addresses are unknown.
     """
     made: list[Attachment] = []
     undo("removing networks", lambda: detach_networks(folder))
@@ -146,7 +145,7 @@ def attach_networks(
         programmed = decide_by_program(theirs, folder.id)
         made += programmed
         _record(folder, made)
-        # Not under the lock: a program may take its time.
+        # Without the lock: a program may be slow.
         attach_by_program(programmed, sides, init_pidfd, folder.path, lambda: _record(folder, made))
     return made
 
@@ -192,14 +191,14 @@ def check_networks(folder: Folder) -> None:
 
 
 def detach_networks(folder: Folder) -> None:
-    """Remove the networks of a container, as far as they are there.
+    """Remove the networks of a container, as far as they exist.
 
-    What it shares with a container whose file is damaged stays, with a warning.
+    What it may share with a container whose file is damaged stays, with a warning.
 
     Raises:
         DamagedRecord: its own file is damaged. Nothing is removed then; the kernel removes the
             devices with the network namespace.
-        OcirunError: something could not be removed; the file stays, for another try.
+        OcirunError: a removal failed; the file stays, for another attempt.
     """
     try:
         own = read_attachments(folder.fd, folder.path)

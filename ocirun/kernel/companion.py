@@ -1,9 +1,9 @@
-"""A program of the host that lives as long as a container's init, and not longer.
+"""A host program that lives exactly as long as a container's init.
 
-A keeper, pid 1 of a pid namespace of its own, starts the program and waits for the end of init.
-When the keeper ends, for that or any other reason, the kernel kills what is in its namespace, also
-what the program has left in the background. So nobody has to know their pids, and none of them is
-left where the caller, or the keeper, is killed.
+A keeper, pid 1 of its own pid namespace, starts the program and waits for init to end. When the
+keeper ends, for any reason, the kernel kills all processes in its namespace, also background
+processes of the program. So their pids need not be known, and none is left if the caller or the
+keeper is killed.
 
 Source: pid_namespaces(7), pidfd_open(2).
 """
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from typing import Final
 
 NOTICE_FD: Final = 3
-FIRST_KEPT_FD: Final = 10  # above what the program has
+FIRST_KEPT_FD: Final = 10  # above the program's descriptors
 MESSAGE_BYTES: Final = 5  # a letter and an int
 NOTICE: Final = b"1"
 
 
 class Companion:
-    """A program that has been started, and its keeper; `close` leaves both running.
+    """A started program and its keeper; `close` leaves both running.
 
-    `pid` is the keeper's on the host. `told_fd` and `words_fd` can be polled: messages, and what
-    the program writes to stderr (the last bytes are lost once that is full).
+    `pid` is the keeper's host pid. `told_fd` (messages) and `words_fd` (the program's stderr;
+    output beyond the pipe's capacity is lost) can be polled.
     """
 
     __slots__ = ("_unread", "pid", "told_fd", "words_fd")
@@ -49,10 +49,10 @@ class Companion:
     ) -> None:
         """Start `program` (an absolute path).
 
-        `places` are namespaces, by descriptor, and the files on which it finds them: they are
-        empty, and stay so for everybody else. All descriptors are borrowed. With `userns_fd` it is
-        in that user namespace; who is not root needs one. With `gives_notice` it writes "1" to the
-        descriptor NOTICE_FD when it is ready.
+        `places` maps namespaces (descriptors) to empty files on which the program, and no other
+        process, sees them mounted. All descriptors are borrowed. With `userns_fd` the program runs
+        in that user namespace, which is required without root. With `gives_notice` it writes "1" to
+        the descriptor NOTICE_FD when it is ready.
 
         Raises:
             OSError: the kernel refused.
@@ -96,10 +96,10 @@ class Companion:
         return value
 
     def message(self) -> tuple[str, int]:
-        """Return the next message, and wait for it: its letter, and a number.
+        """Wait for the next message; return its letter and a number.
 
-        k: the keeper's pid. f: the errno of a step that failed. e: the program's wait status.
-        1: the program gives notice. "": the keeper is gone.
+        k: the keeper's pid. f: the errno of a failed step. e: the program's wait status. 1: the
+        program is ready. "": the keeper has ended.
         """
         while True:
             if self._unread[:1] == NOTICE:
@@ -114,7 +114,7 @@ class Companion:
             self._unread += piece
 
     def words(self) -> bytes:
-        """Return what the program has written to stderr by now."""
+        """Return what the program has written to stderr so far."""
         try:
             return os.read(self.words_fd, 1 << 16)
         except BlockingIOError:
@@ -131,5 +131,5 @@ class Companion:
 def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, WALL)
-    except ChildProcessError:  # the program that we are a library of was faster
+    except ChildProcessError:  # the program that uses the library reaped it first
         return

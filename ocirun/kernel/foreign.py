@@ -1,6 +1,6 @@
-"""cffi itself, for calls through pointers, which `linked` does not have.
+"""cffi itself, for calls through function pointers, which `linked` does not support.
 
-Cold: only compiling a seccomp filter comes here.
+Cold: only needed to compile a seccomp filter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Landlock: a process gives up access to files, ports and processes, for itself and its children.
+"""Landlock: a process restricts its and its children's access to files, ports and processes.
 
 Source: landlock(7), landlock_create_ruleset(2), landlock_add_rule(2), landlock_restrict_self(2);
 linux/landlock.h; kernel userspace-api/landlock.rst.
@@ -33,15 +33,15 @@ WITH_FILES, WITH_PORTS, WITH_SCOPES = 8, 16, 24
 
 
 def abi() -> int:
-    """Return the version of Landlock's interface in this kernel; 0 without Landlock.
+    """Return the version of Landlock's ABI in this kernel; 0 without Landlock.
 
     Raises:
-        OSError: the call is refused otherwise, by a seccomp filter for one.
+        OSError: the call was refused, for example by a seccomp filter.
     """
     version = int(lib.sys_landlock_abi())
     if version >= 0:
         return version
-    if ffi.errno in (ENOSYS, EOPNOTSUPP):  # not in the kernel, or not switched on
+    if ffi.errno in (ENOSYS, EOPNOTSUPP):  # not built in, or disabled
         return 0
     raise oserror(ffi.errno, "landlock_create_ruleset(LANDLOCK_CREATE_RULESET_VERSION)")
 
@@ -49,7 +49,7 @@ def abi() -> int:
 def create_ruleset(fs: int, net: int, scoped: int) -> int:
     """Return the descriptor of a ruleset, close-on-exec, which the caller closes.
 
-    `fs` and `net` are the accesses that it refuses where no rule allows them.
+    `fs` and `net` are the access rights that it handles: denied unless a rule allows them.
 
     Raises:
         OSError: EINVAL for an access that this kernel does not know.
@@ -63,7 +63,7 @@ def create_ruleset(fs: int, net: int, scoped: int) -> int:
 
 
 def add_path(ruleset_fd: int, path_fd: int, access: int) -> None:
-    """Allow `access` to the file or directory `path_fd`, and to what is below it.
+    """Allow `access` to the file or directory `path_fd`, and everything below it.
 
     Descriptors are borrowed; `path_fd` may be one of O_PATH.
 
@@ -85,11 +85,11 @@ def add_port(ruleset_fd: int, port: int, access: int) -> None:
 
 
 def restrict_self(ruleset_fd: int) -> None:
-    """Confine this thread, and what it starts, by the ruleset (borrowed); cannot be undone.
+    """Confine this thread and its children with the ruleset (borrowed); cannot be undone.
 
     Raises:
         OSError: EPERM without no_new_privs and without CAP_SYS_ADMIN in our user namespace;
-            E2BIG below sixteen others.
+            E2BIG with sixteen rulesets already in force.
     """
     if lib.sys_landlock_restrict_self(ruleset_fd) < 0:
         raise oserror(ffi.errno, "landlock_restrict_self")

@@ -1,8 +1,8 @@
-"""Sources of bind mounts, and device nodes, that the parent must open, because init could not.
+"""Sources of bind mounts, and device nodes, that the parent must open because init cannot.
 
-Root of a user namespace is an ordinary user to the host's files: a folder of mode 0700 on the way
-to the source would stop it, while the mount itself is the bundle author's wish. And only who has
-rights over the source's file system may map the ids of a mount of it (idmapped_mounts.py).
+To the host's files, root of a user namespace is an ordinary user: a directory of mode 0700 in the
+path of the source would stop it, although the configuration asks for the mount. And an id-mapped
+mount needs privileges over the source's file system (idmapped_mounts.py).
 
 Source: docs/runc-compat/mounts.md#bind-mounts, docs/runc-compat/mounts.md#id-mapped-mounts;
 open_tree(2).
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
     """Open a detached copy of each bind mount's source that init cannot open itself.
 
-    A source on a mount that an earlier entry makes is not there yet: those are noted in
+    A source on a mount of an earlier entry does not exist yet: those are listed in
     `request.late_sources`, and init opens them.
 
     Returns:
@@ -63,7 +63,7 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
 
 
 def open_made_nodes(config: Config, request: Request) -> list[int]:
-    """Return the descriptor of the device nodes that init could neither make nor find, or nothing.
+    """Return [descriptor] of the nodes that init can neither create nor find, or [].
 
     The caller closes it.
 
@@ -91,10 +91,10 @@ def late_sources(entries: list[Entry]) -> list[int]:
 
 
 def _opens_all(request: Request) -> bool:
-    """Return whether every source is for us to open.
+    """Return whether we must open every source.
 
-    Without root's rights we could not more than init. What lies in a mount namespace that init
-    joins can only be copied in there.
+    Without root's privileges we could do no more than init. Sources in a mount namespace that init
+    joins can only be copied there.
     """
     namespaces = request.namespaces
     return namespaces.has("user") and "mount" not in namespaces.paths and os.geteuid() == 0

@@ -1,6 +1,6 @@
-"""Where the `ocirun` command is, for those who are Python already.
+"""Find the `ocirun` command from Python.
 
-`python -m ocirun` becomes it, and the library executes it as the container's init.
+`python -m ocirun` executes it, and the library runs it as its helper.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# Where it was found: a program that lives long should not read the package's files for each
-# container, of which importlib.metadata keeps something every time.
+# The path found before: importlib.metadata leaks a little memory on each lookup, which would add up
+# in a long-running program.
 _known: list[str] = []
 
 
@@ -24,7 +24,7 @@ def find_command() -> str:
     """Return the path of the installed `ocirun` command that belongs to this package.
 
     Raises:
-        SetupError: it is not where it was recorded, nor where it usually is.
+        SetupError: it is neither at its recorded path nor in the usual places.
     """
     for path in _known:
         if os.access(path, os.X_OK):
@@ -38,7 +38,7 @@ def find_command() -> str:
 
 
 def _candidates() -> Iterator[str]:
-    import sysconfig  # cold: not on the way of the command itself
+    import sysconfig  # cold: the command itself does not come here
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

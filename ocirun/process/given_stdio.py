@@ -1,6 +1,6 @@
-"""The container's fds 0 to 2 as a program that uses the library has chosen them.
+"""The container's fds 0 to 2, chosen by a program that uses the library.
 
-It takes the place of a Foreground, which copies: here the container has the files themselves.
+It replaces a Foreground, which copies: here the container gets the files themselves.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class GivenStdio:
     """Three descriptors for one container or process, or a terminal.
 
-    `init_fds` are what init is given, as of a Foreground. Of `fds` those in `owned` belong to it,
-    which are closed by `close`; the others are the caller's. With `terminal` there are none: a
-    socket is made, and `master` is the terminal's once `connect` has returned.
+    `init_fds` are passed to init, as with a Foreground. It owns those of `fds` that are in `owned`,
+    and `close` closes them; the others are the caller's. With `terminal` there are none: a socket
+    is created, and `master` is the terminal's master after `connect`.
     """
 
     __slots__ = ("_receiver", "fds", "init_fds", "master", "owned", "pipes")
@@ -47,9 +47,9 @@ class GivenStdio:
             self.owned = [*self.fds]
 
     def prepare(self, config: Config, request: Request) -> None:
-        """Make root of the user namespace own the pipes, before anything of the container is there.
+        """Change the owner of the pipes to root of the user namespace, before init is cloned.
 
-        It gives them to the container's user, who may then open /dev/stdout (stdio.py).
+        Init changes it to the container's user, who may then open /dev/stdout (stdio.py).
         """
         self.init_fds = [*self.fds]
         if self.pipes and os.geteuid() == 0 and request.namespaces.has("user"):
@@ -60,7 +60,7 @@ class GivenStdio:
                     os.fchown(fd, uid, gid)
 
     def connect(self) -> None:
-        """Close what init has its own copies of, and take the terminal's master.
+        """Close the descriptors that init has copies of, and receive the terminal's master.
 
         Raises:
             ConnectionError: init went away without sending one.
@@ -75,7 +75,7 @@ class GivenStdio:
                 self._receiver = -1
 
     def close(self) -> None:
-        """Close all it owns, of a container that was not made. May be called twice."""
+        """Close everything it owns, after a failed create. May be called twice."""
         while self.owned:
             os.close(self.owned.pop())
         for fd in (self._receiver, self.master):

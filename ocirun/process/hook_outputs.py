@@ -1,10 +1,10 @@
 """Files that hooks write to: crun's annotations run.oci.hooks.stdout and run.oci.hooks.stderr.
 
-Loaded only for a config.json that has one of them. Without, a hook's last words are part of the
-message when it fails.
+Loaded only for a config.json that has one of them. Without them, the end of a failing hook's output
+is part of the error.
 
-Security: an annotation makes root append to a file of the host. So nothing but a
-regular file is opened, and no link is followed in its last component (SECURITY.md).
+Security: an annotation makes root append to a file of the host. So only a regular file is opened,
+and a link in its last component is not followed (SECURITY.md).
 
 Source: crun(1), "run.oci.hooks.stdout=FILE".
 """
@@ -27,7 +27,7 @@ FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFO
 
 
 class HookOutputs:
-    """Where the hooks of one container write; owns its descriptors, -1 where none is named."""
+    """The output files of a container's hooks; owns its descriptors, -1 without a file."""
 
     __slots__ = ("stderr", "stdout")
 
@@ -36,14 +36,14 @@ class HookOutputs:
         self.stderr = stderr
 
     def or_else(self, default: int) -> tuple[int, int]:
-        """Return what a hook gets as stdout and stderr; `default` where no file is named."""
+        """Return a hook's stdout and stderr descriptors; `default` for those without a file."""
         return (
             self.stdout if self.stdout >= 0 else default,
             self.stderr if self.stderr >= 0 else default,
         )
 
     def close(self) -> None:
-        """Close them."""
+        """Close the descriptors."""
         for fd in (self.stdout, self.stderr):
             if fd >= 0:
                 os.close(fd)
@@ -54,7 +54,7 @@ def open_outputs(annotations: Mapping[str, str]) -> HookOutputs:
     """Open the files that the two annotations name.
 
     Raises:
-        SetupError: one is no absolute path, no regular file, or cannot be opened.
+        SetupError: a path is not absolute, or its file is not regular or cannot be opened.
     """
     outputs = HookOutputs()
     try:

@@ -1,11 +1,11 @@
-"""Device nodes that a container with a user namespace gets although the host has none.
+"""Device nodes for a container with a user namespace that the host does not have.
 
 Root of a user namespace may not call mknod(2), so init mounts the host's node of the same path
-(rootfs/devices.py). Where the host has no node there, or another one, the parent makes it, as crun
-does: in a tmpfs that is mounted nowhere and goes to init by descriptor.
+(rootfs/devices.py). If the host has no such node there, the parent creates it, as crun does: in a
+tmpfs that is not attached anywhere and is passed to init by descriptor.
 
-Security: only real root can; what a node grants is decided by the cgroup's rules for devices, as
-for every other container. Nobody sees the tmpfs but init, which copies the nodes out of it.
+Security: only real root can do this; the cgroup's device rules decide what a node grants, as for
+    every container. Only init sees the tmpfs, and copies the nodes out of it.
 
 Source: mknod(2); fsmount(2); open_tree(2); user_namespaces(7).
 """
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 
 def make_missing_nodes(config: Config, request: Request) -> int:
-    """Make the nodes that init could neither make nor find on the host.
+    """Create the nodes that init could neither create nor find on the host.
 
-    Notes their places among `devices_of(config)` in `request.made_nodes`.
+    Stores their indices in `devices_of(config)` in `request.made_nodes`.
 
     Returns:
-        A descriptor of the tmpfs, which the caller closes; its files are named by those places. -1
-        if there is nothing to make, or we may not make nodes either: then init says what is wrong.
+        A descriptor of the tmpfs, which the caller closes; its files are named by those indices. -1
+        if nothing is to be created, or we may not create nodes either: init then reports the error.
 
     Raises:
-        SetupError: the owner asked for has no id in the user namespace; the kernel refused.
+        SetupError: the node's owner is not mapped in the user namespace, or the kernel refused.
     """
     request.made_nodes = []
     if not request.make_devices or "mount" in request.namespaces.paths or os.geteuid() != 0:
@@ -80,12 +80,13 @@ def make_missing_nodes(config: Config, request: Request) -> int:
 
 
 def copy_made_nodes(nodes_fd: int, root_fd: int, places: list[int]) -> dict[int, int]:
-    """Return a detached mount of each node of the parent's tmpfs, by its place; the caller closes.
+    """Return a detached mount of each node of the parent's tmpfs by its index; the caller closes.
 
-    Uses up `nodes_fd`. `root_fd` (borrowed) is the root, a mount in our own mount namespace.
+    Closes `nodes_fd`. `root_fd` (borrowed) is the root, a mount in our own mount namespace.
 
     Kernel: before 6.15 open_tree copies only what is mounted in the caller's namespace. So the
-    tmpfs is mounted that long: over the root, where no path leads, since each begins at `root_fd`.
+    tmpfs is mounted meanwhile: over the root, where no path reaches it, since each starts at
+    `root_fd`.
     """
     fds: dict[int, int] = {}
     try:
@@ -105,7 +106,7 @@ def copy_made_nodes(nodes_fd: int, root_fd: int, places: list[int]) -> dict[int,
 
 
 def _host_has(device: Device) -> bool:
-    """Return whether init can mount the host's node, or makes the FIFO itself."""
+    """Return whether init can mount the host's node, or create the FIFO itself."""
     kind, number = identity(device)
     if kind == stat.S_IFIFO or clean(device["path"]) == "/dev/ptmx":
         return True
@@ -117,8 +118,8 @@ def _host_has(device: Device) -> bool:
 
 
 def _make_tmpfs() -> int:
-    """Return a new tmpfs, mounted nowhere; -1 where we may not make one, in a user namespace."""
-    # Kernel: root of the container's user namespace looks the nodes up, without rights over it.
+    """Return a new, detached tmpfs; -1 if we may not create one (in a user namespace)."""
+    # Kernel: root of the container's user namespace looks up the nodes without privileges over it.
     data = ["mode=0711", "size=64k"]
     with doing("making a tmpfs for device nodes"):
         try:
@@ -139,16 +140,16 @@ def _owner(device: Device, kind: Literal["uid", "gid"], rows: Map) -> int:
 
 
 def _make_node(nodes_fd: int, name: str, device: Device, uid: int, gid: int) -> bool:
-    """Make one node; False where we may not make any.
+    """Create one node; return False if we may not create any.
 
-    Kernel: EPERM in a user namespace, without CAP_MKNOD, or from the rules of our own cgroup.
+    Kernel: EPERM in a user namespace, without CAP_MKNOD, or by the device rules of our own cgroup.
     """
     kind, number = identity(device)
     try:
         os.mknod(name, kind | 0o600, number, dir_fd=nodes_fd)
     except PermissionError:
         return False
-    # Order: owner first, for a change of owner takes set-user-ID bits away.
+    # Order: owner first, because chown(2) clears setuid bits.
     os.chown(name, uid, gid, dir_fd=nodes_fd)
     os.chmod(name, mode_of(device), dir_fd=nodes_fd)
     return True

@@ -1,6 +1,6 @@
-"""Properties that this build does not act on, refused with a sentence and never ignored.
+"""Properties that this build does not implement: refused with a message, never ignored.
 
-A row goes away with the change that brings its code.
+The change that implements a property removes its row.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NOT_YET: Final[tuple[tuple[str, str], ...]] = ()
 
 
 def refuse_unsupported(config: Config) -> None:
-    """Refuse a configuration that asks for what would silently not happen.
+    """Raise if a configuration has properties that would be silently ignored.
 
     Raises:
-        UnsupportedError: with each such property.
+        UnsupportedError: lists each such property.
     """
     sections: Any = config
     problems = [

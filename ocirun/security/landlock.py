@@ -1,4 +1,4 @@
-"""Landlock for a container: the parent decides, init makes the ruleset and confines itself.
+"""Landlock for a container: the parent decides, init creates the ruleset and confines itself.
 
     annotations ─► prepare (parent) ─► Request.landlock ─► begin_ruleset … restrict_self (init)
 
@@ -37,7 +37,7 @@ ACCESS: Final = {
     "signals": kernel.LANDLOCK_SCOPE_SIGNAL,
     "abstract-sockets": kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET,
 }
-# What a rule about a file, and not a directory, may allow.
+# The access rights that a rule for a file, not a directory, may have.
 OF_FILES: Final = (
     kernel.LANDLOCK_ACCESS_FS_EXECUTE
     | kernel.LANDLOCK_ACCESS_FS_WRITE_FILE
@@ -45,8 +45,8 @@ OF_FILES: Final = (
     | kernel.LANDLOCK_ACCESS_FS_TRUNCATE
     | kernel.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )
-# Which ABI an annotation needs, and the kernel that has it. Before 3, a file that may only be read
-# could be truncated, so that "read-only" would not be true.
+# The ABI that an annotation needs, and the first kernel with it. Before ABI 3 a read-only file
+# could be truncated.
 NEEDED: Final = {
     **dict.fromkeys(PATHS, (3, "6.2")),
     **dict.fromkeys(PORTS, (4, "6.7")),
@@ -59,7 +59,7 @@ def prepare(config: Config) -> dict[str, Any]:
     """Return what init needs to confine itself, as JSON.
 
     Raises:
-        SpecError: an annotation is wrong. UnsupportedError: this kernel cannot do what one asks.
+        SpecError: an annotation is wrong. UnsupportedError: this kernel does not support one.
     """
     wanted = read_landlock(config).lists
     version = kernel.abi()
@@ -120,7 +120,7 @@ def allow_path(ruleset_fd: int, path_fd: int, access: int) -> None:
 
 
 def restrict_self(ruleset_fd: int) -> None:
-    """Confine ourselves by the ruleset, whose descriptor is closed.
+    """Confine this process with the ruleset, and close its descriptor.
 
     Raises:
         SetupError: the kernel refuses.

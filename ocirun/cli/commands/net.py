@@ -1,4 +1,4 @@
-"""`ocirun net`: the networks of all containers, those of one, and what nobody holds any more."""
+"""`ocirun net`: list networks, inspect those of one container, and prune leftovers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("ID", "STATUS", "TYPE", "DEVICE", "HOST", "ADDRESSES", "PORTS")
 
 
 def run(call: Call) -> int:
-    """Do what the first word says."""
+    """Run the subcommand: ls, inspect or prune."""
     act, *ids = call.arguments
     if act not in {"ls", "inspect", "prune"}:
         raise UsageError(f'"net {act}": expected "ls", "inspect" or "prune"')
@@ -69,7 +69,7 @@ def _row(entry: dict[str, Any], network: dict[str, Any]) -> list[str]:
 
 
 def _on_host(network: dict[str, Any]) -> str:
-    """Return what there is of it on the host: DEVICE@BRIDGE, the parent, the name from before."""
+    """Return its part on the host: DEVICE@BRIDGE, the parent device, or the previous name."""
     host, bridge = network.get("host", ""), network.get("bridge")
     return f"{host}@{bridge}" if bridge else host or network.get("parent", "")
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def make_ruleset(init: InitContext) -> None:
-    """Make the ruleset: its rules hold for the files that the paths lead to now.
+    """Create the ruleset: its rules apply to the files that the paths resolve to now.
 
-    Order: when everything is mounted, and while every path can be reached.
+    Order: after all mounts, and while every path can be reached.
     """
     prepared = init.request.landlock or {}
     ruleset_fd = landlock.begin_ruleset(prepared)
@@ -29,7 +29,7 @@ def make_ruleset(init: InitContext) -> None:
     init.landlock_fd = ruleset_fd
     for path, name, access in prepared["paths"]:
         with doing(f"allowing {path} by the annotation {LANDLOCK}{name}"):
-            # Security: the container's own links are followed, and end at its root.
+            # Security: links in the container are resolved inside its root.
             fd = open_unmoved(init.root_fd, path, os.O_PATH | os.O_CLOEXEC, INSIDE)
             try:
                 landlock.allow_path(ruleset_fd, fd, access)
@@ -38,7 +38,7 @@ def make_ruleset(init: InitContext) -> None:
 
 
 def confine(init: InitContext) -> None:
-    """Confine ourselves; what follows holds for our own calls too."""
+    """Confine this process; later calls of init are confined too."""
     if init.landlock_fd >= 0:
         landlock.restrict_self(init.landlock_fd)
         init.landlock_fd = -1
