@@ -1,6 +1,6 @@
 """`ocirun.Container.exec`: from a program with threads, by an executed stage.
 
-Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being.
+Source: ARCHITECTURE.md#three-ways-to-create-init.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Most of what such a container must do is tested with `each_way` in the chapters, and everything
 with `--runtime=library`; here is what the public names promise.
 
-Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; docs/library.md.
+Source: ARCHITECTURE.md#three-ways-to-create-init; docs/library.md.
 """
 
 from __future__ import annotations

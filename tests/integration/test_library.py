@@ -1,6 +1,6 @@
 """ocirun as a library: what a program that makes containers keeps, and what it does not.
 
-Source: ARCHITECTURE.md#three-ways-to-bring-init-into-being; docs/library.md.
+Source: ARCHITECTURE.md#three-ways-to-create-init; docs/library.md.
 """
 
 from __future__ import annotations
