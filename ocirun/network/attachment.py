@@ -27,11 +27,10 @@ class Attachment:
     `name` is the device's name in the container, `host` the name of its other end, "" without one.
     `bridge` is the bridge of a veth; `is_made`: we created it, with `bridge_addresses`.
     `parent` and `mode` are those of a macvlan; `path` is the network namespace that is joined, ""
-    for a new one, which takes its devices along. With `masquerade`, `sysctls` are those that were
-    changed for it or for `ports`, with the values from before. `container` is the id of the
-    container, and `owner` stands for the state root that it is in. `process` is, for what a program
-    of the host makes, the pid and the start time of its keeper, once there is one;
-    `cni` what CNI's plugins were given and have answered (cni.py).
+    for a new one, whose devices end with it. `sysctls` are those changed for `masquerade` or
+    `ports`, with their previous values. `container` is the container's id, `owner` the short form
+    of its state root. `process` is, for a network made by a host program, the pid and start time of
+    its keeper, once known; `cni` the input and the results of CNI plugins (cni.py).
     """
 
     __slots__ = (

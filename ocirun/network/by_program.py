@@ -25,10 +25,10 @@ TYPES: Final[dict[str, Any]] = {"cni": cni, "user": user}
 
 
 def decide_by_program(networks: list[Network], container: str) -> list[Attachment]:
-    """Return what is to be made for `networks` of the container with the id `container`.
+    """Return the attachments to create for `networks` of the container with the id `container`.
 
     Raises:
-        SetupError: a program is missing, or cannot do what is asked.
+        SetupError: a program is missing, or does not support the configuration.
     """
     found = []
     for network in networks:
@@ -62,12 +62,12 @@ def attach_by_program(
 
 
 def detach_by_program(attachments: list[Attachment], folder: str) -> list[OcirunError]:
-    """Undo what the programs did, the last one first; everything is tried.
+    """Undo what the programs did, in reverse order; continues after a failure.
 
-    `folder` is the container's.
+    `folder` is the container's directory.
 
     Returns:
-        What failed.
+        The failures.
     """
     failures: list[OcirunError] = []
     for attachment in reversed(attachments):

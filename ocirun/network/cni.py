@@ -1,11 +1,11 @@
-"""Networks of type cni: the plugins of a CNI configuration list make them.
+"""Networks of type cni, made by the plugins of a CNI configuration list.
 
     create   ADD of each plugin in order, each with the result of the one before
     start    CHECK of each in order
     delete   DEL of each in reverse order, also where ADD has failed or its caller was killed
 
-Plugins want a path of the container's network namespace: it is bound on a file in the container's
-folder, which keeps it until DEL is done, also when init has ended.
+Plugins need a path of the container's network namespace: it is bind-mounted on a file in the
+container's directory, which keeps it until DEL is done, also after init has ended.
 
 Source: docs/network.md#cni; https://www.cni.dev/docs/spec/.
 """
@@ -52,7 +52,7 @@ def check(attachment: Attachment, network: Network) -> None:
     """Find the configuration and the plugins, and record them.
 
     Raises:
-        SetupError: one is missing, or does not take the ports or the container's id.
+        SetupError: a file is missing, or no plugin takes the ports, or CNI does not allow the id.
     """
     if not is_cni_name(attachment.container):
         # Spec: plugins refuse it, at DEL too.
@@ -71,7 +71,9 @@ def create(attachment: Attachment, sides: Sides, _: int, folder: str) -> None:
     Raises:
         SetupError: a plugin failed.
     """
-    if not _is_namespace(f"{folder}/{NAMESPACE}"):  # it is, after another network of this container
+    if not _is_namespace(
+        f"{folder}/{NAMESPACE}"
+    ):  # another network of this container may have mounted it
         _hold(sides.container_fd, f"{folder}/{NAMESPACE}")
     previous: dict[str, Any] | None = None
     version = attachment.cni["config"]["cniVersion"]
@@ -86,7 +88,7 @@ def create(attachment: Attachment, sides: Sides, _: int, folder: str) -> None:
 
 
 def _mappings(port: Port) -> list[dict[str, Any]]:
-    """Return a port as the capability portMappings wants it, one entry for each number.
+    """Return a port for the capability portMappings, one entry for each number.
 
     Source: https://www.cni.dev/docs/conventions/.
     """
@@ -108,7 +110,7 @@ def _hold(fd: int, place: str) -> None:
 
 
 def check_again(attachment: Attachment, folder: str) -> None:
-    """Run CHECK of each plugin, if CNI's version has it: the network is as ADD has made it.
+    """Run CHECK of each plugin, if the CNI version has it: is the network still as ADD made it?
 
     Raises:
         SetupError: it is not.
@@ -122,7 +124,7 @@ def check_again(attachment: Attachment, folder: str) -> None:
 
 
 def remove(attachment: Attachment, folder: str) -> None:
-    """Run DEL of each plugin, the last one first; all are tried.
+    """Run DEL of each plugin in reverse order; continues after a failure.
 
     Raises:
         SetupError: a plugin failed.
@@ -143,7 +145,7 @@ def remove(attachment: Attachment, folder: str) -> None:
 
 
 def unmount_namespace(folder: str) -> None:
-    """Unmount the container's network namespace, when all of its networks are removed.
+    """Unmount the container's network namespace, after all of its networks are removed.
 
     Raises:
         SetupError: the kernel refused.
@@ -160,9 +162,9 @@ def unmount_namespace(folder: str) -> None:
 
 
 class _Caller:
-    """Calls the plugins of one network, while no earlier caller's plugin is at work any more.
+    """Runs the plugins of one network, under a lock against plugins of an earlier caller.
 
-    Each plugin inherits the lock, which thus outlives a caller that is killed.
+    Each plugin inherits the lock, so it outlives a caller that is killed.
     """
 
     __slots__ = ("_attachment", "_fd", "_folder", "_variables")
@@ -226,7 +228,7 @@ def _is_namespace(path: str) -> bool:
 
 
 def _addresses(result: dict[str, Any]) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
-    """Return the addresses of a result, of any version; what cannot be one is left out."""
+    """Return the addresses of a result of any version; invalid ones are left out."""
     found = []
     several = result.get("ips")
     older = [

@@ -1,7 +1,7 @@
-"""Find the configuration of a CNI network, and say what each of its plugins is to get.
+"""Find the configuration of a CNI network, and build the input of its plugins.
 
-Security: directories are the environment's, as with cnitool, and not the annotation's: engines pass
-annotations of their users on, and a plugin runs as root.
+Security: the directories come from the environment, as with cnitool, and not from the annotation:
+engines pass on annotations of their users, and a plugin runs as root.
 
 Source: https://www.cni.dev/docs/spec/, sections 1 and 3.
 """
@@ -34,7 +34,7 @@ def find_config(name: str) -> dict[str, Any]:
     """Return the configuration list of the network `name`, from $NETCONFPATH.
 
     Raises:
-        SetupError: there is none, or it is not what a configuration list must be.
+        SetupError: it does not exist, or is not a valid configuration list.
     """
     folder = os.environ.get("NETCONFPATH") or CONFIG_DIR
     try:
@@ -68,7 +68,7 @@ def find_plugin(kind: str) -> str:
     """Return the path of the plugin `kind`, from $CNI_PATH.
 
     Raises:
-        SetupError: it is not there.
+        SetupError: it does not exist.
     """
     for folder in plugin_dirs().split(":"):
         path = f"{folder}/{kind}"
@@ -88,7 +88,7 @@ def plugin_dirs() -> str:
 
 
 def has_check(config: dict[str, Any]) -> bool:
-    """Return whether plugins of a configuration list can be asked for CHECK."""
+    """Return whether the plugins of a configuration list support CHECK."""
     return config["cniVersion"] not in WITHOUT_CHECK and not config.get("disableCheck")
 
 
@@ -100,7 +100,7 @@ def takes_ports(config: dict[str, Any]) -> bool:
 def input_of(
     attachment: Attachment, plugin: dict[str, Any], previous: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what a plugin reads: its configuration, the result before it, and the ports."""
+    """Return a plugin's input: its configuration, the previous result, and the ports."""
     config = attachment.cni["config"]
     body = {name: value for name, value in plugin.items() if name != "capabilities"}
     body |= {"cniVersion": config["cniVersion"], "name": config["name"]}

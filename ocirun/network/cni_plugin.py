@@ -1,4 +1,4 @@
-"""Run one CNI plugin: its configuration on stdin, its result on stdout, the rest in variables.
+"""Run one CNI plugin: configuration on stdin, result on stdout, parameters in variables.
 
 Source: https://www.cni.dev/docs/spec/, sections 2 and 5.
 """
@@ -27,13 +27,12 @@ ALL_SIGNALS: Final = [number for number in range(1, 65) if number not in (9, 19,
 def run_plugin(
     path: str, body: dict[str, Any], variables: dict[str, str], lock_fd: int
 ) -> dict[str, Any] | None:
-    """Run the plugin at `path`; return its result, None if it has said nothing.
+    """Run the plugin at `path`; return its result, None without output.
 
-    `variables` are those with CNI_ in their names. It has a copy of `lock_fd` (borrowed), and so
-    have its children.
+    `variables` are the CNI_* variables. The plugin and its children inherit `lock_fd` (borrowed).
 
     Raises:
-        SetupError: it could not be started, failed, took too long or said too much.
+        SetupError: it could not be started, failed, timed out, or wrote too much.
     """
     what = f"CNI plugin {os.path.basename(path)}, {variables['CNI_COMMAND']} of network "
     what += quoted(body["name"])
@@ -77,9 +76,9 @@ def run_plugin(
 
 
 def _listen(pid: int, out: int, err: int) -> tuple[bytes, bytes, str]:
-    """Read what the plugin writes until it ends; return that, and what is wrong with it.
+    """Read the plugin's output until it ends; return stdout, stderr and an error, "" if none.
 
-    It is not reaped: its number stays its own.
+    It is not reaped, so its pid cannot be reused.
     """
     output, said = bytearray(), bytearray()
     deadline = time.monotonic() + TIMEOUT_S
@@ -109,7 +108,7 @@ def _listen(pid: int, out: int, err: int) -> tuple[bytes, bytes, str]:
 
 
 def _drain(fd: int, found: bytearray) -> bool:
-    """Read what is there, within bounds; False at the end of the file."""
+    """Read the available data, up to a limit; return False at end of file."""
     while len(found) <= MOST_RESULT_BYTES:
         try:
             piece = os.read(fd, 1 << 16)
@@ -122,7 +121,7 @@ def _drain(fd: int, found: bytearray) -> bool:
 
 
 def _result(what: str, output: bytes, said: bytes, code: int) -> dict[str, Any] | None:
-    """Return what the plugin answered.
+    """Return the plugin's result.
 
     Raises:
         SetupError: it failed, in its own words; or it is no JSON object.

@@ -43,7 +43,7 @@ NOISE: Final = b"Failed to send "  # printed by pasta without a syslog daemon
 
 
 def check(attachment: Attachment, _: Network) -> None:
-    """Refuse a host without the program, and ports that it cannot lead to the container.
+    """Check that the host has one of the programs, and that it supports the ports.
 
     Raises:
         SetupError: it is not in PATH, or it is slirp4netns and there are ports.
@@ -134,7 +134,7 @@ def _find_program() -> str:
 def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
     """Return the command line of pasta, which daemonizes when it is ready."""
     words = ["pasta", "--config-net", "--quiet", "--stderr", "--no-netns-quit"]
-    # Security: the host's loopback is unreachable, and no ports are forwarded.
+    # Security: the host's loopback is unreachable, and only configured ports are forwarded.
     words += ["--no-map-gw", "-T", "none", "-U", "none"]
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
         ports = [_port(port) for port in attachment.ports if port.protocol == protocol]
@@ -149,7 +149,7 @@ def _pasta(attachment: Attachment, netns: str, userns: str = "") -> list[str]:
 
 
 def _port(port: Port) -> str:
-    """Return a port as pasta wants it: 127.0.0.1/8080-8081:80-81."""
+    """Return a port in pasta's syntax: 127.0.0.1/8080-8081:80-81."""
     last = port.count - 1
     pair = [f"{n}-{n + last}" if last else str(n) for n in (port.host, port.container)]
     return (f"{port.address}/" if port.address else "") + ":".join(pair)

@@ -8,7 +8,8 @@ class TryOptions:
 
     `root` is the root directory to show, "" for this machine's own file system. `memory` is in
     bytes, `cpus` in CPUs; 0 is no limit. `volumes` are (source, destination, is read-only).
-    `network` is "none", "host", "user" or "cni:NAME". `keep` is where writes stay, "" for nowhere.
+    `network` is "none", "host", "user" or "cni:NAME". `keep` is the directory that keeps writes, ""
+    for none.
     """
 
     __slots__ = (
