@@ -16,6 +16,7 @@ from cffi import FFI
 from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
 from native_companions import SOURCE as COMPANIONS  # type: ignore[import-not-found]
 from native_landlock import SOURCE as LANDLOCK  # type: ignore[import-not-found]
+from native_locks import SOURCE as LOCKS  # type: ignore[import-not-found]
 from native_settings import SOURCE as SETTINGS  # type: ignore[import-not-found]
 from native_traces import SOURCE as TRACES  # type: ignore[import-not-found]
 
@@ -40,6 +41,7 @@ int inotify_add_watch(int fd, const char *path, uint32_t mask);
 
 int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd);
 int sys_hold_userns(int join_fd, int ready_fd, int *pidfd);
+int sys_lock_mounts(int tmpfs_fd, const int *mount_fds, int count, int *pidfd);
 int sys_hold(int *pidfd);
 int sys_accompany(const int *fds, const int *kept, int kept_count, const char *texts,
                   int binds, int arguments);
@@ -308,7 +310,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS + LANDLOCK
+SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS + LANDLOCK + LOCKS
 
 
 def main(output: str) -> None:

@@ -125,5 +125,5 @@ def upwards(path: str, name: str) -> list[str]:
 
 def limit_of(word: str) -> int | None:
     """Return the limit in the text of a cgroup file; None for no limit."""
-    number = int(word) if word.isdecimal() else NO_LIMIT
+    number = int(word) if word.isdecimal() and len(word) < 20 else NO_LIMIT
     return number if number < NO_LIMIT else None

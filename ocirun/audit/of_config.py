@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from ocirun.audit.facts import limit_of
 from ocirun.audit.setuid import setuid_files
 from ocirun.audit.world import HIDDEN, HOST, OWN, SETS, Look, Node, Place, World
 from ocirun.cgroups.devicerules import table_of
@@ -105,8 +106,9 @@ class ConfigWorld(World):
     def _read_unified(self, unified: dict[str, str]) -> None:
         """Read the limits in linux.resources.unified (files of cgroup v2)."""
         for name, member in (("pids.max", "pids_limit"), ("memory.max", "memory_limit")):
-            if unified.get(name, "").isdecimal():
-                setattr(self, member, int(unified[name]))
+            limit = limit_of(unified.get(name, ""))
+            if limit is not None:
+                setattr(self, member, limit)
 
     def _compile(self, config: Config) -> None:
         """Compile linux.seccomp as `create` does."""

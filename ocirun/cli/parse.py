@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ocirun.cli.options import Option, Verb
 
+MOST_DIGITS: Final = 19  # what has more is no number of 64 bits
 TRUTHS: Final = {  # strconv.ParseBool
     "1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True,
     "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False,
@@ -103,6 +104,8 @@ def _take(option: Option, text: str, values: dict[str, object]) -> bool:
         digits = text[1:] if text[:1] == "-" else text
         # Leading zeros mean octal to Go, underscores separate: typer's path knows.
         if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and digits != "0"):
+            return False
+        if len(digits) > MOST_DIGITS:
             return False
         values[option.name] = int(text)
     elif option.kind == REPEAT:

@@ -13,13 +13,14 @@ import os
 
 from ocirun.container.init_process import is_there, open_init
 from ocirun.container.record import read_config
+from ocirun.container.request import warn_of_relative
 from ocirun.container.status import CREATING, STOPPED, status_of
 from ocirun.errors import Problem, SpecError, UnsupportedError, WrongStatus, doing
 from ocirun.process import mounts_parent
 from ocirun.process.exec_parent import flags_of
 from ocirun.process.idmapped_mounts import open_idmapped_sources
 from ocirun.process.request import Request
-from ocirun.rootfs import hot_mounts
+from ocirun.rootfs import hot_mounts, locked_flags
 from ocirun.rootfs.context import read_entries
 from ocirun.rootfs.mountpoints import clean
 from ocirun.rootfs.source_trees import open_source
@@ -48,9 +49,7 @@ def add_mounts(store: Store, container_id: str, path: str) -> None:
     """
     with _MountedContainer(store, container_id) as entered:
         config = read_list(path, entered.config)
-        # Security: for an ordinary user `_prepare` runs in the child, which has sealed its imports.
-        import ocirun.rootfs.locked_flags  # noqa: F401
-
+        warn_of_relative(config)
         entries = read_entries(config, entered.record.bundle)
         for entry in entries:
             hot_mounts.refuse_late(entry)
@@ -131,6 +130,8 @@ def _prepare(config: Config, entries: list[Entry], entered: _MountedContainer) -
             if userns:
                 request.namespaces.fds["user"] = entered.open_user_namespace()
             open_idmapped_sources(entries, config, request, fds)
+        if userns:
+            locked_flags.lock_flags([one for one in entries if one.options.bind], fds)
         for entry in entries:
             if entry.options.bind:
                 with doing(f'setting the attributes of "{entry.destination}"'):

@@ -32,13 +32,7 @@ def make_request(config: Config, container_id: str, options: CreateOptions) -> R
     request.container_id = container_id
     request.bundle = os.path.realpath(options.bundle)
     request.rootfs = _root(config, request.bundle)
-    for mount in config.get("mounts") or ():
-        if not mount["destination"].startswith("/"):
-            # Spec: "MUST be an absolute path"; runc goes on with a warning, and so do we.
-            warn(
-                f"mount destination {mount['destination']} is not absolute. Support for "
-                "non-absolute mount destinations will be removed in a future release."
-            )
+    warn_of_relative(config)
     request.landlock = _landlock(config)
     request.make_devices = request.namespaces.has("mount") and not is_host_dev(config)
     request.no_pivot = options.no_pivot
@@ -153,3 +147,16 @@ def _is_inherited(fd: int, library: bool) -> bool:
             raise
         return False
     return library or not flags & FD_CLOEXEC
+
+
+def warn_of_relative(config: Config) -> None:
+    """Warn of each destination of a mount that is not absolute.
+
+    Spec: "MUST be an absolute path"; runc goes on with a warning, and so do we.
+    """
+    for mount in config.get("mounts") or ():
+        if not mount["destination"].startswith("/"):
+            warn(
+                f"mount destination {mount['destination']} is not absolute. Support for "
+                "non-absolute mount destinations will be removed in a future release."
+            )

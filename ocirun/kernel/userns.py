@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import ECHILD
 
 from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
@@ -60,3 +61,27 @@ class UserNamespaceHolder:
         pidfd_send_signal(self._pidfd, SIGKILL)
         os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | WALL)
         os.close(self._pidfd)
+
+
+def lock_mounts(tmpfs_fd: int, mount_fds: list[int]) -> None:
+    """Replace detached mounts by copies whose flags are locked, as in a user namespace's.
+
+    `mount_fds` keep their numbers and stay the caller's. `tmpfs_fd` (borrowed) is an empty,
+    detached tmpfs to attach them in. What is mounted below one comes along, and cannot be unmounted
+    alone. Threads of the caller do not matter.
+
+    Raises:
+        OSError: the kernel refused a mount or user namespace, or a copy.
+    """
+    pidfd = ffi.new("int *", -1)
+    numbers = ffi.new("int[]", mount_fds)
+    if lib.sys_lock_mounts(tmpfs_fd, numbers, len(mount_fds), pidfd) < 0:
+        raise oserror(ffi.errno, "clone3(CLONE_PIDFD|CLONE_FILES)")
+    try:
+        ended = os.waitid(os.P_PIDFD, int(pidfd[0]), os.WEXITED | WALL)
+    finally:
+        os.close(int(pidfd[0]))
+    if ended is None or ended.si_code != os.CLD_EXITED:
+        raise oserror(ECHILD, "a child that copies mounts was killed")
+    if ended.si_status:
+        raise oserror(ended.si_status, "copying mounts into a new user namespace")

@@ -55,6 +55,13 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
             from ocirun.process.idmapped_mounts import open_idmapped_sources  # cold
 
             open_idmapped_sources(entries, config, request, fds)
+        if all_of_them:
+            # Not the late ones: init opens them, and what stands for them is a user namespace.
+            copies = [one for one in entries if one.index in fds.keys() - request.late_sources]
+            if copies:
+                from ocirun.rootfs.locked_flags import lock_flags  # cold
+
+                lock_flags(copies, fds)
     except BaseException:
         for fd in fds.values():
             os.close(fd)

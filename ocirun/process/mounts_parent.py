@@ -136,11 +136,12 @@ def _attach_all(entered: _EnteredTarget, entries: list[Entry], sources: dict[int
         for entry in entries:
             with doing(f'mounting "{entry.source or entry.fs_name}" at "{entry.destination}"'):
                 if entry.index in sources:
-                    hot_mounts.place(entered.root_fd, entry, sources[entry.index])
+                    hot_mounts.place(entered.root_fd, entered.own_fds, entry, sources[entry.index])
                     attached.append(sources[entry.index])
                 else:
                     label = entered.target.label
-                    attached.append(hot_mounts.place_new(entered.root_fd, entry, label))
+                    new = hot_mounts.place_new(entered.root_fd, entered.own_fds, entry, label)
+                    attached.append(new)
     except BaseException:
         for fd in reversed(attached):
             _take_back(entered, fd)

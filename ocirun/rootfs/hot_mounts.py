@@ -95,8 +95,10 @@ def make_outside(entry: Entry) -> int:
     return _make(entry, entry.options.data)
 
 
-def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
+def place(root_fd: int, own_fds: int, entry: Entry, mount_fd: int) -> None:
     """Attach the detached mount `mount_fd` (borrowed) at the entry's destination.
+
+    `own_fds` as for `detach`.
 
     Raises:
         SetupError: the destination is not allowed.
@@ -107,13 +109,17 @@ def place(root_fd: int, entry: Entry, mount_fd: int) -> None:
     else:
         target_fd = open_directory(root_fd, entry.destination)[0]
     try:
+        _refuse_covered_proc(own_fds, target_fd, entry.destination)
         attach(mount_fd, target_fd, entry.destination)
     finally:
         os.close(target_fd)
 
 
-def place_new(root_fd: int, entry: Entry, label: str) -> int:
-    """Make a file system of MADE_INSIDE and attach it; give the mount, which the caller closes."""
+def place_new(root_fd: int, own_fds: int, entry: Entry, label: str) -> int:
+    """Make a file system of MADE_INSIDE and attach it; give the mount, which the caller closes.
+
+    `own_fds` as for `detach`.
+    """
     data = entry.options.data
     if label and entry.fs_name not in UNLABELLED:
         data = [*data, label_option(label)]
@@ -124,6 +130,7 @@ def place_new(root_fd: int, entry: Entry, label: str) -> int:
         target_fd, existed = open_directory(root_fd, entry.destination)
     try:
         refuse_procfs(target_fd, entry.destination)
+        _refuse_covered_proc(own_fds, target_fd, entry.destination)
         if existed and entry.fs_name == "tmpfs":
             data = with_mode(data, target_fd)
         mount_fd = _make(entry, data)
@@ -135,6 +142,17 @@ def place_new(root_fd: int, entry: Entry, label: str) -> int:
     finally:
         os.close(target_fd)
     return mount_fd
+
+
+def _refuse_covered_proc(own_fds: int, target_fd: int, destination: str) -> None:
+    """Refuse a target in /proc that is no procfs, because a mask is on it.
+
+    Security: CVE-2019-16884. A link of the container's may have led there; refuse_procfs sees only
+    what the mask is made of.
+    """
+    path = os.readlink(str(target_fd), dir_fd=own_fds)
+    if path.startswith("/proc/") and destination not in LXCFS:
+        raise SetupError(f'"{destination}" cannot be mounted because it is inside /proc')
 
 
 def _make(entry: Entry, data: list[str]) -> int:

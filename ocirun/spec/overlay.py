@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 POINTER: Final = f"/annotations/{OVERLAY}"
 UNITS: Final = "kKmMgG%"
+MOST_DIGITS: Final = 19  # more bytes than a number of 64 bits has
 
 
 def check_overlay(config: Config) -> None:
@@ -29,7 +30,8 @@ def check_overlay(config: Config) -> None:
     """
     size = (config.get("annotations") or {})[OVERLAY]
     digits = size[:-1] if size[-1:] in UNITS else size
-    if size and not (digits.isascii() and digits.isdecimal() and int(digits)):
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= MOST_DIGITS
+    if size and not (is_number and int(digits)):
         message = f'{size!r} is no size: a number such as "64m", or nothing'
         raise SpecError([Problem(POINTER, message)])
     namespaces = config.get("linux", {}).get("namespaces") or []

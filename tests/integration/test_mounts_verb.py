@@ -30,6 +30,11 @@ class TestAdd:
         add(container, bind(shared, "/data/new")).ok()
         assert container.exec("cat", "/data/new/file").ok().stdout == "of the host\n"
 
+    def test_a_relative_destination_is_warned_of(self, box: Box, shared: Path) -> None:
+        container = box.running()
+        done = add(container, bind(shared, "data")).ok()
+        assert "mount destination data is not absolute" in done.log
+
     def test_the_list_may_come_from_standard_input(self, box: Box, shared: Path) -> None:
         container = box.running()
         document = json.dumps([bind(shared, "/data/new")]).encode()

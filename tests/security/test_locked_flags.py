@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from harness.box import Box
 from harness.bundle import Bundle
+from harness.late_mounts import add, bind
 from harness.machine import MNT_DETACH, libc_call
 from harness.mountinfo import mount_at
 from harness.needs import needs
@@ -103,6 +104,79 @@ def test_locked_flags_below_the_source_cannot_be_cleared_either(
     set_flags(source / "below", "ro", "nosuid")
     call = box.container(with_source(box, source, "rbind", word)).create()
     call.failed("cannot clear locked flags")
+
+
+CLEAR_ALL = "for place in /data*; do mount -o remount,bind,rw $place; touch $place/new; done"
+ADMIN = {name: ["CAP_SYS_ADMIN"] for name in ("bounding", "effective", "permitted")}
+
+
+def clearing(bundle: Bundle) -> Bundle:
+    """Have the container's root try to write to the source."""
+    bundle.process.update(args=["sh", "-c", f"{CLEAR_ALL}; true"], capabilities=ADMIN)
+    return bundle
+
+
+@peer_deviates("runc", "1.1 binds no part of a locked tree", sometimes=True)
+@peer_deviates("crun", "1.8 opens it outside", sometimes=True)
+@pytest.mark.parametrize("word", ["bind", "rbind"])
+def test_the_containers_root_cannot_clear_them(box: Box, source: Path, word: str) -> None:
+    """With CAP_SYS_ADMIN in its user namespace, by a remount. A copy has to carry the locks."""
+    set_flags(source, "ro", "nosuid")
+    result = box.container(clearing(with_source(box, source, word))).run().ok()
+    assert "Read-only" in result.stderr
+    assert not (source / "new").exists()
+
+
+@peer_deviates("crun", "1.8 opens it outside", sometimes=True)
+def test_nor_those_of_a_file(box: Box, source: Path) -> None:
+    (source / "data").write_text("of the host")
+    (source / "data").chmod(0o666)
+    set_flags(source, "ro")
+    bundle = with_source(box, source / "data", "bind")
+    script = "mount -o remount,bind,rw /data; echo evil > /data; true"
+    bundle.process.update(args=["sh", "-c", script], capabilities=ADMIN)
+    box.container(bundle).run().ok()
+    assert (source / "data").read_text() == "of the host"
+
+
+@needs("ours")
+def test_nor_those_of_an_idmapped_source(box: Box, source: Path) -> None:
+    set_flags(source, "ro")
+    bundle = clearing(with_source(box, source, "rbind"))
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.mounts[-1][kind] = bundle.linux[kind]
+    box.container(bundle).run().ok()
+    assert not (source / "new").exists()
+
+
+@needs("ours")
+def test_nor_those_of_an_added_mount(box: Box, source: Path) -> None:
+    set_flags(source, "ro")
+    bundle = box.bundle("/probe", "wait", capabilities=ADMIN)
+    bundle.use_userns(MAP)
+    container = box.running(bundle)
+    add(container, bind(source, "/data1"), bind(source, "/data2", "nodev")).ok()
+    container.exec("sh", "-c", CLEAR_ALL)
+    assert not (source / "new").exists()
+
+
+@peer_deviates("crun", "1.8 may refuse or clear", sometimes=True)
+def test_a_remount_of_the_config_cannot_clear_them(box: Box, source: Path) -> None:
+    set_flags(source, "ro")
+    bundle = with_source(box, source, "rbind")
+    bundle.add_mount("/data", "bind", "none", "remount", "bind", "rw")
+    bundle.process["args"] = ["/probe", "try", "create:/data/new"]
+    box.container(bundle).run()
+    assert not (source / "new").exists()
+
+
+@needs("ours")
+def test_a_mount_below_the_source_stays(box: Box, source: Path) -> None:
+    """The kernel locks these in place: what is under one is not the container's to see."""
+    (source / "beside").mkdir()
+    bundle = with_source(box, source, "rbind")
+    bundle.process.update(args=["umount", "/data/below"], capabilities=ADMIN)
+    assert box.container(bundle).run().status != 0
 
 
 @peer_deviates("runc", "1.1 refuses it when the source has more flags", sometimes=True)

@@ -50,6 +50,18 @@ class TestHostile:
         bundle.add_mount("/other", "proc", "proc")
         add(box.running(bundle), bind(shared, "/other/sys")).failed("inside /proc")
 
+    @pytest.mark.parametrize("place", ["/proc/version", "/proc/fs"])
+    def test_a_link_to_a_masked_place_is_refused(self, box: Box, shared: Path, place: str) -> None:
+        """What lies there is no procfs: it is what the mask is made of."""
+        bundle = box.bundle("/probe", "wait")
+        bundle.linux["maskedPaths"] = [place]
+        container = box.running(bundle)
+        (container.bundle.rootfs / "link").symlink_to(place)
+        source = shared if place == "/proc/fs" else shared / "file"
+        add(container, bind(source, "/link")).failed("inside /proc")
+        if place == "/proc/fs":
+            add(container, new("tmpfs", "/link")).failed("inside /proc")
+
     def test_what_lxcfs_covers_may_be(self, box: Box, shared: Path) -> None:
         container = box.running()
         add(container, bind(shared / "file", "/proc/uptime")).ok()

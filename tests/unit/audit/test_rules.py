@@ -47,6 +47,15 @@ def test_the_table_has_a_bundle_for_every_rule() -> None:
     assert len(TABLE) >= 25
 
 
+def test_a_limit_of_any_length_is_read(tmp_path: Path) -> None:
+    """Python refuses to read a number of more than 4,300 digits."""
+    config = bad_bundles.good()
+    config["linux"]["resources"] = {"unified": {"pids.max": "9" * 5000, "memory.max": "64"}}
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "pids-unlimited" in {one.rule.name for one in audit_bundle(str(tmp_path)).findings}
+
+
 def test_the_good_bundle_has_nothing_above_note(tmp_path: Path) -> None:
     config = bad_bundles.good()
     (tmp_path / "rootfs").mkdir()

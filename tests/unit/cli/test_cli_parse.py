@@ -129,6 +129,7 @@ def test_what_the_quick_reader_takes_typer_takes_the_same_way(argv: list[str]) -
         ["create", "--preserve-fds", "010", "web"],
         ["create", "--preserve-fds", "1_0", "web"],
         ["create", "--preserve-fds", "", "web"],
+        ["create", "--preserve-fds", "9" * 5000, "web"],
         ["--root"],
         ["-", "state"],
     ],
