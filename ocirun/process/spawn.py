@@ -125,11 +125,13 @@ def _pid_of(fds: list[int]) -> int:
     """Read the pid that a pidfd, the only one of `fds`, names, as our own procfs numbers it."""
     if len(fds) != 1:
         raise ProtocolError(f"{PROC_CLONED} came with {len(fds)} descriptors instead of a pidfd")
-    fd = os.open(f"/proc/self/fdinfo/{fds[0]}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = os.read(fd, 4096)
-    finally:
-        os.close(fd)
+    path = f"/proc/self/fdinfo/{fds[0]}"
+    with doing(f"reading {path}, the pid of a pidfd"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     for line in text.splitlines():
         if line.startswith(b"Pid:"):
             return int(line[4:])
