@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _load() -> tuple[Any, Any, Any]:
+def _load() -> tuple[Any, Any, Any, type[Exception]]:
+    from pyroute2.netlink.exceptions import NetlinkDecodeError
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-    return ifaddrmsg, ifinfmsg, rtmsg
+    return ifaddrmsg, ifinfmsg, rtmsg, NetlinkDecodeError
 
 
-def _load_alone() -> tuple[Any, Any, Any]:
+def _load_alone() -> tuple[Any, Any, Any, type[Exception]]:
     from importlib.util import find_spec
 
     spec = find_spec("pyroute2")
@@ -44,4 +45,4 @@ def _load_alone() -> tuple[Any, Any, Any]:
                 del sys.modules[name]
 
 
-ifaddrmsg, ifinfmsg, rtmsg = _load_alone()
+ifaddrmsg, ifinfmsg, rtmsg, NetlinkDecodeError = _load_alone()

@@ -189,7 +189,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _decoded(form: Any, body: bytes) -> Any:  # noqa: ANN401  # pyroute2's
-    from pyroute2.netlink.exceptions import NetlinkDecodeError  # loaded with `form`
+    from ocirun.network.messages import NetlinkDecodeError  # loaded with `form`
 
     message = form(body)
     try:

@@ -9,6 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+# Order: before grpc is imported. Its handlers of fork(2) abort the child that subprocess makes for
+# a preexec_fn.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 import grpc
 import websocket
 from harness.machine import MARK, cgroup_hierarchies

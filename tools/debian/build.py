@@ -155,10 +155,9 @@ def fill_shared(venv: Path, tree: Path) -> None:
     documents.mkdir(parents=True)
     for name in ("README.md", "SECURITY.md"):
         shutil.copy(REPO / name, documents / name)
+    left_out = shutil.ignore_patterns("*.toml", ".*", "rootfs")  # rootfs: what make demo has filled
     for name in ("docs", "examples", "bundles"):  # beside README.md, whose links lead there
-        shutil.copytree(
-            REPO / name, documents / name, ignore=shutil.ignore_patterns("*.toml", ".*")
-        )
+        shutil.copytree(REPO / name, documents / name, ignore=left_out)
     compress((REPO / "CHANGELOG.md").read_bytes(), documents / "changelog.gz")
     overrides = tree / "usr/share/lintian/overrides/ocirun"
     overrides.parent.mkdir(parents=True)
