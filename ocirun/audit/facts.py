@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from ocirun.audit.tree import Tree
 from ocirun.audit.world import Node
 from ocirun.cgroups.counters import text as counter
 from ocirun.errors import kernel_words
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ocirun.kernel.mountinfo import MountRow
 
 INSIDE: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+SETUID: Final = stat.S_ISUID | stat.S_ISGID
 KINDS: Final = {stat.S_IFBLK: "b", stat.S_IFCHR: "c"}
 NO_LIMIT: Final = 2**62  # v1 writes "no limit" as a number near 2**63
 WHOLE: Final = [(0, 0, 2**32 - 1)]
@@ -35,22 +37,31 @@ def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
     except OSError:  # a container without /dev
         return found
     try:
-        for path, _, files, folder_fd in os.fwalk(".", dir_fd=dev_fd):
-            for name in files:
-                try:
-                    status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-                except OSError:  # removed meanwhile
-                    continue
-                kind = KINDS.get(stat.S_IFMT(status.st_mode))
-                if kind:
-                    place = f"/dev{path[1:]}/{name}"
-                    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-                    found.append(
-                        Node(place, kind, major, minor, pointers.get(place, "/linux/devices"))
-                    )
+        for path, status in Tree(dev_fd, one_mount=False).files():
+            kind = KINDS.get(stat.S_IFMT(status.st_mode))
+            if kind:
+                place = f"/dev{path}"
+                major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+                found.append(Node(place, kind, major, minor, pointers.get(place, "/linux/devices")))
     finally:
         os.close(dev_fd)
     return found
+
+
+def setuid_files(root_fd: int) -> tuple[list[str], bool]:
+    """Return the setuid and setgid programs below `root_fd`, and whether the search finished.
+
+    `root_fd` is borrowed; only its mount is searched. Paths begin with "/".
+
+    Source: execve(2); mount(2), MS_NOSUID.
+    """
+    tree = Tree(root_fd, one_mount=True)
+    found = [path for path, status in tree.files() if _is_setuid(status.st_mode)]
+    return sorted(found), tree.whole
+
+
+def _is_setuid(mode: int) -> bool:
+    return stat.S_ISREG(mode) and bool(mode & SETUID) and bool(mode & 0o111)
 
 
 def filters_of(pid: int) -> list[bytes]:

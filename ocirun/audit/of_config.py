@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ocirun.audit.facts import limit_of
-from ocirun.audit.setuid import setuid_files
+from ocirun.audit.facts import limit_of, setuid_files
 from ocirun.audit.world import HIDDEN, HOST, OWN, SETS, Look, Node, Place, World
 from ocirun.cgroups.devicerules import table_of
 from ocirun.spec.devices import implied_rules

@@ -17,9 +17,9 @@ from ocirun.audit.facts import (
     inside_of,
     limit_of,
     nodes_of,
+    setuid_files,
     upwards,
 )
-from ocirun.audit.setuid import setuid_files
 from ocirun.audit.world import HIDDEN, HOST, KINDS, OWN, SETS, Look, Place, World
 from ocirun.cgroups.devicerules import table_of
 from ocirun.errors import SetupError, kernel_words
