@@ -127,6 +127,25 @@ _FORMAT: Final = Option(
     choices=("table", "json"),
 )
 
+_REPORT: Final = (  # shared by validate and audit
+    Option(
+        "config",
+        STR,
+        "name of the configuration file in the bundle",
+        metavar="FILE",
+        default="config.json",
+    ),
+    Option(
+        "format",
+        STR,
+        "output format: text or json",
+        "f",
+        metavar="FORMAT",
+        default="text",
+        choices=("text", "json"),
+    ),
+)
+
 ID: Final = (1, 1)
 
 VERBS: Final = {
@@ -267,22 +286,7 @@ VERBS: Final = {
             "check the config.json of a bundle, and find what is misspelled",
             "[BUNDLE|FILE]",
             (0, 1),
-            Option(
-                "config",
-                STR,
-                "name of the configuration file in the bundle",
-                metavar="FILE",
-                default="config.json",
-            ),
-            Option(
-                "format",
-                STR,
-                "output format: text or json",
-                "f",
-                metavar="FORMAT",
-                default="text",
-                choices=("text", "json"),
-            ),
+            *_REPORT,
             Option("strict", BOOL, "exit with 1 on warnings as well"),
         ),
         Verb(
@@ -290,22 +294,7 @@ VERBS: Final = {
             "show what a process in a container would hold",
             "BUNDLE|ID",
             (1, 1),
-            Option(
-                "config",
-                STR,
-                "name of the configuration file in the bundle",
-                metavar="FILE",
-                default="config.json",
-            ),
-            Option(
-                "format",
-                STR,
-                "output format: text or json",
-                "f",
-                metavar="FORMAT",
-                default="text",
-                choices=("text", "json"),
-            ),
+            *_REPORT,
             Option(
                 "fail-on",
                 STR,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,15 @@ class Box:
         """Let the probe try "CALL:PATH"s; returns for each 0 (allowed), an errno, or EMPTY."""
         bundle.process["args"] = ["/probe", "try", *calls]
         return [entry["errno"] for entry in json.loads(self.output(bundle))]
+
+    @contextmanager
+    def other_root(self) -> Iterator[None]:
+        """Let the runtime use a second state root during the block."""
+        first, self.runtime.root = self.runtime.root, self.folder / "state2"
+        try:
+            yield
+        finally:
+            self.runtime.root = first
 
     def clean(self) -> None:
         """Delete what is left, as a user would: by `delete --force`."""

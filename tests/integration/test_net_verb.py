@@ -6,8 +6,6 @@ Source: docs/network.md#looking-and-cleaning-up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +34,6 @@ def networked(box: Box, *networks: dict[str, Any]) -> Bundle:
 
 def listed(box: Box) -> Any:  # noqa: ANN401
     return box.runtime.call("net", "ls", "--format", "json").ok().json()
-
-
-@contextmanager
-def another_root(box: Box) -> Iterator[None]:
-    """Let the runtime use a second state root during the block."""
-    first, box.runtime.root = box.runtime.root, box.folder / "state2"
-    try:
-        yield
-    finally:
-        box.runtime.root = first
 
 
 def test_all_that_containers_hold_is_listed(box: Box, net: Net) -> None:
@@ -156,7 +144,7 @@ class TestPrune:
         net.ip("link", "set", "vethdeadbeef", "alias", "ocirun-000000000000 web")
         net.ip("link", "add", "mine", "address", "02:00:00:00:00:01", "type", "bridge")
         call("iptables", "-t", "nat", "-A", "POSTROUTING", "-d", "192.0.2.1", "-j", "ACCEPT")
-        with another_root(box):
+        with box.other_root():
             other = VETH | {"bridge": "oci1", "pools": ["10.7.0.0/24"], "ports": [{"host": 81}]}
             kept = box.running(networked(box, other))
         before, inside = net.state(), net.devices(there).keys()
@@ -176,7 +164,7 @@ class TestPrune:
             "removed the nftables table",
         ]
         assert FORWARDING[0].read_text() == "1\n"
-        with another_root(box):
+        with box.other_root():
             assert self.prune(box) == []
             kept.delete("--force").ok()
         assert FORWARDING[0].read_text() == "0\n"

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +80,6 @@ def reached(url: str, where: Path | None = None) -> str:
         if found := page(url, where):
             return found
     return ""
-
-
-@contextmanager
-def another_root(box: Box) -> Iterator[None]:
-    """Let the runtime use a second state root during the block."""
-    first, box.runtime.root = box.runtime.root, box.folder / "state2"
-    try:
-        yield
-    finally:
-        box.runtime.root = first
 
 
 @pytest.fixture
@@ -256,7 +245,7 @@ class TestRefused:
         self.refuse(box, net, text, {"host": 8000, "count": 100, "address": "127.0.0.1"})
         twice = {"host": 90}, {"host": 90, "address": "127.0.0.1"}
         self.refuse(box, net, "port 127.0.0.1:90->90/tcp is taken by container", *twice)
-        with another_root(box):
+        with box.other_root():
             self.refuse(box, net, "is taken by a container of another state root", {"host": 8080})
         for free in ({"host": 8090}, taken | {"address": "127.0.0.2"}, taken | {"protocol": "udp"}):
             box.created(bundle_with(box, free))
@@ -288,7 +277,7 @@ def test_two_state_roots_share_what_they_turn_on(
     before = net.state()
     mine = {"bridge": "mine", "pools": [], "gateway": "10.9.0.1", "masquerade": True}
     first = box.running(bundle_with(box, WEB, **mine, address="10.9.0.2/24"))
-    with another_root(box):
+    with box.other_root():
         port = WEB | {"host": 8081}
         second = box.running(bundle_with(box, port, **mine, address="10.9.0.3/24"))
         there = inside(second)
@@ -300,7 +289,7 @@ def test_two_state_roots_share_what_they_turn_on(
     assert reached("http://127.0.0.1:8081/page") == "a page"
     assert reached("http://203.0.113.2/page", there) == "the world's"
     third = box.created(bundle_with(box, WEB, **mine, address="10.9.0.2/24"))
-    with another_root(box):
+    with box.other_root():
         second.delete("--force").ok()
     assert FORWARDING[0].read_text() == "1\n"
     third.delete().ok()
