@@ -44,6 +44,7 @@ WAIT_KILLABLE_RECV: Final = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 UNSAFE_ANNOTATIONS: Final = (
     "org.systemd.property.",
     "org.criu.config",
+    "org.ocirun.networks",
     "run.oci.hooks.",
     "run.oci.keep_original_groups",
     "run.oci.seccomp.receiver",
