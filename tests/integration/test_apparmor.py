@@ -135,7 +135,9 @@ class TestRefusals:
 
     @needs("ours")
     @pytest.mark.parametrize(
-        "name", [f"{CONFINED}\nexec unconfined", f"{CONFINED} x", "a//&b"], ids=repr
+        "name",
+        [f"{CONFINED}\nexec unconfined", f"{CONFINED} x", "a//&b"],
+        ids=["newline", "blank", "stack"],
     )
     def test_a_name_that_is_none(self, box: Box, name: str) -> None:
         container = box.container(None, apparmorProfile=name)
