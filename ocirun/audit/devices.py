@@ -7,10 +7,11 @@ admin-guide/devices.rst; docs/audit.md.
 from __future__ import annotations
 
 from ocirun.audit.finding import CRITICAL, HIGH, LOW, MEDIUM, NOTE, Rule
-from ocirun.cgroups.devicerules import ANY, OPENING
+from ocirun.cgroups.devicerules import ANY, OPENING, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Final
 
     from ocirun.audit.finding import Found
@@ -61,20 +62,52 @@ def find(world: World) -> Found:
             grade, words = KNOWN.get((node.major, node.minor), (MEDIUM, "a device of the host"))
         sentence = f"{node.path} ({node.kind} {node.major}:{node.minor}) is {words}."
         yield NODE.found(grade, sentence.replace("is makes", "makes"), node.pointer)
+    yield from _rules(world)
+
+
+def _rules(world: World) -> Found:
+    """Return a finding about what can be opened once there is a node for it."""
     wide = [kind for kind in ("b", "c") if access(world, kind, ANY, ANY) & OPENING]
-    if wide:
-        kinds = " and ".join({"b": "block", "c": "character"}[kind] for kind in wide)
-        makes = world.has("CAP_MKNOD")
-        grade = CRITICAL if makes else HIGH
-        if world.is_confined_root:
-            grade = NOTE
-        why = (
-            "the process makes their nodes (CAP_MKNOD) and opens them"
-            if makes
-            else "whatever node comes into the container can be opened"
-        )
-        sentence = f"The device rules allow all {kinds} devices: {why}."
-        yield RULE.found(grade, sentence, "/linux/resources/devices")
+    listed = [name for kind in ("b", "c") if kind not in wide for name in _listed(world, kind)]
+    if not wide and not listed:
+        return
+    makes = world.has("CAP_MKNOD")
+    grade = CRITICAL if makes else HIGH
+    if world.is_confined_root:
+        grade = NOTE
+    why = (
+        "the process makes their nodes (CAP_MKNOD) and opens them"
+        if makes
+        else "whatever node comes into the container can be opened"
+    )
+    kinds = " and ".join({"b": "block", "c": "character"}[kind] for kind in wide)
+    what = [*([f"all {kinds} devices"] if wide else []), *listed]
+    sentence = f"The device rules allow {', '.join(what)}: {why}."
+    yield RULE.found(grade, sentence, "/linux/resources/devices")
+
+
+def _listed(world: World, kind: str) -> Iterator[str]:
+    """Yield the dangerous devices that the rules list: disks, and what KNOWN has as such.
+
+    Nodes that are in the container have findings of their own.
+    """
+    nodes = {(node.kind, node.major, node.minor) for node in world.nodes}
+    if kind == "b":
+        numbers = [
+            (major, minor)
+            for major, row in (world.rules or {}).get("b", {}).items()
+            for minor, bits in row.items()
+            if bits & OPENING
+        ]
+    else:
+        numbers = [
+            number
+            for number, (grade, _) in KNOWN.items()
+            if grade in (CRITICAL, HIGH) and access(world, "c", *number) & OPENING
+        ]
+    for major, minor in numbers:
+        if (kind, major, minor) not in nodes:
+            yield text((kind, major, minor), access(world, kind, major, minor) & OPENING)
 
 
 def access(world: World, kind: str, major: int, minor: int) -> int:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from ocirun.audit.devices import access
 from ocirun.audit.world import HOST, KINDS, SETS
-from ocirun.cgroups.devicerules import ANY, OPENING
+from ocirun.cgroups.devicerules import ANY, OPENING, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Final
 
     from ocirun.audit.of_config import ConfigWorld
     from ocirun.audit.world import World
+
+MANY: Final = 4  # how many devices or files a difference lists
 
 
 class Difference:
@@ -42,7 +45,6 @@ def differences(asked: ConfigWorld, real: World) -> list[Difference]:
         _differ(asked, real, "seccomp filter", lambda one: _yes(one.filters != [])),
         _differ(asked, real, "pids limit", lambda one: str(one.pids_limit or "none")),
         _differ(asked, real, "memory limit", lambda one: str(one.memory_limit or "none")),
-        _differ(asked, real, "all block devices", lambda one: _yes(_opens_any_disk(one))),
         *(
             Difference(f"{kind} capabilities", _names(asked, kind), _names(real, kind))
             for kind in SETS
@@ -56,7 +58,11 @@ def differences(asked: ConfigWorld, real: World) -> list[Difference]:
         found.append(Difference("seccomp filter", "that of linux.seccomp", "another, or several"))
     if asked.uid_map and real.uid_map:
         found.append(_differ(asked, real, "uid mappings", lambda one: str(sorted(one.uid_map))))
-    return [*(one for one in found if one.config != one.kernel), *_mounts(asked, real)]
+    return [
+        *(one for one in found if one.config != one.kernel),
+        *_rules(asked, real),
+        *_mounts(asked, real),
+    ]
 
 
 def _differ(
@@ -77,8 +83,24 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _opens_any_disk(world: World) -> bool:
-    return bool(access(world, "b", ANY, ANY) & OPENING)
+def _rules(asked: ConfigWorld, real: World) -> Iterator[Difference]:
+    """Compare which devices may be opened, of those that either side's rules name."""
+    sides: list[list[str]] = [[], []]
+    for kind in ("b", "c"):
+        tables = [(world.rules or {}).get(kind, {}) for world in (asked, real)]
+        keys = {(major, minor) for table in tables for major, row in table.items() for minor in row}
+        others: list[int] = []
+        for major, minor in sorted({(ANY, ANY)} | keys):  # ANY is the least, so it comes first
+            bits = [access(world, kind, major, minor) & OPENING for world in (asked, real)]
+            if bits[0] != bits[1] and bits != others:
+                for words, one in zip(sides, bits, strict=True):
+                    device = text((kind, major, minor), one)
+                    words.append(device if one else f"{device}none")
+            others = others or bits
+    if sides[0]:
+        more = len(sides[0]) - MANY
+        rest = [f"and {more} more"] if more > 0 else []
+        yield Difference("device rules", *(", ".join([*one[:MANY], *rest]) for one in sides))
 
 
 def _mounts(asked: ConfigWorld, real: World) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""Facts about a process, derived from files of /proc and of cgroups.
+"""Facts about a process, derived from files of /proc and of its root.
 
 Source: proc_pid_mountinfo(5), user_namespaces(7), cgroups(7), ptrace(2).
 """
@@ -10,7 +10,6 @@ import stat
 
 from ocirun.audit.tree import Tree
 from ocirun.audit.world import Node
-from ocirun.cgroups.counters import text as counter
 from ocirun.errors import kernel_words
 from ocirun.kernel.paths import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
@@ -119,19 +118,6 @@ def host_path(row: MountRow, host: list[MountRow]) -> str:
             below = row.root[len(root) :].strip("/")
             return os.path.normpath(os.path.join(mount.point, below))
     return ""
-
-
-def upwards(path: str, name: str) -> list[str]:
-    """Return the contents of the files `name` in the cgroup `path` and its parents."""
-    found: list[str] = []
-    while path.count("/") > 1:
-        word = counter(path, name)
-        if word is None and found:
-            break
-        if word is not None:
-            found.append(word.strip())
-        path = os.path.dirname(path)
-    return found
 
 
 def limit_of(word: str) -> int | None:

@@ -15,14 +15,12 @@ from ocirun.audit.facts import (
     host_path,
     id_map,
     inside_of,
-    limit_of,
     nodes_of,
     setuid_files,
-    upwards,
 )
+from ocirun.audit.of_cgroup import directories, limits_of, rules_of
 from ocirun.audit.world import HIDDEN, HOST, KINDS, OWN, SETS, Look, Place, World
-from ocirun.cgroups.devicerules import table_of
-from ocirun.errors import SetupError, kernel_words
+from ocirun.errors import kernel_words
 from ocirun.kernel.mount import fstatfs
 from ocirun.kernel.mountinfo import read_mountinfo
 from ocirun.kernel.paths import openat2
@@ -50,7 +48,7 @@ class ProcessWorld(World):
     """The world of the init of `record`, which must be alive.
 
     What the kernel does not report is taken from `config`, the world of the container's
-    config.json: annotations and hooks, JSON pointers, device rules of cgroup v2.
+    config.json: annotations and hooks, JSON pointers.
 
     Raises:
         ProcessLookupError: init has ended meanwhile.
@@ -67,8 +65,7 @@ class ProcessWorld(World):
         status = self._read_status()
         self._read_namespaces()
         self._read_mounts()
-        self._read_limits(record.cgroup_paths)
-        self._read_rules(record.cgroup_paths)
+        self._read_cgroups()
         self._read_labels()
         self._read_filters(status, frozen=frozen)
         self.nodes = nodes_of(self.root_fd, {node.path: node.pointer for node in config.nodes})
@@ -141,41 +138,11 @@ class ProcessWorld(World):
         """Return whether `row` only hides a path: /dev/null or an empty tmpfs over it."""
         return row.point in self._config.masked or row.point in self._config.covered
 
-    def _read_limits(self, paths: dict[str, str]) -> None:
-        """Read the smallest limit of the cgroup and its parents, whose limits apply too."""
-        pids = [
-            limit_of(word) for word in upwards(paths.get("pids", paths.get("", "")), "pids.max")
-        ]
-        memory_path = paths.get("memory", paths.get("", ""))
-        memory = [
-            limit_of(word)
-            for name in ("memory.max", "memory.limit_in_bytes")
-            for word in upwards(memory_path, name)
-        ]
-        self.pids_limit = min((one for one in pids if one is not None), default=None)
-        self.memory_limit = min((one for one in memory if one is not None), default=None)
-
-    def _read_rules(self, paths: dict[str, str]) -> None:
-        """Read the rules of cgroup v1; the program of v2 cannot be read as rules."""
-        self.rules = self._config.rules
-        if "devices" not in paths:
-            return
-        from ocirun.cgroups.v1.devices import read_verdicts
-
-        try:
-            verdicts = read_verdicts(paths["devices"])
-        except SetupError as error:
-            self.unknown.append(f"device rules: {error}")
-            return
-        rules: list[dict[str, object]] = [{"allow": verdicts.allows}]
-        for (kind, major, minor), bits in verdicts.exceptions.items():
-            letters = "".join(
-                letter for letter, bit in (("r", 1), ("w", 2), ("m", 4)) if bits & bit
-            )
-            rules.append(
-                {"allow": True, "type": kind, "major": major, "minor": minor, "access": letters}
-            )
-        self.rules = table_of(rules)
+    def _read_cgroups(self) -> None:
+        paths = directories(self._read("cgroup"))
+        self.pids_limit, self.memory_limit = limits_of(paths)
+        self.rules, unknown = rules_of(paths, self._config.rules)
+        self.unknown += [f"device rules: {reason}" for reason in unknown]
 
     def _read_labels(self) -> None:
         for name in ("attr/apparmor/current", "attr/current"):

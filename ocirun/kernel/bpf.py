@@ -1,4 +1,4 @@
-"""bpf(2): load programs, attach them to a cgroup, list and detach them.
+"""bpf(2): load programs, attach them to a cgroup, list, read and detach them.
 
 `union bpf_attr` has a layout for each command. All fields that we use have 4 or 8 bytes, so a
 layout is a list of field sizes.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EPERM
 
 from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.oserror import oserror
@@ -22,18 +23,24 @@ BPF_PROG_LOAD: Final = 5
 BPF_PROG_ATTACH: Final = 8
 BPF_PROG_DETACH: Final = 9
 BPF_PROG_GET_FD_BY_ID: Final = 13
+BPF_OBJ_GET_INFO_BY_FD: Final = 15
 BPF_PROG_QUERY: Final = 16
 
 BPF_PROG_TYPE_CGROUP_DEVICE: Final = 15
 BPF_CGROUP_DEVICE: Final = 6
 BPF_F_ALLOW_MULTI: Final = 2
 BPF_F_REPLACE: Final = 4
+BPF_F_QUERY_EFFECTIVE: Final = 1
 
 BPF_OBJ_NAME_LEN: Final = 16
 INSTRUCTION_BYTES: Final = 8
 # Kernel: BPF_CGROUP_MAX_PROGS, how many programs one cgroup may have.
 MAX_PROGRAMS: Final = 64
+MAX_EFFECTIVE: Final = 1024  # how many we make room for, of a cgroup and all above it
 PROGRAM_COUNT_AT: Final = 24  # of prog_cnt in the layout of BPF_PROG_QUERY
+# Of xlated_prog_len, xlated_prog_insns and name in struct bpf_prog_info, and the bytes up to there.
+LENGTH_AT, INSTRUCTIONS_AT, NAME_AT = 20, 32, 64
+INFO_BYTES: Final = NAME_AT + BPF_OBJ_NAME_LEN
 # Kernel: newer kernels may write fields behind those that we use (query.revision), so each layout
 # has room for them. Older kernels accept zeros there.
 ATTRIBUTES_BYTES: Final = 128
@@ -100,14 +107,24 @@ def prog_detach(cgroup_fd: int, prog_fd: int, attach_type: int) -> None:
     _bpf(BPF_PROG_DETACH, b"".join(map(_u32, numbers)), what)
 
 
-def prog_query(cgroup_fd: int, attach_type: int) -> list[int]:
+def prog_query(cgroup_fd: int, attach_type: int, *, effective: bool = False) -> list[int]:
     """Return the ids of the programs attached to this cgroup itself, in the order they run in.
+
+    With `effective` also those of the cgroups above it, which apply too.
 
     Raises:
         OSError: EPERM without the right; EINVAL on a kernel without cgroup programs.
     """
-    ids = ffi.new("uint32_t[]", MAX_PROGRAMS)
-    attributes = _u32(cgroup_fd) + _u32(attach_type) + bytes(8) + _pointer(ids) + _u32(MAX_PROGRAMS)
+    most = MAX_EFFECTIVE if effective else MAX_PROGRAMS
+    ids = ffi.new("uint32_t[]", most)
+    attributes = (
+        _u32(cgroup_fd)
+        + _u32(attach_type)
+        + _u32(BPF_F_QUERY_EFFECTIVE if effective else 0)
+        + bytes(4)  # attach_flags, which the kernel writes
+        + _pointer(ids)
+        + _u32(most)
+    )
     what = f"bpf(BPF_PROG_QUERY, ({cgroup_fd}, {attach_type}))"
     _, answer = _bpf(BPF_PROG_QUERY, attributes, what)
     count = int.from_bytes(answer[PROGRAM_COUNT_AT : PROGRAM_COUNT_AT + 4], sys.byteorder)
@@ -121,6 +138,35 @@ def prog_get_fd_by_id(prog_id: int) -> int:
         OSError: ENOENT when it is gone; EPERM without CAP_SYS_ADMIN in the first user namespace.
     """
     return _bpf(BPF_PROG_GET_FD_BY_ID, _u32(prog_id), f"bpf(BPF_PROG_GET_FD_BY_ID, {prog_id})")[0]
+
+
+def prog_instructions(prog_fd: int) -> tuple[str, bytes]:
+    """Return the name of a program and its instructions, as the verifier has left them.
+
+    The descriptor is borrowed. Instructions are `struct bpf_insn`, in this machine's byte order.
+
+    Raises:
+        OSError: EPERM if the kernel keeps the instructions to itself: without CAP_SYS_ADMIN, or
+            where they are blinded (net.core.bpf_jit_harden).
+    """
+    length = int.from_bytes(_info(prog_fd, 0, None)[LENGTH_AT : LENGTH_AT + 4], sys.byteorder)
+    code = ffi.new("char[]", length) if length else None
+    info = _info(prog_fd, length, code)
+    shown = int.from_bytes(info[INSTRUCTIONS_AT : INSTRUCTIONS_AT + 8], sys.byteorder)
+    if code is None or not shown:
+        raise oserror(EPERM, f"bpf(BPF_OBJ_GET_INFO_BY_FD, {prog_fd})")
+    name = os.fsdecode(info[NAME_AT:INFO_BYTES].partition(b"\0")[0])
+    return name, bytes(ffi.buffer(code))
+
+
+def _info(prog_fd: int, length: int, code: object | None) -> bytes:
+    """Return struct bpf_prog_info; the kernel writes `length` bytes of instructions to `code`."""
+    asked = bytes(LENGTH_AT) + _u32(length) + bytes(8)
+    asked += _pointer(code) if code is not None else bytes(8)
+    info = ffi.new("char[]", asked.ljust(INFO_BYTES, b"\0"))
+    attributes = _u32(prog_fd) + _u32(INFO_BYTES) + _pointer(info)
+    _bpf(BPF_OBJ_GET_INFO_BY_FD, attributes, f"bpf(BPF_OBJ_GET_INFO_BY_FD, {prog_fd})")
+    return bytes(ffi.buffer(info)[:INFO_BYTES])
 
 
 def _bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:

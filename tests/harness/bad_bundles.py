@@ -241,6 +241,10 @@ TABLE = [
     Bad("device-rules", "critical",
         _on_host(lambda c: (_set("/linux/resources/devices", [{"allow": True}])(c),
                             grant(c, "CAP_MKNOD"))), "/linux/resources/devices"),
+    Bad("device-rules", "critical",
+        _on_host(lambda c: (c["linux"]["resources"]["devices"].append(
+            {"allow": True, "type": "b", "major": 7, "access": "rw"}), grant(c, "CAP_MKNOD"))),
+        "/linux/resources/devices"),
     # seccomp
     Bad("seccomp-absent", "high", _on_host(lambda c: c["linux"].pop("seccomp")), "/linux/seccomp"),
     Bad("seccomp-absent", "medium", _both(lambda c: c["linux"].pop("seccomp")), "/linux/seccomp"),

@@ -5,6 +5,7 @@ Source: docs/audit.md#a-running-container.
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from collections.abc import Generator
@@ -15,6 +16,8 @@ from harness import bad_bundles
 from harness.audit import Report, audit, grades, grant, of_bundle
 from harness.box import Box, Container
 from harness.bundle import Bundle
+from harness.cgroups import on_v2_tree
+from harness.device_programs import ALLOW, CALL, attached, chain
 from harness.needs import needs
 
 pytestmark = [needs("ours"), needs("root")]
@@ -131,6 +134,38 @@ def test_a_limit_above_the_container_counts(box: Box) -> None:
     assert of_bundle(box, bundle)["memory-unlimited"] == "medium"
     found = audit(box, box.running(bundle).id)
     assert ("memory-unlimited" in grades(found)) or difference(found, "memory limit")[0] == "none"
+
+
+NULL_ONLY = [{"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}]
+
+
+@on_v2_tree
+def test_a_device_program_of_somebody_else_counts(box: Box) -> None:
+    """As of a manager on v2, in the form that these have; it can only forbid."""
+    bundle = box.bundle("/probe", "wait")
+    bundle.linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    container = box.running(bundle)
+    opened = ("/probe", "try", "open:/dev/null", "open:/dev/zero")
+
+    def answers() -> list[int]:
+        return [one["errno"] for one in container.exec(*opened).ok().json()]
+
+    assert grades(audit(box, container.id))["device-rules"] == "high"
+    assert answers() == [0, 0]
+    kept = json.loads((box.runtime.root / container.id / "state.json").read_text())
+    cgroup = kept["cgroup_paths"][""]
+    with attached(cgroup, chain(NULL_ONLY)):
+        assert answers() == [0, errno.EPERM]
+        found = audit(box, container.id)
+        assert found["unknown"] == []
+        assert "device-rules" not in grades(found)
+        assert difference(found, "device rules") == (
+            "b *:* rw, c *:* rw", "b *:* none, c *:* none"
+        )  # fmt: skip
+        with attached(cgroup, [(CALL, 0, 0, 0, 5), *ALLOW], "asks") as prog_id:
+            assert audit(box, container.id)["unknown"] == [
+                f"device rules: the eBPF program asks (id {prog_id}): it calls a function"
+            ]
 
 
 @contextmanager
