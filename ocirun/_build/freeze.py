@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 # Left to the ordinary importer: loaded seldom, and in need of their docstrings or their __file__.
-COLD: Final = {"ocirun.__main__", "ocirun.cli.app", "ocirun.spec.schema"}
+COLD: Final = {"ocirun.__main__", "ocirun.cli.app", "ocirun.spec.schema", "ocirun.trace.page"}
 
 # The codecs every start of Python needs; the rest of the package is still found by path.
 STDLIB: Final = {"encodings": True, "encodings.aliases": False, "encodings.utf_8": False}

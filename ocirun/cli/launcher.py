@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ocirun.cli.call import Call
+    from ocirun.trace.session import Session
 
 
 def main() -> NoReturn:
@@ -38,6 +39,7 @@ def act(argv: Sequence[str]) -> int:
     """Run the command line `argv`; return its exit status, every failure already reported."""
     verb = ""
     settings: dict[str, object] | None = None
+    trace: Session | None = None
     warnings: list[str] = []
 
     def write() -> None:
@@ -60,14 +62,22 @@ def act(argv: Sequence[str]) -> int:
         verb = call.verb
         if settings["debug"]:
             _tell_start(settings)
+        if settings["trace"]:
+            from ocirun.trace.session import Session  # cold: only with --trace
+
+            trace = Session(str(settings["trace"]), verb, call.arguments)
         module = __import__(f"ocirun.cli.commands.{verb}", None, None, ("run",))
         status: int = module.run(call)
+        if trace:
+            trace.finish()
         write()
     except BaseException as error:  # noqa: BLE001  # the last place that can still say a sentence
         from ocirun.cli.report import failure, settings_of  # cold: something went wrong
 
         if settings is None:
             settings = settings_of(argv)
+        if trace:
+            trace.finish(error)
         return failure(error, verb, settings, warnings)
     return status
 

@@ -272,6 +272,21 @@ PAGES: Final = {
         "interrupted.",
         examples=(("ocirun top", "all containers"), ("ocirun top --once web", "one, once")),
     ),
+    "trace": Page(
+        "Show what `ocirun --trace FILE VERB …` has recorded: `view` prints the slowest steps and "
+        "system calls, and with --output writes a page of HTML, which needs no network. It has "
+        "each process, the messages between them, and for each step what it does, the section of "
+        "the runtime specification, the file that does it, and its system calls.",
+        "Several traces, of `create` and of `start` for example, are shown one after the other. "
+        "FILE is in the Trace Event Format: ui.perfetto.dev and chrome://tracing open it, too.",
+        "A trace has paths, command lines and names of hooks, but no environment variables and no "
+        "contents of files. It is readable by its owner alone. A FILE that exists is overwritten "
+        "only if it is a trace.",
+        examples=(
+            ("ocirun --trace web.json run --bundle . web", "record a container's life"),
+            ("ocirun trace view web.json -o web.html", "print a summary and write the page"),
+        ),
+    ),
     "snapshot": Page(
         "Make the image from which ocirun starts without waiting for Python. A package calls it "
         "after it has been installed. Nothing else depends on the image: without one, ocirun "

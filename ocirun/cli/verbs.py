@@ -52,6 +52,7 @@ GLOBALS: Final = (
         default="auto",
         choices=("true", "false", "auto"),
     ),
+    Option("trace", STR, "record how the command works, as JSON, in FILE", metavar="FILE"),
     Option("criu", STR, "ignored: criu is taken from $PATH", metavar="PATH", hidden=True),
     Option("version", BOOL, "print the version", "v", "V"),
 )
@@ -489,6 +490,13 @@ VERBS: Final = {
             ),
             Option("once", BOOL, "print once after one interval and exit"),
             _FORMAT,
+        ),
+        Verb(
+            "trace",
+            "show what --trace has recorded",
+            "view FILE...",
+            (2, -1),
+            Option("output", STR, "write a page of HTML to FILE", "o", metavar="FILE"),
         ),
         Verb("snapshot", "make the image that lets ocirun start in a millisecond", "", (0, 0)),
         Verb("completion", "print a completion script for bash, zsh or fish", "SHELL", (1, 1)),

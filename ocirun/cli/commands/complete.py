@@ -25,6 +25,7 @@ POSITIONS: Final = {
     "audit": ("ID",),
     "kill": ("ID", "SIGNAL"),
     "mounts": ("add|remove", "ID"),
+    "trace": ("view",),
     "net": ("ls|inspect|prune", "ID"),
     "completion": ("|".join(SHELLS),),
     "help": ("VERB",),
