@@ -51,7 +51,7 @@ static bool is_among(const char *word, size_t length, const char *const *words)
    a runtime's callers do mean (PATH, NOTIFY_SOCKET, LISTEN_FDS, XDG_RUNTIME_DIR, …) stays. */
 static bool clean_environment(void)
 {
-    static const char *const prefixes[] = {"PYTHON", "LD_", "MALLOC_", "MUSL_", NULL};
+    static const char *const prefixes[] = {"PYTHON", "LD_", "MALLOC_", "MIMALLOC_", "MUSL_", NULL};
     static const char *const names[] = {
         "GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH",
         "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TZDIR", NULL};

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import pty
 import shutil
 import subprocess
@@ -39,6 +40,17 @@ def is_ok(report: Report, name: str) -> bool:
     return bool(finding(report, name)["verdict"] == "ok")
 
 
+def starts_fast(box: Box) -> bool:
+    """Is this the launcher of `make build`, with the Python of a Debian of docs/fast-start.md?"""
+    release = platform.freedesktop_os_release()
+    return (
+        box.runtime.path == f"{sys.prefix}/bin/ocirun"
+        and sys.base_prefix == "/usr"
+        and platform.machine() == "x86_64"
+        and (release["ID"], release.get("VERSION_ID")) in {("debian", "12"), ("debian", "13")}
+    )
+
+
 @pytest.mark.lab
 def test_the_json_report_has_its_documented_members(box: Box) -> None:
     report = doctor(box)
@@ -51,6 +63,8 @@ def test_the_json_report_has_its_documented_members(box: Box) -> None:
         assert bool(one["consequence"]) == (one["verdict"] != "ok")
         assert not (one["remedy"] and one["verdict"] == "ok")
         assert one["did"]
+    if starts_fast(box):
+        assert finding(report, "fast start")["found"] == "from a snapshot"
 
 
 def test_as_root_it_knows_what_the_tests_know(box: Box) -> None:

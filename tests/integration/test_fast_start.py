@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,24 @@ class TestImage:
         )  # fmt: skip
         assert CHANGED in done.stderr
 
+    @needs("root")
+    @pytest.mark.parametrize("what", [rb"os\.py", rb"libpython[.\w]+"])
+    def test_is_of_a_python_that_was_upgraded(
+        self, install: FastInstall, tmp_path: Path, what: bytes
+    ) -> None:
+        """A file of the library, or the shared library, is another one: a copy is bound over it."""
+        header = install.image.read_bytes()[:4096]
+        found = re.search(rb"(/[ -~]+/" + what + rb")\0", header)
+        assert found
+        path = os.path.realpath(os.fsdecode(found[1]))
+        shutil.copy2(path, tmp_path / "copy")
+        script = f'mount --bind {tmp_path}/copy {path} && exec "$@"'
+        words = ("--debug", "--root", "/sys", "list")
+        done = install.call(
+            "-m", "sh", "-c", script, "sh", str(install.program), *words, program="unshare"
+        )
+        assert ELSEWHERE in done.stderr
+
     @pytest.mark.parametrize("what", ["frozen.id", "pyvenv.cfg"])
     def test_is_of_an_older_package_or_python(self, install: FastInstall, what: str) -> None:
         if what == "pyvenv.cfg":
@@ -250,6 +269,15 @@ class TestMaking:
         assert done.returncode == 1
         assert "cannot start from a snapshot" in done.stderr
 
+    def test_of_another_python_than_that_of_the_build(self, install: FastInstall) -> None:
+        """The distribution has upgraded Python; the launcher still contains the old one."""
+        done = install.call("--write-snapshot=1", "3.11.99 (main)")
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert (
+            "the installed Python is 3.11.99 (main), the one that ocirun was built" in done.stderr
+        )
+
     @needs("root")
     def test_where_it_cannot_be_written(self, install: FastInstall) -> None:
         script = f'mount --bind -o ro {install.prefix} {install.prefix} && exec "$@"'
@@ -268,8 +296,10 @@ class TestSurroundings:
 
     def test_with_a_loader_that_is_steered(self, install: FastInstall) -> None:
         steering = {"LD_PRELOAD": "/nonexistent.so", "LD_BIND_NOW": "1", "MALLOC_ARENA_MAX": "1"}
+        steering["MIMALLOC_VERBOSE"] = "1"  # would print before main
         done = install.call("--debug", "--root", "/sys", "list", env=steering)
         assert FAST in done.stderr
+        assert "mimalloc" not in done.stderr
         assert done.returncode == 0
 
     @needs("userns")

@@ -112,16 +112,16 @@ def test_secrets_are_not_those_of_the_image(install: FastInstall, tmp_path: Path
 
 
 def test_a_pointer_that_only_one_process_has_fails_the_dump(tmp_path: Path) -> None:
-    """`_json` is a shared object, which lies at another address in each process."""
+    """`resource` is a shared object, which lies at another address in each process."""
     install = FastInstall(tmp_path / "prefix", STUB)
     before = install.image.stat().st_ino
     with (install.packages / "ocirun" / "cli" / "warmup.py").open("a") as file:
         file.write(
-            "\n_clean = warm_up\n\ndef warm_up(frozen):\n    _clean(frozen)\n    import _json\n"
+            "\n_clean = warm_up\n\ndef warm_up(frozen):\n    _clean(frozen)\n    import resource\n"
         )
     done = install.call("snapshot")
     assert done.returncode == 1
-    assert "points into _json." in done.stderr
+    assert "points into resource." in done.stderr
     assert install.image.stat().st_ino == before
     assert {path.name for path in install.image.parent.iterdir()} == {"snapshot"}
 

@@ -179,6 +179,7 @@ class TestEnvironment:
             "LOCALDOMAIN": "x",
             "RES_OPTIONS": "x",
             "MALLOC_ARENA_MAX": "1",
+            "MIMALLOC_VERBOSE": "1",
             "GLIBC_TUNABLES": "glibc.malloc.check=1",
             "LD_LIBRARY_PATH": "/x",
             "MUSL_LOCPATH": "/x",

@@ -7,6 +7,10 @@
  * like such a pointer fails the dump too: the next attempt will succeed, and no image is better
  * than a wrong one.
  *
+ * The heap that the C library extends by brk(2) would begin behind this program, at an address as
+ * small as many integers, texts and pieces of bytecode. So its way is blocked, before it begins:
+ * the C library's memory then comes from mmap(2), at addresses that nothing else looks like.
+ *
  * One value is known and allowed: the id of the only thread, which in the C library is an address.
  * PyOS_AfterFork_Child and thaw set the variables that hold it, so the image has 0 there.
  */
@@ -16,9 +20,12 @@
 #include "image.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define MAX_MAPPINGS 512
 #define MAX_TOLD 20
@@ -27,6 +34,18 @@ struct mapping {
     unsigned long start, end;
     char name[64];
 };
+
+static void *blocker; /* one page, which cannot be accessed */
+
+void audit_prepare(void)
+{
+    const uintptr_t heap = ((uintptr_t)sbrk(0) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+
+    blocker = mmap((void *)heap, PAGE_BYTES, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (blocker == MAP_FAILED)
+        fail("making a snapshot: %s", strerror(errno));
+}
 
 /* Read the mappings that are not at fixed addresses; exits if there are too many. */
 static int read_mappings(struct mapping *mappings)
@@ -46,6 +65,8 @@ static int read_mappings(struct mapping *mappings)
             continue;
         if (next->start >= (unsigned long)__executable_start &&
             next->end <= (unsigned long)heap_end)
+            continue;
+        if (next->start == (unsigned long)blocker)
             continue;
         if (++count == MAX_MAPPINGS)
             fail("making a snapshot: too many mappings");
@@ -100,8 +121,8 @@ static unsigned int audit_range(const struct range *range, const struct header *
                 continue;
             describe(holder, sizeof holder, address);
             if (found++ < MAX_TOLD)
-                fprintf(stderr, "ocirun: making a snapshot: the word at %#lx%s points into %s\n",
-                        address, holder, mappings[k].name);
+                fprintf(stderr, "ocirun: making a snapshot: %#lx at %#lx%s points into %s\n",
+                        words[i], address, holder, mappings[k].name);
             break;
         }
     }

@@ -38,8 +38,6 @@
 #define COPY_RELOCATION R_AARCH64_COPY
 #endif
 
-#define MAX_THREAD_KEYS 16
-
 extern char __data_start[]; /* set by the linker: the start of `.data` */
 
 PyMODINIT_FUNC PyInit__ocirun_calls(void); /* written by ../linked.py */
@@ -72,16 +70,39 @@ static void find_spared(struct header *header)
     }
 }
 
-/* Find the pthread key of Python's thread state: CPython does not export its number, so compare
-   the values of all keys. */
-static uint32_t find_thread_key(void)
+/* Return the number that the next pthread key will have. */
+static uint32_t next_thread_key(void)
+{
+    pthread_key_t key;
+
+    if (pthread_key_create(&key, NULL) != 0 || pthread_key_delete(key) != 0)
+        fail("making a snapshot: no thread key is left");
+    return key;
+}
+
+/* Find the pthread keys that Python took, those from `first` on, and which of them is that of the
+   thread state: CPython does not export its number, so compare their values. */
+static void find_thread_keys(struct header *header, uint32_t first)
 {
     PyThreadState *state = PyThreadState_Get();
 
-    for (pthread_key_t key = 0; key < MAX_THREAD_KEYS; key++)
-        if (pthread_getspecific(key) == state)
-            return key;
+    header->first_key = first;
+    header->last_key = next_thread_key() - 1;
+    for (header->thread_key = first; header->thread_key <= header->last_key; header->thread_key++)
+        if (pthread_getspecific(header->thread_key) == state)
+            return;
     fail("making a snapshot: the thread state is under no key");
+}
+
+/* Leave the interpreter as if no thread were in it: release the lock that thaw takes again, and
+   overwrite what is left of frames that have returned. They are memory in use to heap.c, and from
+   3.12 on they point to the stack. The names of the members were checked for 3.11 to 3.13. */
+static void leave_python(void)
+{
+    PyThreadState *state = PyEval_SaveThread();
+
+    memset(state->datastack_top, 0,
+           (size_t)((char *)state->datastack_limit - (char *)state->datastack_top));
 }
 
 static void write_all(int fd, const void *bytes, size_t length, off_t offset)
@@ -199,7 +220,9 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     struct timespec times[2];
     struct stat status;
     const char *problem;
+    uint32_t first_key = next_thread_key();
 
+    audit_prepare();
     if (strcmp(Py_GetVersion(), version) != 0)
         fail("no snapshot was made: the installed Python is %s, the one that ocirun was built with %s; "
              "build ocirun again", version, Py_GetVersion());
@@ -207,7 +230,8 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     heap_follow(make_plan(&layout, origin));
     come_up(&layout, origin);
     problem = make_witnesses(&header, &layout);
-    header.thread_key = find_thread_key();
+    find_thread_keys(&header, first_key);
+    leave_python();
     header.data.start = (uint64_t)__data_start;
     header.data.length = (uint64_t)heap_start - header.data.start;
     header.data.offset = PAGE_BYTES;

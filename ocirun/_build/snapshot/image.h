@@ -41,7 +41,8 @@ struct header {
     struct witness witnesses[4];
     struct range data, heap;
     uint64_t file_size;
-    uint32_t thread_key; /* number of the pthread key that leads to the thread state */
+    uint32_t first_key, last_key; /* numbers of Python's pthread keys */
+    uint32_t thread_key;          /* the one that leads to the thread state */
     uint32_t spared_count;
     struct range spared[MAX_SPARED]; /* words in `data` that belong to the C library */
 };
@@ -58,6 +59,9 @@ bool witnesses_agree(const struct header *header);
 
 /* Open the image of the launcher at `origin` and read its header; -1 with the reason in `why`. */
 int open_image(struct header *header, const struct origin *origin, const char **why);
+
+/* Before the C library's first allocation in the process whose memory is going to be audited. */
+void audit_prepare(void);
 
 /* Return how many words of the header's ranges point to memory that only this process has, with a
    line on stderr for each. Words that are this thread's id become 0. */

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 # thaw.c names what it relies on besides CPython's public interface, and where that was checked.
-CHECKED: Final = ("3.11",)
+CHECKED: Final = ("3.11", "3.12", "3.13")
 MACHINES: Final = ("x86_64",)
 BUILTINS: Final = {
     "_blake2", "_signal", "_socket", "_struct", "_thread", "array", "errno", "fcntl", "gc", "math",
@@ -81,10 +81,9 @@ def complaint() -> str:
 
 
 def link_arguments() -> list[str]:
-    """Return the linker's arguments: all of libpython, at a fixed address, for extensions too."""
+    """Return the linker's arguments beside libpython: a fixed address, symbols for extensions."""
     return [
         "-no-pie",
-        f"-Wl,--whole-archive,{static_library()},--no-whole-archive",
         "-Wl,--export-dynamic",  # extension modules find the interpreter's functions here
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free",  # heap.c
         "-Wl,--build-id=sha1",  # key.c

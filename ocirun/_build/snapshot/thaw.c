@@ -1,12 +1,13 @@
-/* Start from a snapshot: to Python this looks like the child side of a fork.
+/* Start from a snapshot: to Python this looks like a fork.
  *
  * The image is mapped over this program's data and heap. Then per-process state is replaced: the
- * thread by PyOS_AfterFork_Child, which Python calls after every fork; the environment, the
- * arguments, the standard streams and the ignored signals by code here.
+ * thread by PyOS_BeforeFork and PyOS_AfterFork_Child, which Python calls around every fork; the
+ * environment, the arguments, the standard streams and the ignored signals by code here.
  *
- * Two assumptions are not part of CPython's public interface, and were checked for 3.11: that
- * PyOS_AfterFork_Child finds the thread state under its old pthread key and creates a new key, and
- * that `os.environ` reads from the dictionary `posix.environ`.
+ * Three assumptions are not part of CPython's public interface, and were checked for 3.11, 3.12 and
+ * 3.13: that PyOS_AfterFork_Child finds the thread state under its old pthread key and creates new
+ * keys; that PyThreadState has the members `thread_id` and `native_thread_id`; and that
+ * `os.environ` reads from the dictionary `posix.environ`.
  *
  * Source: docs.python.org c-api/sys.html#c.PyOS_AfterFork_Child; mmap(2).
  */
@@ -62,17 +63,15 @@ void remember(void)
     PyDict_Clear(remembered.environ);
 }
 
-/* Allocate the pthread key of the saved thread state, one of the first keys of a process.
-   False if a library already has it. */
-static bool take_thread_key(uint32_t wanted)
+/* Allocate the pthread keys that Python had. False if a library already has one of them. */
+static bool take_thread_keys(const struct header *header)
 {
     pthread_key_t key;
 
-    do {
-        if (pthread_key_create(&key, NULL) != 0)
+    for (uint32_t wanted = header->first_key; wanted <= header->last_key; wanted++)
+        if (pthread_key_create(&key, NULL) != 0 || key != wanted)
             return false;
-    } while (key < wanted);
-    return key == wanted;
+    return true;
 }
 
 static bool map_range(int fd, const struct range *range)
@@ -167,13 +166,15 @@ void thaw(int image_fd, const struct header *header, int argc, char **argv)
     for (uint32_t i = 0; i < header->spared_count && i < MAX_SPARED; i++)
         spared += header->spared[i].length;
     if (header->spared_count > MAX_SPARED || spared > MAX_SPARED_BYTES ||
-        !take_thread_key(header->thread_key) || !map_image(image_fd, header))
+        !take_thread_keys(header) || !map_image(image_fd, header))
         return;
     close(image_fd);
 
     pthread_setspecific(header->thread_key, remembered.thread);
     remembered.thread->thread_id = PyThread_get_thread_ident();
     remembered.thread->native_thread_id = PyThread_get_thread_native_id();
+    PyEval_RestoreThread(remembered.thread); /* dump.c released the interpreter's lock */
+    PyOS_BeforeFork();
     PyOS_AfterFork_Child();
     heap_guard_forks();
     renew_environment();
