@@ -56,6 +56,10 @@ def differences(asked: ConfigWorld, real: World) -> list[Difference]:
     ]
     if asked.filters and real.filters and asked.filters != real.filters:
         found.append(Difference("seccomp filter", "that of linux.seccomp", "another, or several"))
+    if not (asked.no_new_privs or real.no_new_privs):  # else they were not looked for
+        setuid, capable = "setuid programs", "programs with file capabilities"
+        found.append(_differ(asked, real, setuid, lambda one: _some(sorted({*one.setuid_files}))))
+        found.append(_differ(asked, real, capable, lambda one: _some([*one.given()])))
     if asked.uid_map and real.uid_map:
         found.append(_differ(asked, real, "uid mappings", lambda one: str(sorted(one.uid_map))))
     return [
@@ -81,6 +85,11 @@ def _whose(world: World, kind: str) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MANY
+    return (", ".join(names[:MANY]) or "none") + (f", and {more} more" if more > 0 else "")
 
 
 def _rules(asked: ConfigWorld, real: World) -> Iterator[Difference]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 
 from ocirun.audit.tree import Tree
 from ocirun.audit.world import Node
 from ocirun.errors import kernel_words
 from ocirun.kernel.paths import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from ocirun.spec.capabilities import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
     except OSError:  # a container without /dev
         return found
     try:
-        for path, status in Tree(dev_fd, one_mount=False).files():
+        for path, status, _ in Tree(dev_fd, one_mount=False).files():
             kind = KINDS.get(stat.S_IFMT(status.st_mode))
             if kind:
                 place = f"/dev{path}"
@@ -47,20 +49,44 @@ def nodes_of(root_fd: int, pointers: dict[str, str]) -> list[Node]:
     return found
 
 
-def setuid_files(root_fd: int) -> tuple[list[str], bool]:
-    """Return the setuid and setgid programs below `root_fd`, and whether the search finished.
+class Programs:
+    """Programs with rights of their own in the tree of `root_fd` (borrowed); its mount only.
 
-    `root_fd` is borrowed; only its mount is searched. Paths begin with "/".
+    `setuid` are those with a setuid or setgid bit, sorted. `capable` has the capabilities that
+    others get, by path: those that are permitted, of files whose root user is in `roots`, uids on
+    the host. Paths begin with "/". `whole`: the search finished.
 
-    Source: execve(2); mount(2), MS_NOSUID.
+    Source: execve(2); capabilities(7), "File capabilities" and "Namespaced file capabilities".
     """
-    tree = Tree(root_fd, one_mount=True)
-    found = [path for path, status in tree.files() if _is_setuid(status.st_mode)]
-    return sorted(found), tree.whole
+
+    __slots__ = ("capable", "setuid", "whole")
+
+    def __init__(self, root_fd: int, roots: set[int]) -> None:
+        tree = Tree(root_fd, one_mount=True)
+        self.setuid: list[str] = []
+        self.capable: dict[str, frozenset[str]] = {}
+        for path, status, place in tree.files():
+            if not (stat.S_ISREG(status.st_mode) and status.st_mode & 0o111):
+                continue
+            if status.st_mode & SETUID:
+                self.setuid.append(path)
+            found = _file_capabilities(place, roots)
+            if found:
+                self.capable[path] = found
+        self.setuid.sort()
+        self.whole = tree.whole
 
 
-def _is_setuid(mode: int) -> bool:
-    return stat.S_ISREG(mode) and bool(mode & SETUID) and bool(mode & 0o111)
+def _file_capabilities(path: str, roots: set[int]) -> frozenset[str]:
+    try:
+        data = os.getxattr(path, "security.capability", follow_symlinks=False)
+    except OSError:  # none, a file system without them, or removed by now
+        return frozenset()
+    words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+    if len(words) < 3 or (len(words) > 5 and words[5] not in roots):
+        return frozenset()
+    bits = words[1] | (words[3] << 32 if len(words) > 4 else 0)
+    return frozenset(name for name, number in CAPABILITIES.items() if bits >> number & 1)
 
 
 def filters_of(pid: int) -> list[bytes]:

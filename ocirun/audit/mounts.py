@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import stat
 
+from ocirun.audit.devices import access
 from ocirun.audit.finding import CRITICAL, HIGH, LOW, MEDIUM, NOTE, Rule
 from ocirun.audit.world import HOST
+from ocirun.cgroups.devicerules import OPENING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +133,10 @@ def _mount(world: World, place: Place) -> Found:
 
 def _cgroup(world: World, place: Place) -> tuple[str, str]:
     if world.has("CAP_SYS_ADMIN") and place.fs_name == "cgroup":
-        return CRITICAL, "release_agent names a program that the host's root runs"
+        why = (
+            "CAP_SYS_ADMIN mounts all of it, and release_agent names a program for the host's root"
+        )
+        return CRITICAL, why
     if world.holds_host_root:
         return MEDIUM, "the process can change its own limits"
     return NOTE, "its files belong to ids that the container does not have"
@@ -153,7 +158,9 @@ def _bind(world: World, place: Place, source: str) -> Found:
         )
         return
     if kind in ("b", "c"):
-        if place.nodev or _is_standard(source):
+        number = os.stat(source).st_rdev
+        permitted = access(world, kind, os.major(number), os.minor(number)) & OPENING
+        if place.nodev or not permitted or _is_standard(number):
             return
         words = "a disk" if kind == "b" else "a device"
         grade = HIGH if kind == "b" else MEDIUM
@@ -208,11 +215,10 @@ def _is_in(path: str, folders: tuple[str, ...]) -> bool:
     return any(path == one or path.startswith(one + "/") for one in folders)
 
 
-def _is_standard(source: str) -> bool:
-    """Return whether `source` is a device that every container has."""
+def _is_standard(number: int) -> bool:
+    """Return whether this is a device that every container has."""
     from ocirun.spec.devices import DEFAULT_DEVICES
 
-    number = os.stat(source).st_rdev
     return any(
         (one["major"], one["minor"]) == (os.major(number), os.minor(number))
         for one in DEFAULT_DEVICES

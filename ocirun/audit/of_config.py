@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ocirun.audit.facts import limit_of, setuid_files
+from ocirun.audit.facts import Programs, limit_of
 from ocirun.audit.world import HIDDEN, HOST, OWN, SETS, Look, Node, Place, World
 from ocirun.cgroups.devicerules import table_of
 from ocirun.spec.devices import implied_rules
@@ -84,7 +84,7 @@ class ConfigWorld(World):
         ]
         self._compile(config)
         if not self.no_new_privs:
-            self._find_setuid_files()
+            self._find_programs()
 
     def _place(self, mount: Mount, pointer: str) -> Place:
         destination = "/" + os.path.normpath(mount["destination"]).strip("/")
@@ -126,8 +126,8 @@ class ConfigWorld(World):
             self.filters = None
             self.unknown.append(f"which calls linux.seccomp lets through: {error}")
 
-    def _find_setuid_files(self) -> None:
-        """Search the root file system and the mounts without nosuid."""
+    def _find_programs(self) -> None:
+        """Search the root file system and the mounts without nosuid for programs with rights."""
         trees = [("", self.root)]
         trees += [
             (one.destination, one.source) for one in self.mounts if one.source and not one.nosuid
@@ -141,12 +141,26 @@ class ConfigWorld(World):
                 self.unknown.append(f"setuid files in {path}: {error.strerror}")
                 continue
             try:
-                found, whole = setuid_files(root_fd)
+                programs = Programs(root_fd, self.own_roots())
             finally:
                 os.close(root_fd)
-            self.setuid_files += [destination.rstrip("/") + name for name in found]
-            if not whole:
+            top = destination.rstrip("/")
+            self.setuid_files += [top + name for name in programs.setuid if self._sees(top, name)]
+            self.capable_files |= {
+                top + name: names
+                for name, names in programs.capable.items()
+                if self._sees(top, name)
+            }
+            if not programs.whole:
                 self.unknown.append(f"setuid files in {path}: it has too many files to look at all")
+
+    def _sees(self, top: str, name: str) -> bool:
+        """Return whether `name` of the mount on `top` ("" for the root) is not covered."""
+        path = top + name
+        place = self._under(path)
+        if (place.destination.rstrip("/") if place else "") != top:
+            return False
+        return not any(_is_below(path, one) for one in self.masked)
 
     def look(self, path: str) -> Look:
         """Return the access that the process will have to `path`, on this host's kernel."""

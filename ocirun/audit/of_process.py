@@ -11,12 +11,12 @@ import stat
 
 from ocirun.audit.facts import (
     INSIDE,
+    Programs,
     filters_of,
     host_path,
     id_map,
     inside_of,
     nodes_of,
-    setuid_files,
 )
 from ocirun.audit.of_cgroup import directories, limits_of, rules_of
 from ocirun.audit.world import HIDDEN, HOST, KINDS, OWN, SETS, Look, Place, World
@@ -70,7 +70,7 @@ class ProcessWorld(World):
         self._read_filters(status, frozen=frozen)
         self.nodes = nodes_of(self.root_fd, {node.path: node.pointer for node in config.nodes})
         if not self.no_new_privs:
-            self._find_setuid_files()
+            self._find_programs()
 
     def close(self) -> None:
         """Close the container's root."""
@@ -171,9 +171,13 @@ class ProcessWorld(World):
         self.filters = self._config.filters or None
         self.unknown.append(f"the filter in the kernel: {why}; that of config.json is looked at")
 
-    def _find_setuid_files(self) -> None:
+    def _find_programs(self) -> None:
         """Search the root file system, and what is mounted with setuid bits in force."""
-        trees = [one.destination for one in self.mounts if one.source and not one.nosuid]
+        trees = [
+            one.destination
+            for one in self.mounts
+            if not one.nosuid and (one.source or one.fs_name in ("tmpfs", "overlay"))
+        ]
         for path in ["/", *trees]:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             try:
@@ -181,11 +185,13 @@ class ProcessWorld(World):
             except OSError:  # a file, or covered or removed by now
                 continue
             try:
-                found, whole = setuid_files(fd)
+                programs = Programs(fd, self.own_roots())
             finally:
                 os.close(fd)
-            self.setuid_files += [path.rstrip("/") + name for name in found]
-            if not whole:
+            top = path.rstrip("/")
+            self.setuid_files += [top + name for name in programs.setuid]
+            self.capable_files |= {top + name: got for name, got in programs.capable.items()}
+            if not programs.whole:
                 self.unknown.append(f"setuid files in {path}: there are too many to look at all")
 
     def look(self, path: str) -> Look:

@@ -1,4 +1,4 @@
-"""Capabilities, no_new_privs and setuid files: the process's privileges.
+"""Capabilities, no_new_privs, setuid files and file capabilities: the process's privileges.
 
 Source: capabilities(7), user_namespaces(7), no_new_privs in prctl(2); docs/audit.md.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ocirun.audit.world import World
 
 POINTER: Final = "/process/capabilities"
-MANY: Final = 4  # how many setuid files a message lists
+MANY: Final = 4  # how many files a message lists
 
 # Grade of a capability without a user namespace, and what it allows.
 ALLOWS: Final = {
-    "CAP_AUDIT_CONTROL": (MEDIUM, "changes the rules of the host's audit log"),
+    "CAP_AUDIT_CONTROL": (LOW, "changes audit rules only from the host's pid namespace"),
     "CAP_AUDIT_READ": (MEDIUM, "reads the host's audit log"),
     "CAP_AUDIT_WRITE": (LOW, "writes to the host's audit log"),
     "CAP_BLOCK_SUSPEND": (LOW, "keeps the host from suspending"),
@@ -67,6 +67,7 @@ ALLOWS: Final = {
 }  # fmt: skip
 # Capabilities that are worse in a namespace of the host: namespace, grade, what it allows.
 ON_THE_HOST: Final = {
+    "CAP_AUDIT_CONTROL": ("pid", MEDIUM, "changes the rules of the host's audit log"),
     "CAP_KILL": ("pid", HIGH, "signals every process of the host"),
     "CAP_SYS_PTRACE": ("pid", CRITICAL, "traces every process of the host, and runs as it"),
     "CAP_NET_ADMIN": ("network", HIGH, "changes the host's addresses, routes and firewall"),
@@ -102,9 +103,16 @@ SETUID: Final = Rule(
     "Set process.noNewPrivileges to true, or mount with nosuid.",
     "These programs run with the rights of their caller.",
 )
+CAPABLE: Final = Rule(
+    "file-capabilities",
+    (MEDIUM, LOW),
+    "Set process.noNewPrivileges to true, or mount with nosuid.",
+    "These programs run with the capabilities of their caller.",
+)
 RULES: Final = (
     NO_NEW_PRIVS,
     SETUID,
+    CAPABLE,
     *(
         Rule(
             name_of(capability),
@@ -132,11 +140,17 @@ def find(world: World) -> Found:
         grade = LOW if world.is_confined_root else MEDIUM
         yield NO_NEW_PRIVS.found(grade, sentence, "/process/noNewPrivileges")
         if world.setuid_files:
-            shown = ", ".join(world.setuid_files[:MANY])
-            more = len(world.setuid_files) - MANY
-            sentence = f"Setuid programs are in reach: {shown}"
-            sentence += f" and {more} more." if more > 0 else "."
+            sentence = f"Setuid programs are in reach: {_some(world.setuid_files)}."
             yield SETUID.found(grade, sentence, "/process/noNewPrivileges")
+        if given := world.given():
+            programs = [f"{path} ({', '.join(names)})" for path, names in given.items()]
+            sentence = f"Programs with file capabilities are in reach: {_some(programs)}."
+            yield CAPABLE.found(grade, sentence, "/process/noNewPrivileges")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MANY
+    return ", ".join(names[:MANY]) + (f" and {more} more" if more > 0 else "")
 
 
 def _allowed(world: World, capability: str) -> tuple[str, str]:

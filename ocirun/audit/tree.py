@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    Entry = tuple[str, os.stat_result]
+    # path from the top, status, and where it can be opened until the next entry is asked for
+    Entry = tuple[str, os.stat_result, str]
 
 SECONDS: Final = 5.0  # time limit for one tree; an image has about ten thousand files
 DEEPEST: Final = 100  # directories open at once; deeper ones are not searched
@@ -40,7 +41,7 @@ class Tree:
         self.whole = True
 
     def files(self) -> Iterator[Entry]:
-        """Yield path and status of everything but directories; paths begin with "/"."""
+        """Yield everything but directories; paths begin with "/"."""
         # From the root downwards: descriptor, path, names of directories that are left to search.
         opened: list[tuple[int, str, list[str]]] = []
         try:
@@ -85,4 +86,4 @@ class Tree:
                 if stat.S_ISDIR(status.st_mode):
                     folders.append(entry.name)
                 else:
-                    yield f"{path}/{entry.name}", status
+                    yield f"{path}/{entry.name}", status, f"/proc/self/fd/{folder_fd}/{entry.name}"

@@ -73,7 +73,8 @@ class World:
     `capabilities` has a set of names for each of SETS. `filters` are the container's compiled
     seccomp filters; None if they could not be read, with the reason in `unknown`. `rules` are the
     device rules; None if there are none. A limit of None means unlimited. `setuid_files` are paths
-    inside the container, `hook_paths` are (path on the host, pointer).
+    inside the container, `capable_files` has capabilities by such paths, `hook_paths` are (path on
+    the host, pointer).
     """
 
     def __init__(self) -> None:
@@ -100,6 +101,7 @@ class World:
         self.annotations: dict[str, str] = {}
         self.hook_paths: list[tuple[str, str]] = []
         self.setuid_files: list[str] = []
+        self.capable_files: dict[str, frozenset[str]] = {}
         self.unknown: list[str] = []
 
     def look(self, path: str) -> Look:
@@ -133,6 +135,19 @@ class World:
         # no_new_privs keeps execve from adding capabilities. Without it a program run by root gets
         # the bounding set, as does a setuid or file-capability program run by others.
         return own if self.no_new_privs else own | sets["bounding"]
+
+    def given(self) -> dict[str, list[str]]:
+        """Return what programs with file capabilities give to the process, by path.
+
+        Source: capabilities(7), "Transformation of capabilities during execve()".
+        """
+        new = self.capabilities["bounding"] - self.capabilities["permitted"]
+        found = {path: sorted(names & new) for path, names in sorted(self.capable_files.items())}
+        return {path: names for path, names in found.items() if names}
+
+    def own_roots(self) -> set[int]:
+        """Return the host uids whose file capabilities count: of root here, and of the host's."""
+        return {0} | {outside for inside, outside, _ in self.uid_map if inside == 0}
 
     def has(self, capability: str) -> bool:
         """Return whether `capability` is held, and effective on the host."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -70,6 +71,31 @@ def test_setuid_programs_of_a_mount_are_found_as_in_the_bundle(box: Box, shared:
     assert grades(found) == expected
     (one,) = [one for one in found["findings"] if one["rule"] == "setuid-files"]
     assert one["sentence"] == "Setuid programs are in reach: /d/su."
+
+
+NET_RAW = bytes.fromhex("01000002 00200000 00000000 00000000 00000000")  # permitted
+
+
+def test_programs_with_rights_that_appear_later_are_differences(box: Box) -> None:
+    """In a tmpfs, where config.json has none; what a mount covers is in neither."""
+    bundle = box.bundle("/probe", "wait", user={"uid": 1000, "gid": 1000})
+    bundle.process["capabilities"] = {"bounding": ["CAP_NET_RAW"]}
+    bundle.add_mount("/tmp", "tmpfs", "tmpfs")
+    covered = bundle.rootfs / "proc/su"
+    covered.touch()
+    covered.chmod(0o4755)
+    container = box.running(bundle)
+    assert audit(box, container.id)["differences"] == []
+    tmp = Path(f"/proc/{container.pid}/root/tmp")
+    for name, mode in (("su", 0o4755), ("raw", 0o755)):
+        (tmp / name).touch()
+        (tmp / name).chmod(mode)
+    os.setxattr(tmp / "raw", "security.capability", NET_RAW)
+    found = audit(box, container.id)
+    assert difference(found, "setuid programs") == ("none", "/tmp/su")
+    assert difference(found, "programs with file capabilities") == ("none", "/tmp/raw")
+    sentences = {one["rule"]: one["sentence"] for one in found["findings"]}
+    assert sentences["file-capabilities"].endswith(": /tmp/raw (CAP_NET_RAW).")
 
 
 def difference(found: Report, subject: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
  *   probe [report] [file:PATH ...]   everything it can find out about itself and its surroundings
  *   probe try CALL:PATH ...          one answer per call: 0 or the errno (see attempt.c)
  *   probe call NUMBER,ARGUMENT...  0 or the errno of each system call (see call.c)
+ *   probe reach CAPABILITY[=ARGUMENT] ...  0 or the errno of what each is for (see reach.c)
  *   probe wait [STATUS]              prints "ready", stays until SIGTERM, exits with STATUS
  *   probe trap                       prints "ready" and the number of each signal; SIGTERM ends it with 33
  *   probe bomb                       forks for ever; half of what it forks ends, half does the same
@@ -96,6 +97,8 @@ int main(int argc, char **argv)
 		return attempt(argc - 2, argv + 2);
 	if (!strcmp(verb, "call"))
 		return call(argc - 2, argv + 2);
+	if (!strcmp(verb, "reach"))
+		return reach(argc - 2, argv + 2);
 	if (!strcmp(verb, "notify"))
 		return notify(argc - 2, argv + 2);
 	if (!strcmp(verb, "wait"))

@@ -24,6 +24,9 @@ int attempt(int argc, char **argv);
 /* call.c: `call NUMBER[,ARGUMENT...] ...`: any system call */
 int call(int argc, char **argv);
 
+/* reach.c: `reach CAPABILITY ...`: what it is for */
+int reach(int argc, char **argv);
+
 /* notify.c: `notify WORD ...`: what it says to $NOTIFY_SOCKET */
 int notify(int argc, char **argv);
 

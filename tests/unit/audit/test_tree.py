@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocirun.audit import tree
-from ocirun.audit.facts import nodes_of, setuid_files
+from ocirun.audit.facts import Programs, nodes_of
 
 
 @pytest.fixture
@@ -18,6 +18,11 @@ def root_fd(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield fd
     os.close(fd)
+
+
+def setuid_files(root_fd: int) -> tuple[list[str], bool]:
+    found = Programs(root_fd, {0})
+    return found.setuid, found.whole
 
 
 def program(path: Path, mode: int) -> None:
@@ -89,3 +94,22 @@ def test_the_time_is_limited(tmp_path: Path, root_fd: int, monkeypatch: pytest.M
     program(tmp_path / "su", 0o4755)
     monkeypatch.setattr(tree, "SECONDS", 0.0)
     assert setuid_files(root_fd)[1] is False
+
+
+NET_RAW = {2: "01000002 00200000 00000000 00000000 00000000",
+           3: "01000003 00200000 00000000 00000000 00000000 a0860100"}  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_file_capabilities_are_those_of_a_root_that_counts(tmp_path: Path, root_fd: int) -> None:
+    """Those of version 3 are of the user namespace whose root is uid 100000 on the host."""
+    for version, data in NET_RAW.items():
+        program(tmp_path / f"v{version}", 0o755)
+        os.setxattr(tmp_path / f"v{version}", "security.capability", bytes.fromhex(data))
+    program(tmp_path / "no-program", 0o644)
+    os.setxattr(tmp_path / "no-program", "security.capability", bytes.fromhex(NET_RAW[2]))
+    (tmp_path / "link").symlink_to("v2")
+    gets = frozenset({"CAP_NET_RAW"})
+    assert Programs(root_fd, {0}).capable == {"/v2": gets}
+    assert Programs(root_fd, {0, 100000}).capable == {"/v2": gets, "/v3": gets}
+    assert Programs(root_fd, {0}).setuid == []
