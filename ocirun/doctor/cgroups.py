@@ -9,7 +9,7 @@ import os
 
 from ocirun.cgroups.choose import layout
 from ocirun.cgroups.paths import own_directory, read_table, v1_paths, v2_path
-from ocirun.doctor.probe import DEGRADED, Lacks, Probe, read
+from ocirun.doctor.probe import DEGRADED, Lacks, Probe, kernel_is_at_least, read
 from ocirun.errors import kernel_words
 from ocirun.kernel.bpf import BPF_PROG_TYPE_CGROUP_DEVICE, prog_load
 from ocirun.kernel.process import clone3
@@ -160,13 +160,9 @@ def _file_of_a_cgroup(name: str, since: tuple[int, int]) -> str:
         if os.path.exists(f"{folder}/{name}"):
             return name
     # The root cgroup has none of these files, and there may be no other to look at.
-    raise Lacks(f"no file {name} in {own} or below", remedy="" if _has(*since) else None)
-
-
-def _has(major: int, minor: int) -> bool:
-    """Return whether this kernel is that version, or newer."""
-    words = os.uname().release.replace("-", ".").split(".")
-    return (int(words[0]), int(words[1])) >= (major, minor)
+    raise Lacks(
+        f"no file {name} in {own} or below", remedy="" if kernel_is_at_least(*since) else None
+    )
 
 
 def device_rules() -> str:

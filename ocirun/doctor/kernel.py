@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.doctor.probe import DEGRADED, Lacks, Probe, in_child
+from ocirun.doctor.probe import DEGRADED, FILTERED, Lacks, Probe, in_child, kernel_is_at_least
 from ocirun.kernel.mount import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -94,7 +94,7 @@ def _pidfds() -> None:
 def ranges_of_descriptors() -> str:
     """Call close_range on descriptors that do not exist."""
     if not has_close_range():
-        raise Lacks("refused or missing")
+        raise Lacks("refused or missing", remedy=FILTERED if kernel_is_at_least(5, 12) else None)
     return "close_range with CLOSE_RANGE_CLOEXEC"
 
 

@@ -8,7 +8,7 @@ stop the other checks.
 from __future__ import annotations
 
 import os
-from errno import EACCES, EIO, EPERM
+from errno import EACCES, EIO, ENOSYS, EPERM
 
 from ocirun.errors import SetupError, kernel_words
 from ocirun.kernel.process import CLONE_NEWUSER
@@ -29,6 +29,10 @@ OTHER_KERNEL: Final = ("Run Linux", "Use a kernel", "Raise user.max_user_namespa
 REFUSED: Final = (
     "This kernel has it but does not permit it: look for a missing capability, a seccomp filter, "
     "a security module, or permissions of files."
+)
+# ENOSYS from a kernel that has the call.
+FILTERED: Final = (
+    "Run ocirun outside of the seccomp filter that blocks the call, or allow it there."
 )
 
 
@@ -116,12 +120,35 @@ def ask(group: str, probe: Probe) -> Finding:
 
 
 def _remedy(error: Lacks | OSError, probe: Probe) -> str:
-    """Return what helps: another kernel does not, where this one has the call and refuses it."""
+    """Return what helps for certain.
+
+    Another kernel does not, where this one has the call and refuses it, nor a newer one where this
+    one is new enough.
+    """
     if isinstance(error, Lacks):
-        return probe.remedy if error.remedy is None else error.remedy
+        if error.remedy is not None:
+            return error.remedy
+        return "" if _is_met(probe.remedy) else probe.remedy
     if error.errno in {EPERM, EACCES} and probe.remedy.startswith(OTHER_KERNEL):
         return REFUSED
+    if _is_met(probe.remedy):
+        return FILTERED if error.errno == ENOSYS else ""
     return probe.remedy
+
+
+def _is_met(remedy: str) -> bool:
+    """Return whether `remedy` asks for a version of the kernel that this one has."""
+    words = remedy.split(maxsplit=3)
+    if words[:2] != ["Run", "Linux"]:
+        return False
+    major, _, minor = words[2].partition(".")
+    return kernel_is_at_least(int(major), int(minor))
+
+
+def kernel_is_at_least(major: int, minor: int) -> bool:
+    """Return whether this kernel has that version, or a newer one."""
+    words = os.uname().release.replace("-", ".").split(".")
+    return (int(words[0]), int(words[1])) >= (major, minor)
 
 
 def read(path: str) -> str:

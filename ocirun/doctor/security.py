@@ -6,9 +6,10 @@ Source: seccomp(2), capabilities(7), keyrings(7), memfd_create(2); CVE-2019-5736
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ENOSYS
+from errno import EACCES, EINVAL, ENOSYS
 
-from ocirun.doctor.probe import DEGRADED, Lacks, Probe, in_child, read
+from ocirun.doctor.probe import DEGRADED, FILTERED, Lacks, Probe, in_child, read
+from ocirun.errors import kernel_words
 from ocirun.kernel import landlock as kernel_landlock
 from ocirun.kernel.keyctl import join_session_keyring
 from ocirun.kernel.libseccomp import Library
@@ -64,8 +65,11 @@ def memory_files() -> str:
     try:
         fd = os.memfd_create("ocirun-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | 0x10)
     except OSError as error:
-        if error.errno != EINVAL:  # Kernel: MFD_EXEC (0x10) is from 6.3 on
+        if error.errno == EACCES:  # Kernel: vm.memfd_noexec=2
             raise Lacks("vm.memfd_noexec forbids them") from error
+        if error.errno != EINVAL:
+            raise Lacks(kernel_words(error), remedy=FILTERED) from error
+        # Kernel: MFD_EXEC (0x10) is from 6.3 on
         fd = os.memfd_create("ocirun-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.close(fd)
     return "may be executed"

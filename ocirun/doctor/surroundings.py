@@ -248,7 +248,7 @@ def probes(root: str | None) -> tuple[Probe, ...]:
         Probe(
             "NOTIFY_SOCKET",
             notify_socket,
-            "start and run fail, because they cannot report readiness.",
+            "start and run warn, and nobody is told when the container is ready.",
             "Unset NOTIFY_SOCKET, or make it reachable.",
             without=DEGRADED,
             did="connected to NOTIFY_SOCKET",

@@ -5,6 +5,7 @@ Source: docs/doctor.md.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from harness import machine
 from harness.box import Box
+from harness.confined import refusing
 from harness.needs import missing, needs
 from harness.user import Home
 
@@ -192,3 +194,66 @@ def test_no_question_leaves_anything_behind(box: Box, uid: int) -> None:
         [sys.executable, "-I", "-c", program], capture_output=True, check=False, **keys
     )
     assert (done.stdout, done.stderr) == (b"none\n", b"")
+
+
+BREAK = """
+mount --bind /dev/null /dev/full
+mkdir {folder}/ro; mount -t tmpfs -o ro none {folder}/ro
+umount -l -R /sys/fs/cgroup
+ulimit -n 64
+exec {setpriv} --bounding-set -sys_time {env} PATH={folder}/bin NOTIFY_SOCKET=/no/such \\
+    {ocirun} --root {folder}/ro/state doctor --format json
+"""
+# Check: what it finds, and the beginning of its remedy.
+BROKEN = {
+    "devices": ("/dev/full is the device 1:3", "Recreate it as root: mknod -m 666 /dev/full c 1 7"),
+    "state root": ("{folder}/ro is read-only", "Use --root"),
+    "layout": ("no cgroup hierarchy is mounted", "Mount cgroup2 on /sys/fs/cgroup."),
+    "freezer": ("no freezer hierarchy is mounted", "Mount the freezer hierarchy"),
+    "device rules": ("no devices hierarchy is mounted", "Run as root"),
+    "born in the cgroup": ("no v2 hierarchy", "Use cgroup v2."),
+    "cgroup.kill": ("no v2 hierarchy", "Use cgroup v2."),
+    "limits": ("64 open files (of 64)", "ulimit -n 1024"),
+    "NOTIFY_SOCKET": ("no such file or directory", "Unset NOTIFY_SOCKET"),
+    "criu": ("criu check: it is broken", "{folder}/bin/criu check -v4 has details."),
+    "ps": ("there is no ps in PATH", "Install procps."),
+    "id-map helpers": ("no newuidmap in PATH", "Install the package uidmap"),
+    "Landlock": ("not in this kernel", "Use a kernel"),
+    "session keyring": ("operation not permitted", "Run ocirun outside of a sandbox that blocks"),
+    "executable memory files": ("operation not permitted", "Run ocirun outside of the seccomp"),
+    "close_range": ("refused or missing", "Run ocirun outside of the seccomp"),
+}
+
+
+def test_each_thing_that_is_broken_is_found(box: Box) -> None:
+    """All at once, in a mount namespace of its own and below a seccomp filter."""
+    (box.folder / "bin").mkdir()
+    criu = box.folder / "bin/criu"
+    criu.write_text("#!/bin/sh\necho it is broken >&2\nexit 1\n")
+    criu.chmod(0o755)
+    script = BREAK.format(
+        folder=box.folder,
+        ocirun=box.runtime.path,
+        setpriv=shutil.which("setpriv"),
+        env=shutil.which("env"),
+    )
+
+    def refuse() -> None:
+        refusing(errno.ENOSYS, "landlock_create_ruleset")()
+        refusing(errno.EPERM, "keyctl", "memfd_create", "close_range")()
+
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script],
+        capture_output=True, text=True, check=False, preexec_fn=refuse,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    report = json.loads(done.stdout)
+    for name, (found, remedy) in BROKEN.items():
+        one = finding(report, name)
+        assert one["verdict"] != "ok", one
+        assert found.format(folder=box.folder) in one["found"], one
+        assert one["remedy"].startswith(remedy.format(folder=box.folder)), one
+    assert "CAP_SYS_TIME" in finding(report, "capabilities")["found"]
+    assert report["canRun"] is False
+    sound = ("version", "openat2", "mount API", "pidfd", "mount", "pid", "seccomp", "seal")
+    assert [name for name in sound if not is_ok(report, name)] == []

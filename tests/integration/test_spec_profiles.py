@@ -25,6 +25,12 @@ PROGRAMS = {
     "mkfifo": "mkfifo pipe && (echo through > pipe & cat pipe)",
     "mknod": "mknod node c 1 3 || echo refused",
     "find": "find /usr/share/doc/base-files -type f | sort",
+    "xargs": "printf '1 2 3' | xargs -n 1 -P 2 echo | sort",
+    "diff": "echo a > a; echo b > b; diff a b",
+    "sha256sum": "sha256sum /etc/shells",
+    "setsid": "setsid sh -c 'echo new session'",
+    "run-parts": "mkdir parts; run-parts --list parts; run-parts --test parts",
+    "hostname": "hostname | wc -l",
     "grep": "grep -c bash /etc/shells",
     "sed": "echo abc | sed s/b/x/",
     "awk": "echo 1 2 | awk '{print $1+$2}'",
@@ -59,7 +65,7 @@ PROGRAMS = {
     "jq": "echo '{\"a\":[1,2]}' | jq -c .a",
     "node": "node -e 'setTimeout(() => console.log(5), 10)'",
 }
-FEWEST = 20
+FEWEST = 30
 
 
 def hardened(box: Box, *args: str) -> Bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from errno import EACCES, ENOSPC, ENOSYS, EPERM
+from errno import EACCES, EINVAL, ENOSPC, ENOSYS, EPERM
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,24 +12,59 @@ import pytest
 
 from ocirun.cli.commands.doctor import plain
 from ocirun.doctor import cgroups, kernel, namespaces, security, surroundings
-from ocirun.doctor.probe import DEGRADED, LACKING, OK, REFUSED, Finding, Lacks, Probe
+from ocirun.doctor.probe import DEGRADED, FILTERED, LACKING, OK, REFUSED, Finding, Lacks, Probe
 from ocirun.doctor.probe import ask as finding_of
 
 Ask = Callable[[object, str], Finding]
 
 
-@pytest.mark.parametrize(("number", "newer"), [(EPERM, False), (EACCES, False), (ENOSYS, True)])
-def test_a_refusal_does_not_ask_for_a_newer_kernel(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, number: int, newer: bool
+@pytest.mark.parametrize(
+    ("number", "release", "remedy"),
+    [
+        (EPERM, "5.10.0-8-amd64", REFUSED),
+        (EACCES, "6.18.44", REFUSED),
+        (ENOSYS, "5.10.0-8-amd64", kernel.NOT_FILTERED),
+        (ENOSYS, "6.18.44", FILTERED),
+        (EINVAL, "6.18.44", ""),
+    ],
+)
+def test_a_newer_kernel_is_not_asked_for_where_this_one_is_new_enough(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, number: int, release: str, remedy: str
 ) -> None:
     def refused(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(kernel, "openat2", refused)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
     finding = ask(kernel, "openat2")
-    assert finding.verdict == LACKING
-    assert finding.remedy.startswith("Run Linux") is newer
-    assert newer or finding.remedy == REFUSED
+    assert (finding.verdict, finding.remedy) == (LACKING, remedy)
+
+
+@pytest.mark.parametrize(("release", "known"), [("4.19.0", True), ("6.18.44", False)])
+def test_agents_are_not_promised_by_a_newer_kernel(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, release: str, known: bool
+) -> None:
+    monkeypatch.setattr(security, "knows_flags", lambda _: False)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    assert ask(security, "seccomp agents").remedy == ("Run Linux 5.0 or newer." if known else "")
+
+
+@pytest.mark.parametrize(
+    ("number", "found", "remedy"),
+    [
+        (EACCES, "vm.memfd_noexec forbids them", "sysctl vm.memfd_noexec=0 or 1."),
+        (EPERM, "operation not permitted", FILTERED),
+    ],
+)
+def test_the_sysctl_of_memory_files_is_blamed_for_its_own_error_only(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, number: int, found: str, remedy: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    finding = ask(security, "executable memory files")
+    assert (finding.found, finding.remedy) == (found, remedy)
 
 
 def test_a_finding_without_a_remedy_has_no_line_for_it() -> None:
