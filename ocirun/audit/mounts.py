@@ -123,12 +123,13 @@ def _mount(world: World, place: Place) -> Found:
         )  # fmt: skip
     if place.fs_name in CGROUPS and not place.readonly:
         grade, words = _cgroup(world, place)
-        yield CGROUP.found(grade, f"{where} is a writable cgroup: {words}.", place.pointer)
+        sentence = f"{where} is a writable cgroup: {words}."
+        yield CGROUP.found(grade, sentence, place.pointer or "/mounts")
     if place.source:
         yield from _bind(world, place, os.path.realpath(place.source))
     elif place.fs_name == "tmpfs" and not (place.readonly or place.noexec):
         sentence = f"{where} can be written and what is written there can be run."
-        yield EXECUTABLE.found(NOTE, sentence, place.pointer)
+        yield EXECUTABLE.found(NOTE, sentence, place.pointer or "/mounts")
 
 
 def _cgroup(world: World, place: Place) -> tuple[str, str]:

@@ -42,6 +42,11 @@ KERNELS: Final = {
     0x9FA0, 0x62656572, 0x74726163, 0x64626720, 0xDE5E81E4, 0x73636673, 0xF97CFF8C,
 }  # fmt: skip
 RDONLY: Final = 1  # ST_RDONLY
+# File systems without files of the host: other rules are about them.
+OF_THE_KERNEL: Final = (
+    "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "tracefs", "debugfs", "securityfs",
+    "efivarfs", "selinuxfs", "bpf", "pstore", "configfs", "fusectl",
+)  # fmt: skip
 
 
 class ProcessWorld(World):
@@ -115,6 +120,8 @@ class ProcessWorld(World):
         pointers = {place.destination: place for place in self._config.mounts}
         host = read_mountinfo()
         rows = read_mountinfo(f"/proc/{self._pid}/mountinfo")
+        # What is mounted on the same point later covers what was there.
+        rows = list({row.point: row for row in rows}.values())
         shared_here = {tag for row in host for tag in row.tags if tag.startswith("shared:")}
         for row in rows:
             asked = pointers.get(row.point)
@@ -122,7 +129,7 @@ class ProcessWorld(World):
                 self.readonly_root = "ro" in row.options
                 self.shared_root = not shared_here.isdisjoint(row.tags)
                 continue
-            if row.fs_name in ("proc", "sysfs", "devpts", "mqueue") or self._covers(row):
+            if row.fs_name in OF_THE_KERNEL or self._covers(row):
                 source = ""
             else:
                 source = host_path(row, host)

@@ -243,7 +243,7 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             bus,
             "The systemd cgroup driver does not work.",
             "Use cgroupfs, which is the default.",
-            did="connected to the socket of systemd's bus",
+            did="looked for systemd, and connected to its bus",
         ),
         Probe(
             "NOTIFY_SOCKET",
@@ -266,7 +266,7 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             criu,
             "Containers cannot be checkpointed.",
             "Install criu.",
-            did="ran criu check",
+            did="looked for criu in PATH, and ran criu check",
         ),
         Probe(
             "ps",

@@ -148,6 +148,9 @@ def _system_calls(config: Config) -> Found:
         for index, name in enumerate(rule["names"]):
             if library.system_call(name) != UNKNOWN:
                 continue
+            # A call that stays refused is nothing to warn of; one that stays allowed is.
+            if name in RECENT_CALLS and rule["action"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+                continue
             names = names or {*library.native_calls(), *RECENT_CALLS}
             close = "" if name in RECENT_CALLS else closest(name, names)
             message = (

@@ -54,10 +54,14 @@ def test_kernel_and_config_agree_about_a_container(box: Box) -> None:
     bundle.linux["seccomp"] = bad_bundles.shape("seccomp")
     bundle.drop_namespace("ipc")
     bundle.linux["resources"] = {"pids": {"limit": 50}}
+    bundle.add_mount("/sys", "sysfs", "sysfs", "ro")
+    bundle.add_mount("/sys/fs/cgroup", "cgroup", "cgroup")
     expected = of_bundle(box, bundle)
+    assert expected["cgroup-writable"] in ("critical", "medium")
     found = audit(box, box.running(bundle).id)
     assert found["differences"] == []
     assert grades(found) == expected
+    assert "" not in {one["pointer"] for one in found["findings"]}
 
 
 def test_setuid_programs_of_a_mount_are_found_as_in_the_bundle(box: Box, shared: Path) -> None:
@@ -204,6 +208,7 @@ def stopped(box: Box) -> Generator[Container]:
 def test_what_is_not_there_is_said_in_one_sentence(box: Box) -> None:
     box.runtime.call("audit", "nothing-here").failed("container does not exist")
     box.runtime.call("audit", "./nothing-here").failed("nothing-here not found")
+    box.runtime.call("audit", "nothing-here/").failed("file nothing-here not found")
     with stopped(box) as container:
         box.runtime.call("audit", container.id).failed("cannot audit a container that is stopped")
     box.runtime.call("audit", "--fail-on", "awful", ".").failed("invalid value for --fail-on")

@@ -52,7 +52,7 @@ def _audit(call: Call, word: str) -> Audit:
         return audit_bundle(word, name)
     if name != CONFIG:
         raise UsageError(f"--config names a file in a bundle, and {word} is a file itself")
-    bundle, name = os.path.split(word)
+    bundle, name = os.path.split(word.rstrip("/"))
     return audit_bundle(bundle or ".", name)
 
 

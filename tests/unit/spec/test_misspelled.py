@@ -13,6 +13,7 @@ from harness.machine import REPO
 
 from ocirun.kernel.libseccomp import Library
 from ocirun.spec.default import default_config
+from ocirun.spec.hardened import hardened_config
 from ocirun.spec.misspelled import RECENT_CALLS
 from ocirun.spec.validate import Verdict, examine_bundle
 
@@ -128,6 +129,13 @@ def test_calls_newer_than_the_library_are_no_slips(tmp_path: Path) -> None:
     assert {remedy for _, remedy in found.values()} <= {""}
 
 
+def test_a_newer_call_that_stays_refused_is_no_slip(tmp_path: Path) -> None:
+    document = seccomp(*sorted(RECENT_CALLS))
+    document["linux"]["seccomp"]["defaultAction"] = "SCMP_ACT_ERRNO"
+    document["linux"]["seccomp"]["syscalls"][0]["action"] = "SCMP_ACT_ALLOW"
+    assert warnings(tmp_path, document) == {}
+
+
 def test_without_libseccomp_the_calls_are_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +188,7 @@ def test_a_hidden_path_that_may_be_there_is_not_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rootless", [False, True])
 def test_our_own_configuration_has_no_slip(tmp_path: Path, rootless: bool) -> None:
     assert warnings(tmp_path, default_config(rootless=rootless)) == {}
+    assert warnings(tmp_path, json.loads(json.dumps(hardened_config()))) == {}
 
 
 @pytest.mark.parametrize("name", ["containerd", "docker", "podman"])
