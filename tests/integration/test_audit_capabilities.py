@@ -114,6 +114,13 @@ def test_each_of_them_is_found(box: Box) -> None:
     assert {*ALONE} - {*of_bundle(box, bundle)} == set()
 
 
+# Grades in the pid namespace of the host, and in one of its own.
+WORSE = {"cap-kill": "high", "cap-sys-ptrace": "critical", "cap-audit-control": "medium", "": ""}
+BETTER = {
+    "cap-kill": "low", "cap-sys-ptrace": "medium", "cap-audit-control": "low", "": "",
+}  # fmt: skip
+
+
 @pytest.fixture
 def decoys() -> Generator[dict[int, int]]:
     """Processes of the host, of root and of another user: their pids by uid."""
@@ -126,25 +133,30 @@ def decoys() -> Generator[dict[int, int]]:
 
 @proves("cap-kill", "cap-sys-ptrace", "cap-audit-control", "host-pid")
 @pytest.mark.parametrize("rule", ["cap-kill", "cap-sys-ptrace", "cap-audit-control", ""])
+@pytest.mark.parametrize("of_the_host", [True, False])
 def test_in_the_pid_namespace_of_the_host_capabilities_reach_its_processes(
-    box: Box, decoys: dict[int, int], rule: str
+    box: Box, decoys: dict[int, int], rule: str, of_the_host: bool
 ) -> None:
     """Signal 0 to a process of another user, the environment of one of root, the audit status."""
     script = (
         f"/probe reach cap-kill={decoys[1234]} cap-audit-control; "
-        f"cat /proc/{decoys[0]}/environ >/dev/null 2>&1 && echo traced"
+        f"cat /proc/{decoys[0]}/cmdline >/dev/null 2>&1 && echo seen; "
+        f"cat /proc/{decoys[0]}/environ >/dev/null 2>&1 && echo traced; true"
     )
-    bundle = box.bundle("/bin/sh", "-c", script + "; true")
-    bundle.drop_namespace("pid")
+    bundle = box.bundle("/bin/sh", "-c", script)
+    if of_the_host:
+        bundle.drop_namespace("pid")
     if rule:
         grant(bundle, capability(rule))
-        worse = {"cap-kill": "high", "cap-sys-ptrace": "critical", "cap-audit-control": "medium"}
-        assert of_bundle(box, bundle)[rule] == worse[rule]
+    found = of_bundle(box, bundle)
+    assert found.get("host-pid") == ("high" if of_the_host else None)
+    assert found.get(rule, "") == (WORSE if of_the_host else BETTER)[rule]
     first, _, rest = box.output(bundle).partition("\n")
     signalled, audited = json.loads(first)
-    assert (signalled == 0) == (rule == "cap-kill")
-    assert ("traced" in rest) == (rule == "cap-sys-ptrace")
+    assert (signalled == 0) == (rule == "cap-kill" and of_the_host)
+    assert ("seen" in rest) == of_the_host
+    assert ("traced" in rest) == (rule == "cap-sys-ptrace" and of_the_host)
     if audited == -1:
         assert not Path("/proc/self/loginuid").exists()  # a kernel without audit
     else:
-        assert (audited == 0) == (rule == "cap-audit-control")
+        assert (audited == 0) == (rule == "cap-audit-control" and of_the_host)

@@ -3,7 +3,7 @@
  *
  * Nothing here changes the machine, whoever runs it: what is not confined to the container is done
  * with the present value, or with arguments that the kernel refuses after it has looked at the
- * capability. */
+ * capability. The audit log gets a line that says it is a test. */
 #define _GNU_SOURCE
 #include "json.h"
 #include "probe.h"

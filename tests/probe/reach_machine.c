@@ -67,7 +67,7 @@ int audit_control(const char *none)
 int audit_write(const char *none)
 {
 	(void)none;
-	return audit_message(AUDIT_FIRST_USER_MSG + 15, "a test of ocirun"); /* AUDIT_TEST */
+	return audit_message(AUDIT_FIRST_USER_MSG + 20, "a test of ocirun"); /* AUDIT_TEST */
 }
 
 int audit_read(const char *none)
