@@ -51,7 +51,7 @@ static int audit_message(int type, const char *text)
 	message.header.nlmsg_type = (unsigned short)type;
 	message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	if (send(fd, &message, message.header.nlmsg_len, 0) < 0)
-		return errno;
+		return errno == ECONNREFUSED ? NOT_HERE : errno; /* audit=0 */
 	while (recv(fd, &reply, sizeof reply, 0) > 0)
 		if (reply.header.nlmsg_type == NLMSG_ERROR)
 			return -reply.error.error;
@@ -132,29 +132,24 @@ int account(const char *none)
 	return acct("/nowhere/file") ? past(ENOENT) : EIO;
 }
 
-/* Port 0x80 is the one for which nobody listens; it is allowed and not used. A kernel without
- * ioperm(2) still lets this capability map the page of address 0. */
+/* Port 0x80 is the one for which nobody listens; it is allowed and not used. Where the kernel has no
+ * ioperm(2), or is locked down, this capability still maps the page of address 0. */
 int use_ports(const char *none)
 {
 	(void)none;
 #ifdef SYS_ioperm
 	if (!syscall(SYS_ioperm, 0x80, 1, 1))
 		return 0;
-	if (errno != ENOSYS)
-		return errno;
 #endif
 	return answer((long)mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 }
 
 int raise_limit(const char *none)
 {
-	struct rlimit files;
+	struct rlimit low = {0, 0}, high = {1, 1};
 
 	(void)none;
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		return errno;
-	files.rlim_max++;
-	return answer(setrlimit(RLIMIT_NOFILE, &files));
+	return setrlimit(RLIMIT_RTPRIO, &low) ? errno : answer(setrlimit(RLIMIT_RTPRIO, &high));
 }
 
 /* Sets the estimate of the clock's error, by which nothing moves, to what it is. */
