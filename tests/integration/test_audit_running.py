@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +19,15 @@ from harness import bad_bundles
 from harness.audit import Report, audit, grades, grant, of_bundle
 from harness.box import Box, Container
 from harness.bundle import Bundle
-from harness.cgroups import on_v2_tree
+from harness.cgroups import V2_MOUNT, on_v2_tree
 from harness.device_programs import ALLOW, CALL, attached, chain
+from harness.machine import MARK
 from harness.needs import needs
+
+from ocirun.audit.device_programs import tables_of_cgroup
+from ocirun.audit.devices import access
+from ocirun.audit.world import World
+from ocirun.cgroups.devicerules import OPENING, READ, WRITE
 
 pytestmark = [needs("ours"), needs("root")]
 
@@ -196,6 +204,40 @@ def test_a_device_program_of_somebody_else_counts(box: Box) -> None:
             assert audit(box, container.id)["unknown"] == [
                 f"device rules: the eBPF program asks (id {prog_id}): it calls a function"
             ]
+
+
+@on_v2_tree
+@needs("tool runc")
+def test_the_program_of_runc_is_read_as_its_rules(box: Box) -> None:
+    """Made by runc in a mount namespace that has the tree of v2 alone."""
+    assert V2_MOUNT is not None
+    bundle = box.bundle("/bin/true")
+    bundle.linux["cgroupsPath"] = f"/{MARK}-runc"
+    disks = {"allow": True, "type": "b", "major": 7, "access": "r"}
+    fuse = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}
+    bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}, disks, fuse]}
+    bundle.save()
+    runc = f"{shutil.which('runc')} --root {box.folder}/runc"
+    alone = "umount -l -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup"
+
+    def call(words: str) -> None:
+        command = ["unshare", "--mount", "sh", "-ec", f"{alone}; exec {runc} {words}"]
+        null = subprocess.DEVNULL
+        subprocess.run(command, check=True, stdin=null, stdout=null, stderr=null)
+
+    call(f"create --bundle {bundle.path} {MARK}-runc")
+    try:
+        tables, unknown = tables_of_cgroup(f"{V2_MOUNT.point}/{MARK}-runc")
+    finally:
+        call(f"delete --force {MARK}-runc")
+    assert unknown == []
+    world = World()
+    world.rules = tables
+    opened = {
+        ("b", 7, 3): READ, ("b", 8, 0): 0, ("c", 1, 3): READ | WRITE, ("c", 10, 229): READ | WRITE,
+        ("c", 10, 237): 0, ("c", 136, 5): READ | WRITE, ("c", 1, 11): 0,
+    }  # fmt: skip
+    assert {device: access(world, *device) & OPENING for device in opened} == opened
 
 
 @contextmanager
