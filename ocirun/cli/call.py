@@ -59,6 +59,11 @@ class Call:
         named = str(self.settings["cgroup-manager"])
         return named or ("systemd" if self.settings["systemd-cgroup"] else "cgroupfs")
 
+    def engine(self) -> str:
+        """Return the name of the engine for a new container; "" for native."""
+        named = str(self.settings["engine"])
+        return "" if named == "native" else named
+
     def tell(self) -> Callable[[str], None] | None:
         """Return what writes a debug line, or None when nobody asked for one."""
         if not self.settings["debug"]:

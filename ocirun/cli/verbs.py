@@ -53,6 +53,14 @@ GLOBALS: Final = (
         choices=("true", "false", "auto"),
     ),
     Option("trace", STR, "record how the command works, as JSON, in FILE", metavar="FILE"),
+    Option(
+        "engine",
+        STR,
+        "what runs a new container: native or lxc",
+        metavar="ENGINE",
+        default="native",
+        choices=("native", "lxc"),
+    ),
     Option("criu", STR, "ignored: criu is taken from $PATH", metavar="PATH", hidden=True),
     Option("version", BOOL, "print the version", "v", "V"),
 )

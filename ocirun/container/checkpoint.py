@@ -51,6 +51,7 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Oc
     require_root("checkpoint")
     options.check()
     with store.load(container_id) as record:
+        record.refuse_engine("checkpoint")
         return _checkpoint(record, options)
 
 

@@ -62,7 +62,12 @@ def create(
     if options.may_fork:
         require_seal()
     check_id(container_id)
-    creation = Creation(store, container_id, options, foreground)
+    if options.engine:
+        from ocirun.container.engine_create import EngineCreation  # cold
+
+        creation: Creation = EngineCreation(store, container_id, options, foreground)
+    else:
+        creation = Creation(store, container_id, options, foreground)
     creation.bring()
     creation.hand_over()
     return creation.record

@@ -184,6 +184,11 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
     failures: list[OcirunError] = []
     if not folder.lock(MAKER_WAIT_S) or not folder.is_in_place():
         return failures
+    if record.engine:
+        from ocirun.engines.engine import engine_of  # cold
+
+        # Order: it removes the cgroup by itself, and must not find that gone.
+        failures += engine_of(record).release(record)
     if record.cgroup_paths:
         cgroup = cgroup_of(record)
         if not record.private_pid:

@@ -9,7 +9,7 @@ import os
 import time
 
 from ocirun.container.init_process import is_there, signal_init
-from ocirun.container.status import STOPPED, cgroup_of, status_of
+from ocirun.container.status import PAUSED, RUNNING, STOPPED, cgroup_of, status_of
 from ocirun.errors import ContainerError, UsageError, WrongStatus
 
 TYPE_CHECKING = False
@@ -48,7 +48,11 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
             cgroup.kill_all()
         elif everyone:
             _signal_each(cgroup.processes(), signal)
-        if status != STOPPED:
+        if record.engine and status in (RUNNING, PAUSED) and not everyone:
+            from ocirun.engines.engine import engine_of  # cold
+
+            engine_of(record).kill(record, signal)
+        elif status != STOPPED:
             signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
             if signal == SIGKILL:
                 _let_die(cgroup)

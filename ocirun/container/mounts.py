@@ -154,6 +154,7 @@ class _MountedContainer:
         require_seal()
         self.record: Record = store.load(container_id)
         try:
+            self.record.refuse_engine("mounts")
             self._check_status()
             self.config: Config = read_config(self.record.directory)
         except BaseException:

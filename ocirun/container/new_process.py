@@ -158,11 +158,15 @@ class NewProcess:
         """Return the host pid of the process."""
         return self.parent.pid
 
+    def pidfd(self) -> int:
+        """Return a pidfd of the process (borrowed)."""
+        return self.parent.pidfd
+
     def publish(self) -> None:
         """Send the pidfd and write the pid file; last, because callers take them for success."""
         if self.pidfd_socket >= 0:
             with doing(f"sending the pidfd to {self.options.pidfd_socket}"):
-                send_fd(self.pidfd_socket, self.parent.pidfd, self.pidfd_payload)
+                send_fd(self.pidfd_socket, self.pidfd(), self.pidfd_payload)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid())
 

@@ -46,7 +46,7 @@ class CreateOptions(ProcessOptions):
     `rootless` ("true", "false", else decided by who we are): accept that the cgroup cannot be
     made. `notify_socket` is the host's, notified when the container is ready (sd_notify.py).
     `document` is the configuration of a program that has no file of it, and may be changed;
-    `bundle` is then where its relative paths begin.
+    `bundle` is then where its relative paths begin. `engine` is the name of one, "" for native.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class CreateOptions(ProcessOptions):
         "cgroup_manager",
         "config",
         "document",
+        "engine",
         "no_new_keyring",
         "no_pivot",
         "notify_socket",
@@ -77,6 +78,7 @@ class CreateOptions(ProcessOptions):
         tell: Tell | None = None,
         command: str | None = None,
         document: object = None,
+        engine: str = "",
     ) -> None:
         super().__init__(
             console_socket=console_socket,
@@ -88,6 +90,7 @@ class CreateOptions(ProcessOptions):
         )
         self.bundle = bundle
         self.document = document
+        self.engine = engine
         self.config = config
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring

@@ -9,11 +9,13 @@ import os
 
 from ocirun.container.status import CREATED, PAUSED, RUNNING, STOPPED, cgroup_of, status_of
 from ocirun.errors import WrongStatus, warn
+from ocirun.process.gate import is_closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.container.record import Record
     from ocirun.container.store import Store
+    from ocirun.engines.engine import Engine
 
 
 def pause(store: Store, container_id: str) -> None:
@@ -26,7 +28,10 @@ def pause(store: Store, container_id: str) -> None:
         status = status_of(record)
         if status not in (CREATED, RUNNING):
             raise WrongStatus(container_id, status, "container not running")
-        cgroup_of(record).freeze()
+        if record.engine and status == RUNNING:
+            _engine_of(record).freeze(record)
+        else:
+            cgroup_of(record).freeze()
 
 
 def resume(store: Store, container_id: str) -> None:
@@ -39,7 +44,10 @@ def resume(store: Store, container_id: str) -> None:
         status = status_of(record)
         if status != PAUSED:
             raise WrongStatus(container_id, status, "container not paused")
-        cgroup_of(record).thaw()
+        if record.engine and not is_closed(record.directory.fd):
+            _engine_of(record).thaw(record)
+        else:
+            cgroup_of(record).thaw()
 
 
 def processes(store: Store, container_id: str) -> list[int]:
@@ -52,10 +60,18 @@ def processes(store: Store, container_id: str) -> list[int]:
         ContainerNotFound: no such container.
     """
     with store.load(container_id) as record:
+        if record.engine:
+            return _engine_of(record).processes(record)
         if record.cgroup_paths or status_of(record) == STOPPED:
             return cgroup_of(record).processes()
         warn(f"container {container_id} has no cgroup: processes are found by its pid namespace")
         return _processes_of_namespace(record)
+
+
+def _engine_of(record: Record) -> Engine:
+    from ocirun.engines.engine import engine_of  # cold
+
+    return engine_of(record)
 
 
 def _processes_of_namespace(record: Record) -> list[int]:

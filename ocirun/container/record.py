@@ -40,6 +40,7 @@ SHAPE: Final[dict[str, type]] = {
     "cgroup_manager": str,
     "cgroup_paths": dict,
     "created": str,
+    "engine": str,
     "external_descriptors": list,
     "folder_inode": int,
     "hooks": list,
@@ -78,23 +79,27 @@ class Record:
     `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
     terminal), by which a restore finds the pipes among them.
     `keyring` is the name of its session keyring, which nobody could know before.
+    `engine` is the name of its engine (engines/engine.py), "" for native.
     `private_pid` says that the container's processes die with its init.
 
     `directory` is the container's folder, open as long as the record is; `init_pidfd` its init,
-    -1 until somebody opens it (init_process.py). Both belong to the record.
+    -1 until somebody opens it (init_process.py). Both belong to the record. `child_pid` is the
+    child of this process that an engine has started, 0 where it has not.
     """
 
-    __slots__ = (*SHAPE, "directory", "init_pidfd")
+    __slots__ = (*SHAPE, "child_pid", "directory", "init_pidfd")
 
     def __init__(self, directory: Folder) -> None:
         self.directory = directory
         self.init_pidfd = -1
+        self.child_pid = 0
         self.id = directory.id
         self.folder_inode = directory.inode()
         self.oci_version = ""
         self.bundle = ""
         self.rootfs = ""
         self.created = ""
+        self.engine = ""
         self.owner = 0
         self.init_process_pid = 0
         self.init_process_start = 0
@@ -164,6 +169,16 @@ class Record:
             if name in fields:
                 setattr(record, name, fields[name])
         return record
+
+    def refuse_engine(self, verb: str) -> None:
+        """Refuse a container of an engine for a verb that only native has.
+
+        Raises:
+            ContainerError: it is one.
+        """
+        if self.engine:
+            message = f"{verb}: container {self.id} is run by the engine {self.engine}"
+            raise ContainerError(self.id, message)
 
     def write(self) -> None:
         """Write the record into its folder, atomically, as readers see it."""

@@ -59,7 +59,10 @@ def run(
             # We stay, forward signals and give the exit status: we are what is to be watched.
             notify.relay_meanwhile(record.init_pidfd, os.getpid())
         try:
-            status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
+            if record.engine:
+                status = _wait_for_engine(record, foreground)
+            else:
+                status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
         except SetupError as error:
             undo_start(record, error)  # nobody would learn of its end
             raise
@@ -93,6 +96,14 @@ def _start(
         undo_start(record, error)
         raise
     return notify
+
+
+def _wait_for_engine(record: Record, foreground: Foreground) -> int:
+    """Wait for the end of a container whose init is not our child; return its exit status."""
+    from ocirun.engines.engine import engine_of  # cold
+
+    status = foreground.wait_for(record.child_pid, record.init_pidfd)
+    return engine_of(record).exit_status(record, status)
 
 
 def undo_start(record: Record, error: BaseException) -> None:

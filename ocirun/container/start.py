@@ -85,7 +85,7 @@ def pass_gate(record: Record) -> None:
     """Open the gate of a container that is known to wait at it, and run the poststart hooks."""
     dir_fd = record.directory.fd
     try:
-        failure = open_gate(dir_fd)
+        failure = _start_by_engine(record) if record.engine else open_gate(dir_fd)
     except ConnectionResetError as error:
         if not goes_away(record):
             raise WrongStatus(record.id, RUNNING, _REFUSALS[RUNNING]) from None
@@ -110,6 +110,12 @@ def pass_gate(record: Record) -> None:
         raise refusal
     if "poststart" in record.hooks:
         _run_poststart(record)
+
+
+def _start_by_engine(record: Record) -> str | None:
+    from ocirun.engines.engine import engine_of  # cold
+
+    return engine_of(record).start(record)
 
 
 def _run_poststart(record: Record) -> None:

@@ -5,8 +5,11 @@ Source: lxc.container.conf(5); docs/convert.md#lxc.
 
 from __future__ import annotations
 
+import os
+
 from ocirun.convert.capabilities import take_one_set
 from ocirun.convert.rest import Rest
+from ocirun.spec.mount_options import EXTRA, MOUNT_OPTIONS, RECURSIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,22 +52,27 @@ NAMESPACES: Final = {
     "uts": "uts",
 }
 UNLIMITED: Final = 2**64 - 1
+NOT_IN_LXC: Final = (RECURSIVE, EXTRA)
 
 
-def write_lxc(config: Document, *, cgroup_v2: bool, old_keys: bool) -> tuple[str, list[str]]:
+def write_lxc(
+    config: Document, *, cgroup_v2: bool, old_keys: bool, autodev: bool = False
+) -> tuple[str, list[str]]:
     """Return the configuration as text, and the names without a counterpart.
 
     root.path is absolute. `cgroup_v2`: write limits for a host with only the unified hierarchy.
+    `autodev`: LXC makes /dev, which is not among the mounts.
     """
     lines: list[tuple[str, str]] = []
     rest = Rest(config)
     rest.take("ociVersion")
     _root(rest, lines)
     _process(rest, lines)
-    _mounts(rest, lines)
+    words = _mounts(rest, lines)
+    lines.append(("lxc.autodev", str(int(autodev))))
     _namespaces(rest, lines)
     _limits(rest, lines, cgroup_v2=cgroup_v2)
-    left = rest.names()
+    left = rest.names() + words
     text = []
     for key, value in lines:
         if "\n" in value or value != value.strip() or not value:
@@ -135,22 +143,41 @@ def _quoted(word: str) -> str:
     return f"'{word}'" if not word or any(c in word for c in ' \t"#\\') else word
 
 
-def _mounts(rest: Rest, lines: list[tuple[str, str]]) -> None:
-    left = []
+def _mounts(rest: Rest, lines: list[tuple[str, str]]) -> list[str]:
+    """Write the mounts; return the names of options without a counterpart."""
+    left, words = [], []
     for mount in rest.take("mounts") or ():
         if set(mount) - {"destination", "type", "source", "options"}:
             left.append(mount)  # an id-mapped mount
             continue
-        fields = (
-            mount.get("source") or "none",
-            mount["destination"].lstrip("/"),
-            mount.get("type") or "none",
-            ",".join([*(mount.get("options") or ()), "create=dir"]),
-        )
-        lines.append(("lxc.mount.entry", " ".join([*map(_escaped, fields), "0", "0"])))
+        options = mount.get("options") or []
+        # Security: LXC takes a word that it does not know for data of the file system, which a
+        # bind mount ignores; `rro` would be writable.
+        unknown = [one for one in options if MOUNT_OPTIONS.get(one, (0,))[0] in NOT_IN_LXC]
+        words += [f"mounts.{mount['destination']}.options.{one}" for one in unknown]
+        kept = [one for one in options if one not in unknown]
+        lines.append(("lxc.mount.entry", mount_entry({**mount, "options": kept})))
     if left:
         rest.document["mounts"] = left
-    lines.append(("lxc.autodev", "0"))  # the mounts include /dev
+    return words
+
+
+def mount_entry(mount: Document) -> str:
+    """Return the value of lxc.mount.entry for a mount of config.json.
+
+    A mount point that is missing is created: a file for a source that is one on this host.
+    """
+    options = mount.get("options") or []
+    source = mount.get("source") or "none"
+    is_bind = "bind" in options or "rbind" in options or mount.get("type") == "bind"
+    kind = "file" if is_bind and os.path.exists(source) and not os.path.isdir(source) else "dir"
+    fields = (
+        source,
+        mount["destination"].lstrip("/"),
+        mount.get("type") or "none",
+        ",".join([*options, f"create={kind}"]),
+    )
+    return " ".join([*map(_escaped, fields), "0", "0"])
 
 
 def _escaped(field: str) -> str:

@@ -48,6 +48,7 @@ KNOWN_SKIPS = {
     "no tool pasta": "Debian's package passt is not in every mirror",
     "no tool slirp4netns": "not packaged for every distribution",
     "no tool chromium": "a browser looks at the page of trace view, where one is installed",
+    "no tool lxc-start": "not packaged for every distribution",
     "no tool tmux": "tools/prepare installs it where there is apt-get",
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "KUBELET is not set": "tests/clients: Debian has no kubelet and no CRI-O",

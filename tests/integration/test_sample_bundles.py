@@ -29,8 +29,8 @@ def run(container: Container) -> str:
     return call.ok().stdout
 
 
-def test_there_are_seven() -> None:
-    assert SAMPLES == ["hello", "hooks", "limits", "network", "seccomp", "terminal", "userns"]
+def test_there_are_eight() -> None:
+    assert len(SAMPLES) == 8
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -42,6 +42,14 @@ def test_each_has_a_readme_that_says_how_to_run_it(name: str) -> None:
 
 def test_the_bundle_hello_greets(box: Box) -> None:
     assert run(sample(box, "hello")) == "hello from a container\n"
+
+
+@needs("ours", "tool lxc-start")
+def test_the_bundle_lxc_runs_by_both_engines(box: Box) -> None:
+    container = sample(box, "lxc")
+    assert run(container) == "run by ocirun\nbox\n512\n0\n"
+    words = ("run", "--bundle", container.bundle.path, container.id)
+    assert box.runtime.call("--engine", "lxc", *words).ok().stdout == "run by lxc\nbox\n512\n0\n"
 
 
 def test_the_bundle_seccomp_shows_refused_calls(box: Box) -> None:

@@ -75,6 +75,13 @@ def test_a_small_verb_does_not_load_what_create_needs(verb: str) -> None:
     assert added & heavy == set()
 
 
+@pytest.mark.parametrize("verb", [*HOT_VERBS, "exec", "pause", "ps"])
+def test_a_native_container_loads_no_engine(verb: str) -> None:
+    added = modules_added_by("ocirun.cli.launcher", f"ocirun.cli.commands.{verb}")
+    foreign = ("ocirun.engines", "ocirun.convert", "ocirun.container.engine_create")
+    assert [name for name in added if name.startswith(foreign)] == []
+
+
 def test_the_public_package_is_a_docstring_and_lazy_names() -> None:
     assert {name for name in modules_added_by("ocirun") if name.startswith("ocirun.")} == set()
 

@@ -52,6 +52,7 @@ def creation(call: Call) -> CreateOptions:
         rootless=str(call.settings["rootless"]),
         notify_socket=os.environ.get("NOTIFY_SOCKET") or None,
         tell=call.tell(),
+        engine=call.engine(),
     )
 
 

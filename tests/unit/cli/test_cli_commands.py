@@ -56,6 +56,7 @@ def test_create_hands_over_every_option(
         "rootless": "auto",
         "notify_socket": None,
         "tell": None,
+        "engine": "",
     }
 
 
@@ -68,6 +69,7 @@ def test_create_without_options(
     assert callable(options.tell)
     assert vars(options) | {"tell": None} == {
         "bundle": str(tmp_path),
+        "engine": "",
         "config": "config.json",
         "console_socket": None,
         "pidfd_socket": None,

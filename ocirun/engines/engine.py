@@ -1,0 +1,115 @@
+"""The interface of an engine: what differs between programs that run containers.
+
+A container of an engine has a record and a folder like a native one: `init_process_pid` is a
+process of this host that lives as long as the container, `cgroup_paths` is where its processes are,
+and the gate (process/gate.py) keeps the program back until `start`.
+
+    create   check, boot (to the gate)
+    start    start
+    run      the same, then exit_status once the child that boot returned has ended
+    kill     kill
+    ps       processes
+    pause    freeze, thaw
+    delete   release, when init is gone
+
+Status, state, list, events, update, top, exec, and the killing of what is deleted go by the record
+alone, as for a native container.
+
+Source: docs/engines.md; runtime-spec runtime.md#operations.
+"""
+
+from __future__ import annotations
+
+from ocirun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ocirun.container.record import Record
+    from ocirun.errors import OcirunError
+    from ocirun.process.stdio import Stdio
+    from ocirun.spec.types import Config
+
+NATIVE: Final = "native"
+LXC: Final = "lxc"
+ENGINES: Final = (NATIVE, LXC)
+
+
+class Engine:
+    """One engine. Its methods raise OcirunError, and leave nothing behind when they do."""
+
+    name = ""
+
+    def check(self, config: Config, rootfs: str) -> None:
+        """Refuse, before anything is made, a configuration that the engine cannot run.
+
+        Raises:
+            UnsupportedError: with the name of each member that it has no counterpart for.
+            SetupError: its programs are missing, or may not be used by this user.
+        """
+        raise NotImplementedError
+
+    def boot(self, record: Record, config: Config, stdio: Stdio) -> int:
+        """Bring the container to its gate, and write into `record` what it is found by.
+
+        The program gets `stdio` (borrowed) as its fds 0 to 2, or sends its terminal's master to
+        `stdio.console`. Returns the pid of our child that ends with the container.
+        """
+        raise NotImplementedError
+
+    def start(self, record: Record) -> str | None:
+        """Open the gate, and wait until the program runs; return a sentence if it cannot.
+
+        Raises:
+            FileNotFoundError, ConnectionError: as process.gate.open_gate.
+        """
+        raise NotImplementedError
+
+    def exit_status(self, record: Record, child_status: int) -> int:
+        """Return the program's exit status, 128 plus the signal that killed it.
+
+        `child_status` is that of the child that `boot` returned, which has ended.
+        """
+        raise NotImplementedError
+
+    def kill(self, record: Record, signal: int) -> None:
+        """Send `signal` to the init of a container that has been started."""
+        raise NotImplementedError
+
+    def processes(self, record: Record) -> list[int]:
+        """Return the host pids of the container's processes, sorted."""
+        raise NotImplementedError
+
+    def freeze(self, record: Record) -> None:
+        """Stop every process of a container that has been started where it is."""
+        raise NotImplementedError
+
+    def thaw(self, record: Record) -> None:
+        """Resume every process."""
+        raise NotImplementedError
+
+    def release(self, record: Record) -> list[OcirunError]:
+        """Remove what is left outside of the folder of a container whose init is gone.
+
+        Returns what could not be removed.
+        """
+        raise NotImplementedError
+
+
+def engine_named(name: str) -> Engine:
+    """Return the engine `name`, one of ENGINES but native.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name == LXC:
+        from ocirun.engines.lxc.engine import Lxc
+
+        return Lxc()
+    raise UsageError(f"unknown engine {name!r}: it is one of {', '.join(ENGINES)}")
+
+
+def engine_of(record: Record) -> Engine:
+    """Return the engine of a container that is not native."""
+    return engine_named(record.engine)
