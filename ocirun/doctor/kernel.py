@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import os
 
-from ocirun.doctor.probe import DEGRADED, FILTERED, Lacks, Probe, in_child, kernel_is_at_least
+from ocirun.doctor.probe import (
+    DEGRADED,
+    FILTERED,
+    Lacks,
+    Probe,
+    in_child,
+    kernel_is_at_least,
+    kernel_version,
+)
 from ocirun.kernel.mount import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -50,8 +58,7 @@ def version() -> str:
         Lacks: it is too old.
     """
     release = os.uname().release
-    numbers = [int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2]]
-    if tuple(numbers) < OLDEST:
+    if kernel_version() < OLDEST:
         raise Lacks(release)
     return f"{release} on {os.uname().machine}"
 

@@ -147,8 +147,13 @@ def _is_met(remedy: str) -> bool:
 
 def kernel_is_at_least(major: int, minor: int) -> bool:
     """Return whether this kernel has that version, or a newer one."""
-    words = os.uname().release.replace("-", ".").split(".")
-    return (int(words[0]), int(words[1])) >= (major, minor)
+    return kernel_version() >= (major, minor)
+
+
+def kernel_version() -> tuple[int, ...]:
+    """Return major and minor of the running kernel; what follows the digits is left out."""
+    words = [*os.uname().release.split("."), "", ""][:2]
+    return tuple(int("".join(filter(str.isdigit, word.partition("-")[0])) or 0) for word in words)
 
 
 def read(path: str) -> str:

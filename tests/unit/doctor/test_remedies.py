@@ -26,6 +26,7 @@ Ask = Callable[[object, str], Finding]
         (ENOSYS, "5.10.0-8-amd64", kernel.NOT_FILTERED),
         (ENOSYS, "6.18.44", FILTERED),
         (EINVAL, "6.18.44", ""),
+        (EINVAL, "6.1+", ""),
     ],
 )
 def test_a_newer_kernel_is_not_asked_for_where_this_one_is_new_enough(
