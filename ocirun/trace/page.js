@@ -54,17 +54,19 @@ for (const lane of lanes) {
 }
 const steps = items.filter((item) => item.kind === "step" || item.kind === "span");
 const END = Math.max(1, ...items.map((item) => item.begin + item.duration));
-let from = -END * 0.01, to = END * 1.02, chosen = null;
+let from = 0, to = END, chosen = null;
 
-// The place of each lane: the messages of the first face those of the others.
+// The place of each lane: the messages of a parent face those of its children below.
 let height = TOP;
 lanes.forEach((lane, index) => {
+  const first = index === 0 || lanes[index - 1].trace !== lane.trace;
+  const last = index === lanes.length - 1 || lanes[index + 1].trace !== lane.trace;
   lane.top = height;
-  lane.waits = index === 0 ? height + lane.depth * ROW + CALLS + 6 : height;
-  lane.rows = index === 0 ? height : height + WAITS + 6;
+  lane.waits = first ? height + lane.depth * ROW + CALLS + 6 : height;
+  lane.rows = first ? height : height + WAITS + 6;
   lane.calls = lane.rows + lane.depth * ROW + 2;
-  lane.edge = index === 0 ? lane.waits + WAITS : lane.waits;
-  height += lane.depth * ROW + CALLS + WAITS + 12 + (index < lanes.length - 1 ? GAP : 12);
+  lane.edge = first ? lane.waits + WAITS : lane.waits;
+  height += lane.depth * ROW + CALLS + WAITS + 12 + (last ? 26 : GAP);
 });
 
 const width = () => Math.max(400, chart.clientWidth || 1200);
@@ -89,19 +91,21 @@ function paintGrid() {
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
   for (let t = Math.max(0, Math.ceil(from / step) * step); t <= to; t += step) {
     draw("line", { x1: x(t), x2: x(t), y1: TOP - 8, y2: height, class: "grid" });
-    draw("text", { x: x(t), y: 15, class: "tick", "text-anchor": "middle" }, time(t));
+    if (x(t) > MARGIN + 22 && x(t) < width() - 28)
+      draw("text", { x: x(t), y: 15, class: "tick", "text-anchor": "middle" }, time(t));
   }
-  for (const trace of data.traces.slice(1)) {
-    draw("line", { x1: x(trace.offset), x2: x(trace.offset), y1: TOP - 8, y2: height,
-      stroke: "var(--soft)", "stroke-dasharray": "4 4" });
-    draw("text", { x: x(trace.offset) + 5, y: height - 5, class: "tick" },
-      `${trace.title}, ${trace.gap} later`);
-  }
+  data.traces.forEach((trace, index) => {
+    if (!index) return;
+    const px = x(trace.offset), { top } = lanes.find((lane) => lane.trace === index);
+    draw("line", { x1: px, x2: px, y1: TOP - 8, y2: height, class: "later" });
+    const anchor = px > width() - 200 ? "end" : "start";
+    draw("text", { x: px + (anchor === "end" ? -5 : 5), y: top - 8, class: "tick", "text-anchor": anchor },
+      `${trace.gap} later`);
+  });
 }
 function paintArrow(arrow) {
   const [sender, sent] = arrow.from, [receiver, received] = arrow.to;
-  const down = receiver > sender;
-  const y1 = down ? lanes[sender].edge : lanes[sender].edge, y2 = lanes[receiver].edge;
+  const y1 = lanes[sender].edge, y2 = lanes[receiver].edge;
   const x1 = x(sent), x2 = x(received);
   if (Math.max(x1, x2) < MARGIN || Math.min(x1, x2) > width()) { arrow.place = null; return; }
   const line = draw("path", { d: `M${x1},${y1} L${x2},${y2}`, class: "arrow" });
@@ -263,6 +267,7 @@ function choose(item) {
     const box = byId("steps").getBoundingClientRect(), own = item.row.getBoundingClientRect();
     if (own.top < box.top || own.bottom > box.bottom) byId("steps").scrollTop += own.top - box.top - 80;
   }
+  history.replaceState(null, "", `#${lanes.indexOf(item.lane)}.${item.lane.items.indexOf(item)}`);
   if (item.begin + item.duration < from || item.begin > to) {
     const half = (to - from) / 2;
     show(item.begin - half, item.begin + half);
@@ -360,4 +365,10 @@ for (const arrow of data.arrows) {
 }
 list();
 overview();
-paint();
+// First what this is about: how a container starts. The program may have run for hours.
+const wait = steps.find((item) => item.args.function === "process.wait:wait_for");
+if (wait && data.traces.length === 1 && wait.duration > END / 5) show(-wait.begin * 0.02, wait.begin * 1.15);
+else fit();
+const place = /^#(\d+)\.(\d+)$/.exec(location.hash);
+const linked = place && lanes[place[1]] && lanes[place[1]].items[place[2]];
+if (linked) { zoomTo(linked); choose(linked); }

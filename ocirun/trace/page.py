@@ -75,7 +75,7 @@ def page_data(traces: list[Trace]) -> dict[str, Any]:
         ordered = sorted(trace.lanes.values(), key=_order)
         for lane in ordered:
             places[lane.pid] = len(lanes)
-            lanes.append(_lane(lane, trace, offset))
+            lanes.append({"trace": len(shown), **_lane(lane, trace, offset)})
         for arrow in trace.arrows.values():
             if {"s", "f"} <= arrow.keys() and arrow["s"][0] in places and arrow["f"][0] in places:
                 ends = {

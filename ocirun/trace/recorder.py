@@ -31,6 +31,7 @@ import mmap
 import os
 import time
 
+from ocirun.errors import doing
 from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
@@ -71,14 +72,16 @@ class Recorder:
         # Memory: populated here. Pages that init were the first to touch would count as the
         # container's, whose limit may be small.
         flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        self._memory = mmap.mmap(-1, (SLOTS - 1) * SLOT_BYTES, flags)
+        with doing("getting memory for the trace"):
+            self._memory = mmap.mmap(-1, (SLOTS - 1) * SLOT_BYTES, flags)
         self._open, self._read, self._close = os.open, os.read, os.close
         self._readlink = os.readlink
         self.stops_at_filter = not _has_fast_clock()
 
     def record(self, *fields: object) -> None:
         """Keep one record; count it if there is no room."""
-        data = os.fsencode(compact(list(fields)))
+        line: str = compact(list(fields))
+        data = line.encode("utf-8", "replace")  # never an error: we are inside of a container
         if self.slot == 0:
             if len(self.lines) < MAX_RECORDS:
                 self.lines.append(data)

@@ -21,6 +21,7 @@ from ocirun.trace.wrapping import wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
 FORMAT: Final = 1  # of the members that only ocirun reads
@@ -49,41 +50,53 @@ class Session:
         words = [word[:MAX_WORD] for word in arguments[:MAX_ARGUMENTS]]
         args = {"format": FORMAT, "verb": verb, "arguments": words, "epoch_ns": str(began)}
         first = {"name": "ocirun_trace", "ph": "M", "ts": 0, "pid": self._owner, "tid": self._owner}
-        self._write(b"[\n" + _line({**first, "args": args}))
+        self._begin(b"[\n" + _line({**first, "args": args}))
+
+    def _begin(self, data: bytes) -> None:
+        self._recorder.paused = True
+        try:
+            self._file.append(data)
+        except OSError as error:
+            self._failure = kernel_words(error)
+        finally:
+            self._recorder.paused = False
 
     def finish(self, error: BaseException | None = None) -> None:
         """Write what is left; `error` is how the command failed."""
         if os.getpid() != self._owner:
             return
-        self._recorder.paused = True
         end = now()
-        events = self._renderer.close(end)
-        args: dict[str, Any] = {"left_out": self._renderer.left_out()}
-        if error is not None and not isinstance(error, SystemExit):
-            args["error"] = str(error) or type(error).__name__
-        events.append(
-            {
-                "name": "ocirun_end", "ph": "M", "pid": self._owner, "tid": self._owner,
-                "ts": 0, "args": args,
-            }
-        )  # fmt: skip
-        data = b"".join(b",\n" + _line(event) for event in events)
-        self._write(data + b"\n]\n")
+        self._recorder.paused = True
+        self._write(lambda: [*self._renderer.close(end), self._last(error)], b"\n]\n")
         if self._failure:
             warn(f"the trace {self._file.path} is not complete: {self._failure}")
 
+    def _last(self, error: BaseException | None) -> dict[str, Any]:
+        args: dict[str, Any] = {"left_out": self._renderer.left_out()}
+        if error is not None and not isinstance(error, SystemExit):
+            args["error"] = str(error) or type(error).__name__
+        common = {"pid": self._owner, "tid": self._owner, "ts": 0}
+        return {"name": "ocirun_end", "ph": "M", **common, "args": args}
+
     def _flush(self) -> None:
         """Write what there is so far: the command waits for long now."""
-        self._write(b"".join(b",\n" + _line(event) for event in self._renderer.feed()))
+        if os.getpid() == self._owner:
+            self._write(self._renderer.feed)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, render: Callable[[], list[dict[str, Any]]], end: bytes = b"") -> None:
+        """Append the events that `render` returns; remember the first failure, and write no more.
+
+        Whatever goes wrong here, the container does not depend on it.
+        """
         if self._failure:
             return
         paused, self._recorder.paused = self._recorder.paused, True
         try:
-            self._file.append(data)
+            self._file.append(b"".join(b",\n" + _line(event) for event in render()) + end)
         except OSError as error:
             self._failure = kernel_words(error)
+        except Exception as error:  # noqa: BLE001  # a bug of ours, or what init wrote is stranger yet
+            self._failure = f"internal error: {type(error).__name__}: {error}"
         finally:
             self._recorder.paused = paused
 

@@ -49,3 +49,5 @@ SPANS: Final = {
 }
 # While these run, calls are not recorded: they copy data for as long as the program lives.
 LONG: Final = "process.wait:wait_for"
+# What the trace itself does meanwhile, before that.
+FLUSH: Final = "write the trace so far"

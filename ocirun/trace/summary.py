@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ocirun.trace.spans import FLUSH
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -49,7 +51,11 @@ def _by_own_time(lanes: list[Lane]) -> list[tuple[Lane, Item]]:
         for item in lane.items:
             if item.inside >= 0 and item.kind in ("step", "span", "message"):
                 own[item.inside].duration = max(0.0, own[item.inside].duration - item.duration)
-        found += [(lane, item) for item in own if item.kind in ("step", "span")]
+        found += [
+            (lane, item)
+            for item in own
+            if item.kind in ("step", "span") and item.name != FLUSH  # not the command's own
+        ]
     return found
 
 

@@ -15,7 +15,7 @@ import sys
 from ocirun.kernel import _native
 from ocirun.trace.calls import FINAL, NATIVE, PYTHON, read_table
 from ocirun.trace.recorder import now, place, shown, text
-from ocirun.trace.spans import LONG, SPANS
+from ocirun.trace.spans import FLUSH, LONG, SPANS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _span(
 
 def _while_paused(function: Any, recorder: Recorder, flush: Callable[[], None]) -> Any:  # noqa: ANN401
     def call(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
-        flush()
+        _span(flush, "span", lambda: (FLUSH, {"function": FLUSH, "place": ""}), recorder)()
         recorder.paused = True
         try:
             return function(*arguments, **keywords)

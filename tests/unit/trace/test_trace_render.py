@@ -100,6 +100,13 @@ def test_a_record_of_another_form_changes_nothing_else(recorder: Recorder, line:
     json.dumps(events, allow_nan=False)
 
 
+def test_a_name_that_is_no_text_is_no_error(recorder: Recorder) -> None:
+    recorder.record("b", BEGAN, "step", "mount \udcff on \ud800", {"function": "f"})
+    events, renderer = events_of(recorder)
+    assert [event["name"] for event in events if event["ph"] == "B"] == ["mount ? on ?"]
+    assert renderer.left_out() == 0
+
+
 def test_a_length_that_is_a_lie_is_not_believed(recorder: Recorder) -> None:
     recorder.record("k", 1, 4321, BEGAN)
     recorder._memory[:16] = b"\xff" * 16
