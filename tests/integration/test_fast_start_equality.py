@@ -126,6 +126,19 @@ def test_a_pointer_that_only_one_process_has_fails_the_dump(tmp_path: Path) -> N
     assert {path.name for path in install.image.parent.iterdir()} == {"snapshot"}
 
 
+def test_what_was_freed_before_the_dump_is_not_in_the_image(tmp_path: Path) -> None:
+    install = FastInstall(tmp_path / "prefix", STUB)
+    canary = b"canary-that-has-left"
+    with (install.packages / "ocirun" / "cli" / "warmup.py").open("a") as file:
+        file.write(
+            "\n_clean = warm_up\n\ndef warm_up(frozen):\n    _clean(frozen)\n"
+            f"    canary = bytes(reversed({canary[::-1]!r}))\n"
+            "    held = [canary * count for count in (1, 10, 1000)]\n"
+        )
+    install.snapshot()
+    assert canary not in install.image.read_bytes()
+
+
 def test_warming_up_asks_nothing_of_the_host(install: FastInstall) -> None:
     """What is asked when the image is made would be believed on another day."""
     package = install.packages / "ocirun"
