@@ -31,11 +31,12 @@ COLD: Final = {"ocirun.__main__", "ocirun.cli.app", "ocirun.spec.schema", "ociru
 # The codecs every start of Python needs; the rest of the package is still found by path.
 STDLIB: Final = {"encodings": True, "encodings.aliases": False, "encodings.utf_8": False}
 
-# A frozen package has no path of its own: this leads to its modules that are not frozen.
+# A frozen package has no path of its own, or a wrong one below the standard library: this leads
+# to its modules that are not frozen.
 # sys.path is written by the launcher (embed.c): the library's extensions, the library, our package.
 STDLIB_INDEX: Final = 1
 PACKAGE_INDEX: Final = 2
-PATH_LINE: Final = "__path__.append(__import__('sys').path[{index}] + '/{folder}')\n"
+PATH_LINE: Final = "__path__[:] = [__import__('sys').path[{index}] + '/{folder}']\n"
 
 
 class Module:

@@ -94,9 +94,9 @@ static void find_thread_keys(struct header *header, uint32_t first)
     fail("making a snapshot: the thread state is under no key");
 }
 
-/* Leave the interpreter as if no thread were in it: release the lock that thaw takes again, and
-   overwrite what is left of frames that have returned. They are memory in use to heap.c, and from
-   3.12 on they point to the stack. The names of the members were checked for 3.11 to 3.13. */
+/* Leave the interpreter without a thread: release its lock, which thaw takes again. And overwrite
+   the frames of functions that have returned: heap.c does not know that they are free, and from 3.12
+   on they point to the stack. The names of the two members were checked for 3.11, 3.12 and 3.13. */
 static void leave_python(void)
 {
     PyThreadState *state = PyEval_SaveThread();
