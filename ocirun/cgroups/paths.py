@@ -85,21 +85,23 @@ class Table:
     `own` has the controller's name, `name=…` for named hierarchies and "" for v2.
     """
 
-    __slots__ = ("mounts", "own")
+    __slots__ = ("_v1", "mounts", "own")
 
     def __init__(self, mountinfo: str, own_cgroups: str) -> None:
         self.mounts = parse_mountinfo(mountinfo)
         self.own = parse_own(own_cgroups)
+        # Speed: asked for every controller, several times. The first mount counts, and one at the
+        # usual place before all others.
+        self._v1: dict[str, CgroupMount] = {}
+        for usual in (True, False):
+            for mount in self.mounts:
+                if mount.version == 1 and mount.point.startswith(USUAL_ROOT) is usual:
+                    for option in mount.options:
+                        self._v1.setdefault(option, mount)
 
     def v1_mount(self, name: str) -> CgroupMount | None:
         """Find where the v1 hierarchy of `name` is mounted; the usual place is preferred."""
-        found = None
-        for mount in self.mounts:
-            if mount.version == 1 and name in mount.options:
-                if mount.point.startswith(USUAL_ROOT):
-                    return mount
-                found = found or mount
-        return found
+        return self._v1.get(name)
 
     def v2_mount(self) -> CgroupMount | None:
         """Find where the v2 hierarchy is mounted; the usual places are preferred."""
@@ -249,11 +251,15 @@ def hierarchies_of(table: Table, paths: dict[str, str]) -> list[Hierarchy]:
     In the order of the mount table, which is the one runc shows them in; with v2 alone the one
     that it is, without controllers.
     """
-    found: list[Hierarchy] = []
-    for mount in table.mounts:
-        names = [name for name in paths if name and table.v1_mount(name) is mount]
-        if names:
-            found.append(Hierarchy(names, mount.point, paths[names[0]]))
+    names_of: dict[CgroupMount, list[str]] = {}
+    for name in paths:
+        if name and (mount := table.v1_mount(name)):
+            names_of.setdefault(mount, []).append(name)
+    found = [
+        Hierarchy(names, mount.point, paths[names[0]])
+        for mount in table.mounts
+        if (names := names_of.get(mount))
+    ]
     if not found and UNIFIED in paths and (mount_v2 := table.v2_mount()):
         found.append(Hierarchy((), mount_v2.point, paths[UNIFIED]))
     return found
