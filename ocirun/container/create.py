@@ -224,11 +224,12 @@ class Creation(NewProcess):
         linux = self.config.get("linux", {})
         self.gate_fds = make_gate(self.record.directory.fd)
         self.fds += self.gate_fds
-        if self.options.may_fork or self.options.tell:
-            # Made here as well: that loads what a forked init will need.
-            self.tell_plan(plan_create(self.config, self.request))
         self.parent = CreateParent(self.config, self.request, self.options.tell)
         self.register_parent()
+        if self.options.may_fork or self.options.tell:
+            # This also loads what a forked init will need.
+            self.parent.plan = plan_create(self.config, self.request)
+            self.tell_plan(self.parent.plan)
         self.spawn([*self.gate_fds])
         # While init reads all that: remember it, in case we die.
         self.record.init_process_pid = self.parent.pid

@@ -142,8 +142,9 @@ class Execution(NewProcess):
         except ProcessLookupError:
             raise _stopped(record) from None
         self.parent.look_at_init(init_pidfd, record.init_process_pid)
-        # Made here as well: that loads what a forked child will need.
-        self.tell_plan(plan_join(self.config, self.request))
+        # This also loads what a forked child will need.
+        self.parent.plan = plan_join(self.config, self.request)
+        self.tell_plan(self.parent.plan)
         self.spawn([])
         self.parent.wait_for_gate(self.take_listener)
 

@@ -37,12 +37,12 @@ def open_bind_sources(config: Config, request: Request) -> dict[int, int]:
         SetupError: a source does not open, or its ids cannot be mapped. UnsupportedError: an
             id-mapped mount of what cannot be one.
     """
-    entries = read_entries(config, request.bundle, request.rootfs)
-    idmapped = any(entry.is_idmapped for entry in entries)
     all_of_them = _opens_all(request)
     fds: dict[int, int] = {}
-    if not (idmapped or all_of_them):
+    if not (all_of_them or _may_be_idmapped(config)):
         return fds
+    entries = read_entries(config, request.bundle, request.rootfs)
+    idmapped = any(entry.is_idmapped for entry in entries)
     request.late_sources = late_sources(entries)
     try:
         if all_of_them:
@@ -95,6 +95,16 @@ def late_sources(entries: list[Entry]) -> list[int]:
             found.append(entry.index)
         places.append(entry.destination)
     return found
+
+
+def _may_be_idmapped(config: Config) -> bool:
+    """Return whether to read all mounts for it: does one have mappings or any option for them?"""
+    return any(
+        "uidMappings" in mount
+        or "gidMappings" in mount
+        or any("idmap" in option for option in mount.get("options") or ())
+        for mount in config.get("mounts") or ()
+    )
 
 
 def _opens_all(request: Request) -> bool:

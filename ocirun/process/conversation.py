@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.process.channel import Tell
+    from ocirun.process.init import Inherited
+    from ocirun.process.plan import Plan
     from ocirun.process.request import Request
     from ocirun.spec.types import Config
 
@@ -36,18 +38,21 @@ class Conversation:
     """The parent's end of the channel to one child; owns the channel and the child's pidfd.
 
     `pid` is the child's host pid once it is there. `born_in_cgroup` is whether the kernel has
-    cloned it into its cgroup v2.
+    cloned it into its cgroup v2. With a `plan`, set before `spawn`, a forked child takes over
+    that, the configuration and the request as they are in our memory; else it is sent the last
+    two, and makes its own plan.
     """
 
     __slots__ = (
         "_channel",
+        "_knows_config",
         "_request",
-        "_staged",
         "_their_channel",
         "born_in_cgroup",
         "config",
         "pid",
         "pidfd",
+        "plan",
     )
 
     def __init__(self, config: Config, request: Request, tell: Tell | None) -> None:
@@ -57,7 +62,8 @@ class Conversation:
         self.pid = 0
         self.pidfd = -1
         self.born_in_cgroup = False
-        self._staged = False
+        self.plan: Plan | None = None
+        self._knows_config = False
 
     def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
         """Bring the child into being, up to its waiting for sendConfig.
@@ -69,11 +75,11 @@ class Conversation:
         raise NotImplementedError
 
     def send_config(self, fds: list[int]) -> None:
-        """Send config.json and the request, unless the stage has had them, and the descriptors.
+        """Send config.json and the request, unless the child has them, and the descriptors.
 
         `fds` in the child's order, borrowed.
         """
-        self._say(SEND_CONFIG, None if self._staged else self._body(), fds)
+        self._say(SEND_CONFIG, None if self._knows_config else self._body(), fds)
 
     def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
         """Wait for procGate, and give the child what it asks for on its way there.
@@ -148,18 +154,27 @@ class Conversation:
         `join` names the namespaces among `fds` (borrowed), which the stage is sent, and with them
         what an executed one cannot inherit.
         """
-        self._staged = True
-        bootstrap = {"join": join, "into_cgroup": cgroup_fd is not None, **self._body()}
+        inherited = self._inherited(command)
+        bootstrap: dict[str, Any] = {"join": join, "into_cgroup": cgroup_fd is not None}
         bootstrap["kept_sent"] = command is not None
+        if not inherited:
+            bootstrap |= self._body()
+        self._knows_config = True
         fds = [*fds, *([] if cgroup_fd is None else [cgroup_fd])]
         if command is None:
-            stage_pid = fork_stage(self._channel, self._their_channel)
+            stage_pid = fork_stage(self._channel, self._their_channel, inherited)
         else:
             stage_pid = order_stage(self._channel, self._their_channel, command)
             fds = [*fds, *self._request.kept_fds]
         self._their_channel.close()
         self._say(BOOTSTRAP_DATA, bootstrap, fds)
         self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
+
+    def _inherited(self, command: str | None) -> Inherited | None:
+        """Return what a child that is forked (`command` is None) need not be sent."""
+        if command is not None or self.plan is None:
+            return None
+        return self.config, self._request, self.plan
 
     def _body(self) -> dict[str, Any]:
         return {"config": self.config, "request": self._request.body()}

@@ -49,7 +49,9 @@ class CreateParent(Conversation):
         ends = (self._channel, self._their_channel)
         rootfs = self._request.rootfs
         if command is None:
-            cloned = fork_init(*ends, clone, rootfs)
+            inherited = self._inherited(command)
+            self._knows_config = inherited is not None
+            cloned = fork_init(*ends, clone, rootfs, inherited)
         else:
             cloned = order_init(*ends, clone, rootfs, command)
         self.pid, self.pidfd, self.born_in_cgroup = cloned

@@ -26,13 +26,13 @@ from __future__ import annotations
 import os
 
 from ocirun.cgroups.enter import enter as enter_cgroups
-from ocirun.errors import doing, send_warnings_to
+from ocirun.errors import doing
 from ocirun.kernel.prctl import set_dumpable, set_pdeathsig
 from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_PARENT, setns
 from ocirun.process import user
 from ocirun.process.channel import PeerGone
 from ocirun.process.clone import clone_init
-from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error, understand
+from ocirun.process.init import CANNOT_START, SIGKILL, take_stdio, tell_error
 from ocirun.process.messages import PROC_CLONED, PROC_GATE, PROC_RESUME, SEND_CONFIG
 from ocirun.process.seal import forget_caller, keep_only, seal_imports
 
@@ -40,15 +40,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from ocirun.process.channel import Channel
     from ocirun.process.context import InitContext
     from ocirun.process.plan import Plan
 
 
-def join_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
-    """Run the stage of exec: make the plan, seal, enter, clone. Returns in the stage."""
-    send_warnings_to(channel.warn)
-    init, plan = understand(channel, bootstrap)
+def join_and_clone(
+    init: InitContext, plan: Plan, bootstrap: dict[str, Any], fds: list[int]
+) -> None:
+    """Run the stage of exec: seal, enter, clone. Returns in the stage."""
+    channel = init.channel
     seal_imports()
     keep_only([*init.request.kept_fds, channel.fileno(), *fds])
     cgroup_fd = fds.pop() if bootstrap["into_cgroup"] else None

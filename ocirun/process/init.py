@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     from ocirun.process.channel import Channel
     from ocirun.process.plan import Plan
+    from ocirun.spec.types import Config
+
+    Inherited = tuple[Config, Request, Plan]  # of a parent that has forked us
 
 SIGKILL: Final = 9
 # Python gives 1 to an uncaught exception; this is the status of a shell that could not exec.
@@ -49,14 +52,18 @@ MAX_NOTES: Final = 32
 CANNOT_START: Final = 255
 
 
-def run_init(channel: Channel, understood: tuple[InitContext, Plan] | None = None) -> NoReturn:
+def run_init(
+    channel: Channel,
+    understood: tuple[InitContext, Plan] | None = None,
+    inherited: Inherited | None = None,
+) -> NoReturn:
     """Run init, from the first message to execve. Never returns, whatever happens.
 
     `understood`: a stage has taken bootstrapData, entered the namespaces there are to join, and
-    knows the config.
+    knows the config. `inherited`: our parent has forked us, and its memory is ours.
     """
     try:
-        init, plan, gate_fds = _set_up(channel, understood)
+        init, plan, gate_fds = _set_up(channel, understood, inherited)
         _start(init, plan, *gate_fds)
     finally:
         # Security: a forked init must never return into what its parent was about to do: that
@@ -65,13 +72,15 @@ def run_init(channel: Channel, understood: tuple[InitContext, Plan] | None = Non
 
 
 def _set_up(
-    channel: Channel, understood: tuple[InitContext, Plan] | None
+    channel: Channel,
+    understood: tuple[InitContext, Plan] | None,
+    inherited: Inherited | None,
 ) -> tuple[InitContext, Plan, tuple[int, int]]:
     """Go through the conversation with the parent, up to the gate."""
     try:
         set_pdeathsig(SIGKILL)
         send_warnings_to(channel.warn)
-        init, plan, gate_fds = _prepare(channel, understood)
+        init, plan, gate_fds = _prepare(channel, understood, inherited)
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(init)
@@ -95,25 +104,33 @@ def _drop(_: str) -> None:
     return
 
 
-def understand(channel: Channel, body: dict[str, Any]) -> tuple[InitContext, Plan]:
+def understand(
+    channel: Channel, body: dict[str, Any], inherited: Inherited | None
+) -> tuple[InitContext, Plan]:
     """Make the plan for what `body` says, load all it needs, and do what needs the host's /proc.
 
-    `body` is that of sendConfig, or of the stage's bootstrapData.
+    `body` is that of sendConfig, or of the stage's bootstrapData. What is `inherited` is used
+    instead, and has all loaded.
     """
-    config = body["config"]
-    request = Request.from_body(config, body["request"])
+    if inherited:
+        config, request, plan = inherited
+    else:
+        config = body["config"]
+        request = Request.from_body(config, body["request"])
+        plan = (plan_join if request.joins else plan_create)(config, request)
     init = InitContext(channel, config, request)
     init.own_executable = own_executable()
     if "oomScoreAdj" in config["process"]:
         from ocirun.process.rlimits import set_oom_score_adj
 
         set_oom_score_adj(config["process"]["oomScoreAdj"])
-    plan = (plan_join if request.joins else plan_create)(config, request)
     return init, plan
 
 
 def _prepare(
-    channel: Channel, understood: tuple[InitContext, Plan] | None
+    channel: Channel,
+    understood: tuple[InitContext, Plan] | None,
+    inherited: Inherited | None,
 ) -> tuple[InitContext, Plan, tuple[int, int]]:
     """Take sendConfig and its descriptors, load all that will be needed, enter the namespaces."""
     join: dict[str, int] = {}
@@ -121,7 +138,7 @@ def _prepare(
         _, bootstrap, join_fds = channel.receive(BOOTSTRAP_DATA)
         join = dict(zip(bootstrap["join"], join_fds, strict=True))
     _, body, fds = channel.receive(SEND_CONFIG)
-    init, plan = understood or understand(channel, body)
+    init, plan = understood or understand(channel, body, inherited)
     request = init.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
     os.umask(user.DEFAULT_UMASK)

@@ -24,10 +24,11 @@ procWarning (a sentence) may come from stage or init at any time before procGate
 
 Three more may stand in for these. Where a stage process has to enter namespaces before init can be
 cloned (stage.py), bootstrapData goes to the stage and carries config.json already, `procCloned`
-answers it with init's pidfd, and sendConfig brings init no more than the descriptors. What a helper
-has cloned (helper.py) speaks first: init with `procCloned`, a stage with `procStage`. `procError`
-may come instead of any message of stage or init: {"message", "errno", "notes"}, and nothing
-follows it.
+answers it with init's pidfd, and sendConfig brings init no more than the descriptors. A child that
+the parent has forked has configuration, request and plan in its copy of the parent's memory, and is
+sent descriptors alone. What a helper has cloned (helper.py) speaks first: init with `procCloned`, a
+stage with `procStage`. `procError` may come instead of any message of stage or init: {"message",
+"errno", "notes"}, and nothing follows it.
 
 A message is a name, a JSON body and descriptors; see channel.py for how it travels.
 

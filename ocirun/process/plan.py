@@ -7,9 +7,9 @@
 A process of exec has the phase `join` instead of a root to assemble: what its stage does on its way
 into the container's namespaces, before the process itself can be seen in there (exec_child.py).
 
-The parent makes the plan too, before the clone: that imports what the steps need (a forked init
-shares those pages), and `--debug` prints it. Nothing is decided later than here; step.py says how a
-row is read.
+A parent that forks init makes the plan before the clone, which imports what the steps need, and
+init takes it over; any other init makes its own. `--debug` prints it. Nothing is decided later than
+here; step.py says how a row is read.
 
 Source: runtime-spec runtime.md#lifecycle; docs/runc-compat/init.md#order-of-init.
 """

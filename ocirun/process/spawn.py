@@ -26,9 +26,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.process.channel import Channel
     from ocirun.process.clone import Cloned
+    from ocirun.process.init import Inherited
 
 
-def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str) -> Cloned:
+def fork_init(
+    ours: Channel,
+    theirs: Channel,
+    clone: tuple[int, int | None],
+    rootfs: str,
+    inherited: Inherited | None,
+) -> Cloned:
     """Clone ourselves into init.
 
     `clone` is the flags and the cgroup v2 to be born in, for clone_init. `rootfs` is the working
@@ -42,11 +49,11 @@ def fork_init(ours: Channel, theirs: Channel, clone: tuple[int, int | None], roo
         pid, pidfd, born_in_cgroup = clone_init(*clone)
         if pid == 0:
             ours.close()
-            run_init(theirs)
+            run_init(theirs, inherited=inherited)
     return pid, pidfd, born_in_cgroup
 
 
-def fork_stage(ours: Channel, theirs: Channel) -> int:
+def fork_stage(ours: Channel, theirs: Channel, inherited: Inherited | None) -> int:
     """Fork the stage out of ourselves; return its pid. Never returns in the stage."""
     from ocirun.process.stage import run_stage  # cold, and loaded before the clone
 
@@ -54,7 +61,7 @@ def fork_stage(ours: Channel, theirs: Channel) -> int:
         pid, pidfd = clone3(0)
     if pid == 0:
         ours.close()
-        run_stage(theirs)
+        run_stage(theirs, inherited)
     os.close(pidfd)
     return pid
 

@@ -35,24 +35,33 @@ if TYPE_CHECKING:
     from typing import Any, Final, NoReturn
 
     from ocirun.process.channel import Channel
+    from ocirun.process.context import InitContext
+    from ocirun.process.init import Inherited
+    from ocirun.process.plan import Plan
     from ocirun.spec.types import Config
 
 TIMENS_OFFSETS: Final = "/proc/self/timens_offsets"
 
 
-def run_stage(channel: Channel) -> NoReturn:
-    """Run the stage: enter namespaces, clone init as our sibling, report its pidfd, exit."""
+def run_stage(channel: Channel, inherited: Inherited | None = None) -> NoReturn:
+    """Run the stage: enter namespaces, clone init as our sibling, report its pidfd, exit.
+
+    `inherited`: our parent has forked us, and its memory is ours.
+    """
     send_warnings_to(channel.warn)
     try:
         _, bootstrap, fds = channel.receive(BOOTSTRAP_DATA)
         if bootstrap["kept_sent"]:
             fds = take_kept_fds(channel, fds, bootstrap["request"]["kept_fds"])
-        if bootstrap["request"]["joins"]:
+        # Order: before anything is joined. In a mount namespace of somebody else's /proc and the
+        # files of our modules are theirs.
+        inside, plan = understand(channel, bootstrap, inherited)
+        if inside.request.joins:
             from ocirun.process.exec_child import join_and_clone  # exec, not create
 
-            join_and_clone(channel, bootstrap, fds)
+            join_and_clone(inside, plan, bootstrap, fds)
         else:
-            _enter_and_clone(channel, bootstrap, fds)
+            _enter_and_clone(inside, plan, bootstrap, fds)
     except PeerGone:
         os._exit(1)
     except BaseException as error:  # noqa: BLE001  # reported to the parent
@@ -79,13 +88,12 @@ def take_kept_fds(channel: Channel, fds: list[int], places: list[int]) -> list[i
     return moved[:others]
 
 
-def _enter_and_clone(channel: Channel, bootstrap: dict[str, Any], fds: list[int]) -> None:
-    # Order: before anything is joined. In a mount namespace of somebody else's /proc and the
-    # files of our modules are theirs.
-    inside, plan = understand(channel, bootstrap)
+def _enter_and_clone(
+    inside: InitContext, plan: Plan, bootstrap: dict[str, Any], fds: list[int]
+) -> None:
     seal_imports()
     forget_caller()
-    request = inside.request
+    channel, request = inside.channel, inside.request
     keep_only([*request.kept_fds, channel.fileno(), *fds])
     with doing(f"changing to the root {request.rootfs}"):
         os.chdir(request.rootfs)
