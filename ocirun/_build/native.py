@@ -53,6 +53,7 @@ int prlimit_get(int pid, int resource, uint64_t *soft_and_hard);
 int reset_signals(int ends_too);
 int forget_arguments(const char *title, size_t length);
 int wipe(const char *text, size_t length);
+int forbid_libm(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int close_each(unsigned int first, unsigned int last, unsigned int flags);

@@ -75,4 +75,14 @@ static int forget_arguments(const char *title, size_t length)
         memcpy((char *)(uintptr_t)first, title, length);
     return 0;
 }
+
+/* Load libm no more, from a container's root least of all. */
+#ifdef PYTHON_LINKED
+int forbid_libm(void); /* snapshot/libm.c */
+#else
+static int forbid_libm(void)
+{
+    return 0; /* it was loaded with the interpreter */
+}
+#endif
 """

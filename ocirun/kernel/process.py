@@ -187,6 +187,14 @@ def wipe(text: bytes) -> None:
         lib.wipe(text, len(text))
 
 
+def forbid_libm() -> None:
+    """Load the mathematical library no more; a function of it that would need this ends us.
+
+    The launcher that starts from a snapshot loads it when it is needed, any other at its start.
+    """
+    lib.forbid_libm()
+
+
 def ids() -> tuple[int, ...]:
     """Return our real, effective and saved uid, then gid, as the kernel has them.
 

@@ -1,4 +1,4 @@
-"""From here on no import, and no descriptor that was not asked for.
+"""From here on no import, no library, and no descriptor that was not asked for.
 
 After pivot_root or setns, `sys.path` names folders of the container: a late import would run the
 image's code with the host's privileges (the mistake of CVE-2019-14271 with NSS libraries). Init
@@ -18,12 +18,14 @@ from ocirun.kernel.process import close_range
 def seal_imports() -> None:
     """Make every further import of a module that is not loaded fail.
 
-    With the finders gone, `import x` raises ModuleNotFoundError and no file is looked for.
+    With the finders gone, `import x` raises ModuleNotFoundError and no file is looked for. The one
+    library that the launcher loads late is not loaded either.
     """
     sys.meta_path.clear()
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
+    process.forbid_libm()
     # Memory: a collection would touch, and so copy into the container's cgroup, pages that we
     # share with the parent; init is gone before garbage matters.
     gc.disable()

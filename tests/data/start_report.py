@@ -38,12 +38,21 @@ def main() -> None:
         from ocirun.cli.commands.snapshot import run
 
         os._exit(run(None))
+    if sys.argv[1:2] == ["forbid-libm"]:
+        import math
+
+        import _ocirun_calls
+
+        _ocirun_calls.forbid_libm()
+        os.write(1, str(math.floor(1.5)).encode())
+        os.write(1, str(math.sin(1)).encode())
     handlers = {n: repr(_signal.getsignal(n)) for n in range(1, 65) if n not in {32, 33}}
     fds = sorted(os.listdir("/proc/self/fd"))
     import ctypes
     import decimal
     import hashlib
     import json
+    import math
     import random
     import ssl
     import subprocess
@@ -98,6 +107,13 @@ def main() -> None:
             ["/bin/echo", "x"], capture_output=True, check=True
         ).stdout.decode(),
         "libraries": [zlib.crc32(b"x"), hashlib.sha256(b"x").hexdigest(), ssl.OPENSSL_VERSION],
+        "rounded": [
+            repr(act(x * sign))
+            for act in (math.floor, math.ceil, round, lambda x: x // 1)
+            for x in (0.0, 0.3, 0.5, 0.7, 1.0, 1.5, 2.5, 2.0**52 - 0.5, 2.0**52 + 1, 1e300)
+            for sign in (1, -1)
+        ],
+        "curves": [math.sin(1), math.log(10), math.hypot(3, 4), math.fmod(-7, 3), math.sqrt(2)],
         "numbers": [2.0**0.5, float("1e300") * 1e10, 0.1 + 0.2, str(decimal.Decimal(1) / 3)],
         "sizes": ctypes.sizeof(ctypes.c_long),
         "complaint": complaint,

@@ -99,6 +99,12 @@ def test_on_a_terminal(install: FastInstall) -> None:
     assert seen[0][0]["file"] == [0, True]
 
 
+def test_libm_is_not_loaded_late_where_that_is_forbidden(install: FastInstall) -> None:
+    done = install.call("forbid-libm")
+    assert (done.returncode, done.stdout) == (1, "1")
+    assert "the function sin cannot be loaded: this process enters a container" in done.stderr
+
+
 def test_secrets_are_not_those_of_the_image(install: FastInstall, tmp_path: Path) -> None:
     runs = [install.report()["unlike"] for _ in range(3)]
     assert len({run["random"] for run in runs}) == 3

@@ -89,7 +89,9 @@ def link_arguments() -> list[str]:
         "-Wl,--build-id=sha1",  # key.c
         "-Wl,-z,relro,-z,lazy",  # thaw.c: `.data` begins behind the addresses of functions
         *(static_archive(name) for name in STATIC),
-        "-lm",
+        # libm only for what libm.c lacks, and not for what the C library has as well.
+        "-lc",
+        "-Wl,--as-needed,-lm,--no-as-needed",
     ]
 
 
