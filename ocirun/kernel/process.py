@@ -178,13 +178,14 @@ def forget_arguments(title: bytes) -> bool:
     return lib.forget_arguments(title, len(title)) == 0
 
 
-def wipe(text: bytes) -> None:
-    """Overwrite the memory of `text`, of which nobody else may make use.
+def wipe(*texts: bytes) -> None:
+    """Overwrite the memory of `texts`, of which nobody else may make use.
 
     A single byte is shared with every other object of that value, and left alone.
     """
-    if len(text) > 1:
-        lib.wipe(text, len(text))
+    for text in texts:
+        if len(text) > 1:
+            lib.wipe(text, len(text))
 
 
 def forbid_libm() -> None:

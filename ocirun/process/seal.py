@@ -38,9 +38,9 @@ def forget_caller() -> None:
     environ and memory. Order: the environment cannot be read afterwards.
     """
     process.forget_arguments(b"ocirun init")
-    while posix.environ:
-        for text in posix.environ.popitem():
-            process.wipe(text)
+    for name, value in posix.environ.items():
+        process.wipe(name, value)
+    posix.environ.clear()
 
 
 def keep_only(fds: list[int]) -> None:

@@ -122,6 +122,8 @@ def last_capability() -> int:
 
 
 def _sentences(mask: int, why: str) -> list[str]:
+    if not mask:
+        return []
     return [
         f"capability {name} {why}" for name, number in CAPABILITIES.items() if mask >> number & 1
     ]
@@ -131,8 +133,14 @@ def drop_bounding_set(sets: CapabilitySets) -> None:
     """Take from the bounding set what config.json does not name. Needs CAP_SETPCAP."""
     with doing("dropping capabilities from the bounding set"):
         for number in range(sets.last + 1):
-            if not sets.bounding >> number & 1 and in_bounding_set(number):
+            if sets.bounding >> number & 1:
+                continue
+            try:
                 drop_from_bounding_set(number)
+            except PermissionError:
+                # Kernel: without CAP_SETPCAP also where there is nothing to drop.
+                if in_bounding_set(number):
+                    raise
 
 
 def limit_sets(wanted: int) -> None:
