@@ -27,6 +27,8 @@ READ, WRITE, MKNOD = 1, 2, 4
 EVERYTHING: Final = READ | WRITE | MKNOD
 OPENING: Final = READ | WRITE  # what one open can request
 LETTERS: Final = (("r", READ), ("w", WRITE), ("m", MKNOD))
+WORDS: Final = ("", "r", "w", "rw", "m", "rm", "wm", "rwm")  # the letters of access bits
+_BITS: Final = {word: bits for bits, word in enumerate(WORDS)}
 
 
 class Verdicts:
@@ -186,14 +188,14 @@ def bits_of(access: object, missing: int = 0) -> int:
     """Read `rwm` letters; `missing` is what an empty or absent text means."""
     if not isinstance(access, str) or not access:
         return missing
-    return sum(bit for letter, bit in LETTERS if letter in access)
+    usual = _BITS.get(access)
+    return sum(bit for letter, bit in LETTERS if letter in access) if usual is None else usual
 
 
 def text(key: Key, access: int) -> str:
     """Write a rule as the kernel reads it: `c 1:3 rwm`, `b 8:* r`."""
     kind, major, minor = key
-    letters = "".join(letter for letter, bit in LETTERS if access & bit)
-    return f"{kind} {_star(major)}:{_star(minor)} {letters}"
+    return f"{kind} {_star(major)}:{_star(minor)} {WORDS[access & EVERYTHING]}"
 
 
 def _star(number: int) -> str:
