@@ -114,8 +114,7 @@ class Renderer:
             case ["b", int(begin), str(category), str(name), dict(details)]:
                 process.open.append(str(details.get("function")))
                 place = str(details.pop("place", ""))
-                if place:
-                    details["file"] = file_of(place)
+                details["file"] = file_of(place)
                 self._add(process, "B", begin, name=name, cat=category, args=details)
             case ["e", int(end), str(error)]:
                 self._end(process, end, {"error": error} if error else {})

@@ -278,9 +278,13 @@ def _span(
     return call
 
 
-def _while_paused(function: Any, recorder: Recorder, flush: Callable[[], None]) -> Any:  # noqa: ANN401
+def _while_paused(function: Any, recorder: Recorder, flush: Any) -> Any:  # noqa: ANN401  # functions
+    code = flush.__code__
+    details = {"function": FLUSH, "place": f"{code.co_filename}:{code.co_firstlineno}"}
+    traced_flush = _span(flush, "span", lambda: (FLUSH, details), recorder)
+
     def call(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
-        _span(flush, "span", lambda: (FLUSH, {"function": FLUSH, "place": ""}), recorder)()
+        traced_flush()
         recorder.paused = True
         try:
             return function(*arguments, **keywords)
