@@ -165,6 +165,11 @@ def test_a_terminal_is_the_controlling_one_and_has_our_size(box: Box) -> None:
         (lambda c: c["mounts"].append({"destination": "/data", "type": "bind", "source": "/usr",
                                        "options": ["rbind", "rro"]}),
          "LXC has no counterpart for mounts./data.options.rro"),
+        (lambda c: c.update(annotations={"run.oci.keep_original_groups": "1", "a": "b"}),
+         "LXC has no counterpart for annotations.run.oci.keep_original_groups"),
+        (lambda c: c.update(annotations={"org.ocirun.networks": '[{"type": "veth", "bridge": "b0", '
+                                         '"address": "10.9.9.2/24", "masquerade": true}]'}),
+         "LXC has no counterpart for annotations.org.ocirun.networks.0.masquerade"),
         (lambda c: c.update(hooks={"createRuntime": [{"path": "/bin/false"}]}),
          "error running createRuntime hook"),
         (lambda c: c["mounts"].append({"destination": "/data", "type": "nofs", "source": "x"}),

@@ -16,6 +16,7 @@ from ocirun.cgroups.choose import layout
 from ocirun.cgroups.paths import clean, read_table, v1_paths
 from ocirun.convert.lxc_write import mount_entry, write_lxc
 from ocirun.errors import Problem, UnsupportedError
+from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
 
 TYPE_CHECKING = False
@@ -59,6 +60,8 @@ def make_configuration(config: Config, container_id: str, rootfs: str, folder: s
     hooks = document.pop("hooks", None) or {}
     left = [f"hooks.{moment}" for moment in INSIDE_HOOKS if hooks.get(moment)]
     masked, read_only = linux.get("maskedPaths") or [], linux.get("readonlyPaths") or []
+    networks, unknown_networks = _of_annotations(config)
+    left += unknown_networks
     _take_ours(document)
     mounts: list[Document] = document.get("mounts") or []
     document["mounts"] = [mount for mount in mounts if not _is_made_otherwise(mount)]
@@ -70,7 +73,11 @@ def make_configuration(config: Config, container_id: str, rootfs: str, folder: s
     text, unknown = write_lxc(document, cgroup_v2=cgroup_v2, old_keys=False, autodev=autodev)
     if left := [*left, *unknown]:
         raise UnsupportedError([Problem("", f"LXC has no counterpart for {', '.join(left)}")])
-    lines = [*_terminal_lines(has_terminal=has_terminal), *_cgroup_lines(config, container_id)]
+    lines = [
+        *networks,
+        *_terminal_lines(has_terminal=has_terminal),
+        *_cgroup_lines(config, container_id),
+    ]
     for mount in mounts:
         if mount.get("type") == "cgroup":
             lines += _cgroup_mounts(mount, _directory(config, container_id), table, cgroup_v2)
@@ -82,6 +89,23 @@ def make_configuration(config: Config, container_id: str, rootfs: str, folder: s
     # spite of --quiet. INFO has the exit status.
     lines += [f"lxc.log.file = {folder}/{LOG}", "lxc.log.level = INFO"]
     return text + "".join(f"{line}\n" for line in lines)
+
+
+def _of_annotations(config: Config) -> tuple[list[str], list[str]]:
+    """Return the lines for annotations that a runtime acts on, and the names of the others.
+
+    Security: one that confines the program (Landlock) must not be ignored.
+    """
+    annotations = config.get("annotations") or {}
+    acted_on = [name for name in annotations if name.startswith(("org.ocirun.", "run.oci."))]
+    others = [n for n in acted_on if n != NETWORKS and not n.startswith("run.oci.hooks.")]
+    left = [f"annotations.{name}" for name in others]
+    if NETWORKS not in annotations:
+        return [], left
+    from ocirun.engines.lxc.networks import network_lines
+
+    lines, unknown = network_lines(config)
+    return lines, [*left, *unknown]
 
 
 def _take_ours(document: Document) -> None:

@@ -144,3 +144,19 @@ def exit_status_in(lines: Sequence[str], pid: int) -> int | None:
 def has_started(lines: Sequence[str]) -> bool:
     """Return whether the log says that the container's program was executed."""
     return any(" start - " in line and ":post_start:" in line for line in lines)
+
+
+def version() -> str:
+    """Return the version of lxc-start, such as 5.0.2.
+
+    Raises:
+        SetupError: it is not installed, or cannot be run.
+    """
+    import subprocess  # cold
+
+    command = [find_tool(START), "--version"]
+    with doing(f"running {START}"):
+        done = without_clone3(
+            lambda: subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        )
+    return os.fsdecode(done.stdout).strip()
