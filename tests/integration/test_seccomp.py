@@ -31,8 +31,8 @@ BAD_SYSTEM_CALL = 128 + 31
 # What a program of the C library needs to say a word, and init before it.
 PROGRAM = """
     arch_prctl brk close execve exit exit_group fstat getpid getrandom mmap mprotect munmap
-    newfstatat prctl prlimit64 read readlink rseq rt_sigaction rt_sigprocmask rt_sigreturn
-    set_robust_list set_tid_address write
+    newfstatat prctl prlimit64 read readlink readlinkat rseq rt_sigaction rt_sigprocmask
+    rt_sigreturn set_robust_list set_tid_address write
 """
 # What docker() allows with a number above statx.
 NEWER_THAN_STATX = """
