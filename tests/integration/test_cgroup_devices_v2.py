@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +25,6 @@ from ocirun.kernel import bpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ocirun.cgroups.cgroup import Cgroup
 
@@ -50,6 +51,13 @@ def cgroup() -> Iterator[Cgroup]:
     os.rmdir(top)
 
 
+@pytest.fixture
+def devices() -> Iterator[Path]:
+    """A folder whose device nodes can be opened: Debian 13 mounts /tmp with nodev."""
+    with tempfile.TemporaryDirectory(prefix="ocirun-dev-", dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
 def open_nodes(folder: Path, nodes: dict[str, tuple[int, int, int]], flags: int) -> dict[str, str]:
     """Try each node of (type, major, minor), made beforehand."""
     results = {}
@@ -62,7 +70,7 @@ def open_nodes(folder: Path, nodes: dict[str, tuple[int, int, int]], flags: int)
     return results
 
 
-def test_only_listed_devices_open(cgroup: Cgroup, tmp_path: Path) -> None:
+def test_only_listed_devices_open(cgroup: Cgroup, devices: Path) -> None:
     nodes = {
         "null": (stat.S_IFCHR, 1, 3),
         "zero": (stat.S_IFCHR, 1, 5),
@@ -70,11 +78,11 @@ def test_only_listed_devices_open(cgroup: Cgroup, tmp_path: Path) -> None:
         "ram": (stat.S_IFBLK, 1, 3),  # the numbers of null, but not its type
     }
     for node, (kind, major, minor) in nodes.items():
-        os.mknod(tmp_path / node, 0o666 | kind, os.makedev(major, minor))
+        os.mknod(devices / node, 0o666 | kind, os.makedev(major, minor))
 
     def told(rules: list[dict[str, Any]], flags: int = os.O_RDONLY) -> dict[str, str]:
         cgroup.apply({"devices": rules})
-        child = Child(lambda: open_nodes(tmp_path, nodes, flags))
+        child = Child(lambda: open_nodes(devices, nodes, flags))
         cgroup.join(child.pid)
         result: dict[str, str] = child.result()
         return result

@@ -36,9 +36,9 @@ def events(container: Container, *flags: str) -> Result:
 
 
 def follow(container: Container, *flags: str, **keys: Any) -> tuple[subprocess.Popen[bytes], Any]:
-    """Begin to follow, and give (process, function that gives the lines so far)."""
+    """Begin to follow, and give (process, function that gives the whole lines so far)."""
     process, result = container.runtime.spawn("events", *flags, container.id, **keys)
-    return process, lambda: [json.loads(line) for line in result.stdout.splitlines(keepends=False)]
+    return process, lambda: [json.loads(line) for line in result.stdout.split("\n")[:-1]]
 
 
 def stats(container: Container) -> Any:
