@@ -74,8 +74,7 @@ class Recorder:
         flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
         with doing("getting memory for the trace"):
             self._memory = mmap.mmap(-1, (SLOTS - 1) * SLOT_BYTES, flags)
-        self._open, self._read, self._close = os.open, os.read, os.close
-        self._readlink = os.readlink
+        self._readlink = os.readlink  # not the one that will be recorded
         self.stops_at_filter = not _has_fast_clock()
 
     def record(self, *fields: object) -> None:

@@ -112,10 +112,10 @@ class Renderer:
             case ["x", str(call), int(begin), list(args), str(place)]:
                 process.last = (call, begin, args, place)
             case ["b", int(begin), str(category), str(name), dict(details)]:
-                process.open.append(str(details.get("function")))
                 place = str(details.pop("place", ""))
                 details["file"] = file_of(place)
                 self._add(process, "B", begin, name=name, cat=category, args=details)
+                process.open.append(str(details.get("function")))
             case ["e", int(end), str(error)]:
                 self._end(process, end, {"error": error} if error else {})
             case ["m", str(_), str(_), int(_), int(_), int(_), str(_)]:
@@ -180,9 +180,10 @@ class Renderer:
     def _end(self, process: Process, end: int, args: dict[str, Any]) -> None:
         if not process.open:
             raise ValueError("the end of nothing")
-        if process.open.pop() in BECOMES_PROGRAM and not args:
-            self._program_runs = end
         self._add(process, "E", end, args=args)
+        # Security: init does not decide when it has become its program.
+        if process.open.pop() in BECOMES_PROGRAM and not args and process.slot == 0:
+            self._program_runs = end
 
     def _close(self, process: Process, end: int) -> None:
         """End what a process has begun: it became its program, has ended, or was killed."""

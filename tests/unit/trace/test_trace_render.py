@@ -96,6 +96,7 @@ def test_a_record_of_another_form_changes_nothing_else(recorder: Recorder, line:
     child(recorder, line, b'["b",1000000500,"step","good",{"function":"f","place":"p:1"}]')
     events, renderer = events_of(recorder)
     assert [event["name"] for event in events if event["ph"] == "B"] == ["good"]
+    assert [event["ph"] for event in events].count("E") == 1
     assert renderer.left_out() <= 1
     json.dumps(events, allow_nan=False)
 
