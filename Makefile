@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb site placement clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb onefile check-onefile site placement clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -81,13 +81,13 @@ conformance:
 	@tools/prepare test
 	tools/as-root .venv/bin/pytest -m conformance tests/conformance
 
-# containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients.md.
+# containerd, podman and Docker with runc and with ocirun; the outcomes go to docs/clients-outcomes.md.
 # CRITEST=program: cri-tools' validation suite, its images imported by hand.
 # CONTAINERD=directory, PODMAN=directory, DOCKER=directory: others than the installed ones.
 # CRIO=directory: CRI-O in the place of containerd's CRI. KUBELET=program: static pods.
 clients:
 	@tools/prepare clients
-	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients.md
+	tools/as-root .venv/bin/pytest -m clients tests/clients --outcomes docs/clients-outcomes.md
 
 # A virtual machine with systemd and cgroup v2 alone: the tests that need one, or any others:
 # make lab TESTS="tests/integration/test_rootless.py -k maps" KERNEL=6.1 USER=u1 (docs/lab.md).
@@ -122,6 +122,22 @@ check-deb: deb
 	rm -rf build/deb && mkdir -p build && dpkg-deb -x dist/ocirun_*.deb build/deb
 	OCIRUN=$(CURDIR)/build/deb/usr/bin/ocirun tools/as-root .venv/bin/pytest -m clients \
 	    "tests/clients/test_containerd.py::test_exit_code[ours]" \
+	    "tests/clients/test_podman.py::test_exit_code[ours]"
+
+# dist/ocirun-VERSION-linux-x86_64: one program with everything in it.
+onefile:
+	@tools/prepare deb
+	tools/onefile/build.py
+
+# That file in a bare Debian without Python, RELEASE=trixie for Debian 13; built again for the same
+# bytes; and called by the integration tests, podman and containerd. By hand: two builds take minutes.
+ONEFILE ?= $(addprefix tests/integration/test_,lifecycle.py exec.py) tests/security/test_import_seal.py
+check-onefile: onefile
+	@tools/prepare clients
+	tools/as-root .venv/bin/pytest -m onefile tests/onefile
+	rm -rf build/onefile && mkdir -p build/onefile && cp dist/ocirun-*-linux-x86_64 build/onefile/ocirun
+	OCIRUN=$(CURDIR)/build/onefile/ocirun tools/as-root .venv/bin/pytest -m 'integration or clients' \
+	    $(ONEFILE) "tests/clients/test_containerd.py::test_exit_code[ours]" \
 	    "tests/clients/test_podman.py::test_exit_code[ours]"
 
 # The documentation as a site, in dist/site: every link is checked.

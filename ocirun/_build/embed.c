@@ -18,6 +18,9 @@
 #include "embed.h"
 #include "frozen.h"
 
+#ifdef ONE_FILE
+#include "onefile/onefile.h"
+#endif
 #include "launcher_config.h" /* written by the build: PYTHON_SONAME, PYTHON_PREFIX, … */
 
 #include <dlfcn.h>
@@ -83,11 +86,31 @@ static void load_library(const struct layout *layout)
 }
 #endif
 
+#ifdef PYTHON_LINKED
+PyMODINIT_FUNC PyInit__ocirun_calls(void); /* written by linked.py */
+PyMODINIT_FUNC PyInit__ocirun_json(void);  /* json.c */
+
+void offer_linked_modules(void)
+{
+    if (PyImport_AppendInittab("_ocirun_calls", PyInit__ocirun_calls) < 0 ||
+        PyImport_AppendInittab("_ocirun_json", PyInit__ocirun_json) < 0)
+        fail("starting the Python interpreter: not enough memory");
+#ifdef ONE_FILE
+    if (PyImport_AppendInittab("_ocirun_archive", PyInit__ocirun_archive) < 0)
+        fail("starting the Python interpreter: not enough memory");
+#endif
+}
+#endif
+
 /* Let the interpreter find our modules in this program, if they are those of the package.
 
    No folder is listed and no file opened for them then. Otherwise all is found by path. */
 static void offer_frozen_modules(const struct layout *layout)
 {
+#ifdef ONE_FILE
+    (void)layout;
+    *py.PyImport_FrozenModules = frozen_modules;
+#else
     char path[PATH_MAX], found[64] = "";
     FILE *file = NULL;
 
@@ -97,9 +120,8 @@ static void offer_frozen_modules(const struct layout *layout)
         *py.PyImport_FrozenModules = frozen_modules;
     if (file)
         fclose(file);
+#endif
 }
-
-static const char *cold_reason; /* why there is no fast start, NULL or "" for nothing to tell */
 
 static void check(PyStatus status)
 {
@@ -141,6 +163,9 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
     set_string(config, &config->home, layout->prefix);
 
     config->module_search_paths_set = 1;
+#ifdef ONE_FILE
+    return; /* modules are frozen, or in the archive */
+#endif
     /* Extensions first: the hot modules of the library are frozen, its extensions are not, and the
        folder of the library is a long one to list. freeze.py knows this order. */
     append(&config->module_search_paths, layout->dynload);
@@ -155,7 +180,8 @@ static void set_paths(PyConfig *config, const struct layout *layout, const struc
             append(&config->module_search_paths, path);
 }
 
-void start_python(const struct layout *layout, const struct origin *origin, int argc, char **argv)
+void start_python(const struct layout *layout, const struct origin *origin,
+                  const char *cold_reason, int argc, char **argv)
 {
     PyPreConfig before;
     PyConfig config;
@@ -179,7 +205,16 @@ void start_python(const struct layout *layout, const struct origin *origin, int 
         snprintf(option, sizeof option, "cold-start=%s", cold_reason);
         append(&config.xoptions, option);
     }
+#ifdef ONE_FILE
+    if (!cold_reason) { /* for an image that is the same in each build: the secret of string hashes */
+        config.use_hash_seed = 1;
+        config.hash_seed = 1;
+    }
+#endif
     check(py.Py_InitializeFromConfig(&config));
+#ifdef ONE_FILE
+    open_archive();
+#endif
     py.PyGC_Disable(); /* a verb lives for milliseconds: what it drops is returned with the process */
 }
 
@@ -224,13 +259,13 @@ void run_python(const struct origin *origin, int argc, char **argv)
 {
     static struct layout layout;
     PyObject *module, *function;
+    const char *cold_reason = take_reason(&argc, argv);
 
-    cold_reason = take_reason(&argc, argv);
     if (!cold_reason)
         cold_reason = NO_FAST_START;
     find_layout(&layout, origin);
     load_library(&layout);
-    start_python(&layout, origin, argc, argv);
+    start_python(&layout, origin, cold_reason, argc, argv);
 
     module = py.PyImport_ImportModule("ocirun.cli.launcher");
     function = module ? py.PyObject_GetAttrString(module, "main") : NULL;

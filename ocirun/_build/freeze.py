@@ -5,7 +5,8 @@ more than half of what `create` needs. Python's frozen importer asks a table in 
 sources are installed all the same, for readers, for `import ocirun` and for the cold modules; the
 table is used only beside the very package it was made from, which frozen.id identifies.
 
-Run by meson: `python freeze.py PACKAGE FROZEN.c FROZEN.id`.
+Run by meson: `python freeze.py PACKAGE FROZEN.c FROZEN.id`; with --one-file before these by
+tools/onefile/build.py, whose program has no folders.
 
 Source: docs.python.org c-api/import.html#c.PyImport_FrozenModules.
 """
@@ -42,7 +43,7 @@ PATH_LINE: Final = "__path__[:] = [__import__('sys').path[{index}] + '/{folder}'
 class Module:
     """One module: its name, whether it is a package, its marshalled code."""
 
-    def __init__(self, name: str, *, is_package: bool, path: str, root_index: int) -> None:
+    def __init__(self, name: str, *, is_package: bool, path: str, root_index: int | None) -> None:
         self.name = name
         self.is_package = is_package
         with open(path, "rb") as file:
@@ -52,7 +53,7 @@ class Module:
             n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"
         ]
         tree.body = [node for node in tree.body if node not in future]
-        if is_package:
+        if is_package and root_index is not None:
             line = PATH_LINE.format(index=root_index, folder=name.replace(".", "/"))
             tree.body += ast.parse(line).body
         # Security: a name in <…> is one that a traceback looks for in no folder.
@@ -67,7 +68,7 @@ class Module:
         self.code = marshal.dumps(code)
 
 
-def modules_of(package: str) -> Iterator[Module]:
+def modules_of(package: str, root_index: int | None) -> Iterator[Module]:
     """Return the hot modules below the folder `package`, in a stable order."""
     top = os.path.dirname(os.path.abspath(package))
     for folder, folders, files in os.walk(package):
@@ -83,17 +84,17 @@ def modules_of(package: str) -> Iterator[Module]:
                     name,
                     is_package=stem == "__init__",
                     path=os.path.join(folder, file),
-                    root_index=PACKAGE_INDEX,
+                    root_index=root_index,
                 )
 
 
-def stdlib_modules() -> Iterator[Module]:
+def stdlib_modules(root_index: int | None) -> Iterator[Module]:
     """Return the modules of STDLIB from the Python that runs this."""
     for name, is_package in STDLIB.items():
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             continue  # already frozen in this Python
-        yield Module(name, is_package=is_package, path=spec.origin, root_index=STDLIB_INDEX)
+        yield Module(name, is_package=is_package, path=spec.origin, root_index=root_index)
 
 
 def literal(code: bytes) -> Iterator[str]:
@@ -121,9 +122,10 @@ def source(modules: list[Module], identity: str) -> Iterator[str]:
     yield "    {0}};\n"
 
 
-def main(package: str, c_file: str, id_file: str) -> None:
+def main(package: str, c_file: str, id_file: str, *, one_file: bool) -> None:
     """Write the table and its identity."""
-    modules = [*stdlib_modules(), *modules_of(package)]
+    indices = (None, None) if one_file else (STDLIB_INDEX, PACKAGE_INDEX)
+    modules = [*stdlib_modules(indices[0]), *modules_of(package, indices[1])]
     content = b"".join(module.name.encode() + module.code for module in modules)
     identity = hashlib.sha256(content).hexdigest()[:32]
     with open(c_file, "w", encoding="ascii") as file:
@@ -133,4 +135,5 @@ def main(package: str, c_file: str, id_file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    words = sys.argv[1:]
+    main(*words[-3:], one_file=words[0] == "--one-file")

@@ -38,6 +38,7 @@ SPEC: Final = ("load", "checks", "rules", "default", "seccomp", "capabilities", 
 # Left out: they load what is not linked into the launcher, and few calls need them.
 LEFT_OUT: Final = {
     "ocirun.kernel._native",
+    "ocirun.kernel.archive",
     "ocirun.kernel.foreign",
     "ocirun.process.command",
     "ocirun.container.checkpoint",
@@ -61,7 +62,7 @@ def warm_up(frozen: list[str]) -> None:
 
     `frozen` has the names of the modules that the launcher brings along.
     """
-    _use_linked_calls()
+    use_linked_calls()
     __import__("ocirun.cli.launcher")
     from ocirun.cli.parse import parse
 
@@ -85,7 +86,7 @@ def warm_up(frozen: list[str]) -> None:
         setattr(sys, f"__{name}__", None)
 
 
-def _use_linked_calls() -> None:
+def use_linked_calls() -> None:
     """Put the modules that are linked into the launcher where their names are looked for."""
     import _ocirun_json
 

@@ -45,9 +45,11 @@ def fast_start() -> str:
 
     Source: docs/fast-start.md.
     """
-    if "ocirun.cli.warmup" in sys.modules:
-        return "from a snapshot"
-    reason = str(sys._xoptions.get("cold-start") or "this is not the launcher")
+    reason = str(sys._xoptions.get("cold-start", ""))
+    if not reason:
+        if "ocirun.cli.warmup" in sys.modules:
+            return "from a snapshot"
+        reason = "this is not the launcher"
     if os.path.basename(sys.executable) == "ocirun-cold":
         raise Lacks(reason)
     return f"not possible: {reason}"

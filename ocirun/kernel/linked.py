@@ -87,15 +87,14 @@ def load_cffi() -> tuple[Any, Any]:
     Raises:
         ImportError: it is not installed, or cffi is not.
     """
-    from importlib.machinery import ExtensionFileLoader, ModuleSpec  # cold: a few cold calls
+    import sys
 
     import ocirun.kernel
 
-    for folder in ocirun.kernel.__path__:
-        path = f"{folder}/_native.abi3.so"
-        loader = ExtensionFileLoader("ocirun.kernel._native", path)
-        spec = ModuleSpec(loader.name, loader, origin=path)
-        module: Any = loader.create_module(spec)
-        loader.exec_module(module)
-        return module.ffi, module.lib
-    raise ImportError("ocirun.kernel has no folder")
+    for finder in sys.meta_path:
+        spec = finder.find_spec("ocirun.kernel._native", ocirun.kernel.__path__)
+        if spec is not None and spec.loader is not None:
+            module: Any = spec.loader.create_module(spec)
+            spec.loader.exec_module(module)
+            return module.ffi, module.lib
+    raise ImportError("the extension module ocirun.kernel._native is missing")

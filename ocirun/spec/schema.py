@@ -12,6 +12,8 @@ import functools
 import json
 import os
 import re
+import sys
+from pathlib import Path
 
 import jsonschema
 import jsonschema.validators
@@ -26,6 +28,7 @@ from ocirun.spec.schema_messages import SENTENCES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
     from typing import Any, Final
 
     from jsonschema.exceptions import ValidationError
@@ -74,21 +77,34 @@ def schemas_directory() -> str:
     raise FileNotFoundError(os.path.join(package, "schemas"))
 
 
+def _folder() -> Traversable:
+    """Return the folder schemas/, of the archive in the one-file build."""
+    if "_ocirun_archive" in sys.builtin_module_names:
+        from ocirun.kernel.archive import ARCHIVE
+
+        return ARCHIVE.folder("ocirun/schemas")
+    return Path(schemas_directory())
+
+
+def _documents(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:
+    """Return the path below schemas/ and the text of each schema."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _documents(entry, f"{place}{entry.name}/")
+        elif entry.name.endswith(".json"):
+            yield place + entry.name, entry.read_text(encoding="utf-8")
+
+
 @functools.cache
 def _schemas() -> referencing.Registry[Any]:
     """Return every schema by a made-up address, file:///config/config.json and so on."""
-    directory = schemas_directory()
     resources = []
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            if name.endswith(".json"):
-                path = os.path.join(folder, name)
-                with open(path, encoding="utf-8") as source:
-                    schema = json.load(source)
-                # With it, jsonschema would go on with its own validator instead of STRICT.
-                del schema["$schema"]
-                resource = referencing.jsonschema.DRAFT202012.create_resource(schema)
-                resources.append((f"file:///{os.path.relpath(path, directory)}", resource))
+    for path, text in _documents(_folder()):
+        schema = json.loads(text)
+        # With it, jsonschema would go on with its own validator instead of STRICT.
+        del schema["$schema"]
+        resource = referencing.jsonschema.DRAFT202012.create_resource(schema)
+        resources.append((f"file:///{path}", resource))
     empty: referencing.Registry[Any] = referencing.Registry()
     return empty.with_resources(resources)
 

@@ -7,6 +7,7 @@ machine's.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from lab.cache import choose_release
 from lab.image import mirrors
 
 # What makes the folder the root file system; then the command. A device is a copy of the node.
@@ -39,15 +41,21 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC
 
 
 class Bare:
-    """A root file system of this machine's release without anything that is not essential."""
+    """A root file system of one release without anything that is not essential."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
     def install(cls, root: Path) -> Bare:
-        """Fill the folder `root` from the mirror that this machine uses."""
-        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
+        """Fill the folder `root` from the mirror that this machine uses.
+
+        $RELEASE names the release of Debian; without it, it is this machine's.
+        """
+        own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+        suite = os.environ.get("RELEASE", own)
+        if suite != own:
+            choose_release(suite)
         archive, security = mirrors()
         try:
             urlopen(f"{archive}/dists/{suite}/Release", timeout=30).close()

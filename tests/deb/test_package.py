@@ -24,7 +24,7 @@ sys.path[:0] = glob.glob("{PRIVATE}/lib/python3*/site-packages")
 import ocirun
 names = [found.name for found in pkgutil.walk_packages(ocirun.__path__, "ocirun.")]
 for name in names:
-    if name not in ("ocirun.__main__", "ocirun.kernel.linked"):  # the launcher's own
+    if name not in ("ocirun.__main__", "ocirun.kernel.archive", "ocirun.kernel.linked"):  # launchers
         importlib.import_module(name)
 import pyroute2.netlink.rtnl.ifaddrmsg, typer.testing, jsonschema, rich.live, jeepney
 print(len(names))

@@ -21,7 +21,7 @@ from harness import peers
 
 STUB_WARMUP = """
 def warm_up(frozen):
-    _use_linked_calls()
+    use_linked_calls()
     import ocirun.cli.launcher
     for name, _, _ in STREAMS:
         setattr(sys, name, None)

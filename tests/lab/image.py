@@ -67,7 +67,7 @@ def mirrors() -> tuple[str, str]:
         for line in reversed(listed.splitlines()):  # the first one named counts
             codename, _, uri = line.partition(" ")
             if codename in found and uri.startswith("http"):
-                found[codename] = uri
+                found[codename] = uri.rstrip("/")
     return found[wanted], found[f"{wanted}-security"]
 
 

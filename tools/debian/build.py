@@ -19,6 +19,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def install(scratch: Path) -> Path:
     place = scratch / "venv"
     run(PYTHON, "-m", "venv", place)
     # No path of this machine in what is compiled: two checkouts give the same package.
-    flags = f"-ffile-prefix-map={REPO}=. -ffile-prefix-map={scratch}=. -g0"
+    maps = (f"-ffile-prefix-map={place}=." for place in (REPO, scratch))
+    flags = shlex.join([*maps, "-g0"])
     environment = dict(os.environ, CFLAGS=flags, PIP_DISABLE_PIP_VERSION_CHECK="1")
     run(place / "bin/python", "-m", "pip", "install", "-qq", "--no-compile", REPO, env=environment)
     return place
@@ -180,8 +182,8 @@ def write_debian_changelog(tree: Path, version: str, date: str) -> None:
     compress(text.encode(), tree / DOCUMENTS / "changelog.Debian.gz")
 
 
-def write_copyright(venv: Path, tree: Path) -> None:
-    """Collect our licence and those of what is beside it, from their own metadata."""
+def copyright_text(venv: Path) -> str:
+    """Return our licence and those of what is beside it, from their own metadata."""
     rule = "-" * 78
     text = [
         "ocirun: https://github.com/ocirun/ocirun",
@@ -201,7 +203,7 @@ def write_copyright(venv: Path, tree: Path) -> None:
         for path in sorted(info.rglob("*")):
             if path.is_file() and re.match(r"(?i)licen[cs]e|copying|notice|authors", path.name):
                 text += licence_text(path).splitlines()
-    (tree / DOCUMENTS / "copyright").write_text("\n".join(text) + "\n")
+    return "\n".join(text) + "\n"
 
 
 def licence_text(path: Path) -> str:
@@ -274,7 +276,7 @@ def build(output: Path) -> Path:
         fill_private(venv, tree)
         fill_shared(venv, tree)
         write_debian_changelog(tree, version, day)
-        write_copyright(venv, tree)
+        (tree / DOCUMENTS / "copyright").write_text(copyright_text(venv))
         write_control(tree, version)
         run("chmod", "-R", "u=rwX,go=rX", tree)
         output.mkdir(parents=True, exist_ok=True)

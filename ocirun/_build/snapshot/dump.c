@@ -40,9 +40,6 @@
 
 extern char __data_start[]; /* set by the linker: the start of `.data` */
 
-PyMODINIT_FUNC PyInit__ocirun_calls(void); /* written by ../linked.py */
-PyMODINIT_FUNC PyInit__ocirun_json(void);  /* ../json.c */
-
 static const ElfW(Dyn) *dynamic_entry(ElfW(Sxword) tag)
 {
     for (const ElfW(Dyn) *entry = _DYNAMIC; entry->d_tag != DT_NULL; entry++)
@@ -146,10 +143,8 @@ static void come_up(const struct layout *layout, const struct origin *origin)
     char *arguments[] = {"ocirun", NULL};
 
     heap_install();
-    if (PyImport_AppendInittab("_ocirun_calls", PyInit__ocirun_calls) < 0 ||
-        PyImport_AppendInittab("_ocirun_json", PyInit__ocirun_json) < 0)
-        fail("making a snapshot: not enough memory");
-    start_python(layout, origin, 1, arguments);
+    offer_linked_modules();
+    start_python(layout, origin, NULL, 1, arguments);
     warm_up();
     remember();
     while (PyGC_Collect() > 0)

@@ -48,6 +48,9 @@ struct header {
 };
 _Static_assert(sizeof(struct header) <= PAGE_BYTES, "the header is one page");
 
+/* Write the build ids to the key; return whether both were found. */
+bool read_build_ids(struct key *key);
+
 /* Fill in a key for the image that `image` describes; "" or the reason why none can be made. */
 const char *make_key(struct key *key, const struct origin *origin, const struct stat *image);
 
@@ -70,7 +73,8 @@ unsigned int audit(const struct header *header);
 /* Become the image: map it, make what Python believes of its process true of this one, call its
    main. Returns only when the image cannot be mapped here; this program can then only execute
    another. */
-void thaw(int image_fd, const struct header *header, int argc, char **argv);
+void thaw(int image_fd, const struct header *header, const struct origin *origin, int argc,
+          char **argv);
 
 /* What the dump leaves behind for thaw: fixed when the image is made, so part of it. */
 void remember(void);

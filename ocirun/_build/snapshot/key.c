@@ -14,60 +14,14 @@
 #define _GNU_SOURCE
 #include "image.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FORMAT "ocirun image 1"
 #define PUBLIC_BITS 07077 /* set-id bits and all permissions of group and others */
-
-/* Copy the build id out of a loaded object's notes; false when it has none. */
-static bool read_build_id(const struct dl_phdr_info *object, uint8_t *id, size_t room)
-{
-    for (int i = 0; i < object->dlpi_phnum; i++) {
-        const char *note, *end;
-
-        if (object->dlpi_phdr[i].p_type != PT_NOTE)
-            continue;
-        note = (const char *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
-        end = note + object->dlpi_phdr[i].p_memsz;
-        while (note + sizeof(ElfW(Nhdr)) < end) {
-            const ElfW(Nhdr) *header = (const ElfW(Nhdr) *)note;
-            const char *name = note + sizeof *header;
-            const char *content = name + ((header->n_namesz + 3) & ~3U);
-
-            if (header->n_type == NT_GNU_BUILD_ID && header->n_namesz == 4 &&
-                memcmp(name, "GNU", 4) == 0 && header->n_descsz <= room) {
-                memcpy(id, content, header->n_descsz);
-                return true;
-            }
-            note = content + ((header->n_descsz + 3) & ~3U);
-        }
-    }
-    return false;
-}
-
-struct ids {
-    struct key *key;
-    int objects, found;
-};
-
-static int visit_object(struct dl_phdr_info *object, size_t size, void *argument)
-{
-    struct ids *ids = argument;
-    const char *name = strrchr(object->dlpi_name, '/');
-
-    (void)size;
-    if (ids->objects++ == 0) /* the first is this program */
-        ids->found += read_build_id(object, ids->key->program_id, sizeof ids->key->program_id);
-    else if (name && strncmp(name, "/libc.so.", 9) == 0)
-        ids->found += read_build_id(object, ids->key->libc_id, sizeof ids->key->libc_id);
-    return ids->found == 2;
-}
 
 static uint64_t nanoseconds(const struct timespec *time)
 {
@@ -76,8 +30,6 @@ static uint64_t nanoseconds(const struct timespec *time)
 
 const char *make_key(struct key *key, const struct origin *origin, const struct stat *image)
 {
-    struct ids ids = {key, 0, 0};
-
     memset(key, 0, sizeof *key);
     strcpy(key->format, FORMAT);
     key->inode = image->st_ino;
@@ -85,8 +37,7 @@ const char *make_key(struct key *key, const struct origin *origin, const struct 
     if (snprintf(key->program, sizeof key->program, "%s/%s", origin->directory, origin->name) >=
         (int)sizeof key->program)
         return "the path of the program is too long";
-    dl_iterate_phdr(visit_object, &ids);
-    return ids.found == 2 ? NULL : "the program or the C library has no build id";
+    return read_build_ids(key) ? NULL : "the program or the C library has no build id";
 }
 
 static void look_at(struct witness *witness)

@@ -61,6 +61,6 @@ void run_python(const struct origin *origin, int argc, char **argv)
 {
     struct header copy = header; /* on the stack, where the image does not reach */
 
-    thaw(image_fd, &copy, argc, argv);
+    thaw(image_fd, &copy, origin, argc, argv);
     become_cold(origin, "its memory cannot be mapped", argc, argv);
 }

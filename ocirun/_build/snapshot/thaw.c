@@ -159,7 +159,19 @@ static void renew_signals(void)
                 PyObject_CallFunction(remembered.signal, "iO", number, remembered.interrupt)));
 }
 
-void thaw(int image_fd, const struct header *header, int argc, char **argv)
+#ifdef ONE_FILE
+/* Elsewhere the image is used only by a program at the same path. */
+static void renew_path(const struct origin *origin)
+{
+    PyObject *path = checked(PyUnicode_FromFormat("%s/%s", origin->directory, origin->name));
+
+    PySys_SetObject("executable", path);
+    Py_DECREF(path);
+}
+#endif
+
+void thaw(int image_fd, const struct header *header, const struct origin *origin, int argc,
+          char **argv)
 {
     size_t spared = 0;
 
@@ -179,6 +191,11 @@ void thaw(int image_fd, const struct header *header, int argc, char **argv)
     heap_guard_forks();
     renew_environment();
     renew_arguments(argc, argv);
+#ifdef ONE_FILE
+    renew_path(origin);
+#else
+    (void)origin;
+#endif
     renew_signals();
     Py_DECREF(checked(PyObject_CallNoArgs(remembered.renew)));
     checked(PyObject_CallNoArgs(remembered.main));

@@ -30,6 +30,8 @@ TRIES: Final = 3
 def run(call: Call) -> int:
     """Make the image, in place of one that is there."""
     del call
+    if "_ocirun_archive" in sys.builtin_module_names:
+        raise SetupError("this ocirun is one file that contains its snapshot: nothing to make")
     folder = os.path.dirname(sys.executable)
     launcher = os.path.join(folder, "ocirun")
     if not os.path.exists(os.path.join(folder, "ocirun-cold")):
