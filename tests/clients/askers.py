@@ -17,7 +17,7 @@ from clients.podman import Podman
 class Asker:
     """A client, with one runtime; `settings` of `run` are the client's own words.
 
-    `runtime` is its path, `client` its name in the table of docs/clients.md.
+    `runtime` is its path, `client` its name in the table of docs/clients-outcomes.md.
     """
 
     client = ""

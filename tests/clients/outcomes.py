@@ -1,4 +1,4 @@
-"""The table of docs/clients.md: a row for each test, a column for each runtime."""
+"""The tables of docs/clients-outcomes.md: a row for each test, a column for each runtime."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from clients.calls import Outcome
-
-BEGIN = "<!-- outcomes: written by `make clients` -->\n"
-END = "<!-- end of outcomes -->\n"
 
 # What differs from call to call, and what stands for it in the table.
 _VARYING = ((r"[0-9a-f]{64}", "ID"), (r"usage: \d+", "usage: N"), (r"/self/fd/\d+", "/self/fd/N"),
@@ -52,19 +49,17 @@ def tell(runtime: str, asked: str, case: str, done: Outcome) -> None:
 
 
 def write(path: str | None) -> None:
-    """Put the tables between the marks of the page at `path` (None: nowhere).
+    """Put the tables into the page at `path`, below its introduction (None: nowhere).
 
     Those of clients that this session was not about stay as they are.
     """
     if path is None or not _found:
         return
-    page = Path(path).read_text()
-    before, _, rest = page.partition(BEGIN)
-    old, _, after = rest.partition(END)
-    sections = dict(_section(text) for text in old.split("\n### ")[1:])
-    sections |= dict(_section(text) for text in ("\n" + _tables()).split("\n### ")[1:])
-    tables = "\n\n".join(f"### {name}\n\n{lines}" for name, lines in sorted(sections.items()))
-    Path(path).write_text(f"{before}{BEGIN}\n{tables}\n\n{END}{after}")
+    introduction, *old = Path(path).read_text().split("\n## ")
+    sections = dict(map(_section, old))
+    sections |= dict(map(_section, ("\n" + _tables()).split("\n## ")[1:]))
+    tables = "\n\n".join(f"## {name}\n\n{lines}" for name, lines in sorted(sections.items()))
+    Path(path).write_text(f"{introduction.strip()}\n\n{tables}\n")
 
 
 def _section(text: str) -> tuple[str, str]:
@@ -75,7 +70,7 @@ def _section(text: str) -> tuple[str, str]:
 def _errors() -> list[str]:
     """The table of messages; where both say the same but for the runtime's name, once."""
     lines = [
-        "### messages",
+        "## messages",
         "",
         "| asked | status | runc says | ocirun says |",
         "|---|---|---|---|",
@@ -97,7 +92,7 @@ def _cell(words: str) -> str:
 def _tables() -> str:
     lines: list[str] = _errors() if _said else []
     for client, cases in _found.items():
-        lines += [f"### {client}", "", "| case | runc | ocirun |", "|---|---|---|"]
+        lines += [f"## {client}", "", "| case | runc | ocirun |", "|---|---|---|"]
         for case, row in cases.items():
             both = row.get("both")
             lines.append(

@@ -1,6 +1,6 @@
 """What users and clients get to see when something cannot be: runc's words and statuses.
 
-Each case goes into the table of docs/clients.md, with the message of either runtime.
+Each case goes into the table of docs/clients-outcomes.md, with the message of either runtime.
 """
 
 from __future__ import annotations

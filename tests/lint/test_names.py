@@ -8,7 +8,7 @@ from harness.machine import REPO
 from harness.sources import tracked
 
 LEAST = 3  # words after test_
-# Their names are the cases in the tables of docs/clients.md.
+# Their names are the cases in the tables of docs/clients-outcomes.md.
 EXEMPT = REPO / "tests" / "clients"
 
 # Say what a function returns, reads, writes or raises.
