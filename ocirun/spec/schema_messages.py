@@ -50,17 +50,30 @@ def of_type(schema: Schema, found: object, _: str) -> Sentence:
     return f"must be {KIND_NAMES[schema['type']]}, not {shown(found)}", ""
 
 
+def _near(found: str, words: list[str]) -> list[str]:
+    """Return the one of `words` that was surely meant, or none.
+
+    What all of them begin with does not count: RLIMIT_XYZ is not near RLIMIT_AS.
+    """
+    from difflib import get_close_matches  # cold: only for a word that is wrong
+    from os.path import commonprefix
+
+    start = commonprefix(words)  # noqa: RUF071  # of characters, as meant
+    start = start[: start.rfind("_") + 1]
+    skipped = len(start) if found.startswith(start) else 0
+    rests = {word[skipped:]: word for word in words}
+    return [rests[rest] for rest in get_close_matches(found[skipped:], rests, n=1, cutoff=0.7)]
+
+
 def of_enum(schema: Schema, found: object, _: str) -> Sentence:
     """Return the message about a word that is not allowed, with the nearest one that is."""
     if not isinstance(found, str):
         return f"must be {noun(schema)}, not {shown(found)}", ""
-    from difflib import get_close_matches  # cold: only for a word that is wrong
-
     lead = f"{schema['x-invalid']}: " if "x-invalid" in schema else ""
     message = f"{lead}{quoted(found)} is not {noun(schema)}"
-    by_fold: dict[str, str] = {word.casefold(): word for word in schema["enum"]}
+    by_fold: dict[str, str] = {word.casefold(): word for word in schema["enum"] if word}
     close = [fold for fold in by_fold if fold.endswith(f"_{found.casefold()}")]
-    close = close or get_close_matches(found.casefold(), by_fold, n=1, cutoff=0.7)
+    close = close or _near(found.casefold(), list(by_fold))
     if len(close) == 1:
         return message, f"did you mean {quoted(by_fold[close[0]])}?"
     choices = [quoted(word) for word in schema["enum"] if word]

@@ -22,9 +22,10 @@ IMPORT_ALL = f"""
 import glob, importlib, os, pkgutil, sys
 sys.path[:0] = glob.glob("{PRIVATE}/lib/python3*/site-packages")
 import ocirun
+# What only launchers import is left out.
 names = [found.name for found in pkgutil.walk_packages(ocirun.__path__, "ocirun.")]
 for name in names:
-    if name not in ("ocirun.__main__", "ocirun.kernel.archive", "ocirun.kernel.linked"):  # launchers
+    if name not in ("ocirun.__main__", "ocirun.kernel.archive", "ocirun.kernel.linked"):
         importlib.import_module(name)
 import pyroute2.netlink.rtnl.ifaddrmsg, typer.testing, jsonschema, rich.live, jeepney
 print(len(names))

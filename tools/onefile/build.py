@@ -33,14 +33,17 @@ PROGRAM = (
     "launcher.c", "seal.c", "embed.c", "json.c", "json_write.c",
     "onefile/start.c", "onefile/archive.c",
     "snapshot/build_id.c", "snapshot/thaw.c", "snapshot/dump.c", "snapshot/audit.c",
-    "snapshot/heap.c",
+    "snapshot/heap.c", "snapshot/left_out.c",
 )  # fmt: skip
 PAGE_BYTES = 4096
+CHECKED = "3.11"  # a later one needs OpenSSL for hashlib, which is not in the program
 TRAILER = b"ocirun 1"  # onefile/start.c has it too
 
 
 def link_arguments() -> list[str]:
     """Return how the interpreter is linked in; a Python that cannot be ends the build."""
+    if python_version() != CHECKED:
+        sys.exit(f"tools/onefile: only Python {CHECKED} was checked, {PYTHON} is another")
     answer, *rest = run(PYTHON, SOURCES / "snapshot/support.py").splitlines()
     if answer != "yes":
         sys.exit(f"tools/onefile: {rest[0]}")
@@ -64,6 +67,7 @@ def generate(scratch: Path, venv: Path) -> None:
     run(python, SOURCES / "freeze.py", "--one-file", REPO / "ocirun", scratch / "frozen.c",
         scratch / "frozen.id")  # fmt: skip
     run(python, SOURCES / "linked.py", scratch / "linked.c")
+    run(python, SOURCES / "snapshot/library.py", scratch / "libpython.a")
     run(python, REPO / "tools/onefile/archive.py", scratch / "archive", packages, *sorted(KEPT))
 
 
@@ -80,6 +84,8 @@ def link(scratch: Path) -> Path:
         *("-o", program),
         *(SOURCES / name for name in PROGRAM),
         *(scratch / name for name in ("frozen.c", "linked.c")),
+        f"-Wl,--whole-archive,{scratch / 'libpython.a'},--no-whole-archive",
+        "-Wl,--wrap=PyThread_get_thread_ident,--wrap=PyThread_get_thread_native_id",
         *link_arguments(),
         *("-ldl", "-lpthread"),
     )  # fmt: skip

@@ -59,9 +59,30 @@ const char *make_key(struct key *key, const struct origin *origin, const struct 
     return NULL;
 }
 
+/* While the image is made, Python has thread 1: objects with the ids of this process would be part
+   of it, and differ from build to build. tools/onefile/build.py has the linker wrap these. */
+static bool making_image;
+
+unsigned long __real_PyThread_get_thread_ident(void);
+unsigned long __real_PyThread_get_thread_native_id(void);
+unsigned long __wrap_PyThread_get_thread_ident(void);
+unsigned long __wrap_PyThread_get_thread_native_id(void);
+
+unsigned long __wrap_PyThread_get_thread_ident(void)
+{
+    return making_image ? 1 : __real_PyThread_get_thread_ident();
+}
+
+unsigned long __wrap_PyThread_get_thread_native_id(void)
+{
+    return making_image ? 1 : __real_PyThread_get_thread_native_id();
+}
+
+/* Called when all is in place, before the image is written. */
 const char *make_witnesses(struct header *empty, const struct layout *layout)
 {
     (void)empty, (void)layout;
+    making_image = false;
     return NULL;
 }
 
@@ -102,6 +123,7 @@ void prepare_start(const struct origin *origin, int *argc, char **argv)
     if (*argc == 3 && strncmp(argv[1], DUMP_ARGUMENT, strlen(DUMP_ARGUMENT)) == 0) {
         static struct origin nowhere = {.dir_fd = -1, .directory = "/", .name = "ocirun"};
 
+        making_image = true;
         dump(atoi(argv[1] + strlen(DUMP_ARGUMENT)), &nowhere, argv[2]);
     }
     if (*argc > 1 && strncmp(argv[1], COLD_ARGUMENT, strlen(COLD_ARGUMENT)) == 0) {

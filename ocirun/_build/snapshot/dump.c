@@ -115,6 +115,19 @@ static void write_all(int fd, const void *bytes, size_t length, off_t offset)
     }
 }
 
+/* Clear the C library's words in the file: each process that maps it keeps its own. */
+static void clear_spared(int fd, const struct header *header)
+{
+    static const char zeros[64];
+
+    for (uint32_t i = 0; i < header->spared_count; i++) {
+        const struct range *spared = &header->spared[i];
+        size_t length = spared->length < sizeof zeros ? spared->length : sizeof zeros;
+
+        write_all(fd, zeros, length, (off_t)(header->data.offset + spared->start - header->data.start));
+    }
+}
+
 /* Import what the verbs need, and run what has no effect on the host. */
 static void warm_up(void)
 {
@@ -242,6 +255,7 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     if (audit(&header) > 0)
         fail("no snapshot was made: it would point to memory that only this process has");
     write_all(image_fd, __data_start, header.data.length, (off_t)header.data.offset);
+    clear_spared(image_fd, &header);
     write_all(image_fd, heap_start, header.heap.length, (off_t)header.heap.offset);
 
     /* Order: the file's time is part of the header's key, so it is set before, and again after, the

@@ -138,10 +138,18 @@ def test_what_is_not_plainly_well_formed_is_left_to_the_other_readers(argv: list
     assert parse(argv) is None
 
 
-def test_typer_takes_options_after_the_id_as_runc_does() -> None:
-    call = app.read(["delete", "web", "-force"])
-    assert call is not None
-    assert (call.arguments, call.flag("force")) == (["web"], True)
+BEHIND = [verb for verb in SHOWN if verb.options and verb.least and not verb.rest]
+
+
+@pytest.mark.parametrize("verb", BEHIND, ids=lambda verb: verb.name)
+def test_options_after_the_id_mean_the_same_as_before_it(verb: Verb) -> None:
+    """As in runc, whose library reads options up to the end, except those of `exec` and `ps`."""
+    words = ["web"] * verb.least
+    for option in verb.options:
+        spelling = spellings(option)[0]
+        before = parse([verb.name, *spelling, *words])
+        assert before is not None
+        assert content(app.read([verb.name, *words, *spelling])) == content(before), spelling
 
 
 def test_two_dashes_end_the_options() -> None:

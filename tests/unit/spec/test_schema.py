@@ -60,11 +60,18 @@ SENTENCE_CASES = [
         '"NOFILE" is not a resource limit',
         'did you mean "RLIMIT_NOFILE"?',
     ),
+    ("/process/rlimits/0/type", "RLIMIT_XYZ", '"RLIMIT_XYZ" is not a resource limit', ""),
     (
         "/process/ioPriority/class",
         "ioprio_class_be",
         '"ioprio_class_be" is not an I/O scheduling class',
         'did you mean "IOPRIO_CLASS_BE"?',
+    ),
+    (
+        "/linux/seccomp/architectures/0",
+        "SCMP_ARCH_X64",
+        '"SCMP_ARCH_X64" is not a seccomp architecture',
+        "",
     ),
     ("/linux/seccomp/architectures/0", "vax", '"vax" is not a seccomp architecture', ""),
     (
