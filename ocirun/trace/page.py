@@ -13,6 +13,7 @@ import base64
 import hashlib
 import html
 import os
+import sys
 import time
 
 from ocirun.errors import doing
@@ -141,6 +142,10 @@ def _order(lane: Lane) -> int:
 
 
 def _template(name: str) -> str:
+    if "_ocirun_archive" in sys.builtin_module_names:  # the one-file build
+        from ocirun.kernel.archive import ARCHIVE
+
+        return ARCHIVE.folder("ocirun/trace").joinpath(name).read_text(encoding="utf-8")
     path = os.path.join(os.path.dirname(__file__), name)
     with doing(f"reading {path}"):
         return read_regular(path, MAX_TEMPLATE).decode()

@@ -67,6 +67,9 @@ def test_what_the_archive_has_is_found(bare: Bare) -> None:
     assert "/ociVersion: must be a string" in said
     assert "fast start" in bare.run(OCIRUN, "doctor", status=None)
     assert bare.run(OCIRUN, "net", "ls").startswith("ID")
+    bare.run(OCIRUN, "--trace", "/trace.json", "run", "--bundle", "/bundle", "traced")
+    bare.run(OCIRUN, "trace", "view", "/trace.json", "-o", "/trace.html")
+    assert "<script" in (bare.root / "trace.html").read_text()
     assert "contains its snapshot" in bare.run(OCIRUN, "snapshot", status=1)
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5}]}  # fmt: skip

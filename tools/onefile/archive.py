@@ -31,7 +31,7 @@ LIBRARIES = {
     "libc.so.6", "libm.so.6", "libdl.so.2", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1",
     "ld-linux-x86-64.so.2",
 }  # fmt: skip
-DATA = ".json"
+DATA = {".json", ".html", ".css", ".js"}
 
 
 class Parts:
@@ -87,7 +87,7 @@ def put_tree(parts: Parts, folder: Path, keep: set[str] | None, drop: set[str]) 
                 parts.put_module(name, path)
         elif path.suffix == ".so":
             put_extension(parts, path, [*inside.parts[:-1], path.name.split(".")[0]])
-        elif path.suffix == DATA and keep is not None:
+        elif path.suffix in DATA and keep is not None:
             parts.put_file(path, inside.as_posix())
 
 

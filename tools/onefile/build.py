@@ -33,7 +33,7 @@ PROGRAM = (
     "launcher.c", "seal.c", "embed.c", "json.c", "json_write.c",
     "onefile/start.c", "onefile/archive.c",
     "snapshot/build_id.c", "snapshot/thaw.c", "snapshot/dump.c", "snapshot/audit.c",
-    "snapshot/heap.c", "snapshot/left_out.c",
+    "snapshot/heap.c", "snapshot/libm.c", "snapshot/left_out.c",
 )  # fmt: skip
 PAGE_BYTES = 4096
 CHECKED = "3.11"  # a later one needs OpenSSL for hashlib, which is not in the program
