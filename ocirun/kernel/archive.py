@@ -144,7 +144,7 @@ def _memory_file(name: str) -> int:
 
 
 def install() -> None:
-    """Let imports look here for what is not built in or frozen."""
+    """Append the archive to what imports ask: for what is not built in or frozen."""
     sys.meta_path.append(ARCHIVE)
 
 
