@@ -219,6 +219,7 @@ VERBS: Final = {
                 default="none",
                 choices=("none", "host", "user"),
             ),
+            Option("no-seccomp", BOOL, "do not filter system calls"),
             Option("keep", STR, "keep what is written, in DIR", metavar="DIR"),
             Option("diff", BOOL, "list what was written"),
             Option("bundle", STR, "write a bundle to DIR instead of running it", metavar="DIR"),

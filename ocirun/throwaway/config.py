@@ -11,6 +11,7 @@ from ocirun.errors import UsageError
 from ocirun.spec import NETWORKS
 from ocirun.spec.default import default_config
 from ocirun.spec.jsontext import compact
+from ocirun.spec.seccomp_profile import default_profile
 from ocirun.throwaway.identity import user_of
 
 TYPE_CHECKING = False
@@ -75,6 +76,8 @@ def make_config(
     ]
     linux = config["linux"]
     linux["maskedPaths"] = [*linux["maskedPaths"], *masked]
+    if options.filters_calls:
+        linux["seccomp"] = default_profile()
     if options.network == "host":
         linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
     if options.network not in ("none", "host"):

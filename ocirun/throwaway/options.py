@@ -9,7 +9,7 @@ class TryOptions:
     `root` is the root directory to show, "" for this machine's own file system. `memory` is in
     bytes, `cpus` in CPUs; 0 is no limit. `volumes` are (source, destination, is read-only).
     `network` is "none", "host", "user" or "cni:NAME". `keep` is the directory that keeps writes, ""
-    for none.
+    for none. `filters_calls`: with the default seccomp profile.
     """
 
     __slots__ = (
@@ -17,6 +17,7 @@ class TryOptions:
         "cpus",
         "cwd",
         "env",
+        "filters_calls",
         "keep",
         "memory",
         "network",
@@ -42,6 +43,7 @@ class TryOptions:
         terminal: bool = False,
         keep: str = "",
         shows_changes: bool = False,
+        filters_calls: bool = True,
     ) -> None:
         self.args = args
         self.root = root
@@ -55,3 +57,4 @@ class TryOptions:
         self.terminal = terminal
         self.keep = keep
         self.shows_changes = shows_changes
+        self.filters_calls = filters_calls

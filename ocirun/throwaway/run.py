@@ -8,7 +8,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from ocirun.container.options import CreateOptions
 from ocirun.container.run import run as run_container
 from ocirun.container.store import Store
-from ocirun.errors import OcirunError, SetupError, UsageError, doing
+from ocirun.errors import OcirunError, SetupError, UnsupportedError, UsageError, doing
 from ocirun.kernel.procstat import is_in_user_namespace
 from ocirun.throwaway.changes import changes_in
 from ocirun.throwaway.config import Surroundings, make_config
@@ -75,6 +75,10 @@ def try_command(
         status, failures = run_container(store, name, how, detach=False, keep=False, subreaper=True)
     except SetupError as error:
         raise _with_remedy(error, options) from error
+    except UnsupportedError as error:
+        if options.filters_calls and "seccomp" in str(error):
+            raise SetupError(f"{error}; --no-seccomp runs it without a filter") from error
+        raise
     changes = changes_in(tree, layers) if options.shows_changes else []
     return Outcome(status, changes, failures)
 

@@ -67,6 +67,12 @@ def attempt(box: Box, *words: str | Path, **keys: object) -> Result:
 class TestOverThisMachine:
     """No --root: the file system of this machine is what the command sees."""
 
+    def test_system_calls_are_filtered_unless_we_say_otherwise(self, box: Box) -> None:
+        shown = ("grep", "^Seccomp:", "/proc/self/status")
+        assert attempt(box, "--", *shown).ok().stdout == "Seccomp:\t2\n"
+        assert attempt(box, "--no-seccomp", "--", *shown).ok().stdout == "Seccomp:\t0\n"
+        attempt(box, "--", "unshare", "-U", "true").failed("Operation not permitted")
+
     def test_a_command_runs_and_its_status_is_ours(self, box: Box) -> None:
         done = attempt(box, "--", "sh", "-c", "echo $$ $(id -u) $(hostname); exit 7")
         assert (done.status, done.stdout) == (7, "1 0 try\n")

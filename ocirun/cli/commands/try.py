@@ -76,6 +76,7 @@ def read_options(call: Call) -> TryOptions:
         terminal=call.flag("tty"),
         keep=_absolute(call.text("keep")),
         shows_changes=call.flag("diff"),
+        filters_calls=not call.flag("no-seccomp"),
     )
 
 
