@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb onefile check-onefile site placement clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb onefile check-onefile site placement vm clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -109,6 +109,11 @@ debian13:
 	    tests/integration/test_checkpoint.py::test_a_counter_counts_on \
 	    'tests/clients/test_containerd.py::test_exit_code[ours]' \
 	    'tests/clients/test_podman.py::test_exit_code[ours]'
+
+# What the vm engine boots: a Debian kernel and the guest's program, beside the ocirun in .venv
+# (docs/vm.md). `tools/vm DIRECTORY` puts them elsewhere.
+vm: build
+	tools/vm
 
 # dist/ocirun_VERSION_ARCHITECTURE.deb, for the Debian or Ubuntu release that this runs on.
 deb:

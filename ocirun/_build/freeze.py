@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Left to the ordinary importer: loaded seldom, and in need of their docstrings or their __file__.
 COLD: Final = {"ocirun.__main__", "ocirun.cli.app", "ocirun.spec.schema", "ocirun.trace.page"}
+# And what only containers of another engine need, whose start takes seconds.
+COLD_PACKAGE: Final = "ocirun.engines.vm"
 
 # The codecs every start of Python needs; the rest of the package is still found by path.
 STDLIB: Final = {"encodings": True, "encodings.aliases": False, "encodings.utf_8": False}
@@ -68,6 +70,11 @@ class Module:
         self.code = marshal.dumps(code)
 
 
+def is_cold(name: str) -> bool:
+    """Return whether a module is left to the ordinary importer."""
+    return name in COLD or name.startswith(COLD_PACKAGE)
+
+
 def modules_of(package: str, root_index: int | None) -> Iterator[Module]:
     """Return the hot modules below the folder `package`, in a stable order."""
     top = os.path.dirname(os.path.abspath(package))
@@ -79,7 +86,7 @@ def modules_of(package: str, root_index: int | None) -> Iterator[Module]:
                 continue
             parts = os.path.relpath(folder, top).split(os.sep)
             name = ".".join(parts if stem == "__init__" else [*parts, stem])
-            if name not in COLD:
+            if not is_cold(name):
                 yield Module(
                     name,
                     is_package=stem == "__init__",

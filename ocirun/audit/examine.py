@@ -118,6 +118,8 @@ def audit_container(store: Store, container_id: str) -> Audit:
     from ocirun.errors import WrongStatus
 
     with store.load(container_id) as record:
+        if record.engine == "vm":  # what is to be audited is not on this host
+            record.refuse_engine("audit")
         status = status_of(record)
         if status in (CREATING, STOPPED):
             raise WrongStatus(record.id, status, f"cannot audit a container that is {status}")

@@ -60,9 +60,8 @@ class Call:
         return named or ("systemd" if self.settings["systemd-cgroup"] else "cgroupfs")
 
     def engine(self) -> str:
-        """Return the name of the engine for a new container; "" for native."""
-        named = str(self.settings["engine"])
-        return "" if named == "native" else named
+        """Return the name of the engine for a new container; "" where the bundle decides."""
+        return str(self.settings["engine"])
 
     def tell(self) -> Callable[[str], None] | None:
         """Return what writes a debug line, or None when nobody asked for one."""

@@ -130,7 +130,7 @@ def check_settings(settings: dict[str, object]) -> None:
         raise UsageError(f"invalid cgroup-manager: {settings['cgroup-manager']}")
     if settings["rootless"] not in {"auto", "true", "false", ""}:
         raise UsageError(f"invalid rootless: {settings['rootless']}")
-    if settings["engine"] not in {"native", "lxc"}:
+    if settings["engine"] not in {"", "native", "lxc", "vm"}:
         raise UsageError(f"invalid engine: {settings['engine']}")
     if settings["log"]:
         from ocirun.cli.log import log_path, open_log

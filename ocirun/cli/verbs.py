@@ -56,10 +56,10 @@ GLOBALS: Final = (
     Option(
         "engine",
         STR,
-        "what runs a new container: native or lxc",
+        "what runs a new container: native, lxc or vm (default: native; vm if config.json has it)",
         metavar="ENGINE",
-        default="native",
-        choices=("native", "lxc"),
+        default="",
+        choices=("native", "lxc", "vm"),
     ),
     Option("criu", STR, "ignored: criu is taken from $PATH", metavar="PATH", hidden=True),
     Option("version", BOOL, "print the version", "v", "V"),

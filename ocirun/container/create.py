@@ -62,15 +62,39 @@ def create(
     if options.may_fork:
         require_seal()
     check_id(container_id)
-    if options.engine:
-        from ocirun.container.engine_create import EngineCreation  # cold
-
-        creation: Creation = EngineCreation(store, container_id, options, foreground)
-    else:
-        creation = Creation(store, container_id, options, foreground)
-    creation.bring()
+    creation = _creation(store, container_id, options, foreground)
+    try:
+        creation.bring()
+    except EngineWanted as wanted:
+        options.engine = wanted.engine
+        creation = _creation(store, container_id, options, foreground)
+        creation.bring()
     creation.hand_over()
     return creation.record
+
+
+def _creation(
+    store: Store,
+    container_id: str,
+    options: CreateOptions,
+    foreground: Foreground | GivenStdio | None,
+) -> Creation:
+    if options.engine in ("", "native"):
+        creation = Creation(store, container_id, options, foreground)
+        # A program with threads cannot fork the monitor of a machine.
+        creation.may_choose_engine = options.may_fork and not options.engine
+        return creation
+    from ocirun.container.engine_create import EngineCreation  # cold
+
+    return EngineCreation(store, container_id, options, foreground)
+
+
+class EngineWanted(Exception):
+    """The bundle is for another engine, and the caller has named none."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        super().__init__(engine)
 
 
 class Creation(NewProcess):
@@ -78,6 +102,7 @@ class Creation(NewProcess):
 
     pidfd_payload = "standard"
     status = CREATING
+    may_choose_engine = False
     options: CreateOptions  # type: ignore[mutable-override]  # set once, by __init__
     parent: CreateParent  # type: ignore[mutable-override]  # set once, by bring_to_gate
 
@@ -119,6 +144,8 @@ class Creation(NewProcess):
             self.config = load_config(options.bundle, options.config)
         else:
             self.config = check_document(options.document, options.bundle)
+        if "vm" in self.config and self.may_choose_engine:
+            raise EngineWanted("vm")
         refuse_unsupported(self.config)
         if os.geteuid() != 0:
             from ocirun.process.rootless import check_rootless  # cold

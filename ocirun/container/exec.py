@@ -82,7 +82,13 @@ def begin(
         require_seal()
     with store.load(container_id) as record:
         _check_status(record, options)
-        execution = Execution(store, record, process, options, foreground)
+        if record.engine:
+            from ocirun.container.engine_exec import execution_of  # cold
+
+            kind = execution_of(record)
+        else:
+            kind = Execution
+        execution = kind(store, record, process, options, foreground)
         execution.bring()
         return execution.parent
 

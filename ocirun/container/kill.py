@@ -44,6 +44,8 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
         kills_all = signal == SIGKILL and (everyone or not record.private_pid)
         if status == STOPPED and not everyone and not (kills_all and cgroup.processes()):
             raise WrongStatus(container_id, status, "container not running")
+        if everyone and record.engine and not kills_all:
+            everyone = not _has_own_processes(record)
         if kills_all:
             cgroup.kill_all()
         elif everyone:
@@ -56,6 +58,13 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
             signal_init(record, signal, tolerate_gone=everyone or signal == SIGKILL)
             if signal == SIGKILL:
                 _let_die(cgroup)
+
+
+def _has_own_processes(record: Record) -> bool:
+    """Return whether what is in the container's cgroup is the engine's."""
+    from ocirun.engines.engine import engine_of  # cold
+
+    return engine_of(record).has_own_processes
 
 
 def _let_die(cgroup: Cgroup) -> None:

@@ -46,7 +46,8 @@ class CreateOptions(ProcessOptions):
     `rootless` ("true", "false", else decided by who we are): accept that the cgroup cannot be
     made. `notify_socket` is the host's, notified when the container is ready (sd_notify.py).
     `document` is the configuration of a program that has no file of it, and may be changed;
-    `bundle` is then where its relative paths begin. `engine` is the name of one, "" for native.
+    `bundle` is then where its relative paths begin. `engine` is the name of one, "" for what the
+    bundle asks for: native, or vm.
     """
 
     __slots__ = (

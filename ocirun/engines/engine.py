@@ -20,7 +20,10 @@ Source: docs/engines.md; runtime-spec runtime.md#operations.
 
 from __future__ import annotations
 
+import os
+
 from ocirun.errors import UsageError
+from ocirun.process.clone import reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +36,49 @@ if TYPE_CHECKING:
 
 NATIVE: Final = "native"
 LXC: Final = "lxc"
-ENGINES: Final = (NATIVE, LXC)
+VM: Final = "vm"
+SIGKILL: Final = 9
+ENGINES: Final = (NATIVE, LXC, VM)
+
+
+class Process:
+    """A child of ours that stands for a process in the container: `pid`, and its pidfd (owned)."""
+
+    __slots__ = ("pid", "pidfd")
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+
+    def close(self) -> None:
+        """Close the pidfd; the process lives on."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def abandon(self) -> None:
+        """Kill and reap it."""
+        if self.pidfd < 0:
+            return
+        from _signal import pidfd_send_signal
+
+        try:
+            pidfd_send_signal(self.pidfd, SIGKILL)
+        except ProcessLookupError:
+            return
+        reap(self.pid)
 
 
 class Engine:
-    """One engine. Its methods raise OcirunError, and leave nothing behind when they do."""
+    """One engine. Its methods raise OcirunError, and leave nothing behind when they do.
+
+    `has_own_exec`: a process of exec is run by `execute`, and not by joining namespaces.
+    `has_own_processes`: what is in the container's cgroup is the engine's, and gets no signals.
+    """
 
     name = ""
+    has_own_exec = False
+    has_own_processes = False
 
     def check(self, config: Config, rootfs: str) -> None:
         """Refuse, before anything is made, a configuration that the engine cannot run.
@@ -77,6 +116,21 @@ class Engine:
         """Send `signal` to the init of a container that has been started."""
         raise NotImplementedError
 
+    def check_process(self, config: Config) -> None:
+        """Refuse a process of exec that the engine cannot run; it is `config`'s.
+
+        Raises:
+            UnsupportedError: with the name of each member that it has no counterpart for.
+        """
+        raise NotImplementedError
+
+    def execute(self, record: Record, config: Config, stdio: Stdio) -> Process:
+        """Run one more process, that of `config`; return what stands for it once it runs.
+
+        `stdio` is as for `boot`. The process that is returned is a child of ours.
+        """
+        raise NotImplementedError
+
     def processes(self, record: Record) -> list[int]:
         """Return the host pids of the container's processes, sorted."""
         raise NotImplementedError
@@ -107,6 +161,10 @@ def engine_named(name: str) -> Engine:
         from ocirun.engines.lxc.engine import Lxc
 
         return Lxc()
+    if name == VM:
+        from ocirun.engines.vm.engine import Vm
+
+        return Vm()
     raise UsageError(f"unknown engine {name!r}: it is one of {', '.join(ENGINES)}")
 
 

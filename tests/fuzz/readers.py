@@ -31,6 +31,9 @@ from ocirun.convert import formats as convert
 from ocirun.convert.formats import written
 from ocirun.convert.lxc_read import read_lxc
 from ocirun.criu import log, messages, stdio
+from ocirun.engines.vm.frames import FROM_GUEST, Reader
+from ocirun.engines.vm.qmp import Qmp
+from ocirun.engines.vm.session import Session
 from ocirun.errors import SpecError
 from ocirun.kernel import mountinfo as kernel_mountinfo
 from ocirun.network.links import addresses_of_all, all_links, delete_link
@@ -283,6 +286,30 @@ def lxc(data: bytes) -> None:
     assert all(isinstance(line, str) for line in left)
     if conforms(config, "config"):
         written(config, "oci", cgroup_v2=True, old_keys=False)
+
+
+def vm_frames(data: bytes) -> None:
+    """What the guest of a machine sends, as its monitor takes it."""
+    sessions = {number: Session(number, [-1, -1, -1], bytearray().extend) for number in (0, 1)}
+    for session in sessions.values():
+        session.close()  # every output is answered at once
+    for kind, number, payload in Reader(FROM_GUEST).feed(data):
+        if number in sessions:
+            sessions[number].take(kind, payload)
+
+
+def qmp(data: bytes) -> None:
+    """What QEMU says: greeting, answers, events."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(data[: 64 << 10])
+    conversation = Qmp(ours.fileno())
+    with ours:
+        try:
+            conversation.greet()
+        finally:
+            conversation.read_events()
+            conversation.shutdown_reason()
 
 
 def container_json(data: bytes) -> None:

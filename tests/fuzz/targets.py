@@ -24,6 +24,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from fuzz import readers
 from fuzz.readers import DOCUMENTS
 from ocirun.criu import messages
+from ocirun.engines.vm import frames
 from ocirun.errors import OcirunError
 from ocirun.network.attachment import Attachment
 
@@ -329,6 +330,25 @@ TARGETS = {
         ),
         Target("notification", readers.notification, _texts("READY=1\nSTATUS=up\n", "MAINPID=1")),
         Target("netlink", readers.netlink, _answers, (b"\xff\xff\xff\xff", b"\x10\0\0\0")),
+        Target(
+            "vm-frames",
+            readers.vm_frames,
+            lambda: [
+                frames.frame(frames.HELLO, 0, b"1") + frames.frame(frames.STDOUT, 1, b"out"),
+                frames.frame(frames.EXIT, 0, frames.u32(3)) + frames.frame(frames.FAILED, 1, b"no"),
+            ],
+            (b"T\0\0\1\0\0\0\0", b"A\0\0\0\0\0\0\x04", b"\xff\xff\xff\xff"),
+        ),
+        Target(
+            "qmp",
+            readers.qmp,
+            _texts(
+                '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}}\n'
+                '{"return": {}}\n',
+                '{"event": "SHUTDOWN", "data": {"reason": "guest-reset"}}\n',
+            ),
+            (b'{"event": "SHUTDOWN"', b'"data": ', b'{"error": ', b"\n"),
+        ),
         Target("criu-log", readers.criu_log, _texts("(00.1) 1: Error (x.c:1): no\n(00.2) end\n")),
     )
 }

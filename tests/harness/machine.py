@@ -162,6 +162,14 @@ def has_tool(name: str) -> bool:
     return shutil.which(name) is not None
 
 
+def has_machines() -> bool:
+    """Say whether the vm engine has what it needs here: QEMU, virtiofsd, and what make vm makes."""
+    made = any(REPO.glob(".venv/lib/python3*/site-packages/ocirun/vm/initrd"))
+    daemons = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
+    has_daemon = any(os.access(path, os.X_OK) for path in daemons)
+    return made and has_daemon and has_tool("qemu-system-x86_64")
+
+
 @functools.cache
 def lack_of_criu() -> str | None:
     """Say why containers cannot be saved on this machine, None when they can."""

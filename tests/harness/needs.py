@@ -21,6 +21,7 @@ PLAIN: dict[str, tuple[Callable[[], object], str]] = {
     "user manager": (machine.managed_user, "no user's systemd runs here"),
     "apparmor": (machine.has_apparmor, "no AppArmor"),
     "delegated": (machine.has_delegated_cgroup, "no delegated cgroup"),
+    "machines": (machine.has_machines, "no QEMU and kernel for machines"),
 }
 CAPABILITIES = {"CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
 
@@ -65,6 +66,8 @@ KNOWN_SKIPS = {
     "no tool iptables": "tools/prepare installs it for the clients",
     "systemd is not": "the machine's own init; the tests of its cgroups run in the lab",
     "no user's systemd": "an ordinary user whose own manager runs; the lab has one",
+    "no QEMU and kernel for machines": "QEMU is not installed, or `make vm` was not called",
+    "with OCIRUN_BARS=full: it boots": "a boot takes seconds; make bars",
     "this is not about ": "a test of one runtime while another one is under test",
 }
 

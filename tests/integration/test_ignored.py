@@ -20,5 +20,5 @@ def test_what_is_for_windows(box: Box) -> None:
 def test_members_of_other_platforms_have_no_effect(box: Box) -> None:
     bundle = box.bundle("echo", "here")
     bundle.config["windows"] = {"layerFolders": ["C:\\\\layer"]}
-    bundle.config["vm"] = {"kernel": {"path": "/no/kernel"}}
+    bundle.config["zos"] = {"namespaces": []}
     assert box.output(bundle) == "here\n"

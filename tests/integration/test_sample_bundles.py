@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -29,8 +30,8 @@ def run(container: Container) -> str:
     return call.ok().stdout
 
 
-def test_there_are_eight() -> None:
-    assert len(SAMPLES) == 8
+def test_there_are_nine() -> None:
+    assert len(SAMPLES) == 9
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -50,6 +51,15 @@ def test_the_bundle_lxc_runs_by_both_engines(box: Box) -> None:
     assert run(container) == "run by ocirun\nbox\n512\n0\n"
     words = ("run", "--bundle", container.bundle.path, container.id)
     assert box.runtime.call("--engine", "lxc", *words).ok().stdout == "run by lxc\nbox\n512\n0\n"
+
+
+@needs("ours")
+def test_the_bundle_vm_runs_in_a_container_too(box: Box) -> None:
+    """In a machine it is run by hand, and its like by test_vm.py: a boot takes seconds."""
+    container = sample(box, "vm")
+    words = ("run", "--bundle", container.bundle.path, container.id)
+    said = box.runtime.call("--engine", "native", *words).ok().stdout
+    assert said.startswith(f"kernel {os.uname().release}, process 1, ")
 
 
 def test_the_bundle_seccomp_shows_refused_calls(box: Box) -> None:

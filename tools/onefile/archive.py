@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ocirun/_build"))
 
-from freeze import COLD  # of the build
+from freeze import is_cold  # of the build
 
 # Parts of the standard library that neither ocirun nor what it imports has a use for.
 UNUSED = {
@@ -83,7 +83,7 @@ def put_tree(parts: Parts, folder: Path, keep: set[str] | None, drop: set[str]) 
         if path.suffix == ".py" and path.stem.replace("-", "_").isidentifier():
             names = inside.with_suffix("").parts
             name = ".".join(names[: -1 if names[-1] == "__init__" else None])
-            if top != "ocirun" or name in COLD:
+            if top != "ocirun" or is_cold(name):
                 parts.put_module(name, path)
         elif path.suffix == ".so":
             put_extension(parts, path, [*inside.parts[:-1], path.name.split(".")[0]])

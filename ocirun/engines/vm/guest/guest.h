@@ -1,0 +1,141 @@
+/* The program in the virtual machine: its first process, and the agent that the monitor talks to.
+ *
+ *   main.c      file systems of the guest itself, the loop, the end
+ *   port.c      frames to and from the monitor
+ *   fields.c    the fields of a frame
+ *   process.c   the container's process and those of exec: from a frame to a running program
+ *   streams.c   their input and output
+ *   child.c     what such a process does before it executes its program
+ *   root.c      mounts, devices, masks: the container's root
+ *
+ * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
+ * it is used: a frame that is none ends the machine.
+ *
+ * Source: docs/vm.md#frames.
+ */
+
+#ifndef OCIRUN_GUEST_H
+#define OCIRUN_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define MAX_FRAME (1U << 20)  /* of the monitor; docs/vm.md has the same numbers */
+#define MAX_OUTPUT (32U << 10) /* of a frame of ours */
+#define WINDOW (128U << 10)   /* bytes of one stream under way without an answer */
+#define MAX_PROCESSES 64
+#define MAX_SETUP (1U << 20)
+#define MAX_WORDS 16384       /* arguments or variables of one process */
+#define MAX_GROUPS 1024
+#define MAX_ERROR 1024
+
+/* Frames of the monitor. */
+#define F_ROOT 'R'
+#define F_BIND 'B'
+#define F_MOUNT 'M'
+#define F_DEVICES 'D'
+#define F_SYSCTL 'S'
+#define F_HOSTNAME 'H'
+#define F_DOMAINNAME 'N'
+#define F_MASK 'K'
+#define F_READONLY 'O'
+#define F_PROCESS 'P'
+#define F_GO 'G'
+#define F_INPUT 'I' /* empty: the end of it */
+#define F_SIGNAL 'Z'
+#define F_SIZE 'W'
+#define F_ACK 'A'
+/* And ours. */
+#define F_HELLO 'H'
+#define F_READY 'R'
+#define F_STARTED 'T'
+#define F_FAILED 'X'
+#define F_STDOUT 'O'
+#define F_STDERR 'Q'
+#define F_INPUT_ACK 'A'
+#define F_EXIT 'V'
+
+#define HEADER_BYTES 8
+
+struct frame {
+    char type;
+    uint16_t process;
+    uint32_t length;
+    char *payload;
+};
+
+/* Fields: big-endian numbers, and strings that are a length, the bytes and a NUL. */
+struct fields {
+    char *at;
+    char *end;
+    bool bad; /* once set, every read gives 0 or "" */
+};
+
+struct user {
+    uint32_t uid, gid, group_count;
+    gid_t groups[MAX_GROUPS];
+};
+
+struct limit {
+    uint32_t resource;
+    uint64_t soft, hard;
+};
+
+#define MAX_LIMITS 16
+#define P_TERMINAL 1U
+#define P_NO_NEW_PRIVILEGES 2U
+#define P_CAPABILITIES 4U
+#define P_UMASK 8U
+#define P_OOM_SCORE 16U
+#define P_KNOWN 31U
+
+enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
+
+struct program {
+    uint32_t flags, umask, oom_score, rows, columns;
+    struct user user;
+    uint64_t capabilities[CAPABILITY_SETS];
+    uint32_t limit_count;
+    struct limit limits[MAX_LIMITS];
+    const char *cwd;
+    char *args[MAX_WORDS + 1];
+    char *env[MAX_WORDS + 1];
+};
+
+/* port.c */
+void port_open(int fd);
+int port_fd(void);
+bool port_read(struct frame *frame); /* true: a whole frame; ends the machine on a broken one */
+void port_write(char type, unsigned process, const void *data, size_t length);
+void port_write_number(char type, unsigned process, uint32_t number);
+_Noreturn void end_machine(const char *why);
+
+/* fields.c */
+void fields_of(struct fields *fields, char *data, size_t length);
+uint32_t get_u32(struct fields *fields);
+uint64_t get_u64(struct fields *fields);
+char *get_string(struct fields *fields);
+bool fields_done(const struct fields *fields);
+bool read_program(struct fields *fields, struct program *program);
+
+/* root.c */
+bool is_setup(char type);
+bool check_setup(const struct frame *frame);
+bool do_setup(char *ops, size_t length, const char *share, char *error); /* false: says why */
+bool fail(char *error, const char *what, const char *on);
+
+/* child.c */
+_Noreturn void run_child(const struct program *program, int control, int stdio[3], int ptmx);
+
+/* process.c */
+void processes_init(const char *share);
+void processes_frame(struct frame *frame);
+int processes_poll_fds(void *pollfds, int most);
+void processes_ready(const void *pollfds, int count);
+void processes_reap(void);
+bool machine_is_over(void);
+
+#endif

@@ -1,0 +1,192 @@
+"""The programs and files that a machine needs on this host, and its processes.
+
+Source: docs/vm.md#requirements; virtiofsd(1), qemu(1).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+import ocirun
+from ocirun.engines.vm.config import cpus_of, memory_of
+from ocirun.engines.vm.qemu import QEMU, Hardware, command_line
+from ocirun.errors import SetupError, doing
+from ocirun.kernel.prctl import set_pdeathsig
+from ocirun.kernel.process import clone3, reset_signals
+from ocirun.kernel.which import find_in_path
+from ocirun.process.sockets import through_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, NoReturn
+
+    from ocirun.spec.types import Config
+
+VIRTIOFSD: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
+PLACES: Final = ("/usr/lib/ocirun/vm", "/usr/local/lib/ocirun/vm")
+KERNEL, INITRD = "vmlinux", "initrd"
+CPUINFO: Final = "/proc/cpuinfo"
+SIGKILL: Final = 9
+NOT_EXECUTED: Final = 127
+
+
+def hardware_of(config: Config) -> Hardware:
+    """Return the machine for a configuration.
+
+    Raises:
+        SetupError: QEMU, virtiofsd, the kernel or the initial RAM disk is missing.
+    """
+    section: dict[str, Any] = dict(config).get("vm") or {}  # type: ignore[assignment]
+    hypervisor: dict[str, Any] = section.get("hypervisor") or {}
+    kernel: dict[str, Any] = section.get("kernel") or {}
+    program = hypervisor.get("path") or find_in_path(QEMU)
+    if not program:
+        raise SetupError(f"no {QEMU} in $PATH; the vm engine needs QEMU (qemu-system-x86)")
+    if not os.access(program, os.X_OK):
+        raise SetupError(f"the hypervisor {program} is not there, or cannot be executed")
+    find_virtiofsd()
+    return Hardware(
+        program,
+        _file("kernel", kernel.get("path"), KERNEL),
+        _file("initial RAM disk", kernel.get("initrd"), INITRD),
+        memory=memory_of(config),
+        cpus=cpus_of(config),
+        has_kvm=has_kvm(),
+        parameters=hypervisor.get("parameters") or (),
+        kernel_parameters=kernel.get("parameters") or (),
+    )
+
+
+def find_virtiofsd() -> str:
+    """Return the path of virtiofsd.
+
+    Raises:
+        SetupError: there is none.
+    """
+    for path in (*VIRTIOFSD, find_in_path("virtiofsd")):
+        if path and os.access(path, os.X_OK):
+            return path
+    raise SetupError("no virtiofsd; the vm engine needs it (Debian: virtiofsd, or qemu 7)")
+
+
+def _file(what: str, named: str | None, name: str) -> str:
+    if named:
+        if not os.path.isfile(named):
+            raise SetupError(f"the {what} {named} does not exist")
+        return named
+    for place in (*(os.path.join(path, "vm") for path in ocirun.__path__), *PLACES):
+        path = os.path.join(place, name)
+        if os.path.isfile(path):
+            return path
+    raise SetupError(f"no {what} for machines; `make vm` makes it, or vm.kernel names one")
+
+
+def has_kvm() -> bool:
+    """Return whether machines can run on KVM: its device opens, and the processor has it.
+
+    Kernel: in some virtual machines there is a /dev/kvm that makes machines which never run.
+    """
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        with open(CPUINFO, encoding="ascii", errors="replace") as file:
+            return any(
+                line.startswith("flags") and {"vmx", "svm"} & set(line.split()) for line in file
+            )
+    except OSError:
+        return False
+
+
+class Machine:
+    """The processes of one machine, and our ends of its sockets; owns them.
+
+    They are children of ours, and die with us.
+    """
+
+    __slots__ = ("agent", "console", "pidfd", "pids", "qemu", "qmp")
+
+    def __init__(self, hardware: Hardware, share: str) -> None:
+        """Start virtiofsd on the directory `share`, and QEMU.
+
+        Raises:
+            SetupError: one of them cannot be started.
+        """
+        self.pids: list[int] = []
+        self.pidfd = -1
+        with doing("making the machine's sockets"):
+            self.qmp, qmp = _pair()
+            self.agent, agent = _pair()
+            self.console, console = _pair()
+        theirs = (qmp, agent, console)
+        share_fd = self._start_virtiofsd(share, console)
+        words = command_line(hardware, qmp=qmp, agent=agent, console=console, share=share_fd)
+        self.qemu, self.pidfd = self._spawn(words, [*theirs, share_fd], console)
+        for fd in (*theirs, share_fd):
+            os.close(fd)
+
+    def _start_virtiofsd(self, share: str, console: int) -> int:
+        """Start virtiofsd; return our connection to it, for QEMU."""
+        path = f"{share}.sock"
+        with doing("making virtiofsd's socket"):
+            listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            through_folder(path, listener.bind)
+            try:
+                listener.listen(1)
+                connection = _socket.socket(
+                    _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
+                )
+                through_folder(path, connection.connect)
+            finally:
+                os.unlink(path)
+        words = [find_virtiofsd(), f"--fd={listener.fileno()}", "-o", f"source={share}"]
+        if words[0] == VIRTIOFSD[0]:  # the one in Rust
+            words = [words[0], f"--fd={listener.fileno()}", "--shared-dir", share]
+        _, pidfd = self._spawn(words, [listener.fileno()], console)
+        os.close(pidfd)
+        listener.close()
+        return connection.detach()
+
+    def _spawn(self, words: list[str], fds: list[int], errors_fd: int) -> tuple[int, int]:
+        """Start a program with `fds` (borrowed), errors to `errors_fd`; return pid and pidfd."""
+        parent = os.getpid()
+        with doing(f"starting {words[0]}"):
+            pid, pidfd = clone3(0)
+        if pid == 0:
+            _become(words, fds, errors_fd, parent)
+        self.pids.append(pid)
+        return pid, pidfd
+
+    def stop(self) -> None:
+        """Kill and reap what still runs."""
+        for pid in reversed(self.pids):
+            try:
+                os.kill(pid, SIGKILL)
+                os.waitpid(pid, 0)
+            except (ChildProcessError, ProcessLookupError):
+                continue
+        self.pids = []
+
+
+def _pair() -> tuple[int, int]:
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return ours.detach(), theirs.detach()
+
+
+def _become(words: list[str], fds: list[int], errors_fd: int, parent: int) -> NoReturn:
+    """In the child: execute the program."""
+    try:
+        reset_signals()
+        set_pdeathsig(SIGKILL)
+        if os.getppid() != parent:
+            os._exit(NOT_EXECUTED)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1):
+            os.dup2(null, fd)
+        os.dup2(errors_fd, 2)
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        os.execve(words[0], words, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+    except OSError as error:
+        os.write(2, f"{words[0]}: {error}\n".encode())
+    finally:
+        os._exit(NOT_EXECUTED)

@@ -1,0 +1,360 @@
+"""The process of ours that a machine belongs to: its parent, and what the host sees of it.
+
+    create ─ clone ─► monitor ─┬─ virtiofsd, QEMU
+       │                       │ ◄── HELLO ── guest
+       │                       │ ─ setup, PROCESS ─►
+       │ ◄── b"1 PID" ──────── │ ◄── READY ──
+     start ── gate ──────────► │ ── GO ─►
+       │ ◄── end of file ───── │ ◄── STARTED ──
+                               │ ◄── EXIT ── and ends with that status
+
+It lives as long as the container, so its pid is the container's: who waits for it learns how the
+program ended. When it dies, QEMU is killed.
+
+Source: docs/vm.md#processes.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+import time
+
+from ocirun.engines.vm import frames
+from ocirun.engines.vm.console import Console
+from ocirun.engines.vm.control import Connection, listen
+from ocirun.engines.vm.frames import BadFrame
+from ocirun.engines.vm.machine import Machine
+from ocirun.engines.vm.qmp import Qmp, QmpError
+from ocirun.engines.vm.session import Session
+from ocirun.engines.vm.share import make_share
+from ocirun.engines.vm.signals import forward_signals
+from ocirun.errors import OcirunError, SetupError, doing, what_failed
+from ocirun.kernel.prctl import set_pdeathsig
+from ocirun.kernel.process import CLONE_NEWNET, unshare
+from ocirun.process.gate import GO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Final
+
+    from ocirun.container.folder import Folder
+    from ocirun.engines.vm.qemu import Hardware
+    from ocirun.rootfs.context import Entry
+
+SHARE: Final = "share"
+FAILURE: Final = "vm.error"
+READY: Final = b"1 "
+AGENT_BYTES: Final = 64 << 10
+LOST: Final = 137
+
+
+class Order:
+    """What a monitor is to run. `fds` are the container's stdio, or its terminal's slave (owned).
+
+    `gate` are the two descriptors of the gate (owned). `boot_s`: after so many seconds without the
+    guest at its gate the machine is given up.
+    """
+
+    __slots__ = (
+        "binds",
+        "boot_s",
+        "fds",
+        "gate",
+        "hardware",
+        "program",
+        "readonly",
+        "rootfs",
+        "setup",
+    )
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        rootfs: str,
+        *,
+        readonly: bool,
+        binds: Sequence[Entry],
+        setup: list[bytes],
+        program: bytes,
+        boot_s: int,
+    ) -> None:
+        self.boot_s = boot_s
+        self.hardware = hardware
+        self.rootfs = rootfs
+        self.readonly = readonly
+        self.binds = binds
+        self.setup = setup
+        self.program = program
+        self.fds: list[int] = []
+        self.gate = (-1, -1)
+
+
+class MachineGone(OcirunError):
+    """The machine has ended by itself; the message says why."""
+
+
+class Monitor:
+    """One monitor, in a process of its own."""
+
+    def __init__(self, order: Order, folder: Folder, report: int) -> None:
+        self.order = order
+        self.folder = folder
+        self.report = report
+        self.gate, self.answer = order.gate
+        self.reader = frames.Reader(frames.FROM_GUEST)
+        self.machine: Machine
+        self.qmp: Qmp
+        self.agent_fd = -1
+        self.console: Console
+        self.sessions: dict[int, Session] = {}
+        self.connections: dict[int, Connection] = {}
+        self.callers: dict[int, Connection] = {}  # by the number of their process
+        self.unsent = bytearray()
+        self.is_gone = False
+        self.is_up = False
+        self.is_ready = False
+
+    def run(self) -> int:
+        """Boot, serve until the container's process has ended; return its exit status."""
+        self.wakeup = forward_signals()
+        try:
+            self._start()
+            return self._serve()
+        except OcirunError as error:
+            return self._fail(str(error))
+        except OSError as error:
+            return self._fail(what_failed(error))
+        finally:
+            if hasattr(self, "machine"):
+                self.machine.stop()
+
+    def _start(self) -> None:
+        order = self.order
+        share = f"{self.folder.path}/{SHARE}"
+        with doing(f"making {share}"):
+            os.mkdir(share, 0o700)
+        import socket  # cold: _socket has no accept
+
+        self.listener = socket.socket(fileno=listen(self.folder).detach())
+        self.listener.setblocking(False)
+        make_share(share, order.rootfs, readonly=order.readonly, binds=order.binds)
+        with doing("making a network namespace"):
+            unshare(CLONE_NEWNET)
+        self.machine = Machine(order.hardware, share)
+        self.console = Console(self.machine.console)
+        self.agent_fd = self.machine.agent
+        os.set_blocking(self.agent_fd, False)
+        self.qmp = Qmp(self.machine.qmp)
+        try:
+            self.qmp.greet()
+        except QmpError as error:
+            raise MachineGone(f"starting {order.hardware.hypervisor}: {self._why()}") from error
+        self.sessions[0] = Session(0, order.fds, self.send)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame to the guest, now or when it takes more."""
+        self.unsent += frame
+
+    def _fail(self, message: str) -> int:
+        """Report what went wrong to whoever waits, and keep it in the folder."""
+        for fd in (self.report, self.answer):
+            if fd >= 0:
+                os.write(fd, os.fsencode(message)[:4000])
+        try:
+            self.folder.write(FAILURE, message)
+        except OcirunError:
+            return LOST  # the folder is being deleted, or the disk is full: the status says enough
+        return LOST
+
+    def _serve(self) -> int:
+        deadline = time.monotonic() + self.order.boot_s
+        while True:
+            handlers = self._handlers()
+            poll = select.poll()
+            for fd, (events, _) in handlers.items():
+                poll.register(fd, events)
+            left_ms = None if self.is_ready else max(0, deadline - time.monotonic()) * 1000
+            found = poll.poll(left_ms)
+            if not found and not self.is_ready:
+                raise MachineGone(
+                    f"the machine has not booted in {self.order.boot_s} s: {self._why()}"
+                )
+            for fd, events in found:
+                handlers[fd][1](events)
+            for session in [*self.sessions.values()]:
+                if session.is_over():
+                    self._finish(session)
+                    if session.number == 0:
+                        return LOST if session.status is None else session.status
+
+    def _handlers(self) -> dict[int, tuple[int, Callable[[int], None]]]:
+        """Return what to wait for: descriptor to events, and what to do then."""
+        writes = select.POLLOUT if self.unsent else 0
+        handlers: dict[int, tuple[int, Callable[[int], None]]] = {
+            self.wakeup: (select.POLLIN, self._signals),
+            self.listener.fileno(): (select.POLLIN, self._accept),
+        }
+        if not self.is_gone:
+            handlers[self.agent_fd] = (select.POLLIN | writes, self._agent)
+            handlers[self.machine.pidfd] = (select.POLLIN, self._qemu_ended)
+            handlers[self.machine.console] = (select.POLLIN, self.console.read)
+        if self.gate >= 0 and self.is_ready:
+            handlers[self.gate] = (select.POLLIN, self._open_gate)
+        for fd in self.connections:
+            handlers[fd] = (select.POLLIN, self._hearing(fd))
+        for session in self.sessions.values():
+            for fd, events in session.wanted():
+                before = handlers[fd][0] if fd in handlers else 0  # a terminal: both ways
+                handlers[fd] = (before | events, session.serving(fd))
+        return handlers
+
+    def _hearing(self, fd: int) -> Callable[[int], None]:
+        return lambda _: self._hear(fd)
+
+    def _agent(self, events: int) -> None:
+        if events & select.POLLOUT and self.unsent:
+            try:
+                del self.unsent[: os.write(self.agent_fd, self.unsent[:AGENT_BYTES])]
+            except BlockingIOError:
+                return
+            except BrokenPipeError as error:
+                raise MachineGone(self._why()) from error
+        if events & ~select.POLLOUT:
+            try:
+                data = os.read(self.agent_fd, AGENT_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise MachineGone(self._why())
+            for kind, process, payload in self.reader.feed(data):
+                self._take(kind, process, payload)
+
+    def _take(self, kind: bytes, process: int, payload: bytes) -> None:
+        if not self.is_up:
+            if kind != frames.HELLO:
+                raise BadFrame("the guest does not begin with a greeting")
+            self.is_up = True
+            for frame in self.order.setup:
+                self.send(frame)
+            self.send(frames.frame(frames.PROCESS, 0, self.order.program))
+            return
+        session = self.sessions.get(process)
+        if session is None:
+            raise BadFrame(f"the guest has no process {process}")
+        if kind == frames.READY:
+            self._ready(process)
+            return
+        session.take(kind, payload)
+        if kind == frames.STARTED:
+            session.copy_size()
+            if process == 0 and self.answer >= 0:
+                os.close(self.answer)
+                self.answer = -1
+        elif kind == frames.FAILED and process == 0:
+            raise MachineGone(session.failure or "")
+        if process in self.callers and kind in (frames.STARTED, frames.FAILED):
+            self._tell(process, frames.frame(kind, process, payload))
+
+    def _ready(self, process: int) -> None:
+        if process:
+            self.send(frames.frame(frames.GO, process))
+        elif self.is_ready:
+            raise BadFrame("the guest is ready twice")
+        else:
+            self.is_ready = True
+            set_pdeathsig(0)  # from here on it outlives `create`
+            os.write(self.report, READY + str(self.machine.qemu).encode())
+            os.close(self.report)
+            self.report = -1
+
+    def _open_gate(self, _: int) -> None:
+        os.read(self.gate, len(GO))
+        os.close(self.gate)
+        self.gate = -1
+        os.write(self.answer, GO)
+        self.send(frames.frame(frames.GO, 0))
+
+    def _finish(self, session: Session) -> None:
+        session.close()
+        del self.sessions[session.number]
+        if session.status is not None and session.number in self.callers:
+            self._tell(session.number, frames.frame(frames.EXIT, 0, frames.u32(session.status)))
+
+    def _tell(self, process: int, frame: bytes) -> None:
+        try:
+            self.callers[process].send(frame)
+        except SetupError:  # the caller has gone: nobody asks
+            self.callers.pop(process, None)
+
+    def _accept(self, _: int) -> None:
+        try:
+            accepted, _ = self.listener.accept()
+        except BlockingIOError:
+            return
+        self.connections[accepted.fileno()] = Connection(accepted, frames.FROM_CALLER)
+
+    def _hear(self, fd: int) -> None:
+        connection = self.connections[fd]
+        number = next((n for n, caller in self.callers.items() if caller is connection), 0)
+        try:
+            found = connection.receive()
+            for kind, _, payload in found or ():
+                number = self._do(connection, number, kind, payload)
+        except BadFrame:
+            found = None
+        if found is None:
+            if number in self.sessions and number:
+                self.sessions[number].signal(_signal.SIGKILL)
+            self.callers.pop(number, None)
+            del self.connections[fd]
+            connection.close()
+
+    def _do(self, connection: Connection, number: int, kind: bytes, payload: bytes) -> int:
+        """Do what a caller asks for; return the number of its process."""
+        if kind == frames.PROCESS:
+            free = [n for n in range(1, frames.MAX_PROCESSES) if n not in self.sessions]
+            if number or not free:
+                message = b"there are too many processes in the machine"
+                connection.send(frames.frame(frames.FAILED, 0, message))
+                return number
+            number = free[0]
+            self.sessions[number] = Session(number, connection.take_fds(), self.send)
+            self.callers[number] = connection
+            self.send(frames.frame(frames.PROCESS, number, payload))
+        elif kind == frames.SIGNAL and number in self.sessions:
+            self.sessions[number].signal(frames.number(payload))
+            if not number:
+                connection.send(frames.frame(frames.STARTED))
+        elif kind == frames.SIZE and number in self.sessions and len(payload) == 8:
+            rows, columns = payload[:4], payload[4:]
+            self.sessions[number].size(frames.number(rows), frames.number(columns))
+        return number
+
+    def _signals(self, _: int) -> None:
+        for number in os.read(self.wakeup, 64):
+            if number == _signal.SIGWINCH:
+                self.sessions[0].copy_size()
+            elif self.is_ready:
+                self.sessions[0].signal(number)
+            elif number in (_signal.SIGTERM, _signal.SIGINT):
+                raise SetupError(f"ended by signal {number} while the machine was booting")
+
+    def _why(self) -> str:
+        return self.console.why(self.machine, self.qmp)
+
+    def _qemu_ended(self, _: int) -> None:
+        """Raise, after what the guest has said last."""
+        try:
+            while data := os.read(self.agent_fd, AGENT_BYTES):
+                for kind, process, payload in self.reader.feed(data):
+                    self._take(kind, process, payload)
+        except (BlockingIOError, ConnectionError):
+            pass
+        if self.sessions[0].status is None:
+            raise MachineGone(self._why())
+        self.is_gone = True  # what is left of the output is written, and then that is the end

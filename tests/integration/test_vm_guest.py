@@ -1,0 +1,273 @@
+"""The program of the guest, outside of a machine: in namespaces of this kernel.
+
+It is the same program on the same frames; only the root is a directory here, and its end is an exit
+status. What needs a machine is in test_vm.py.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.bars import count
+from harness.bundle import Bundle
+from harness.machine import REPO
+from harness.needs import needs
+
+from ocirun.engines.vm import frames
+from ocirun.engines.vm.config import program_payload, setup_frames
+
+pytestmark = needs("ours", "root")
+
+GUEST = REPO / "ocirun/engines/vm/guest"
+LIMIT_S = 10.0
+ROUNDS = count(60, 2000)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest's program, with every check of undefined behaviour that ends it."""
+    path = tmp_path_factory.mktemp("guest") / "init"
+    checks = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-D_FORTIFY_SOURCE=2"]
+    words = ["cc", "-std=gnu11", "-O1", "-static", "-Wall", "-Wextra", "-Werror", *checks]
+    subprocess.run([*words, "-o", path, *sorted(GUEST.glob("*.c"))], check=True)
+    return path
+
+
+class Guest:
+    """One guest whose container's root is that of `bundle`."""
+
+    def __init__(self, program: Path, bundle: Bundle) -> None:
+        self.bundle = bundle
+        share = bundle.path / "share"
+        share.mkdir()
+        os.rename(bundle.rootfs, share / "root")
+        self.root = share / "root"
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(LIMIT_S)
+        with theirs:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 program, str(theirs.fileno()), share],
+                pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        self._reader = frames.Reader(frames.FROM_GUEST)
+        self._frames = self._receive()
+        self.outputs: dict[int, bytes] = {}
+
+    def _receive(self) -> Iterator[frames.Frame]:
+        while data := self.socket.recv(65536):
+            yield from self._reader.feed(data)
+
+    def send(self, kind: bytes, process: int = 0, payload: bytes = b"") -> None:
+        self.socket.sendall(frames.frame(kind, process, payload))
+
+    def set_up(self) -> None:
+        """Bring the container's process to its gate."""
+        for frame in setup_frames(self.bundle.config):  # type: ignore[arg-type]
+            self.socket.sendall(frame)
+        self.run(0)
+
+    def run(self, number: int, **process: Any) -> None:  # noqa: ANN401
+        process = {**self.bundle.process, **process}
+        self.send(frames.PROCESS, number, program_payload(process, str(self.root)))  # type: ignore[arg-type]
+
+    def until(self, kind: bytes, process: int) -> bytes:
+        """Read frames until one of this kind; output is answered and kept."""
+        for found, number, payload in self._frames:
+            if found in (frames.STDOUT, frames.STDERR):
+                self.outputs[number] = self.outputs.get(number, b"") + payload
+                stream = frames.u32(1 if found == frames.STDOUT else 2)
+                self.send(frames.ACK, number, stream + frames.u32(len(payload)))
+            if (found, number) == (kind, process):
+                return payload
+        raise AssertionError(f"the guest has ended without {kind!r}; it said {self.outputs}")
+
+    def end(self) -> tuple[int, str]:
+        """Return its exit status and what it wrote to its console."""
+        self.socket.close()
+        _, errors = self.process.communicate(timeout=LIMIT_S)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def bundle(box: Any) -> Bundle:  # noqa: ANN401
+    bundle: Bundle = box.bundle("sh", "-c", "cat; hostname; exit 3")
+    bundle.config["hostname"] = "guest"
+    return bundle
+
+
+def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundle) -> None:
+    script = """cat; hostname; id; umask; ulimit -n; pwd; echo $HOME
+        grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; cat /proc/self/oom_score_adj
+        ls /dev | tr '\\n' ' '; cat /proc/kcore; ls /masked; touch /x || echo read-only
+        echo 1 > /proc/sys/kernel/panic || echo no; echo $$; ls -l /dev/pts | wc -l; exit 3"""
+    bundle.config["root"]["readonly"] = True
+    (bundle.rootfs / "masked/inner").mkdir(parents=True)
+    bundle.linux["maskedPaths"] = ["/proc/kcore", "/masked", "/nowhere"]
+    bundle.linux["readonlyPaths"] = ["/proc/sys", "/nowhere"]
+    bundle.process.update(
+        args=["sh", "-c", script],
+        user={"uid": 5, "gid": 6, "additionalGids": [7], "umask": 0o77},
+        capabilities={name: ["CAP_KILL"] for name in ("bounding", "effective", "permitted")},
+        noNewPrivileges=True,
+        oomScoreAdj=500,
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
+        cwd="/dev",
+    )
+    guest = Guest(program, bundle)
+    guest.set_up()
+    assert guest.until(frames.HELLO, 0) == b"1"
+    guest.until(frames.READY, 0)
+    guest.send(frames.GO)
+    guest.send(frames.INPUT, 0, b"typed\n")
+    guest.send(frames.INPUT)
+    assert guest.until(frames.EXIT, 0) == frames.u32(3)
+    lines = guest.outputs[0].decode().splitlines()
+    expected = [
+        *("typed", "guest", "uid=5 gid=6 groups=7", "0077", "99", "/dev", "/"),
+        "CapBnd:\t0000000000000020",
+        *("NoNewPrivs:\t1", "500"),
+    ]
+    for line in expected:
+        assert line in lines, lines
+    assert "CapEff:\t0000000000000020" not in lines  # it is not root: only ambient ones would stay
+    assert any(line.startswith("fd full null ptmx pts random stderr") for line in lines)
+    for line in ("read-only", "no", "1"):
+        assert line in lines, lines
+    assert "inner" not in guest.outputs[0].decode()
+    assert guest.end() == (0, "")
+
+
+def test_processes_of_exec_join_and_end_by_signals(program: Path, bundle: Bundle) -> None:
+    bundle.process["args"] = ["sleep", "1000"]
+    guest = Guest(program, bundle)
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.send(frames.GO)
+    guest.until(frames.STARTED, 0)
+    size = {"height": 33, "width": 99}
+    guest.run(
+        1, args=["sh", "-c", "hostname; tty; stty size; cat"], terminal=True, consoleSize=size
+    )
+    guest.until(frames.READY, 1)
+    guest.send(frames.GO, 1)
+    guest.until(frames.STARTED, 1)
+    guest.send(frames.INPUT, 1, b"x\x04\x04")
+    assert guest.until(frames.EXIT, 1) == frames.u32(0)
+    said = guest.outputs[1].decode()
+    for text in ("guest", "/dev/pts/0", "33 99"):
+        assert text in said
+    guest.run(2, args=["nothing-of-that-name"])
+    guest.until(frames.READY, 2)
+    guest.send(frames.GO, 2)
+    failure = guest.until(frames.FAILED, 2)
+    assert failure == b'exec: "nothing-of-that-name": executable file not found in $PATH'
+    guest.run(1, args=["sleep", "1000"])  # the number is free again
+    guest.until(frames.READY, 1)
+    guest.send(frames.GO, 1)
+    guest.until(frames.STARTED, 1)
+    guest.send(frames.SIGNAL, 1, frames.u32(15))
+    assert guest.until(frames.EXIT, 1) == frames.u32(143)
+    guest.send(frames.SIGNAL, 0, frames.u32(9))
+    assert guest.until(frames.EXIT, 0) == frames.u32(137)
+    assert guest.end() == (0, "")
+
+
+def test_a_signal_at_the_gate_ends_the_process(program: Path, bundle: Bundle) -> None:
+    guest = Guest(program, bundle)
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.send(frames.SIGNAL, 0, frames.u32(15))
+    assert guest.until(frames.EXIT, 0) == frames.u32(143)
+    assert guest.end()[0] == 0
+
+
+def test_one_reader_who_does_not_read_holds_up_only_his_stream(
+    program: Path, bundle: Bundle
+) -> None:
+    bundle.process["args"] = ["yes"]
+    guest = Guest(program, bundle)
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.send(frames.GO)
+    got = 0
+    for kind, _, payload in guest._frames:
+        got += len(payload) if kind == frames.STDOUT else 0
+        if got >= frames.WINDOW:
+            break
+    assert got == frames.WINDOW
+    guest.run(1, args=["echo", "free"])
+    guest.until(frames.READY, 1)
+    guest.send(frames.GO, 1)
+    guest.until(frames.EXIT, 1)
+    assert guest.outputs[1] == b"free\n"
+    guest.end()
+
+
+def test_a_setup_that_fails_says_what_and_on_what(program: Path, bundle: Bundle) -> None:
+    bundle.config["linux"]["sysctl"] = {"net.no.such": "1"}
+    guest = Guest(program, bundle)
+    guest.set_up()
+    sentence = b"writing /proc/sys/net/no/such: No such file or directory"
+    assert guest.until(frames.FAILED, 0) == sentence
+    guest.end()
+
+
+BROKEN = {
+    "a type of no meaning": frames.frame(b"?"),
+    "a length beyond every limit": b"P\0\0\0\xff\xff\xff\xff",
+    "a second byte that is not zero": b"G\1\0\0\0\0\0\0",
+    "a setup with bytes left over": frames.frame(frames.HOSTNAME, 0, frames.text("a") + b"x"),
+    "a string without its NUL": frames.frame(frames.HOSTNAME, 0, frames.u32(2) + b"ab"),
+    "a string that is longer than its frame": frames.frame(frames.MASK, 0, frames.u32(99) + b"a\0"),
+    "a process that is cut short": frames.frame(frames.PROCESS, 0, frames.u32(0)),
+    "a process of exec before the container": frames.frame(frames.PROCESS, 1, bytes(80)),
+    "a process beyond the last": frames.frame(frames.PROCESS, 64, bytes(80)),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=[*BROKEN])
+def test_a_broken_frame_ends_the_guest(data: bytes, program: Path, bundle: Bundle) -> None:
+    guest = Guest(program, bundle)
+    guest.until(frames.HELLO, 0)
+    guest.socket.sendall(data)
+    status, errors = guest.end()
+    assert (status, errors.startswith("ocirun: ")) == (1, True)
+
+
+def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
+    """Changed and random frames: the guest answers, or ends by itself; never by a signal."""
+    seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
+    process = program_payload(bundle.process, str(bundle.rootfs))  # type: ignore[arg-type]
+    good = [*setup_frames(bundle.config), frames.frame(frames.PROCESS, 0, process)]  # type: ignore[arg-type]
+    kinds = b"RBMDSHNKOPGIZWA"
+    guest = Guest(program, bundle)
+    share = guest.root.parent
+    guest.end()
+    for _ in range(ROUNDS):
+        data = bytearray(b"".join(good))
+        for _ in range(chance.randrange(1, 4)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        if chance.random() < 0.5:
+            body = chance.randbytes(chance.randrange(40))
+            data += frames.frame(bytes([chance.choice(kinds)]), chance.choice((0, 1, 63)), body)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+            child = subprocess.Popen(
+                [*words, program, str(theirs.fileno()), share],
+                pass_fds=[theirs.fileno()],
+                stderr=subprocess.DEVNULL,
+            )
+            theirs.close()
+            ours.sendall(data)
+            ours.shutdown(socket.SHUT_WR)
+            assert child.wait(LIMIT_S) in (0, 1), f"seed {seed}: {bytes(data).hex()}"
