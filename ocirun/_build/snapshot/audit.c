@@ -134,6 +134,7 @@ unsigned int audit(const struct header *header)
     struct mapping mappings[MAX_MAPPINGS]; /* on the stack, which is not part of the image */
     int count = read_mappings(mappings);
 
+    blocker = NULL; /* in the image it would be another address each time */
     return audit_range(&header->data, header, mappings, count) +
            audit_range(&header->heap, header, mappings, count);
 }
