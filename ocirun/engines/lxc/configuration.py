@@ -88,6 +88,9 @@ def make_configuration(config: Config, container_id: str, rootfs: str, folder: s
     # The option --logfile would make lxc-start print errors to the program's stderr as well, in
     # spite of --quiet. INFO has the exit status.
     lines += [f"lxc.log.file = {folder}/{LOG}", "lxc.log.level = INFO"]
+    # Security: what comes after a newline would be a line of its own, a hook for example.
+    if any("\n" in line for line in lines):
+        raise UnsupportedError([Problem("", "LXC has no counterpart for a newline in a path")])
     return text + "".join(f"{line}\n" for line in lines)
 
 
@@ -187,5 +190,8 @@ def _mask(path: str, rootfs: str) -> list[str]:
 
 def _entry(source: str, kind: str, path: str, options: str) -> str:
     fields = [source.lstrip("/") if "relative" in options else source, path.lstrip("/"), kind]
-    words = [field.replace("\\", "\\134").replace(" ", "\\040") for field in fields]
+    words = [
+        field.replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+        for field in fields
+    ]
     return f"lxc.mount.entry = {' '.join(words)} {options} 0 0"

@@ -40,6 +40,19 @@ def test_the_default_configuration_has_a_counterpart() -> None:
     assert not [line for line in lines if " dev tmpfs " in line or " dev/pts " in line]
 
 
+@pytest.mark.parametrize("member", ["maskedPaths", "readonlyPaths", "cgroupsPath"])
+def test_a_newline_does_not_begin_another_line(member: str) -> None:
+    path = "/proc/x\nlxc.hook.pre-start = /bin/true"
+    linux = {**default_config()["linux"], member: path if member == "cgroupsPath" else [path]}
+    with pytest.raises(UnsupportedError, match="newline"):
+        configuration(linux=linux)
+
+
+def test_blanks_do_not_begin_another_field() -> None:
+    lines = configuration(linux={**default_config()["linux"], "readonlyPaths": ["/a b\tc"]})
+    assert r"lxc.mount.entry = a\040b\011c a\040b\011c none bind,ro,relative,optional 0 0" in lines
+
+
 def test_a_veth_of_the_annotation_is_one_of_lxc() -> None:
     networks = [
         {"type": "loopback"},
