@@ -102,11 +102,14 @@ def make_image(program: Path, image: Path) -> bytes:
             cwd=REPO,  # where it finds ocirun/cli/placement.txt
             env={},
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # Python looks at what its streams are
+            stderr=subprocess.PIPE,
             pass_fds=[file.fileno()],
             check=False,
         )
     if done.returncode:
-        sys.exit("tools/onefile: the program could not write its snapshot")
+        said = done.stderr.decode(errors="replace").strip()
+        sys.exit(f"tools/onefile: the program could not write its snapshot: {said}")
     return image.read_bytes()
 
 
