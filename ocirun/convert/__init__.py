@@ -5,6 +5,7 @@
     lxc_read         LXC configuration to config.json
     lxc_write        config.json to LXC configuration
     libcontainer     container.json of libcontainer 0.11, both ways
+    networks         the annotation org.ocirun.networks, lxc.net, networks of container.json
     capabilities     one list of capabilities to five sets and back
 
 config.json is the intermediate format: readers return it, writers take it. Both list the names of

@@ -8,7 +8,9 @@ Source: docs/convert.md#containerjson.
 from __future__ import annotations
 
 from ocirun.convert.capabilities import sets_of, take_one_set
+from ocirun.convert.networks import annotate, read_docker, take_networks, write_docker
 from ocirun.convert.rest import Rest
+from ocirun.spec import NETWORKS
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import default_config
 
@@ -78,7 +80,7 @@ def read_container_json(document: Document, root: str) -> tuple[Document, list[s
     }
     if unknown:
         rest.document["namespaces"] = unknown
-    _read_networks(rest)
+    _read_networks(rest, config)
     _read_cgroups(rest, linux)
     _read_context(rest, process, linux, defaults["linux"])
     _read_mounts(rest, config["mounts"])
@@ -94,9 +96,9 @@ def _read_user(rest: Rest, process: Document) -> None:
         rest.document["user"] = user  # a name, which only the image's /etc/passwd resolves
 
 
-def _read_networks(rest: Rest) -> None:
-    """Take the loopback device, which a new network namespace has; leave everything else."""
-    left = [one for one in rest.take("networks") or () if one.get("type") != "loopback"]
+def _read_networks(rest: Rest, config: Document) -> None:
+    taken, left = read_docker(rest.take("networks") or [])
+    annotate(config, taken)
     if left:
         rest.document["networks"] = left
 
@@ -188,9 +190,13 @@ def _write_namespaces(rest: Rest, document: Document) -> None:
     if left:
         rest.document["linux"]["namespaces"] = left
     if "network" in new:
+        written, others = write_docker(take_networks(rest))
         document["networks"] = [
-            {"type": "loopback", "address": "127.0.0.1/0", "gateway": "localhost", "mtu": 1500}
+            {"type": "loopback", "address": "127.0.0.1/0", "gateway": "localhost", "mtu": 1500},
+            *written,
         ]
+        if others:
+            rest.put(others, "annotations", NETWORKS)
 
 
 def _write_cgroups(rest: Rest, document: Document) -> None:

@@ -9,6 +9,7 @@ import os
 
 from ocirun.convert.capabilities import sets_of
 from ocirun.convert.lxc_write import LIMITS, NAMESPACES, OLD_KEYS, UNLIMITED
+from ocirun.convert.networks import LxcNetworks, annotate
 from ocirun.errors import UsageError
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import OCI_VERSION, default_config
@@ -43,7 +44,7 @@ def read_lxc(text: str) -> tuple[Document, list[str]]:
         key, value = key.strip(), value.strip()
         try:
             new = NEW_KEYS.get(key, key.replace("lxc.limit.", "lxc.prlimit."))
-            if not reader.take(new, value):
+            if not (reader.networks.take(key, value) or reader.take(new, value)):
                 reader.left.append(f"{key} = {value}")
         except (ValueError, IndexError):
             raise UsageError(f"line {number}: {key}: {value!r} cannot be read") from None
@@ -68,7 +69,7 @@ class _Reader:
         self.autodev = True
         self.clone: list[str] = list(LXC_DEFAULT_NAMESPACES)
         self.shared: dict[str, str] = {}
-        self.host_network = False
+        self.networks = LxcNetworks()
         self.keep: list[str] | None = None
         self.drop: list[str] = []
 
@@ -106,8 +107,6 @@ class _Reader:
             self.linux.setdefault("sysctl", {})[key.removeprefix("lxc.sysctl.")] = value
         elif key.startswith("lxc.namespace.share.") and value.startswith("/"):
             self.shared[_namespace(key.removeprefix("lxc.namespace.share."))] = value
-        elif key in ("lxc.net.0.type", "lxc.network.type") and value in ("none", "empty"):
-            self.host_network = value == "none"
         else:
             return self._cgroup(key, value)
         return True
@@ -126,7 +125,11 @@ class _Reader:
         if self.keep is not None or self.drop:
             names = list(CAPABILITIES) if self.keep is None else self.keep
             self.process["capabilities"] = sets_of([n for n in names if n not in self.drop])
-        clone = [name for name in self.clone if not (name == "net" and self.host_network)]
+        is_the_hosts = self.networks.is_the_hosts()
+        clone = [name for name in self.clone if not (name == "net" and is_the_hosts)]
+        entries, left = self.networks.entries()
+        annotate(self.config, entries)
+        self.left += left
         namespaces = [{"type": OCI_NAMESPACES[name]} for name in clone if name not in self.shared]
         shared = [{"type": OCI_NAMESPACES[n], "path": path} for n, path in self.shared.items()]
         if "uidMappings" in self.linux and not any(n["type"] == "user" for n in namespaces):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.convert.capabilities import take_one_set
+from ocirun.convert.networks import take_network_lines
 from ocirun.convert.rest import Rest
 from ocirun.spec.mount_options import EXTRA, MOUNT_OPTIONS, RECURSIVE
 
@@ -70,9 +71,11 @@ def write_lxc(
     _process(rest, lines)
     words = _mounts(rest, lines)
     lines.append(("lxc.autodev", str(int(autodev))))
-    _namespaces(rest, lines)
+    new = _namespaces(rest, lines)
+    networks, unknown = take_network_lines(rest) if "net" in new else ([], [])
+    lines += networks
     _limits(rest, lines, cgroup_v2=cgroup_v2)
-    left = rest.names() + words
+    left = rest.names() + words + unknown
     text = []
     for key, value in lines:
         if "\n" in value or value != value.strip() or not value:
@@ -186,7 +189,8 @@ def _escaped(field: str) -> str:
     return field
 
 
-def _namespaces(rest: Rest, lines: list[tuple[str, str]]) -> None:
+def _namespaces(rest: Rest, lines: list[tuple[str, str]]) -> list[str]:
+    """Write namespaces and id mappings; return LXC's names of the new namespaces."""
     entries: list[Document] = rest.take("linux", "namespaces") or []
     new = [NAMESPACES[entry["type"]] for entry in entries if not entry.get("path")]
     if new:
@@ -203,6 +207,7 @@ def _namespaces(rest: Rest, lines: list[tuple[str, str]]) -> None:
         for one in rest.take("linux", name) or ():
             row = f"{letter} {one['containerID']} {one['hostID']} {one['size']}"
             lines.append(("lxc.idmap", row))
+    return new
 
 
 def _limits(rest: Rest, lines: list[tuple[str, str]], *, cgroup_v2: bool) -> None:

@@ -125,7 +125,7 @@ def read_networks(config: Config) -> list[Network]:
         raise SpecError([Problem(where, "must be a list of networks")])
     problems: list[Problem] = []
     for index, entry in enumerate(entries):
-        for problem in _problems_of(entry):
+        for problem in problems_of(entry):
             problem.pointer = f"{where}/{index}{problem.pointer}"
             problems.append(problem)
     if not problems:
@@ -140,7 +140,8 @@ def read_networks(config: Config) -> list[Network]:
     return networks
 
 
-def _problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
+def problems_of(entry: Any) -> Iterator[Problem]:  # noqa: ANN401  # JSON
+    """Yield the problems of one network of the annotation; pointers begin at the network."""
     if not checks.check_network(entry):
         from ocirun.spec.schema import report  # cold: loads jsonschema
 

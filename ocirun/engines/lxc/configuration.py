@@ -15,9 +15,11 @@ from copy import deepcopy
 from ocirun.cgroups.choose import layout
 from ocirun.cgroups.paths import clean, read_table, v1_paths
 from ocirun.convert.lxc_write import mount_entry, write_lxc
+from ocirun.convert.networks import lines_of
 from ocirun.errors import Problem, UnsupportedError
 from ocirun.spec import NETWORKS
 from ocirun.spec.devices import implied_rules
+from ocirun.spec.networks import read_networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,10 +107,8 @@ def _of_annotations(config: Config) -> tuple[list[str], list[str]]:
     left = [f"annotations.{name}" for name in others]
     if NETWORKS not in annotations:
         return [], left
-    from ocirun.engines.lxc.networks import network_lines
-
-    lines, unknown = network_lines(config)
-    return lines, [*left, *unknown]
+    lines, unknown = lines_of(read_networks(config))
+    return [f"{key} = {value}" for key, value in lines], [*left, *unknown]
 
 
 def _take_ours(document: Document) -> None:
