@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from harness.box import Box
+from harness.machine import MARK
 from harness.needs import needs
 from harness.runtime import wait_until
 
@@ -51,7 +52,7 @@ class Bench:
 
     def command(self, *args: str, **changes: Any) -> Command:  # noqa: ANN401
         name = self.box.container().id
-        document = {**CONTAINER, "cgroups": {"name": name, "parent": "docker"}, **changes}
+        document = {**CONTAINER, "cgroups": {"name": name, "parent": f"{MARK}-docker"}, **changes}
         for kind in ("proc", "sys", "dev"):
             Path(self.rootfs, kind).mkdir(exist_ok=True)
         return Command(name, self.rootfs, args, document)
@@ -68,7 +69,7 @@ class Bench:
 @pytest.fixture
 def bench(driver: Driver, box: Box) -> Iterator[Bench]:
     yield Bench(driver, box)
-    for path in Path("/sys/fs/cgroup").glob("*/docker"):
+    for path in Path("/sys/fs/cgroup").glob(f"*/{MARK}-docker"):
         path.rmdir()
 
 

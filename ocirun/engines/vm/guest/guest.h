@@ -48,6 +48,7 @@
 #define F_SIGNAL 'Z'
 #define F_SIZE 'W'
 #define F_ACK 'A'
+#define FOR_PROCESS "GIZWA" /* types that are about a process which exists */
 /* And ours. */
 #define F_HELLO 'H'
 #define F_READY 'R'

@@ -153,7 +153,8 @@ static void take_program(struct frame *frame)
 
     fields_of(&fields, frame->payload, frame->length);
     if (frame->process >= MAX_PROCESSES || processes[frame->process].state != FREE ||
-        (frame->process == 0) != (namespaces[0] < 0) || !read_program(&fields, &program))
+        (frame->process == 0) != (namespaces[0] < 0) || setup_length == 0 ||
+        !read_program(&fields, &program))
         end_machine("a process of the monitor is broken");
     start_process(frame->process);
 }
@@ -202,7 +203,9 @@ void processes_frame(struct frame *frame)
     if (is_setup(frame->type)) {
         size_t whole = HEADER_BYTES + frame->length;
 
+        /* Security: the root comes first, or the rest would be done to the guest's own files. */
         if (frame->process != 0 || processes[0].state != FREE || namespaces[0] >= 0 ||
+            (frame->type == F_ROOT) != (setup_length == 0) ||
             whole > sizeof setup - setup_length || !check_setup(frame))
             end_machine("the setup of the monitor is broken");
         /* Order: the header lies before the payload, in the same buffer (port.c). */
@@ -216,6 +219,8 @@ void processes_frame(struct frame *frame)
     }
     if (frame->process >= MAX_PROCESSES)
         end_machine("a frame of the monitor is for no process");
+    if (frame->type == '\0' || strchr(FOR_PROCESS, frame->type) == NULL)
+        end_machine("a frame of the monitor is of no known type");
     if (process->state == FREE)
         return; /* it has ended, and the monitor does not know yet */
     fields_of(&fields, frame->payload, frame->length);
@@ -238,8 +243,6 @@ void processes_frame(struct frame *frame)
     case F_SIZE:
         take_size(process, &fields);
         break;
-    default:
-        end_machine("a frame of the monitor is of no known type");
     }
 }
 
