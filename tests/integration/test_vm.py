@@ -26,6 +26,7 @@ from harness.machine import REPO
 from harness.needs import needs
 from harness.runtime import Result, wait_until
 
+from ocirun.engines.vm import frames
 from ocirun.engines.vm.qmp import Qmp, QmpError
 
 pytestmark = needs("ours", "root", "machines")
@@ -95,14 +96,23 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
     runtime.call("resume", container.id).ok()
     container.kill("USR1").ok()
     wait_output(container, "usr1")
+    _signal_and_leave(container)
+    wait_output(container, "usr1\nusr1")
     container.delete().failed("that is not stopped: running")
     container.kill("TERM").ok()
     wait_until(lambda: container.status == "stopped", "the end", WAIT_S)
-    assert container.output == "up\nusr1\nterm\n"
+    assert container.output == "up\nusr1\nusr1\nterm\n"
     container.kill().failed("container not running")
     container.delete().ok()
     for moment in moments:
         assert json.loads((tmp_path / moment).read_text())["id"] == container.id
+
+
+def _signal_and_leave(container: Container) -> None:
+    """Be a caller that does not wait for its answer, such as a `kill` that is interrupted."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(container.runtime.root / container.id / "vm.sock"))
+        caller.sendall(frames.frame(frames.SIGNAL, 0, frames.u32(signal.SIGUSR1)))
 
 
 def _check_terminal(container: Container) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.engines.vm import frames
+from ocirun.engines.vm.control import Connection
 from ocirun.engines.vm.frames import BadFrame, Reader
+from ocirun.engines.vm.monitor import answer
 from ocirun.engines.vm.session import Session
+from ocirun.errors import SetupError
 
 GUEST = Path(__file__).resolve().parents[2] / "ocirun/engines/vm/guest/guest.h"
 
@@ -144,3 +149,26 @@ def test_a_process_may_not_start_or_end_twice(pipes: Pipes) -> None:
         with pytest.raises(BadFrame, match="may not come now"):
             pipes.session.take(kind, payload)
     pipes.close()
+
+
+class Hasty(socket.socket):
+    """A socket whose peer leaves as soon as it has a message."""
+
+    peer: socket.socket
+
+    def sendmsg(self, *words: Any) -> int:  # noqa: ANN401
+        sent = super().sendmsg(*words)
+        self.peer.close()
+        return sent
+
+
+def test_a_peer_that_leaves_once_it_has_the_frame_is_no_failure() -> None:
+    ours, theirs = socket.socketpair()
+    hasty = Hasty(fileno=ours.detach())
+    hasty.peer = theirs
+    connection = Connection(hasty, frames.FROM_CALLER)
+    connection.send(frames.frame(frames.STARTED))
+    with pytest.raises(SetupError, match="talking to the monitor of the machine: broken pipe"):
+        connection.send(frames.frame(frames.STARTED))
+    assert not answer(connection, frames.frame(frames.STARTED))
+    connection.close()

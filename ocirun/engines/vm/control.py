@@ -78,7 +78,10 @@ class Connection:
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)] if fds else []
         with doing("talking to the monitor of the machine"):
             sent = self.socket.sendmsg([frame], rights, _socket.MSG_NOSIGNAL)
-            self.socket.sendall(frame[sent:], _socket.MSG_NOSIGNAL)
+            # Kernel: sending nothing fails as well, once the other side has what it wanted and
+            # has closed its end.
+            if sent < len(frame):
+                self.socket.sendall(frame[sent:], _socket.MSG_NOSIGNAL)
 
     def receive(self) -> list[Frame] | None:
         """Return the frames that have come, at least one message; None at the end.

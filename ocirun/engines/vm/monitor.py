@@ -286,10 +286,8 @@ class Monitor:
             self._tell(session.number, frames.frame(frames.EXIT, 0, frames.u32(session.status)))
 
     def _tell(self, process: int, frame: bytes) -> None:
-        try:
-            self.callers[process].send(frame)
-        except SetupError:  # the caller has gone: nobody asks
-            self.callers.pop(process, None)
+        if not answer(self.callers[process], frame):
+            del self.callers[process]
 
     def _accept(self, _: int) -> None:
         try:
@@ -320,7 +318,7 @@ class Monitor:
             free = [n for n in range(1, frames.MAX_PROCESSES) if n not in self.sessions]
             if number or not free:
                 message = b"there are too many processes in the machine"
-                connection.send(frames.frame(frames.FAILED, 0, message))
+                answer(connection, frames.frame(frames.FAILED, 0, message))
                 return number
             number = free[0]
             self.sessions[number] = Session(number, connection.take_fds(), self.send)
@@ -329,7 +327,7 @@ class Monitor:
         elif kind == frames.SIGNAL and number in self.sessions:
             self.sessions[number].signal(frames.number(payload))
             if not number:
-                connection.send(frames.frame(frames.STARTED))
+                answer(connection, frames.frame(frames.STARTED))
         elif kind == frames.SIZE and number in self.sessions and len(payload) == 8:
             rows, columns = payload[:4], payload[4:]
             self.sessions[number].size(frames.number(rows), frames.number(columns))
@@ -358,3 +356,12 @@ class Monitor:
         if self.sessions[0].status is None:
             raise MachineGone(self._why())
         self.is_gone = True  # what is left of the output is written, and then that is the end
+
+
+def answer(connection: Connection, frame: bytes) -> bool:
+    """Send a frame to a caller; return False if it has gone, which must not end the machine."""
+    try:
+        connection.send(frame)
+    except SetupError:
+        return False
+    return True
