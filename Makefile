@@ -1,6 +1,6 @@
 # The commands of the README. What each needs is installed when it is missing (tools/prepare).
 
-.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb onefile check-onefile site placement vm clean
+.PHONY: demo build reference test lint unit fuzz integration cold mutants bars bench soak conformance clients lab debian13 deb check-deb onefile check-onefile site placement vm check-vm clean
 
 ROUNDS ?= 30
 MINUTES ?= 30
@@ -114,6 +114,12 @@ debian13:
 # (docs/vm.md). `tools/vm DIRECTORY` puts them elsewhere.
 vm: build
 	tools/vm
+
+# The vm engine, on a machine that boots.
+check-vm:
+	@tools/prepare lab
+	tools/vm
+	tools/as-root .venv/bin/pytest -m integration tests/integration/test_vm.py
 
 # dist/ocirun_VERSION_ARCHITECTURE.deb, for the Debian or Ubuntu release that this runs on.
 deb:

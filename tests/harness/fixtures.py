@@ -79,6 +79,8 @@ def session_folder() -> Generator[Path, None, None]:
     folder = machine.make_session_folder()
     yield folder
     shutil.rmtree(folder)
+    # LXC leaves the directory of its locks for each container path, which are below the folder.
+    shutil.rmtree(f"/run/lxc/lock{folder}", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
