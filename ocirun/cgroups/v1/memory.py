@@ -5,6 +5,7 @@ Source: runtime-spec config-linux.md#memory; kernel admin-guide/cgroup-v1/memory
 
 from __future__ import annotations
 
+import time
 from errno import EBUSY
 
 from ocirun.cgroups.files import has_file, read_value, set_value
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LIMIT: Final = "memory.limit_in_bytes"
 SUM_LIMIT: Final = "memory.memsw.limit_in_bytes"
 TCP_LIMIT: Final = "memory.kmem.tcp.limit_in_bytes"
+LIMIT_TRIES: Final = 5
+LIMIT_PAUSE_S: Final = 0.000_5  # doubled each time: 7.5 ms in all
 KEYS: Final = ("limit", "swap", "reservation", "disableOOMKiller", "kernelTCP")
 
 
@@ -74,16 +77,16 @@ def _set_limits(directory: str, limit: int, swap: int) -> None:
     if limit and swap:
         swap_first = swap == -1 or int(read_value(directory, LIMIT)) < swap
     if swap_first:
-        set_value(directory, SUM_LIMIT, swap)
+        _set_when_drained(directory, SUM_LIMIT, swap)
     if limit:
         _set_limit(directory, limit)
     if swap and not swap_first:
-        set_value(directory, SUM_LIMIT, swap)
+        _set_when_drained(directory, SUM_LIMIT, swap)
 
 
 def _set_limit(directory: str, limit: int) -> None:
     try:
-        set_value(directory, LIMIT, limit)
+        _set_when_drained(directory, LIMIT, limit)
     except SetupError as error:
         if error.errno != EBUSY:
             raise
@@ -92,6 +95,25 @@ def _set_limit(directory: str, limit: int) -> None:
         peak = read_value(directory, "memory.max_usage_in_bytes")
         message = f"(current usage: {usage}, peak usage: {peak})"
         raise SetupError(f"unable to set memory limit to {limit} {message}", EBUSY) from error
+
+
+def _set_when_drained(directory: str, name: str, limit: int) -> None:
+    """Set a limit; while the usage is above it, wait for what processors have charged ahead.
+
+    Kernel: that is up to 256 KiB each. A refused limit makes all of them give it back, but EBUSY is
+    answered before the other processors have done so.
+    """
+    pause_s = LIMIT_PAUSE_S
+    for tries_left in range(LIMIT_TRIES - 1, -1, -1):
+        try:
+            set_value(directory, name, limit)
+        except SetupError as error:
+            if error.errno != EBUSY or not tries_left:
+                raise
+            time.sleep(pause_s)
+            pause_s *= 2
+        else:
+            return
 
 
 def _set_swappiness(directory: str, swappiness: int) -> None:

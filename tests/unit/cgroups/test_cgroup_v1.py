@@ -246,11 +246,19 @@ def test_growing_memory_raises_the_sum_first(kernel: FakeKernel) -> None:
 
 def test_a_memory_limit_below_the_usage_says_both(kernel: FakeKernel) -> None:
     cgroup = kernel.made()
-    kernel.refusals["memory.limit_in_bytes", "10"] = [16]
+    kernel.refusals["memory.limit_in_bytes", "10"] = [16] * 5
     with pytest.raises(SetupError) as caught:
         cgroup.apply({"memory": {"limit": 10}})
     words = "unable to set memory limit to 10 (current usage: 4096, peak usage: 8192)"
     assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("name", ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"])
+def test_a_limit_waits_for_what_processors_charged_ahead(kernel: FakeKernel, name: str) -> None:
+    cgroup = kernel.made()
+    kernel.refusals[name, "10"] = [16] * 4
+    cgroup.apply({"memory": {"limit": 10, "swap": 10}})
+    assert (name, "10") in [(os.path.basename(path), text) for path, text in kernel.writes]
 
 
 def test_period_and_burst_are_tried_again_after_the_quota(kernel: FakeKernel) -> None:
