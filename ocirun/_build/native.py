@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 
 from cffi import FFI
-from kept_back import SOURCE as KEPT_BACK  # type: ignore[import-not-found]  # beside this file
 from native_companions import SOURCE as COMPANIONS  # type: ignore[import-not-found]
+from native_fallbacks import SOURCE as FALLBACKS  # type: ignore[import-not-found]  # beside this file
 from native_landlock import SOURCE as LANDLOCK  # type: ignore[import-not-found]
 from native_locks import SOURCE as LOCKS  # type: ignore[import-not-found]
 from native_settings import SOURCE as SETTINGS  # type: ignore[import-not-found]
@@ -57,7 +57,7 @@ int forbid_libm(void);
 int reset_affinity(void);
 int sys_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int close_each(unsigned int first, unsigned int last, unsigned int flags);
-int is_kept_back(const char *call);
+int is_unavailable(const char *call);
 int have_clone3_say_enosys(void);
 int sys_may_execute(const char *path);
 int sys_sched_setattr(uint32_t size, uint32_t policy, uint64_t flags, int32_t nice,
@@ -311,7 +311,7 @@ static int prlimit_set(int pid, int resource, uint64_t soft, uint64_t hard)
 }
 """
 
-SOURCE = MOUNTS + KEPT_BACK + PROCESSES + TRACES + SETTINGS + COMPANIONS + LANDLOCK + LOCKS
+SOURCE = MOUNTS + FALLBACKS + PROCESSES + TRACES + SETTINGS + COMPANIONS + LANDLOCK + LOCKS
 
 
 def main(output: str) -> None:

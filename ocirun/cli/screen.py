@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ocirun.cli.gauge import UNKNOWN, count, format_size, graph, rate, share
+from ocirun.cli.figures import UNKNOWN, count, format_size, graph, rate, share
 from ocirun.container.usage import RESOURCES
 
 TYPE_CHECKING = False

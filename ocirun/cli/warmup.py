@@ -39,7 +39,7 @@ SPEC: Final = ("load", "checks", "rules", "default", "seccomp", "capabilities", 
 LEFT_OUT: Final = {
     "ocirun.kernel._native",
     "ocirun.kernel.archive",
-    "ocirun.kernel.foreign",
+    "ocirun.kernel.function_pointers",
     "ocirun.process.command",
     "ocirun.container.checkpoint",
     "ocirun.container.connect",

@@ -240,7 +240,7 @@ class Folder:
         except FileNotFoundError:
             return
         except IsADirectoryError:
-            from ocirun.container.contents import remove_subfolder  # cold: seldom there
+            from ocirun.container.subfolders import remove_subfolder  # cold: seldom there
 
             remove_subfolder(self.fd, name)
         except OSError as error:

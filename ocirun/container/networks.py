@@ -18,7 +18,7 @@ import os
 from ocirun.container.folder import OPEN_FOLDER
 from ocirun.errors import DamagedRecord, SetupError, SpecError, doing, kernel_words, warn
 from ocirun.kernel.locks import lock
-from ocirun.kernel.regular import read_open
+from ocirun.kernel.regular_files import read_open
 from ocirun.network.attachment import Attachment
 from ocirun.spec import BY_PROGRAM
 from ocirun.spec.jsontext import compact, parse

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.convert.rest import Document, Rest
+    from ocirun.convert.document import Document, Rest
 
 SAME = ("bounding", "effective", "permitted")
 

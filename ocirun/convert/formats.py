@@ -10,14 +10,14 @@ import os
 from ocirun.convert.lxc_read import absolute_root, read_lxc
 from ocirun.convert.lxc_write import write_lxc
 from ocirun.errors import SetupError, UsageError, doing
-from ocirun.kernel import regular
+from ocirun.kernel import regular_files
 from ocirun.spec.load import conforms, load_config, read_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.convert.rest import Document
+    from ocirun.convert.document import Document
 
 OCI: Final = "oci"
 LXC: Final = "lxc"
@@ -128,7 +128,7 @@ def _guarded(path: str, reader: Any, document: Document, root: str) -> Any:  # n
 
 def _read_text(path: str) -> str:
     with doing(f"reading {path}"):
-        data = regular.read_document(path, MAX_LXC_BYTES)
+        data = regular_files.read_document(path, MAX_LXC_BYTES)
     if len(data) > MAX_LXC_BYTES:
         raise SetupError(f"reading {path}: larger than {MAX_LXC_BYTES} bytes")
     return data.decode("utf-8", "surrogateescape")

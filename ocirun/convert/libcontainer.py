@@ -8,8 +8,8 @@ Source: docs/convert.md#containerjson.
 from __future__ import annotations
 
 from ocirun.convert.capabilities import sets_of, take_one_set
+from ocirun.convert.document import Rest
 from ocirun.convert.networks import annotate, read_docker, take_networks, write_docker
-from ocirun.convert.rest import Rest
 from ocirun.spec import NETWORKS
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import default_config
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.convert.rest import Document
+    from ocirun.convert.document import Document
 
 NAMESPACES: Final = {
     "NEWIPC": "ipc",

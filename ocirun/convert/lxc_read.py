@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.convert.rest import Document
+    from ocirun.convert.document import Document
 
 NEW_KEYS: Final = {old: new for new, old in OLD_KEYS.items()}
 OCI_NAMESPACES: Final = {lxc: oci for oci, lxc in NAMESPACES.items()}

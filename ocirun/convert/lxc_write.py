@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 
 from ocirun.convert.capabilities import take_one_set
+from ocirun.convert.document import Rest
 from ocirun.convert.networks import take_network_lines
-from ocirun.convert.rest import Rest
 from ocirun.spec.mount_options import EXTRA, MOUNT_OPTIONS, RECURSIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from ocirun.convert.rest import Document
+    from ocirun.convert.document import Document
 
 OLD_KEYS: Final = {
     "lxc.apparmor.profile": "lxc.aa_profile",

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from ocirun.convert.rest import Document, Rest
+    from ocirun.convert.document import Document, Rest
 
 # What ocirun does by itself for a network, and others do not.
 NOT_ELSEWHERE: Final = ("pools", "ports", "masquerade", "names")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.kernel.regular import open_regular
+from ocirun.kernel.regular_files import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import os
 from stat import S_IWGRP, S_IWOTH
 
 from ocirun.errors import SetupError
-from ocirun.kernel.regular import open_regular
+from ocirun.kernel.regular_files import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SpecError, doing
-from ocirun.kernel.regular import read_regular
+from ocirun.kernel.regular_files import read_regular
 from ocirun.spec.jsontext import compact, parse
 
 TYPE_CHECKING = False

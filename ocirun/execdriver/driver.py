@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any, Final
 
-    from ocirun.convert.rest import Document
+    from ocirun.convert.document import Document
 
     Stream = int | IO[bytes] | None
 

@@ -57,7 +57,10 @@ class Library:
     """
 
     def __init__(self) -> None:
-        from ocirun.kernel.foreign import ffi, lib  # cold: filters are compiled once and kept
+        from ocirun.kernel.function_pointers import (  # cold: filters are compiled once and kept
+            ffi,
+            lib,
+        )
 
         handle = lib.dlopen(NAME.encode(), RTLD_LAZY)
         if handle == ffi.NULL:
@@ -110,7 +113,7 @@ class Library:
 
         Source: seccomp_syscall_resolve_name(3).
         """
-        from ocirun.kernel.foreign import ffi  # cold: see __init__
+        from ocirun.kernel.function_pointers import ffi  # cold: see __init__
 
         native = self.native_architecture()
         resolve = self._calls["seccomp_syscall_resolve_num_arch"]

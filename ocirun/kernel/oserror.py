@@ -23,18 +23,18 @@ def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
     """
     message = os.strerror(errno)
     if errno in REFUSED:
-        message += kept_back(call.partition("(")[0])
+        message += unavailable_hint(call.partition("(")[0])
     error = OSError(errno, message, path)
     error.add_note(call)
     return error
 
 
-def kept_back(name: str) -> str:
+def unavailable_hint(name: str) -> str:
     """Return, in brackets, what to do about a system call that ocirun itself may not make.
 
-    "" if it may make `name`, or if _build/kept_back.py does not know it.
+    "" if it may make `name`, or if _build/native_fallbacks.py does not know it.
     """
-    if not lib.is_kept_back(name.encode()):
+    if not lib.is_unavailable(name.encode()):
         return ""
     return (
         f" ({name} is kept from ocirun itself: allow it in the seccomp filter that ocirun runs"

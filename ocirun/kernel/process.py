@@ -7,7 +7,7 @@ import os
 from errno import EPERM
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import REFUSED, kept_back, oserror
+from ocirun.kernel.oserror import REFUSED, oserror, unavailable_hint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) ->
         _thread.start_new_thread(function, arguments)
     except RuntimeError as error:  # CPython does not say which call has failed
         if not lib.have_clone3_say_enosys():
-            raise RuntimeError(f"{error}{kept_back('clone3')}") from error
+            raise RuntimeError(f"{error}{unavailable_hint('clone3')}") from error
         _thread.start_new_thread(function, arguments)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SetupError, SpecError, kernel_words
-from ocirun.kernel.regular import read_open
+from ocirun.kernel.regular_files import read_open
 from ocirun.spec.jsontext import parse, quoted
 
 TYPE_CHECKING = False

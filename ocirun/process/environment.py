@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import SetupError
-from ocirun.kernel.regular import check_regular, read_open
+from ocirun.kernel.regular_files import check_regular, read_open
 from ocirun.rootfs.resolve import open_in_root
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem, SpecError, kernel_words
-from ocirun.kernel import regular
+from ocirun.kernel import regular_files
 from ocirun.spec import checks
 from ocirun.spec.jsontext import MAX_BYTES, parse, printable
 from ocirun.spec.rules import check_process_rules, check_resources_rules, check_rules
@@ -149,7 +149,7 @@ def read_document(path: str, name: str) -> object:
         SpecError: the file is missing, cannot be read, or is not one JSON document.
     """
     try:
-        data = regular.read_document(path, MAX_BYTES)
+        data = regular_files.read_document(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise SpecMissing(name) from error
     except OSError as error:
@@ -165,7 +165,7 @@ def read_open_document(fd: int, name: str) -> object:
         SpecError: it cannot be read, or is not one JSON document.
     """
     try:
-        data = regular.read_stream(fd, MAX_BYTES)
+        data = regular_files.read_stream(fd, MAX_BYTES)
     except OSError as error:
         message = f"cannot be read: {kernel_words(error)}"
         raise SpecError([Problem("", message)], name) from error

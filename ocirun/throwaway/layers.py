@@ -16,7 +16,7 @@ import stat
 
 from ocirun.errors import SetupError, UsageError, doing, warn
 from ocirun.kernel.mountinfo import read_mountinfo
-from ocirun.kernel.regular import check_regular, read_open
+from ocirun.kernel.regular_files import check_regular, read_open
 from ocirun.rootfs.resolve import DIRECTORY, components, make_dir_in_root, open_parent
 from ocirun.throwaway import machine
 

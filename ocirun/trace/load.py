@@ -9,7 +9,7 @@ Source: ocirun/trace/render.py.
 from __future__ import annotations
 
 from ocirun.errors import OcirunError, SpecError, kernel_words
-from ocirun.kernel.regular import read_document
+from ocirun.kernel.regular_files import read_document
 from ocirun.spec.jsontext import parse, printable
 
 TYPE_CHECKING = False

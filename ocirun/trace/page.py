@@ -17,7 +17,7 @@ import sys
 import time
 
 from ocirun.errors import doing
-from ocirun.kernel.regular import read_regular
+from ocirun.kernel.regular_files import read_regular
 from ocirun.spec.jsontext import compact
 from ocirun.trace.explain import EXPLAINED, MESSAGES, NAMESPACES
 from ocirun.trace.files import OutputFile

@@ -21,7 +21,7 @@ TESTS_OF = {
     "ocirun.spec.mount_rules": ["spec/test_rules.py"],
     "ocirun.spec.mount_options": ["rootfs/test_mount_options.py"],
     "ocirun.kernel.mountinfo": ["kernel/test_mountinfo.py"],
-    "ocirun.kernel.regular": ["kernel/test_regular.py"],
+    "ocirun.kernel.regular_files": ["kernel/test_regular.py"],
     "ocirun.cgroups.devicerules": ["cgroups/test_cgroup_devicerules.py"],
     "ocirun.cgroups.paths": ["cgroups/test_cgroup_paths.py"],
     "ocirun.cgroups.v1.memory": ["cgroups/test_cgroup_v1.py"],

@@ -6,7 +6,7 @@ import os
 import time
 
 from ocirun.cli.duration import nanoseconds
-from ocirun.cli.gauge import UNKNOWN, aligned, count, format_size, rate, share
+from ocirun.cli.figures import UNKNOWN, aligned, count, format_size, rate, share
 from ocirun.cli.output import write
 from ocirun.container.events import check_interval
 from ocirun.container.status import PAUSED, RUNNING

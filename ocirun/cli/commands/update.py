@@ -7,7 +7,7 @@ import os
 from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.container.update import schemas_of, update
 from ocirun.errors import doing, warn
-from ocirun.kernel.regular import open_document
+from ocirun.kernel.regular_files import open_document
 from ocirun.spec.load import check_resources, read_open_document
 
 TYPE_CHECKING = False

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocirun.cli.launcher import act
+from ocirun.convert.document import Rest
 from ocirun.convert.formats import format_of
 from ocirun.convert.libcontainer import read_container_json, write_container_json
 from ocirun.convert.lxc_read import read_lxc
 from ocirun.convert.lxc_write import write_lxc
-from ocirun.convert.rest import Rest
 from ocirun.errors import UsageError
 from ocirun.spec import NETWORKS
 from ocirun.spec.capabilities import CAPABILITIES

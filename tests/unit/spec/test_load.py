@@ -177,5 +177,14 @@ def test_a_good_bundle_loads_nothing_slow(bundle: Path, config: Any) -> None:
     added = {name for name in done.stdout.split() if name.split(".")[0] != "ocirun"}
     assert added <= allowed | {"os.path"}
     ours = {name.rpartition(".")[2] for name in done.stdout.split() if name.startswith("ocirun.")}
-    read = {"_json", "checks", "devices", "jsontext", "load", "mount_rules", "rules", "regular"}
+    read = {
+        "_json",
+        "checks",
+        "devices",
+        "jsontext",
+        "load",
+        "mount_rules",
+        "rules",
+        "regular_files",
+    }
     assert ours == {"errors", "spec", "kernel"} | read

@@ -22,7 +22,7 @@ from ocirun.trace.wrapping import find
 DECLARED = (REPO / "ocirun/_build/native.py").read_text().split('"""')[3]
 # No system calls, or none of create, exec and their relatives.
 NOT_RECORDED = {
-    *("forget_arguments", "wipe", "is_kept_back", "have_clone3_say_enosys", "forbid_libm"),
+    *("forget_arguments", "wipe", "is_unavailable", "have_clone3_say_enosys", "forbid_libm"),
     *("sys_ptrace", "dlopen", "dlsym"),
 }
 KINDS = {"fd", "path", "int", "hex", "oct", "size", "option", "data", "args", "count", "FSCONFIG"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.cli.gauge import aligned, format_size, graph, rate, share
+from ocirun.cli.figures import aligned, format_size, graph, rate, share
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ static int sys_may_execute(const char *path)
 /* Is the call missing or refused, whatever its arguments? These make no sense in any of them, and
    are found to only after the call has been let through. A 0 means as well: nobody can tell,
    because mounting is forbidden to us anyway. */
-static int is_kept_back(const char *call)
+static int is_unavailable(const char *call)
 {
     static const struct { const char *name; long number; int mounts; } calls[] = {
         { "openat2", SYS_openat2, 0 },       { "open_tree", SYS_open_tree, 0 },

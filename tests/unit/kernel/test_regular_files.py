@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.kernel.regular import (
+from ocirun.kernel.regular_files import (
     open_regular,
     read_document,
     read_open,
