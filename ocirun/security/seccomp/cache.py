@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Seccomp
 
 NAME: Final = "@seccomp"
-FORMAT: Final = 1  # to be counted up when the same profile becomes another program
+FORMAT: Final = 2  # to be counted up when the same profile becomes another program
 MAX_FILES: Final = 64
 HASH_BYTES: Final = 32
 WRITABLE_TO_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -33,14 +33,15 @@ ELSEWHERE: Final = ("flags", "listenerPath", "listenerMetadata")
 class Cache:
     """The place of one profile's program below the state root `root`.
 
-    `made_by` names all but the profile that decides the program: the library, the kernel's level.
+    `made_by` names all but the profile that decides the program: the library, the kernel's level,
+    the machine.
     """
 
     __slots__ = ("_folder", "_name")
 
     def __init__(self, root: str, profile: Seccomp, made_by: str) -> None:
         deciding = {name: value for name, value in profile.items() if name not in ELSEWHERE}
-        text = compact([FORMAT, os.uname().machine, made_by, deciding])
+        text = compact([FORMAT, made_by, deciding])
         self._name = blake2b(os.fsencode(text), digest_size=HASH_BYTES).hexdigest()
         self._folder = f"{root}/{NAME}"
 

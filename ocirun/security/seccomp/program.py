@@ -45,7 +45,9 @@ def prepare_filter(
         remedy = "install libseccomp (on Debian and Ubuntu the package libseccomp2)"
         raise UnsupportedError([Problem(POINTER, message, remedy)]) from error
     flags = _flags(profile, library)
-    cache = Cache(root, profile, f"{library.version()} {library.api_level()}")
+    # Not uname(2): a filter around the runtime may refuse it.
+    machine = f"{library.native_architecture():#x}"
+    cache = Cache(root, profile, f"{library.version()} {library.api_level()} {machine}")
     program = cache.load()
     if program is None:
         from ocirun.security.seccomp.compile import compile_profile
