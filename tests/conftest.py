@@ -15,7 +15,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from harness import needs, peers
+from harness import machine, needs, peers
 from lab import chapters
 
 
@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    machine.choose_temporary_folder()
     for line in (
         "lab: for `make lab` too, since what it looks at differs there; see lab/chapters.py",
         "conformance: runs the validation suite of a runtime-tools checkout; needs root",

@@ -58,6 +58,17 @@ def enter_private_network() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
+def choose_temporary_folder() -> None:
+    """Let `tempfile` and pytest use /var/tmp where /tmp is mounted with nodev or nosuid.
+
+    Debian 13 does that (systemd's tmp.mount). The root of a container that lies there inherits
+    the flags: no device of it can be opened, which is not what the tests are about.
+    """
+    flags = os.statvfs(tempfile.gettempdir()).f_flag
+    if flags & (os.ST_NODEV | os.ST_NOSUID):
+        tempfile.tempdir = "/var/tmp"
+
+
 def make_session_folder() -> Path:
     """Make the folder of this session.
 
