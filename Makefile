@@ -119,7 +119,8 @@ vm: build
 check-vm:
 	@tools/prepare lab
 	tools/vm
-	tools/as-root .venv/bin/pytest -m integration tests/integration/test_vm.py
+	tools/as-root .venv/bin/pytest -m integration \
+	    tests/integration/test_vm.py tests/integration/test_vm_saved.py tests/integration/test_vm_failures.py
 
 # dist/ocirun_VERSION_ARCHITECTURE.deb, for the Debian or Ubuntu release that this runs on.
 deb:

@@ -27,6 +27,7 @@ class EngineCreation(Creation):
         """Check everything, and have the engine refuse what it cannot do."""
         options = self.options
         self.engine = engine_named(options.engine)
+        self.engine.tell = options.tell
         name = self.engine.name
         if options.cgroup_manager != CGROUPFS:
             raise UsageError(f"engine {name}: the cgroup manager must be {CGROUPFS}")

@@ -12,6 +12,7 @@ import sys
 
 from ocirun.container.store import default_root
 from ocirun.doctor.probe import DEGRADED, Lacks, Probe
+from ocirun.errors import SetupError
 from ocirun.kernel.process import without_clone3
 from ocirun.kernel.which import find_in_path
 
@@ -194,6 +195,25 @@ def criu() -> str:
     return f"{path}: {said[-1] if said else 'good'}"
 
 
+def machines() -> str:
+    """Look for what the vm engine needs.
+
+    Raises:
+        Lacks: QEMU, virtiofsd, the kernel or the initial RAM disk is missing, or we are not root.
+
+    Source: docs/vm.md#requirements.
+    """
+    from ocirun.engines.vm.machine import hardware_of
+
+    if os.geteuid() != 0:
+        raise Lacks("the vm engine needs root", remedy="Call it as root.")
+    try:
+        hardware = hardware_of({})  # type: ignore[typeddict-item]  # that of a bundle without wishes
+    except SetupError as error:
+        raise Lacks(str(error)) from error
+    return f"{hardware.hypervisor}, {'on KVM' if hardware.has_kvm else 'emulated'}"
+
+
 def ps() -> str:
     """Return the path of ps.
 
@@ -269,6 +289,13 @@ def probes(root: str | None) -> tuple[Probe, ...]:
             "Containers cannot be checkpointed.",
             "Install criu.",
             did="looked for criu in PATH, and ran criu check",
+        ),
+        Probe(
+            "virtual machines",
+            machines,
+            "The engine vm runs nothing.",
+            "docs/vm.md has what it needs: QEMU, virtiofsd, a kernel and the guest's program.",
+            did="looked for QEMU, virtiofsd, and what machines boot; tried to open /dev/kvm",
         ),
         Probe(
             "ps",

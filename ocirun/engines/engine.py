@@ -27,6 +27,7 @@ from ocirun.process.clone import reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from ocirun.container.record import Record
@@ -74,9 +75,11 @@ class Engine:
 
     `has_own_exec`: a process of exec is run by `execute`, and not by joining namespaces.
     `has_own_processes`: what is in the container's cgroup is the engine's, and gets no signals.
+    `tell` writes a debug line, where somebody has asked for them.
     """
 
     name = ""
+    tell: Callable[[str], None] | None = None
     has_own_exec = False
     has_own_processes = False
 

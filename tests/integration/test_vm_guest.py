@@ -79,6 +79,7 @@ class Guest:
 
     def set_up(self) -> None:
         """Bring the container's process to its gate."""
+        self.socket.sendall(frames.seed())
         for frame in setup_frames(self.bundle.config):  # type: ignore[arg-type]
             self.socket.sendall(frame)
         self.run(0)
@@ -136,6 +137,7 @@ def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundl
     guest = Guest(program, bundle)
     guest.set_up()
     assert guest.until(frames.HELLO, 0) == b"1"
+    guest.until(frames.SEEDED, 0)  # here its clock and its random numbers stay as they are
     guest.until(frames.READY, 0)
     guest.send(frames.GO)
     guest.send(frames.INPUT, 0, b"typed\n")
@@ -259,6 +261,8 @@ BROKEN = {
         ROOT + frames.frame(frames.PROCESS, 1, bytes(80)),
     ),
     "a process beyond the last": (PROCESS, ROOT + frames.frame(frames.PROCESS, 64, bytes(80))),
+    "a seed that is cut short": ("the seed", frames.frame(frames.SEED, 0, bytes(75))),
+    "a seed after the root": ("the seed", ROOT + frames.seed()),
     "a host name before the root": (SETUP, frames.frame(frames.HOSTNAME, 0, frames.text("a"))),
     "a second root": (SETUP, ROOT * 2),
 }
@@ -292,7 +296,7 @@ def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
     chance = random.Random(seed)
     process = program_payload(bundle.process, str(bundle.rootfs))  # type: ignore[arg-type]
     good = [*setup_frames(bundle.config), frames.frame(frames.PROCESS, 0, process)]  # type: ignore[arg-type]
-    kinds = b"RBMDSHNKOPGIZWA"
+    kinds = b"ERBMDSHNKOPGIZWA"
     guest = Guest(program, bundle)
     share = guest.root.parent
     guest.end()

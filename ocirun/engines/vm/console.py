@@ -6,18 +6,15 @@ Source: docs/vm.md#failures.
 from __future__ import annotations
 
 import os
-import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
     from ocirun.engines.vm.machine import Machine
-    from ocirun.engines.vm.qmp import Qmp
 
 KEPT_BYTES: Final = 16 << 10
 READ_BYTES: Final = 64 << 10
-LAST_S: Final = 1.0
 PANIC: Final = "Kernel panic - not syncing: "
 
 
@@ -40,12 +37,10 @@ class Console:
         except (BlockingIOError, ConnectionResetError):
             return
 
-    def why(self, machine: Machine, qmp: Qmp) -> str:
+    def why(self, machine: Machine) -> str:
         """Return what is known of the end of a machine, or of its silence; QEMU is reaped."""
-        poll = select.poll()
-        poll.register(machine.pidfd, select.POLLIN)
         status = None
-        if poll.poll(LAST_S * 1000):
+        if machine.has_ended():
             status = os.waitpid(machine.qemu, 0)[1]
             machine.pids.remove(machine.qemu)
         self.read()
@@ -59,7 +54,7 @@ class Console:
             return f"its console says nothing more{last}"
         if os.WIFSIGNALED(status):
             return f"QEMU was killed by signal {os.WTERMSIG(status)}"
-        qmp.read_events()
-        reason = qmp.shutdown_reason()
+        machine.qmp.read_events()
+        reason = machine.qmp.shutdown_reason()
         ended = f"the machine was shut down ({reason})" if reason else "QEMU ended"
         return f"{ended} with status {os.WEXITSTATUS(status)}{last}"

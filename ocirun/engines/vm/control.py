@@ -127,3 +127,12 @@ def send_signal(folder: Folder, number: int) -> None:
             raise SetupError("unable to signal init: os: process already finished", 3)
     finally:
         connection.close()
+
+
+def answer(connection: Connection, frame: bytes) -> bool:
+    """Send a frame to a caller; return False if it has gone, which must not end the machine."""
+    try:
+        connection.send(frame)
+    except SetupError:
+        return False
+    return True

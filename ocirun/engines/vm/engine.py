@@ -20,7 +20,8 @@ from ocirun.engines.vm.config import (
 from ocirun.engines.vm.control import send_signal
 from ocirun.engines.vm.execution import control_terminal, execute, fork, stdio_of
 from ocirun.engines.vm.machine import hardware_of
-from ocirun.engines.vm.monitor import FAILURE, Monitor, Order
+from ocirun.engines.vm.monitor import FAILURE, Monitor
+from ocirun.engines.vm.order import Order
 from ocirun.errors import SetupError, doing, warn, what_failed
 from ocirun.kernel.procstat import start_time
 from ocirun.process.gate import make_gate, open_gate
@@ -99,10 +100,14 @@ class Vm(Engine):
                 control_terminal(order.fds)
                 return Monitor(order, record.directory, report).run()
 
-            pid, pidfd, hypervisor = fork(be_monitor, kept)
+            pid, pidfd, report = fork(be_monitor, kept)
         finally:
             for fd in (*order.gate, *order.fds):
                 os.close(fd)
+        hypervisor, *notes = report.splitlines()
+        if self.tell:
+            for note in notes:
+                self.tell(f"vm: {note}")
         record.init_pidfd = pidfd
         record.init_process_pid = pid
         record.init_process_start = start_time(pid) or 0

@@ -11,6 +11,9 @@ Source: docs/vm.md#frames.
 
 from __future__ import annotations
 
+import os
+import time
+
 from ocirun.errors import OcirunError
 
 TYPE_CHECKING = False
@@ -23,8 +26,11 @@ MAX_FRAME: Final = 1 << 20
 MAX_OUTPUT: Final = 32 << 10
 WINDOW: Final = 128 << 10
 MAX_PROCESSES: Final = 64
+SEED_BYTES: Final = 64
+SECOND_NS: Final = 1_000_000_000
 
 # To the guest.
+SEED: Final = b"E"
 ROOT: Final = b"R"
 BIND: Final = b"B"
 MOUNT: Final = b"M"
@@ -42,6 +48,7 @@ SIZE: Final = b"W"
 ACK: Final = b"A"
 # From the guest.
 HELLO: Final = b"H"
+SEEDED: Final = b"S"
 READY: Final = b"R"
 STARTED: Final = b"T"
 FAILED: Final = b"X"
@@ -52,6 +59,7 @@ EXIT: Final = b"V"
 # How long the payload of each may be.
 FROM_GUEST: Final = {
     HELLO: 16,
+    SEEDED: 0,
     READY: 0,
     STARTED: 0,
     FAILED: 1024,
@@ -100,6 +108,13 @@ def text(value: str) -> bytes:
     if b"\0" in data:
         raise BadFrame(f"{value!r} has a NUL")
     return u32(len(data)) + data + b"\0"
+
+
+def seed() -> bytes:
+    """Return a frame with randomness and the time of this host."""
+    now = time.time_ns()
+    payload = u64(now // SECOND_NS) + u32(now % SECOND_NS) + os.urandom(SEED_BYTES)
+    return frame(SEED, payload=payload)
 
 
 class Reader:

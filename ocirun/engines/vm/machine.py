@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 
 import ocirun
 from ocirun.engines.vm.config import cpus_of, memory_of
-from ocirun.engines.vm.qemu import QEMU, Hardware, command_line
+from ocirun.engines.vm.qemu import QEMU, Hardware, command_line, plug_share
+from ocirun.engines.vm.qmp import Qmp
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
 from ocirun.kernel.process import clone3, reset_signals
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 VIRTIOFSD: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 PLACES: Final = ("/usr/lib/ocirun/vm", "/usr/local/lib/ocirun/vm")
-KERNEL, INITRD = "vmlinux", "initrd"
+KERNEL, INITRD, STATES = "vmlinux", "initrd", "saved"
 CPUINFO: Final = "/proc/cpuinfo"
 SIGKILL: Final = 9
+LAST_S: Final = 1.0
 NOT_EXECUTED: Final = 127
 
 
@@ -40,21 +43,28 @@ def hardware_of(config: Config) -> Hardware:
     section: dict[str, Any] = dict(config).get("vm") or {}  # type: ignore[assignment]
     hypervisor: dict[str, Any] = section.get("hypervisor") or {}
     kernel: dict[str, Any] = section.get("kernel") or {}
+    parameters = hypervisor.get("parameters") or ()
     program = hypervisor.get("path") or find_in_path(QEMU)
     if not program:
         raise SetupError(f"no {QEMU} in $PATH; the vm engine needs QEMU (qemu-system-x86)")
     if not os.access(program, os.X_OK):
         raise SetupError(f"the hypervisor {program} is not there, or cannot be executed")
     find_virtiofsd()
+    initrd = _file("initial RAM disk", kernel.get("initrd"), INITRD)
+    kvm = has_kvm()
+    # On KVM a boot is quick, and restored machines would share where their kernels are in memory.
+    # And what a bundle has QEMU do besides may not be in a state at all.
+    states = "" if kvm or parameters or kernel.get("path") or kernel.get("initrd") else STATES
     return Hardware(
         program,
         _file("kernel", kernel.get("path"), KERNEL),
-        _file("initial RAM disk", kernel.get("initrd"), INITRD),
+        initrd,
         memory=memory_of(config),
         cpus=cpus_of(config),
-        has_kvm=has_kvm(),
-        parameters=hypervisor.get("parameters") or (),
+        has_kvm=kvm,
+        parameters=parameters,
         kernel_parameters=kernel.get("parameters") or (),
+        states=states and os.path.join(os.path.dirname(initrd), states),
     )
 
 
@@ -100,32 +110,60 @@ def has_kvm() -> bool:
 class Machine:
     """The processes of one machine, and our ends of its sockets; owns them.
 
-    They are children of ours, and die with us.
+    They are children of ours, and die with us. `qemu` and `virtiofsd` are pids.
     """
 
-    __slots__ = ("agent", "console", "pidfd", "pids", "qemu", "qmp")
+    __slots__ = (
+        "_share_fd",
+        "agent",
+        "console",
+        "pidfd",
+        "pids",
+        "qemu",
+        "qmp",
+        "virtiofsd",
+        "virtiofsd_pidfd",
+    )
 
-    def __init__(self, hardware: Hardware, share: str) -> None:
-        """Start virtiofsd on the directory `share`, and QEMU.
+    def __init__(self, hardware: Hardware, share: str, state: int = -1) -> None:
+        """Start virtiofsd on the directory `share`, and QEMU, with a saved `state` (borrowed).
 
         Raises:
             SetupError: one of them cannot be started.
         """
         self.pids: list[int] = []
-        self.pidfd = -1
+        self.pidfd = self.virtiofsd_pidfd = self._share_fd = -1
         with doing("making the machine's sockets"):
-            self.qmp, qmp = _pair()
+            fd, qmp = _pair()
             self.agent, agent = _pair()
             self.console, console = _pair()
+        self.qmp = Qmp(fd)
         theirs = (qmp, agent, console)
-        share_fd = self._start_virtiofsd(share, console)
-        words = command_line(hardware, qmp=qmp, agent=agent, console=console, share=share_fd)
-        self.qemu, self.pidfd = self._spawn(words, [*theirs, share_fd], console)
-        for fd in (*theirs, share_fd):
-            os.close(fd)
+        try:
+            self._start_virtiofsd(share, console)
+            words = command_line(hardware, qmp=qmp, agent=agent, console=console, state=state)
+            kept = [*theirs, *([state] if state >= 0 else [])]
+            self.qemu, self.pidfd = self._spawn(words, kept, console)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        os.set_blocking(self.agent, False)
 
-    def _start_virtiofsd(self, share: str, console: int) -> int:
-        """Start virtiofsd; return our connection to it, for QEMU."""
+    def plug_share(self) -> None:
+        """Have the guest see virtiofsd's share.
+
+        Raises:
+            QmpError: QEMU or virtiofsd refuses.
+        """
+        plug_share(self.qmp, self._share_fd)
+        os.close(self._share_fd)
+        self._share_fd = -1
+
+    def _start_virtiofsd(self, share: str, console: int) -> None:
+        """Start virtiofsd, and connect to it for QEMU."""
         path = f"{share}.sock"
         with doing("making virtiofsd's socket"):
             listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -141,10 +179,10 @@ class Machine:
         words = [find_virtiofsd(), f"--fd={listener.fileno()}", "-o", f"source={share}"]
         if words[0] == VIRTIOFSD[0]:  # the one in Rust
             words = [words[0], f"--fd={listener.fileno()}", "--shared-dir", share]
-        _, pidfd = self._spawn(words, [listener.fileno()], console)
-        os.close(pidfd)
+        self._share_fd = connection.detach()
+        spawned = self._spawn(words, [listener.fileno()], console)
+        self.virtiofsd, self.virtiofsd_pidfd = spawned
         listener.close()
-        return connection.detach()
 
     def _spawn(self, words: list[str], fds: list[int], errors_fd: int) -> tuple[int, int]:
         """Start a program with `fds` (borrowed), errors to `errors_fd`; return pid and pidfd."""
@@ -156,8 +194,22 @@ class Machine:
         self.pids.append(pid)
         return pid, pidfd
 
+    def has_ended(self) -> bool:
+        """Return whether QEMU has ended, or does in the next moment."""
+        return _is_ready(self.pidfd)
+
+    def end_of_virtiofsd(self) -> str:
+        """Return how virtiofsd has ended; "" while it runs. It is reaped."""
+        if not _is_ready(self.virtiofsd_pidfd):
+            return ""
+        self.pids.remove(self.virtiofsd)
+        status = os.waitpid(self.virtiofsd, 0)[1]
+        if os.WIFSIGNALED(status):
+            return f"virtiofsd was killed by signal {os.WTERMSIG(status)}"
+        return f"virtiofsd ended with status {os.WEXITSTATUS(status)}"
+
     def stop(self) -> None:
-        """Kill and reap what still runs."""
+        """Kill and reap what still runs, and close everything."""
         for pid in reversed(self.pids):
             try:
                 os.kill(pid, SIGKILL)
@@ -165,6 +217,16 @@ class Machine:
             except (ChildProcessError, ProcessLookupError):
                 continue
         self.pids = []
+        fds = (self.qmp.fd, self.agent, self.console)
+        for fd in (*fds, self.pidfd, self.virtiofsd_pidfd, self._share_fd):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _is_ready(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(LAST_S * 1000))
 
 
 def _pair() -> tuple[int, int]:

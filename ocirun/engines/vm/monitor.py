@@ -1,7 +1,9 @@
 """The process of ours that a machine belongs to: its parent, and what the host sees of it.
 
     create ─ clone ─► monitor ─┬─ virtiofsd, QEMU
-       │                       │ ◄── HELLO ── guest
+       │                       │ ◄── HELLO ── guest         unless it is restored (restore.py)
+       │                       │ ── SEED ──►
+       │                       │ ◄── SEEDED ──
        │                       │ ─ setup, PROCESS ─►
        │ ◄── b"1 PID" ──────── │ ◄── READY ──
      start ── gate ──────────► │ ── GO ─►
@@ -23,10 +25,12 @@ import time
 
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.console import Console
-from ocirun.engines.vm.control import Connection, listen
+from ocirun.engines.vm.control import Connection, answer, listen
 from ocirun.engines.vm.frames import BadFrame
 from ocirun.engines.vm.machine import Machine
-from ocirun.engines.vm.qmp import Qmp, QmpError
+from ocirun.engines.vm.qmp import QmpError
+from ocirun.engines.vm.restore import restore
+from ocirun.engines.vm.saved import SavedState
 from ocirun.engines.vm.session import Session
 from ocirun.engines.vm.share import make_share
 from ocirun.engines.vm.signals import forward_signals
@@ -37,59 +41,19 @@ from ocirun.process.gate import GO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Final
 
     from ocirun.container.folder import Folder
+    from ocirun.engines.vm.order import Order
     from ocirun.engines.vm.qemu import Hardware
-    from ocirun.rootfs.context import Entry
 
 SHARE: Final = "share"
 FAILURE: Final = "vm.error"
 READY: Final = b"1 "
 AGENT_BYTES: Final = 64 << 10
 LOST: Final = 137
-
-
-class Order:
-    """What a monitor is to run. `fds` are the container's stdio, or its terminal's slave (owned).
-
-    `gate` are the two descriptors of the gate (owned). `boot_s`: after so many seconds without the
-    guest at its gate the machine is given up.
-    """
-
-    __slots__ = (
-        "binds",
-        "boot_s",
-        "fds",
-        "gate",
-        "hardware",
-        "program",
-        "readonly",
-        "rootfs",
-        "setup",
-    )
-
-    def __init__(
-        self,
-        hardware: Hardware,
-        rootfs: str,
-        *,
-        readonly: bool,
-        binds: Sequence[Entry],
-        setup: list[bytes],
-        program: bytes,
-        boot_s: int,
-    ) -> None:
-        self.boot_s = boot_s
-        self.hardware = hardware
-        self.rootfs = rootfs
-        self.readonly = readonly
-        self.binds = binds
-        self.setup = setup
-        self.program = program
-        self.fds: list[int] = []
-        self.gate = (-1, -1)
+REPORT_BYTES: Final = 4000
 
 
 class MachineGone(OcirunError):
@@ -106,8 +70,8 @@ class Monitor:
         self.gate, self.answer = order.gate
         self.reader = frames.Reader(frames.FROM_GUEST)
         self.machine: Machine
-        self.qmp: Qmp
-        self.agent_fd = -1
+        self.notes: list[str] = []  # for --debug
+        self.state: SavedState | None = None
         self.console: Console
         self.sessions: dict[int, Session] = {}
         self.connections: dict[int, Connection] = {}
@@ -115,6 +79,7 @@ class Monitor:
         self.unsent = bytearray()
         self.is_gone = False
         self.is_up = False
+        self.is_seeded = False
         self.is_ready = False
 
     def run(self) -> int:
@@ -143,16 +108,26 @@ class Monitor:
         make_share(share, order.rootfs, readonly=order.readonly, binds=order.binds)
         with doing("making a network namespace"):
             unshare(CLONE_NEWNET)
-        self.machine = Machine(order.hardware, share)
+        self._make_machine(order.hardware, share)
+        self.sessions[0] = Session(0, order.fds, self.send)
+
+    def _make_machine(self, hardware: Hardware, share: str) -> None:
+        """Start a machine: restore it, or have it boot."""
+        machine = None
+        if hardware.states:
+            self.state = SavedState(hardware)
+            machine = restore(hardware, share, self.state, self.notes)
+        self.machine = machine or Machine(hardware, share)
         self.console = Console(self.machine.console)
         self.agent_fd = self.machine.agent
-        os.set_blocking(self.agent_fd, False)
-        self.qmp = Qmp(self.machine.qmp)
+        if machine:
+            self.is_up = True
+            self._set_up()
+            return
         try:
-            self.qmp.greet()
+            self.machine.qmp.greet()
         except QmpError as error:
-            raise MachineGone(f"starting {order.hardware.hypervisor}: {self._why()}") from error
-        self.sessions[0] = Session(0, order.fds, self.send)
+            raise MachineGone(f"starting {hardware.hypervisor}: {self._why()}") from error
 
     def send(self, frame: bytes) -> None:
         """Send a frame to the guest, now or when it takes more."""
@@ -162,7 +137,7 @@ class Monitor:
         """Report what went wrong to whoever waits, and keep it in the folder."""
         for fd in (self.report, self.answer):
             if fd >= 0:
-                os.write(fd, os.fsencode(message)[:4000])
+                os.write(fd, os.fsencode(message)[:REPORT_BYTES])
         try:
             self.folder.write(FAILURE, message)
         except OcirunError:
@@ -200,6 +175,7 @@ class Monitor:
         if not self.is_gone:
             handlers[self.agent_fd] = (select.POLLIN | writes, self._agent)
             handlers[self.machine.pidfd] = (select.POLLIN, self._qemu_ended)
+            handlers[self.machine.virtiofsd_pidfd] = (select.POLLIN, self._virtiofsd_ended)
             handlers[self.machine.console] = (select.POLLIN, self.console.read)
         if self.gate >= 0 and self.is_ready:
             handlers[self.gate] = (select.POLLIN, self._open_gate)
@@ -230,7 +206,8 @@ class Monitor:
             except ConnectionResetError:
                 data = b""
             if not data:
-                raise MachineGone(self._why())
+                self._qemu_ended(0)
+                return
             for kind, process, payload in self.reader.feed(data):
                 self._take(kind, process, payload)
 
@@ -239,9 +216,12 @@ class Monitor:
             if kind != frames.HELLO:
                 raise BadFrame("the guest does not begin with a greeting")
             self.is_up = True
-            for frame in self.order.setup:
-                self.send(frame)
-            self.send(frames.frame(frames.PROCESS, 0, self.order.program))
+            self._greeted()
+            return
+        if not self.is_seeded:
+            if kind != frames.SEEDED:
+                raise BadFrame("the guest does not answer the seed")
+            self._set_up()
             return
         session = self.sessions.get(process)
         if session is None:
@@ -260,6 +240,24 @@ class Monitor:
         if process in self.callers and kind in (frames.STARTED, frames.FAILED):
             self._tell(process, frames.frame(kind, process, payload))
 
+    def _greeted(self) -> None:
+        """Save the state of a guest that has booted, and bring it to where a restored one is."""
+        if self.state:
+            self.state.try_to_save(self.machine.qmp, self.notes)
+        try:
+            self.machine.plug_share()
+        except QmpError as error:
+            raise MachineGone(
+                self.machine.end_of_virtiofsd() or f"{error}: {self._why()}"
+            ) from error
+        self.send(frames.seed())
+
+    def _set_up(self) -> None:
+        self.is_seeded = True
+        for frame in self.order.setup:
+            self.send(frame)
+        self.send(frames.frame(frames.PROCESS, 0, self.order.program))
+
     def _ready(self, process: int) -> None:
         if process:
             self.send(frames.frame(frames.GO, process))
@@ -268,7 +266,8 @@ class Monitor:
         else:
             self.is_ready = True
             set_pdeathsig(0)  # from here on it outlives `create`
-            os.write(self.report, READY + str(self.machine.qemu).encode())
+            lines = "\n".join([str(self.machine.qemu), *self.notes])
+            os.write(self.report, READY + os.fsencode(lines)[:REPORT_BYTES])
             os.close(self.report)
             self.report = -1
 
@@ -343,7 +342,12 @@ class Monitor:
                 raise SetupError(f"ended by signal {number} while the machine was booting")
 
     def _why(self) -> str:
-        return self.console.why(self.machine, self.qmp)
+        return self.console.why(self.machine)
+
+    def _virtiofsd_ended(self, _: int) -> None:
+        """Raise, unless it has ended because QEMU has."""
+        if not self.machine.has_ended():
+            raise MachineGone(self.machine.end_of_virtiofsd())
 
     def _qemu_ended(self, _: int) -> None:
         """Raise, after what the guest has said last."""
@@ -356,12 +360,3 @@ class Monitor:
         if self.sessions[0].status is None:
             raise MachineGone(self._why())
         self.is_gone = True  # what is left of the output is written, and then that is the end
-
-
-def answer(connection: Connection, frame: bytes) -> bool:
-    """Send a frame to a caller; return False if it has gone, which must not end the machine."""
-    try:
-        connection.send(frame)
-    except SetupError:
-        return False
-    return True

@@ -1,6 +1,6 @@
-"""QEMU's command line.
+"""QEMU's command line, and what is plugged into a machine that runs.
 
-Source: qemu(1).
+Source: qemu(1), qemu-qmp-ref(7).
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
+    from ocirun.engines.vm.qmp import Qmp
+
 QEMU: Final = "qemu-system-x86_64"
 TAG: Final = "ocirun"  # as in guest/root.c, guest/main.c
+SHARE: Final = "share"
+MACHINE: Final = "pc"  # its bus takes devices while it runs; q35's first needs a port for each
 NOBODY: Final = 65534
 MIB: Final = 1 << 20
 # Of the guest's kernel. A kernel that panics ends the machine (panic=-1, -no-reboot).
@@ -26,7 +30,10 @@ SANDBOX: Final = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
 
 
 class Hardware:
-    """One machine: the kernel and what it has. Paths are absolute, `memory` is in bytes."""
+    """One machine: the kernel and what it has. Paths are absolute, `memory` is in bytes.
+
+    `states` is the folder of saved states, "" where the machine always boots (saved.py).
+    """
 
     __slots__ = (
         "cpus",
@@ -37,6 +44,7 @@ class Hardware:
         "kernel_parameters",
         "memory",
         "parameters",
+        "states",
     )
 
     def __init__(
@@ -50,6 +58,7 @@ class Hardware:
         has_kvm: bool,
         parameters: Sequence[str] = (),
         kernel_parameters: Sequence[str] = (),
+        states: str = "",
     ) -> None:
         self.hypervisor = hypervisor
         self.kernel = kernel
@@ -59,12 +68,16 @@ class Hardware:
         self.has_kvm = has_kvm
         self.parameters = parameters
         self.kernel_parameters = kernel_parameters
+        self.states = states
 
 
 def command_line(
-    hardware: Hardware, *, qmp: int, agent: int, console: int, share: int
+    hardware: Hardware, *, qmp: int, agent: int, console: int, state: int = -1
 ) -> list[str]:
-    """Return the words of a machine whose sockets have these numbers."""
+    """Return the words of a machine whose sockets have these numbers.
+
+    Without `state`, the descriptor of a saved state, it boots; restored it stands still at first.
+    """
     mib = -(-hardware.memory // MIB)
     append = KERNEL + ("" if hardware.has_kvm else EMULATED)
     memory = f"memory-backend-memfd,id=memory,size={mib}M,share=on"
@@ -72,7 +85,7 @@ def command_line(
     return [
         hardware.hypervisor,
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-M", "q35,memory-backend=memory", "-object", memory, "-m", f"{mib}M"),
+        *("-M", f"{MACHINE},memory-backend=memory", "-object", memory, "-m", f"{mib}M"),
         *("-accel", "kvm" if hardware.has_kvm else "tcg,thread=multi"),
         *("-cpu", "host" if hardware.has_kvm else "max", "-smp", str(hardware.cpus)),
         *("-kernel", hardware.kernel, "-initrd", hardware.initrd),
@@ -81,8 +94,23 @@ def command_line(
         *("-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=agent,fd={agent}", "-device", "virtio-serial-pci"),
         *("-device", port),
-        *("-chardev", f"socket,id=share,fd={share}"),
-        *("-device", f"vhost-user-fs-pci,chardev=share,tag={TAG}"),
         *("-sandbox", SANDBOX, "-runas", f"{NOBODY}:{NOBODY}"),
+        *(("-incoming", f"fd:{state}") if state >= 0 else ()),
         *hardware.parameters,
     ]
+
+
+def plug_share(qmp: Qmp, fd: int) -> None:
+    """Plug in virtiofsd's share, over the connection `fd` (borrowed) to it.
+
+    It is not on the command line because QEMU cannot save a machine that has one.
+
+    Raises:
+        QmpError: QEMU or virtiofsd refuses.
+    """
+    qmp.command("getfd", {"fdname": SHARE}, fd)
+    socket = {"addr": {"type": "fd", "data": {"str": SHARE}}, "server": False}
+    chardev = {"id": SHARE, "backend": {"type": "socket", "data": socket}}
+    qmp.command("chardev-add", chardev)
+    device = {"driver": "vhost-user-fs-pci", "chardev": SHARE, "tag": TAG, "id": SHARE}
+    qmp.command("device_add", device)

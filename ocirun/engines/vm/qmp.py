@@ -9,6 +9,7 @@ import os
 import select
 
 from ocirun.errors import OcirunError, SetupError
+from ocirun.process.sockets import send_fd
 from ocirun.spec.jsontext import parse
 
 TYPE_CHECKING = False
@@ -49,14 +50,20 @@ class Qmp:
         self.command("qmp_capabilities")
         return words
 
-    def command(self, name: str) -> Any:  # noqa: ANN401  # what the command returns
-        """Send a command without arguments, and return what it returns.
+    def command(self, name: str, arguments: dict[str, Any] | None = None, fd: int = -1) -> Any:  # noqa: ANN401  # what the command returns
+        """Send a command, with the descriptor `fd` (borrowed) if it is one; return what it returns.
 
         Raises:
             QmpError: QEMU refuses, or has ended.
         """
+        import json  # cold
+
+        text = json.dumps({"execute": name, "arguments": arguments or {}}) + "\n"
         try:
-            os.write(self.fd, b'{"execute": "%s"}\n' % name.encode())
+            if fd >= 0:
+                send_fd(self.fd, fd, text)
+            else:
+                os.write(self.fd, text.encode())
         except OSError as error:
             raise QmpError(f"asking QEMU for {name}: it has ended", error.errno or 0) from error
         while True:

@@ -7,6 +7,7 @@
  *   streams.c   their input and output
  *   child.c     what such a process does before it executes its program
  *   root.c      mounts, devices, masks: the container's root
+ *   seed.c      randomness and the time
  *
  * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
  * it is used: a frame that is none ends the machine.
@@ -33,6 +34,7 @@
 #define MAX_ERROR 1024
 
 /* Frames of the monitor. */
+#define F_SEED 'E' /* before all others */
 #define F_ROOT 'R'
 #define F_BIND 'B'
 #define F_MOUNT 'M'
@@ -51,6 +53,7 @@
 #define FOR_PROCESS "GIZWA" /* types that are about a process which exists */
 /* And ours. */
 #define F_HELLO 'H'
+#define F_SEEDED 'S'
 #define F_READY 'R'
 #define F_STARTED 'T'
 #define F_FAILED 'X'
@@ -127,6 +130,9 @@ bool is_setup(char type);
 bool check_setup(const struct frame *frame);
 bool do_setup(char *ops, size_t length, const char *share, char *error); /* false: says why */
 bool fail(char *error, const char *what, const char *on);
+
+/* seed.c */
+bool take_seed(const struct frame *frame, bool is_machine);
 
 /* child.c */
 _Noreturn void run_child(const struct program *program, int control, int stdio[3], int ptmx);

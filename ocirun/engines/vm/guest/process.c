@@ -213,6 +213,11 @@ void processes_frame(struct frame *frame)
         setup_length += whole;
         return;
     }
+    if (frame->type == F_SEED) {
+        if (frame->process != 0 || setup_length > 0 || !take_seed(frame, share_path == NULL))
+            end_machine("the seed of the monitor is broken");
+        return;
+    }
     if (frame->type == F_PROCESS) {
         take_program(frame);
         return;

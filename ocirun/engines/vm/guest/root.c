@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "guest.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -32,6 +33,10 @@
 
 #define SHARE "/share"
 #define SHARE_TAG "ocirun"
+
+#define SHARE_DRIVER "/sys/bus/virtio/drivers/virtiofs"
+#define SHARE_ROUNDS 6000
+#define ROUND_US 10000
 
 static int null_fd = -1;  /* the guest's own /dev/null, to mask files with */
 static int share_fd = -1; /* what the monitor shares: root, and the source of each bind mount */
@@ -106,6 +111,36 @@ static bool attach(int tree, const char *path)
     return syscall(SYS_move_mount, tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0;
 }
 
+static bool is_share_found(void)
+{
+    DIR *devices = opendir(SHARE_DRIVER);
+    struct dirent *entry;
+    bool found = false;
+
+    while (devices != NULL && !found && (entry = readdir(devices)) != NULL)
+        found = strncmp(entry->d_name, "virtio", 6) == 0;
+    if (devices != NULL)
+        closedir(devices);
+    return found;
+}
+
+/* The monitor plugs it in when the guest is up: the kernel takes a moment to find it, and one more
+   until it can be mounted. */
+static bool mount_share(void)
+{
+    for (int round = 0; round < SHARE_ROUNDS; round++) {
+        if (is_share_found()) {
+            if (mount(SHARE_TAG, SHARE, "virtiofs", 0, NULL) == 0)
+                return true;
+            if (errno != EINVAL)
+                return false;
+        }
+        usleep(ROUND_US);
+    }
+    errno = ENODEV;
+    return false;
+}
+
 /* Enter `root` in what the monitor shares. Kernel: the root of an initial RAM disk cannot be
    pivoted away; the new one covers it. */
 static bool enter_root(const char *share, char *error)
@@ -120,7 +155,7 @@ static bool enter_root(const char *share, char *error)
     if (share == NULL) {
         if (mkdir(SHARE, 0755) < 0 && errno != EEXIST)
             return fail(error, "making", SHARE);
-        if (mount(SHARE_TAG, SHARE, "virtiofs", 0, NULL) < 0)
+        if (!mount_share())
             return fail(error, "mounting the root by virtiofs", "");
         share = SHARE;
     }

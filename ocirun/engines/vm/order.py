@@ -1,0 +1,54 @@
+"""What a monitor is told to run.
+
+Source: docs/vm.md#processes.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.engines.vm.qemu import Hardware
+    from ocirun.rootfs.context import Entry
+
+
+class Order:
+    """What a monitor is to run. `fds` are the container's stdio, or its terminal's slave (owned).
+
+    `gate` are the two descriptors of the gate (owned). `boot_s`: after so many seconds without the
+    guest at its gate the machine is given up.
+    """
+
+    __slots__ = (
+        "binds",
+        "boot_s",
+        "fds",
+        "gate",
+        "hardware",
+        "program",
+        "readonly",
+        "rootfs",
+        "setup",
+    )
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        rootfs: str,
+        *,
+        readonly: bool,
+        binds: Sequence[Entry],
+        setup: list[bytes],
+        program: bytes,
+        boot_s: int,
+    ) -> None:
+        self.boot_s = boot_s
+        self.hardware = hardware
+        self.rootfs = rootfs
+        self.readonly = readonly
+        self.binds = binds
+        self.setup = setup
+        self.program = program
+        self.fds: list[int] = []
+        self.gate = (-1, -1)
