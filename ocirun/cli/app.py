@@ -25,7 +25,7 @@ from ocirun.cli.call import Call
 from ocirun.cli.options import BOOL, INT, REPEAT
 from ocirun.cli.output import write
 from ocirun.cli.parse import is_wrong_count
-from ocirun.cli.spelling import spell
+from ocirun.cli.spelling import spell, spelt_false
 from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError, doing
 
@@ -192,9 +192,10 @@ def _with_parameters(
         inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     ]
     for option in options:
-        info = typer.Option(
-            *(f"--{name}" if len(name) > 1 else f"-{name}" for name in option.names),
-        )
+        words = [f"--{name}" if len(name) > 1 else f"-{name}" for name in option.names]
+        if option.kind == BOOL and option.default is None:
+            words[0] += f"/{spelt_false(option)}"
+        info = typer.Option(*words)
         default = list(option.default) if isinstance(option.default, tuple) else option.default
         kind: Any = kinds.get(option.kind, str)
         parameters.append(

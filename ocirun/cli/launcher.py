@@ -117,9 +117,9 @@ def check_settings(settings: dict[str, object]) -> None:
         if not root:  # a script's unset variable, and not a wish for the default or for here
             raise UsageError("Option --root argument should not be empty")
         settings["root"] = root = os.path.abspath(str(root))
-        if root == "/":
+        if root in {"/", "//"}:  # POSIX: abspath leaves two slashes at the beginning alone
             raise UsageError("Option --root argument should not be set to /")
-    if settings["log-format"] not in {"text", "json"}:
+    if settings["log-format"] not in {"text", "json", ""}:  # runc: "" is the default
         raise UsageError(f"invalid log-format: {settings['log-format']}")
     level = settings["log-level"]
     if level:

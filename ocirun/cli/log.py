@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from errno import EINVAL, EISDIR
 
 from ocirun.errors import OcirunError, UsageError, kernel_words
 
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Final
 
-# O_NONBLOCK: a FIFO that took the file's place must not make us wait for a reader.
+# O_NONBLOCK: a FIFO must not make us wait for a reader.
 FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+# Character devices that only take text: null and kmsg by number, terminals by their majors (the
+# kernel's Documentation/admin-guide/devices.txt).
+NULL_AND_KMSG: Final = {(1, 3), (1, 11)}
+TERMINALS: Final = {4, 5, *range(136, 144)}
 
 
 def log_path(word: str) -> str:
@@ -37,8 +43,10 @@ def log_path(word: str) -> str:
 def open_log(path: str, flags: int = 0) -> int:
     """Open the log file at `path` for appending; made where it is missing.
 
-    Security: nothing but a regular file is opened. Opening a device may act on it, and what is
-    appended to a disk overwrites it.
+    As with runc it may be a pipe, a terminal or /dev/null: `/dev/stderr` is what the caller gave us.
+
+    Security: no other device is opened. Opening one may act on it, and what is appended to a disk
+    overwrites it.
 
     Returns:
         The descriptor, close-on-exec; the caller closes it.
@@ -48,10 +56,13 @@ def open_log(path: str, flags: int = 0) -> int:
     """
     try:
         if os.path.exists(path):
-            _require_regular(os.stat(path))
+            _require_writable_text(os.stat(path))
         fd = os.open(path, FLAGS | flags, 0o644)
         try:
-            _require_regular(os.fstat(fd))  # somebody may have exchanged it in between
+            found = os.fstat(fd)
+            _require_writable_text(found)  # somebody may have exchanged it in between
+            if not stat.S_ISREG(found.st_mode):
+                os.set_blocking(fd, True)  # a line waits for a slow reader rather than being lost
         except BaseException:
             os.close(fd)
             raise
@@ -60,9 +71,17 @@ def open_log(path: str, flags: int = 0) -> int:
     return fd
 
 
-def _require_regular(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(22, "not a regular file")
+def _require_writable_text(found: os.stat_result) -> None:
+    """Raise OSError unless text can be appended to the file and nothing else happens."""
+    if stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode):
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(EISDIR, os.strerror(EISDIR))
+    if stat.S_ISCHR(found.st_mode):
+        number = os.major(found.st_rdev), os.minor(found.st_rdev)
+        if number in NULL_AND_KMSG or number[0] in TERMINALS:
+            return
+    raise OSError(EINVAL, "not a regular file, pipe, terminal or /dev/null")
 
 
 class Log:

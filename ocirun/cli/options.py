@@ -18,8 +18,8 @@ class Option:
     """One option: `--name`, its other spellings and what a value may be.
 
     `names` are all spellings without dashes, the long one first; one dash or two are the same,
-    as in Go's flag package. `default` is what an absent option counts as, `choices` are what a
-    shell offers as its value; the verb checks it.
+    as in Go's flag package. `default` is what an absent option counts as (None for a boolean: what
+    the verb finds), `choices` are what a shell offers as its value; the verb checks it.
     """
 
     __slots__ = ("choices", "default", "help", "hidden", "kind", "metavar", "name", "names")

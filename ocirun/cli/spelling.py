@@ -67,7 +67,13 @@ def _spell_flag(
         raise UsageError(f'invalid boolean value "{text}" for -{name}: parse error')
     if TRUTHS[text]:
         return [*spelt, (option.name, f"--{option.name}")]
-    return [pair for pair in spelt if pair[0] != option.name]
+    others = [pair for pair in spelt if pair[0] != option.name]
+    return others if option.default is False else [*others, (option.name, spelt_false(option))]
+
+
+def spelt_false(option: Option) -> str:
+    """Return the word for click that says false, where that is not the same as saying nothing."""
+    return f"--false:{option.name}"
 
 
 def _spell_number(name: str, text: str) -> str:

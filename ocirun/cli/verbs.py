@@ -340,7 +340,7 @@ VERBS: Final = {
             Option("additional-gids", REPEAT, "add a supplementary group", "g", metavar="GID"),
             Option("process-label", STR, "SELinux label of the process", metavar="LABEL"),
             Option("apparmor", STR, "AppArmor profile of the process", metavar="PROFILE"),
-            Option("no-new-privs", BOOL, "set no_new_privs"),
+            Option("no-new-privs", BOOL, "set no_new_privs", default=None),
             Option("cap", REPEAT, "add a capability", "c", metavar="CAP"),
             Option("preserve-fds", INT, "pass N file descriptors after stdio", metavar="N"),
             Option(

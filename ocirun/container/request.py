@@ -14,11 +14,13 @@ from ocirun.spec import LANDLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from ocirun.container.options import CreateOptions, ExecOptions, ProcessOptions
     from ocirun.container.record import Record
     from ocirun.spec.types import Config
+
+MAX_FDS: Final = 2**31  # Kernel: a descriptor is an int
 
 
 def make_request(config: Config, container_id: str, options: CreateOptions) -> Request:
@@ -126,16 +128,18 @@ def find_kept_fds(listen_fds: int, preserve_fds: int, *, library: bool) -> list[
         UsageError: one that has to be open is not.
     """
     first, end = 3 + listen_fds, 3 + listen_fds + preserve_fds
+    # Order: the last one before all, whose number may be one with many digits.
+    if preserve_fds > 0 and not (end <= MAX_FDS and _is_inherited(end - 1, library)):
+        there = map(int, os.listdir("/proc/self/fd"))
+        below = [fd for fd in there if first <= fd < end and _is_inherited(fd, library)]
+        raise UsageError(
+            f"unable to stat preserved-fd {max(below, default=first - 1) + 1 - first} "
+            f"(of {preserve_fds}): {os.strerror(EBADF).lower()}"
+        )
     found = [fd for fd in range(3, end) if _is_inherited(fd, library)]
     for fd in range(3, first):
         if fd not in found:
             raise UsageError(f"LISTEN_FDS names descriptor {fd}, which is not open")
-    if preserve_fds > 0 and (not found or found[-1] != end - 1):
-        closed = max(first, found[-1] + 1 if found else first)
-        raise UsageError(
-            f"unable to stat preserved-fd {closed - first} (of {preserve_fds}): "
-            f"{os.strerror(EBADF).lower()}"
-        )
     return found
 
 

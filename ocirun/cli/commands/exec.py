@@ -50,10 +50,12 @@ def _from_flags(call: Call) -> Process:
     """Change the container's own process as the flags say."""
     from ocirun.spec.load import check_process
 
-    if len(call.arguments) < 2:
+    # `exec ID -- CMD`, as kubectl and current runc have it.
+    args = call.arguments[2 if call.arguments[1:2] == ["--"] else 1 :]
+    if not args:
         raise UsageError("exec args cannot be empty")
     process = container_process(call.store(), call.arguments[0])
-    process["args"] = call.arguments[1:]
+    process["args"] = args
     process["terminal"] = call.flag("tty")
     if call.text("cwd"):
         process["cwd"] = call.text("cwd")
@@ -68,8 +70,8 @@ def _from_flags(call: Call) -> Process:
         process["selinuxLabel"] = call.text("process-label")
     if call.text("apparmor"):
         process["apparmorProfile"] = call.text("apparmor")
-    if call.flag("no-new-privs"):
-        process["noNewPrivileges"] = True
+    if call.options["no-new-privs"] is not None:  # `=false` takes away what the container has
+        process["noNewPrivileges"] = call.flag("no-new-privs")
     if call.many("cap"):
         _add_capabilities(process, call.many("cap"))
     return check_process(process, "exec")

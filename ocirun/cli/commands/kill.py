@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> int:
-    """Send the signal; TERM when none is named."""
-    signal = signal_number(call.arguments[1] if len(call.arguments) > 1 else "SIGTERM")
+    """Send the signal; TERM when none is named, or an empty one (a script's unset variable)."""
+    signal = signal_number("".join(call.arguments[1:]) or "SIGTERM")
     store, everyone = call.store(), call.flag("all")
     if not call.flag("regex"):
         kill(store, call.arguments[0], signal, everyone)

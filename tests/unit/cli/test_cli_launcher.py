@@ -43,7 +43,7 @@ def checked(*words: str) -> dict[str, object]:
         (["--root", "/a/.."], "Option --root argument should not be set to /"),
         (["--root="], "Option --root argument should not be empty"),
         (["--log", "/nonexistent/log"], "open /nonexistent/log: no such file or directory"),
-        (["--log", "/"], "open /: not a regular file"),
+        (["--log", "/"], "open /: is a directory"),
         (["--log", "journald:x"], "--log journald:x: only files can be logged to"),
     ],
 )
