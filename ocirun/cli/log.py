@@ -43,7 +43,7 @@ def log_path(word: str) -> str:
 def open_log(path: str, flags: int = 0) -> int:
     """Open the log file at `path` for appending; made where it is missing.
 
-    As with runc it may be a pipe, a terminal or /dev/null: `/dev/stderr` is what the caller gave us.
+    As with runc it may be a pipe, a terminal or /dev/null: `/dev/stderr` is what we were given.
 
     Security: no other device is opened. Opening one may act on it, and what is appended to a disk
     overwrites it.

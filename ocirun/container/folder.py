@@ -15,9 +15,16 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EBUSY, ELOOP, ENOSYS, ENOTDIR, ENOTEMPTY, EPERM
+from errno import EACCES, EBUSY, ELOOP, ENOSYS, ENOTDIR, ENOTEMPTY, EPERM
 
-from ocirun.errors import ContainerError, ContainerNotFound, NotAContainer, SetupError, doing
+from ocirun.errors import (
+    ContainerError,
+    ContainerNotFound,
+    NotAContainer,
+    SetupError,
+    doing,
+    kernel_words,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +54,7 @@ class Folder:
         Raises:
             ContainerNotFound: nothing has this name.
             NotAContainer: what has it is not a folder of ours.
+            SetupError: the kernel could not look, which says nothing about the container.
         """
         self._root_fd = root_fd
         self._is_locked = False
@@ -62,6 +70,10 @@ class Folder:
         except OSError as error:
             message = kind_of(root_fd, container_id, error)
             self.close()
+            if error.errno not in (EACCES, ELOOP, ENOTDIR):
+                # Not "does not exist": callers forget a container of which they are told that.
+                words = f"opening {self.path}: {kernel_words(error)}"
+                raise SetupError(words, error.errno or 0) from error
             raise NotAContainer(container_id, self.path, message) from error
         except BaseException:
             self.close()

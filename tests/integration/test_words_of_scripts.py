@@ -6,6 +6,7 @@ Source: runc(8), runc-kill(8), runc-exec(8); docs/runc-compat/cli.md.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 
@@ -23,13 +24,13 @@ class TestLogPlaces:
     """`--log` at what is no regular file."""
 
     @pytest.mark.parametrize("place", ["/dev/stderr", "/proc/self/fd/2"])
-    def test_a_pipe_at_stderr(self, box: Box, place: str) -> None:
+    def test_a_pipe_at_stderr_gets_the_line(self, box: Box, place: str) -> None:
         words = ("--log", place, "--log-format", "json", "--root", str(box.runtime.root))
         done = call(box, *words, "state", "ocitest-no", capture_output=True)
         assert done.returncode == 1
         assert b'"level":"error"' in done.stderr.replace(b" ", b"")
 
-    def test_nowhere(self, box: Box) -> None:
+    def test_it_may_go_nowhere(self, box: Box) -> None:
         words = ("--log", "/dev/null", "--root", str(box.runtime.root))
         assert call(box, *words, "state", "ocitest-no").returncode == 1
         container = box.container(None, "true")
@@ -37,7 +38,7 @@ class TestLogPlaces:
         argv = (*words, "run", "-b", str(container.bundle.path), container.id)
         assert call(box, *argv, capture_output=True).returncode == 0
 
-    def test_a_fifo_with_a_reader(self, box: Box) -> None:
+    def test_a_fifo_with_a_reader_gets_the_line(self, box: Box) -> None:
         fifo = box.folder / "fifo"
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -58,13 +59,13 @@ class TestEmptyWords:
     """Variables that a script has not set."""
 
     @peer_deviates("crun", "knows text and json only")
-    def test_the_form_of_the_log(self, box: Box) -> None:
+    def test_an_empty_form_of_the_log_is_text(self, box: Box) -> None:
         root = str(box.runtime.root)
         done = call(box, "--log-format", "", "--root", root, "state", "no", capture_output=True)
         assert b"does not exist" in done.stderr
 
     @peer_deviates("crun", "unknown signal")
-    def test_the_signal(self, box: Box) -> None:
+    def test_an_empty_signal_is_term(self, box: Box) -> None:
         container = box.running(None, "/probe", "trap", "TERM")
         container.kill("").ok()
         container.wait_status("stopped")
@@ -77,6 +78,23 @@ def test_the_root_of_the_machine_is_refused_in_any_spelling(box: Box) -> None:
         done = call(box, "--root", root, "list", capture_output=True)
         assert done.returncode == 1
         assert b"Option --root argument should not be set to /" in done.stderr
+
+
+def test_few_descriptors_make_no_container_disappear(box: Box) -> None:
+    """Callers forget a container of which they are told that it does not exist."""
+    container = box.running()
+    for most in range(3, 14):
+        for verb in ("state", "delete"):
+            done = call(
+                box,
+                *("--root", str(box.runtime.root), verb, container.id),
+                capture_output=True,
+                preexec_fn=lambda most=most: resource.setrlimit(
+                    resource.RLIMIT_NOFILE, (most, most)
+                ),
+            )
+            assert b"does not exist" not in done.stderr, (most, verb)
+    assert container.status == "running"
 
 
 class TestExec:

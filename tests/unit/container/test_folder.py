@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
-from errno import EACCES, EIO, ENOSYS, ENOTEMPTY, EPERM
+from errno import EACCES, EIO, EMFILE, ENOSYS, ENOTEMPTY, EPERM
 from fcntl import LOCK_NB, LOCK_SH, LOCK_UN
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,15 @@ def test_what_the_kernel_does_not_open_is_named_with_its_reason(
     root_fd = open_root(str(root))
     monkeypatch.setattr(os, "open", refusing(EACCES))
     with pytest.raises(NotAContainer, match="cannot be opened: Permission denied"):
+        Folder(root_fd, str(root), "web")
+
+
+def test_a_kernel_that_cannot_look_does_not_make_the_container_gone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root_fd = open_root(str(root))
+    monkeypatch.setattr(os, "open", refusing(EMFILE))
+    with pytest.raises(SetupError, match=r"^opening .*/web: too many open files$"):
         Folder(root_fd, str(root), "web")
 
 
