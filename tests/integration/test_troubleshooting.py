@@ -12,6 +12,7 @@ from harness.box import Box, Container
 from harness.machine import REPO, has_apparmor, has_systemd
 from harness.needs import needs
 from harness.runtime import Result
+from harness.user import User
 
 PAGE = (REPO / "docs" / "troubleshooting.md").read_text()
 SENTENCES = re.findall(r"^\| `(.+?)` \|", PAGE, re.MULTILINE)  # the first column of the tables
@@ -67,17 +68,11 @@ def with_broken_json(container: Container) -> Result:
 
 
 def as_an_ordinary_user(container: Container) -> Result:
-    """The bundle, in the folder of the test, is readable; the state root is the user's own."""
-    bundle = container.bundle
-    root = bundle.path / "state"
-    root.mkdir()
-    os.chown(root, 65534, 65534)
-    result = container.runtime.prepare("run", "-b", bundle.path, container.id, bundle=bundle)
-    result.argv[1:5] = ["--root", str(root)]
-    for folder in (bundle.path, bundle.path.parent, bundle.path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o005)
-    result.argv[:0] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    return container.runtime.run_prepared(result)
+    """The state root is the user's own, and so is the folder of the logs."""
+    user = User(container.bundle.path)
+    os.chown(container.bundle.path.parent / "calls", user.uid, user.uid)
+    container.runtime.root = user.folder / "state"
+    return container.run(preexec_fn=user.become, env=user.environment)
 
 
 def when(status: str, *words: str) -> Provoke:
