@@ -26,6 +26,9 @@ _CODES: Final = {
     "uint64_t": "Q",
     "unsigned long": "L",
 }
+_SIZES: Final = {code: array(code).itemsize for code in _CODES.values()}
+
+_zeroed: Final[dict[str, array[int]]] = {}  # Speed: by kind, to be copied
 
 
 class _FFI:
@@ -44,6 +47,14 @@ class _FFI:
         `initial` is a number for one value, for an open array its length or its values; bytes for
         characters, which get a NUL.
         """
+        if initial is None and (nothing := _zeroed.get(kind)):
+            return nothing[:]
+        memory = self._make(kind, initial)
+        if initial is None:
+            _zeroed[kind] = memory[:]
+        return memory
+
+    def _make(self, kind: str, initial: Any) -> array[int]:  # noqa: ANN401  # cffi's
         if kind.endswith(" *"):
             return array(_CODES[kind[:-2]], [initial or 0])
         name, _, length = kind.removesuffix("]").partition("[")
@@ -56,8 +67,10 @@ class _FFI:
             count = initial
         else:
             count = len(initial)
-        values = [] if initial is None or isinstance(initial, int) else list(initial)
-        return array(code, values + [0] * (count - len(values)))
+        values = () if initial is None or isinstance(initial, int) else initial
+        memory = array(code, values)
+        memory.frombytes(bytes((count - len(values)) * _SIZES[code]))
+        return memory
 
     def cast(self, kind: str, value: array[int]) -> int:
         """Return the address of memory, for the structures that hold one."""

@@ -29,14 +29,22 @@ LIST = machine.REPO / "ocirun" / "cli" / "placement.txt"
 HEAD = """\
 # Written by `make placement` (tests/bench/placement.py), do not edit; what it is for: placement.py.
 # Above each part, who writes to its blocks: s start, state, kill, delete; p the parent of create
-# and run; i init; e the parent of exec; c its children. In capitals: who only reads them.
+# and run; i init; e the parent of exec; c its children; l an init that the library's helper has
+# cloned. In capitals: who only reads them.
 """
-LETTERS = "spiec"
-# The letter of a verb's first process, and of those after it.
+LETTERS = "spiecl"
+# The letters of a verb's processes, the last one of all that follow; "-" is not looked at.
 VERBS = {
     "create": "pi", "run": "pi", "exec": "ec",
-    "start": "ss", "state": "ss", "kill": "ss", "delete": "ss",
+    "start": "s", "state": "s", "kill": "s", "delete": "s",
+    "library": "--l",
 }  # fmt: skip
+# Three times, for what the helper itself writes to between two orders is not init's.
+PROGRAM = """\
+import sys, ocirun
+for _ in range(3):
+    ocirun.run(config=sys.argv[1], root=sys.argv[2], check=True)
+"""
 EVENTS = ("exceptions:page_fault_user", "exceptions:page_fault_kernel")
 WRITE = 2  # in the error code of a fault
 PAGE_BYTES = 4096
@@ -69,8 +77,8 @@ def names_by_page(prefix: Path) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def pages_touched(worker: Worker, *words: str | Path) -> Iterator[tuple[int, int, bool]]:
-    """Run a verb; yield which of its processes touched which page, and whether it wrote to it.
+def pages_touched(worker: Worker, *command: str | Path) -> Iterator[tuple[int, int, bool]]:
+    """Run a command; yield which of its processes touched which page, and whether it wrote to it.
 
     The kernel maps what it has in memory around a page that is read: so it has nothing.
     """
@@ -79,9 +87,9 @@ def pages_touched(worker: Worker, *words: str | Path) -> Iterator[tuple[int, int
     trace = worker.folder / "trace"
     events = [word for event in EVENTS for word in ("-e", event)]
     perf = ["/usr/bin/env", "perf", "record", "-q", *events, "-c", "1", "-o", str(trace)]
-    done = worker.run_program(*perf, worker.path, "--root", worker.root, *words)
+    done = worker.run_program(*perf, *command)
     if done.status:
-        raise RuntimeError(f"{words[0]}: {done.said}")
+        raise RuntimeError(f"{command}: {done.said}")
     lines = subprocess.run(
         ["perf", "script", "-i", trace, "-F", "comm,pid,event,trace"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
@@ -99,14 +107,21 @@ def letters_by_name(worker: Worker, field: Field, names: dict[int, str]) -> dict
     found: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
 
     def note(verb: str, *words: str | Path) -> None:
-        for process, page, is_write in pages_touched(worker, verb, *words):
-            if page in names:
-                letters = found[is_write].setdefault(names[page], set())
-                letters.add(VERBS[verb][min(process, 1)])
+        note_program(verb, worker.path, "--root", worker.root, verb, *words)
+
+    def note_program(verb: str, *command: str | Path) -> None:
+        letters = VERBS[verb]
+        for process, page, is_write in pages_touched(worker, *command):
+            letter = letters[min(process, len(letters) - 1)]
+            if page in names and letter in LETTERS:
+                found[is_write].setdefault(names[page], set()).add(letter)
 
     name = f"{machine.MARK}-placement"
     field.set_program("/bin/true")
     note("run", "-b", field.bundle.path, name)
+    (package,) = Path(worker.path).parents[1].rglob("ocirun/aio.py")
+    python = ("/usr/bin/env", f"PYTHONPATH={package.parents[1]}", sys.executable, "-P")
+    note_program("library", *python, "-c", PROGRAM, field.bundle.path, worker.root)
     field.set_program("/bin/sleep", "1000")
     note("create", "-b", field.bundle.path, name)
     note("start", name)

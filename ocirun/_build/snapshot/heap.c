@@ -8,7 +8,9 @@
  *
  * The eight bytes before a block hold its size. Sizes are rounded up to classes, each with a list
  * of free blocks. Blocks are never merged nor returned to the kernel: a verb runs for
- * milliseconds. When the region is full, malloc takes over.
+ * milliseconds. When the region is full, malloc takes over. A block of the image that is freed in a
+ * process that started from it is not used again: new objects would lie all over the image, on pages
+ * that a forked child has to copy.
  *
  * While an image is made, cli/placement.py can decide where blocks are placed.
  *
@@ -47,6 +49,7 @@ __asm__(".pushsection .snapshot_heap,\"aw\",%nobits\n"
 #define SMALL_BYTES 1024UL /* classes of 16 bytes below, four in each power of two above */
 
 static size_t used = 8; /* offset of the next block's payload is a multiple of 16 */
+static size_t sealed;   /* bytes of the image that this process started from */
 static void *free_small[SMALL_BYTES / 16 + 1];
 static void *free_large[64 * 4];
 static char locked;
@@ -171,6 +174,8 @@ void __wrap_free(void *block)
         __real_free(block);
         return;
     }
+    if ((const char *)block < heap_start + sealed)
+        return;
     list = free_list(*size_of(block));
     lock();
     *(void **)block = *list;
@@ -294,5 +299,6 @@ size_t heap_seal(void)
     wipe(free_small, sizeof free_small / sizeof *free_small);
     wipe(free_large, sizeof free_large / sizeof *free_large);
     used = ((used + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)) + sizeof(size_t);
-    return used - sizeof(size_t);
+    sealed = used - sizeof(size_t);
+    return sealed;
 }
