@@ -17,7 +17,7 @@ from ocirun.cgroups.files import read_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final
+    from typing import Any, Final
 
 USUAL_ROOT: Final = "/sys/fs/cgroup"
 MOUNT_POINT: Final = 4  # which field of mountinfo; the one before it is the root
@@ -114,13 +114,21 @@ class Table:
         return found
 
 
+# Speed: the texts of /proc that were read last, and their table, for programs that use the library.
+_last: list[Any] = []
+
+
 def read_table() -> Table:
     """Read the mount table and our own cgroups from /proc, once.
 
     Raises:
         OSError: /proc is not there.
     """
-    return Table(read_text("/proc/self/mountinfo"), read_text("/proc/self/cgroup"))
+    texts = read_text("/proc/self/mountinfo"), read_text("/proc/self/cgroup")
+    if not _last or _last[0] != texts:
+        _last[:] = texts, Table(*texts)
+    table: Table = _last[1]
+    return table
 
 
 def parse_mountinfo(text: str) -> list[CgroupMount]:

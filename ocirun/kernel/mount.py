@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import oserror
+from ocirun.kernel.oserror import encoded, oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def open_tree(dir_fd: int, path: str, flags: int) -> int:
     """
     if not path:
         flags |= AT_EMPTY_PATH
-    fd: int = lib.sys_open_tree(dir_fd, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
+    fd: int = lib.sys_open_tree(dir_fd, encoded(path), flags | OPEN_TREE_CLOEXEC)
     if fd < 0:
         raise oserror(ffi.errno, f"open_tree({dir_fd}, {path!r}, {flags:#x})", path or None)
     return fd
@@ -112,7 +112,7 @@ def fsopen(fs_name: str) -> int:
     Raises:
         OSError: ENODEV when the kernel does not know the type.
     """
-    fd: int = lib.sys_fsopen(os.fsencode(fs_name), FSOPEN_CLOEXEC)
+    fd: int = lib.sys_fsopen(encoded(fs_name), FSOPEN_CLOEXEC)
     if fd < 0:
         raise oserror(ffi.errno, f"fsopen({fs_name!r}, FSOPEN_CLOEXEC)")
     return fd
@@ -120,14 +120,14 @@ def fsopen(fs_name: str) -> int:
 
 def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
     """Set the option `key=value` of a context; at most FSCONFIG_STRING_MAX bytes of value."""
-    data = os.fsencode(value)
-    if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, os.fsencode(key), data, 0) < 0:
+    data = encoded(value)
+    if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, encoded(key), data, 0) < 0:
         raise _with_log(fs_fd, ffi.errno, f"fsconfig({fs_fd}, SET_STRING, {key!r}, {value!r})")
 
 
 def fsconfig_flag(fs_fd: int, key: str) -> None:
     """Set the flag `key` of a context."""
-    if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, os.fsencode(key), ffi.NULL, 0) < 0:
+    if lib.sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, encoded(key), ffi.NULL, 0) < 0:
         raise _with_log(fs_fd, ffi.errno, f"fsconfig({fs_fd}, SET_FLAG, {key!r})")
 
 
@@ -171,7 +171,7 @@ def mount_setattr(
         flags |= AT_EMPTY_PATH
     if (
         lib.sys_mount_setattr(
-            dir_fd, os.fsencode(path), flags, attr_set, attr_clr, propagation, userns_fd
+            dir_fd, encoded(path), flags, attr_set, attr_clr, propagation, userns_fd
         )
         < 0
     ):
@@ -184,9 +184,7 @@ def mount_setattr(
 
 def mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
     """Mount by path, with the old call: only for what the new calls cannot express."""
-    result = lib.mount(
-        os.fsencode(source), os.fsencode(target), os.fsencode(fs_type), flags, os.fsencode(data)
-    )
+    result = lib.mount(encoded(source), encoded(target), encoded(fs_type), flags, encoded(data))
     if result < 0:
         call = f"mount({source!r}, {target!r}, {fs_type!r}, {flags:#x}, {data!r})"
         raise oserror(ffi.errno, call, target)
@@ -194,13 +192,13 @@ def mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None
 
 def umount2(target: str, flags: int) -> None:
     """Unmount the topmost mount at `target`."""
-    if lib.umount2(os.fsencode(target), flags) < 0:
+    if lib.umount2(encoded(target), flags) < 0:
         raise oserror(ffi.errno, f"umount2({target!r}, {flags:#x})", target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Make `new_root` the root of this mount namespace; the old root moves to `put_old`."""
-    if lib.sys_pivot_root(os.fsencode(new_root), os.fsencode(put_old)) < 0:
+    if lib.sys_pivot_root(encoded(new_root), encoded(put_old)) < 0:
         raise oserror(ffi.errno, f"pivot_root({new_root!r}, {put_old!r})", new_root)
 
 

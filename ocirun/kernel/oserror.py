@@ -1,8 +1,9 @@
-"""The OSError of a failed call, with the call as strace would print it."""
+"""What the functions for system calls share: texts as bytes, and the OSError of a failed call."""
 
 from __future__ import annotations
 
 import os
+import sys
 from errno import ENOSYS, EPERM
 
 from ocirun.kernel._native import lib
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 
 # What a seccomp filter around us answers for a call that it does not allow, as a rule.
 REFUSED: Final = (EPERM, ENOSYS)
+_ENCODING: Final = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+
+
+def encoded(text: str) -> bytes:
+    """Return `text` as the kernel takes it, as os.fsencode does in four times as many steps."""
+    return text.encode(*_ENCODING)
 
 
 def oserror(errno: int, call: str, path: str | bytes | None = None) -> OSError:
-    """Return the OSError of `errno`, with `call` as a note.
+    """Return the OSError of `errno`, with `call` (as strace prints it) as a note.
 
     A function, because Python chooses the subclass of OSError by errno. Where the call is one that
     safety rests on and that is kept from us altogether, its text says so.

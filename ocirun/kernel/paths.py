@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.kernel._native import ffi, lib
-from ocirun.kernel.oserror import REFUSED, oserror
+from ocirun.kernel.oserror import REFUSED, encoded, oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0)
         OSError: as open(2) does; EAGAIN when a rename raced with "..", to be tried again.
     """
     flags |= os.O_CLOEXEC
-    fd: int = lib.sys_openat2(dir_fd, os.fsencode(path), flags, mode, resolve)
+    fd: int = lib.sys_openat2(dir_fd, encoded(path), flags, mode, resolve)
     if fd < 0:
         call = f"openat2({dir_fd}, {path!r}, {{{flags:#o}, {mode:#o}, {resolve:#x}}})"
         raise oserror(ffi.errno, call, path)

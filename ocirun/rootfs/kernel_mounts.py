@@ -56,7 +56,13 @@ class KernelMounts:
         """
         best = ""
         for place in self._fds:
-            if len(place) > len(best) and below(place, path) and not (above and path == place):
+            # Speed: most paths are below none of them.
+            if (
+                path.startswith(place)
+                and len(place) > len(best)
+                and below(place, path)
+                and not (above and path == place)
+            ):
                 best = place
         if not best:
             return root_fd, path
