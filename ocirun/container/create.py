@@ -12,12 +12,12 @@ from ocirun.cgroups.choose import new_cgroup
 from ocirun.container.hooks import open_outputs, run_poststop
 from ocirun.container.new_process import NewProcess
 from ocirun.container.record import Record, write_config
-from ocirun.container.request import make_request
+from ocirun.container.request import is_rootless, make_request, name_of, own_hierarchies
 from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter
 from ocirun.errors import InitDied, SetupError, doing, warn
-from ocirun.kernel.procstat import is_in_user_namespace, start_time
+from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
 from ocirun.process.gate import make_gate
@@ -31,7 +31,6 @@ from ocirun.spec.load import check_document, load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirun.cgroups.paths import Hierarchy
     from ocirun.container.options import CreateOptions
     from ocirun.container.store import Store
     from ocirun.network.sides import Sides
@@ -188,7 +187,7 @@ class Creation(NewProcess):
             linux.get("cgroupsPath"),
             self.id,
             self.options.cgroup_manager,
-            rootless=_is_rootless(self.options.rootless),
+            rootless=is_rootless(self.options.rootless),
             annotations=self.config.get("annotations"),
         )
         self._remember()
@@ -210,7 +209,7 @@ class Creation(NewProcess):
             delegate(self.cgroup, self.config)
         if self.resctrl:
             self._make_resctrl(self.resctrl)
-        self.request.hierarchies = self.cgroup.hierarchies() or _own_hierarchies()
+        self.request.hierarchies = self.cgroup.hierarchies() or own_hierarchies()
 
     def _make_resctrl(self, group: ResctrlGroup) -> None:
         """Make the class of service, and remember what of it goes with the container."""
@@ -241,7 +240,7 @@ class Creation(NewProcess):
         record.systemd_unit = self.cgroup.unit
         record.annotations = config.get("annotations") or {}
         if not self.request.terminal:
-            record.external_descriptors = [_name_of(fd) for fd in self.stdio.fds or STDIO]
+            record.external_descriptors = [name_of(fd) for fd in self.stdio.fds or STDIO]
         record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
         write_config(record.directory, config)
         record.write()
@@ -263,6 +262,14 @@ class Creation(NewProcess):
         self.record.init_process_start = start_time(self.parent.pid) or 0
         self.record.write_init()
         self.has_run = True
+        ahead = self.sends_ahead() and not linux.get("netDevices")
+        # Device rules alone: other limits would hold init back.
+        limited = ahead and linux.get("resources", {}).keys() <= {"devices"}
+        if limited:
+            self._apply()
+        if ahead:
+            hooks = {"prestart", "createRuntime"}.intersection(self.record.hooks)
+            self.parent.run_ahead(resume=limited and not hooks)
         self.parent.wait_until_ready()
         if linux.get("netDevices") or self.networks:
             from ocirun.container.connect import connect, open_sides  # cold
@@ -270,18 +277,32 @@ class Creation(NewProcess):
             self.network = self.network or open_sides(self)
             connect(self, self.network)
         self.parent.assemble()
-        # Order: limits after the devices are made, which device rules could forbid, and before
-        # hooks, which may look at them.
-        self.cgroup.apply(
-            linux.get("resources") or {},
-            userns=self.request.namespaces.has("user"),
-            implied=implied_rules(self.config),
-        )
+        # Order: before hooks, which may look at the limits.
+        if not limited:
+            self._apply()
         if self.resctrl:
             self.resctrl.apply()
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
         self.parent.enter(self.take_listener)
+
+    def _apply(self) -> None:
+        """Write the limits; the implied rules let init make devices afterwards, too."""
+        self.cgroup.apply(
+            self.config.get("linux", {}).get("resources") or {},
+            userns=self.request.namespaces.has("user"),
+            implied=implied_rules(self.config),
+        )
+
+    def sends_ahead(self) -> bool:
+        """Return whether nothing is done with init before it has its configuration.
+
+        Order: the maps of its user namespace are written before that, it is moved into its resctrl
+        group, and networks of type user open its namespaces.
+        """
+        helped = self.options.command is not None
+        maps = "user" in self.request.namespaces.new
+        return helped and not (maps or self.resctrl or self.networks)
 
     def _cause_of(self, death: InitDied) -> SetupError:
         """Return why init died without a message: the cgroup counts OOM kills."""
@@ -376,25 +397,3 @@ class Creation(NewProcess):
         if self.has_run and "poststop" in self.record.hooks:
             for failure in run_poststop(self.config, self.record.state(STOPPED), self._hooks_cwd()):
                 warn(str(failure))
-
-
-def _name_of(fd: int) -> str:
-    """Return what `fd` is open on, as the kernel names it; "" when it is closed."""
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    except FileNotFoundError:
-        return ""
-
-
-def _own_hierarchies() -> list[Hierarchy]:
-    """Where a container without a cgroup of its own is: where we are."""
-    from ocirun.cgroups.paths import own_hierarchies, read_table  # cold
-
-    return own_hierarchies(read_table())
-
-
-def _is_rootless(word: str) -> bool:
-    """Return whether cgroups may be out of our reach: what the caller says, else who we are."""
-    if word in ("true", "false"):
-        return word == "true"
-    return os.geteuid() != 0 or is_in_user_namespace()

@@ -120,14 +120,17 @@ class NewProcess:
             ours += join_fds
             self.request.cgroup_join_fds = len(join_fds)
             last_fds = self.open_last_fds(ours)
-            self.parent.spawn(self.options.command, cgroup_fd)
+            fds = [*first_fds, *self.stdio.sent(), *join_fds, *last_fds]
+            # Whether it is born in a cgroup v2 has to be known first.
+            ahead = fds if cgroup_fd is None and self.sends_ahead() else None
+            self.parent.spawn(self.options.command, cgroup_fd, ahead)
             if cgroup_fd is not None and not self.parent.born_in_cgroup:
                 self.move_into_cgroup()
             # Order: before it has children, which would stay where they were born.
             self.join_resctrl()
             # Order: before it has read that, and hides them from users other than root.
             self.open_namespaces()
-            self.parent.send_config([*first_fds, *self.stdio.sent(), *join_fds, *last_fds])
+            self.parent.send_config(fds)
         finally:
             for fd in ours:
                 os.close(fd)
@@ -139,6 +142,10 @@ class NewProcess:
         """
         del ours
         return []
+
+    def sends_ahead(self) -> bool:
+        """Return whether nothing is done with the process before it has its configuration."""
+        return False
 
     def move_into_cgroup(self) -> None:
         """Move the process into the cgroup that it could not be born in."""

@@ -8,6 +8,7 @@ from errno import EBADF
 from fcntl import F_GETFD, FD_CLOEXEC, fcntl
 
 from ocirun.errors import Problem, SpecError, UsageError, warn
+from ocirun.kernel.procstat import is_in_user_namespace
 from ocirun.process.request import Request
 from ocirun.rootfs.devices import is_host_dev
 from ocirun.spec import LANDLOCK
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from ocirun.cgroups.paths import Hierarchy
     from ocirun.container.options import CreateOptions, ExecOptions, ProcessOptions
     from ocirun.container.record import Record
     from ocirun.spec.types import Config
@@ -164,3 +166,25 @@ def warn_of_relative(config: Config) -> None:
                 f"mount destination {mount['destination']} is not absolute. Support for "
                 "non-absolute mount destinations will be removed in a future release."
             )
+
+
+def name_of(fd: int) -> str:
+    """Return what `fd` is open on, as the kernel names it; "" when it is closed."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:
+        return ""
+
+
+def own_hierarchies() -> list[Hierarchy]:
+    """Return where a container without a cgroup of its own is: where we are."""
+    from ocirun.cgroups import paths  # cold
+
+    return paths.own_hierarchies(paths.read_table())
+
+
+def is_rootless(word: str) -> bool:
+    """Return whether cgroups may be out of our reach: what the caller says, else who we are."""
+    if word in ("true", "false"):
+        return word == "true"
+    return os.geteuid() != 0 or is_in_user_namespace()

@@ -41,9 +41,12 @@ class Conversation:
     cloned it into its cgroup v2. With a `plan`, set before `spawn`, a forked child takes over
     that, the configuration and the request as they are in our memory; else it is sent the last
     two, and makes its own plan.
+
+    A helper's child is sent some messages ahead, before it waits for them (`_ahead` has the names).
     """
 
     __slots__ = (
+        "_ahead",
         "_channel",
         "_knows_config",
         "_request",
@@ -64,13 +67,17 @@ class Conversation:
         self.born_in_cgroup = False
         self.plan: Plan | None = None
         self._knows_config = False
+        self._ahead: set[str] = set()
 
-    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+    def spawn(
+        self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None = None
+    ) -> None:
         """Bring the child into being, up to its waiting for sendConfig.
 
         `command` is the launcher to execute where this process may not fork; None forks.
         `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` shows
-        whether the kernel did that.
+        whether the kernel did that. `ahead` are the descriptors of sendConfig if that may be sent
+        before it is known which process the child is.
         """
         raise NotImplementedError
 
@@ -79,7 +86,8 @@ class Conversation:
 
         `fds` in the child's order, borrowed.
         """
-        self._say(SEND_CONFIG, None if self._knows_config else self._body(), fds)
+        if SEND_CONFIG not in self._ahead:
+            self._say(SEND_CONFIG, None if self._knows_config else self._body(), fds)
 
     def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
         """Wait for procGate, and give the child what it asks for on its way there.
@@ -178,6 +186,14 @@ class Conversation:
 
     def _body(self) -> dict[str, Any]:
         return {"config": self.config, "request": self._request.body()}
+
+    def _say_ahead(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
+        """Send a message that the child does not wait for yet."""
+        self._ahead.add(name)
+        try:
+            self._channel.send(name, body, fds or [])
+        except PeerGone:  # it has hung up; what is received next says why
+            return
 
     def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
         try:

@@ -12,8 +12,9 @@ from ocirun.process.messages import (
     PROC_READY,
     PROC_RESUME,
     PROC_RUN,
+    SEND_CONFIG,
 )
-from ocirun.process.spawn import fork_init, order_init
+from ocirun.process.spawn import fork_init, order_init, receive_ordered
 from ocirun.process.userns_maps import write_id_maps
 
 TYPE_CHECKING = False
@@ -26,7 +27,9 @@ class CreateParent(Conversation):
 
     __slots__ = ()
 
-    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+    def spawn(
+        self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None = None
+    ) -> None:
         """Bring init into being, as Conversation.spawn; write the maps of its user namespace."""
         namespaces = self._request.namespaces
         try:
@@ -35,7 +38,7 @@ class CreateParent(Conversation):
                 join = namespaces.fds
                 self._spawn_by_stage(command, cgroup_fd, list(join), list(join.values()))
             else:
-                self._clone(command, cgroup_fd)
+                self._clone(command, cgroup_fd, ahead)
         finally:
             self._their_channel.close()
             namespaces.close()
@@ -43,19 +46,34 @@ class CreateParent(Conversation):
             linux = self.config["linux"]
             write_id_maps(self.pid, linux["uidMappings"], linux["gidMappings"])
 
-    def _clone(self, command: str | None, cgroup_fd: int | None) -> None:
+    def _clone(self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None) -> None:
         namespaces = self._request.namespaces
         clone = (namespaces.clone_flags, cgroup_fd)
-        ends = (self._channel, self._their_channel)
         rootfs = self._request.rootfs
+        bootstrap = ({"join": list(namespaces.fds)}, list(namespaces.fds.values()))
         if command is None:
             inherited = self._inherited(command)
             self._knows_config = inherited is not None
-            cloned = fork_init(*ends, clone, rootfs, inherited)
+            cloned = fork_init(self._channel, self._their_channel, clone, rootfs, inherited)
         else:
-            cloned = order_init(*ends, clone, rootfs, command)
+            order_init(self._their_channel, clone, rootfs, command)
+            if ahead is not None:
+                self._say_ahead(BOOTSTRAP_DATA, *bootstrap)
+                self._say_ahead(SEND_CONFIG, self._body(), ahead)
+            cloned = receive_ordered(self._channel)
         self.pid, self.pidfd, self.born_in_cgroup = cloned
-        self._say(BOOTSTRAP_DATA, {"join": list(namespaces.fds)}, list(namespaces.fds.values()))
+        if BOOTSTRAP_DATA not in self._ahead:
+            self._say(BOOTSTRAP_DATA, *bootstrap)
+
+    def run_ahead(self, *, resume: bool) -> None:
+        """Have init assemble the root as soon as it is ready; with `resume`, enter it, too.
+
+        Does nothing for an init that was not sent its configuration ahead.
+        """
+        if SEND_CONFIG in self._ahead:
+            self._say_ahead(PROC_RUN)
+            if resume:
+                self._say_ahead(PROC_RESUME)
 
     def wait_until_ready(self) -> None:
         """Wait until init has understood, and is in its cgroups and namespaces."""
@@ -63,11 +81,13 @@ class CreateParent(Conversation):
 
     def assemble(self) -> None:
         """Have init assemble the root, and wait for that."""
-        self._say(PROC_RUN)
+        if PROC_RUN not in self._ahead:
+            self._say(PROC_RUN)
         self._receive(PROC_HOOKS)
 
     def enter(self, take_listener: Callable[[int], None]) -> None:
         """Have init enter the root and reach its gate; `take_listener` as in wait_for_gate."""
-        self._say(PROC_RESUME)
+        if PROC_RESUME not in self._ahead:
+            self._say(PROC_RESUME)
         self.wait_for_gate(take_listener)
         self._channel.close()

@@ -55,7 +55,12 @@ class ExecParent(Conversation):
             self._init_fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         request.join_flags = flags
 
-    def spawn(self, command: str | None, cgroup_fd: int | None) -> None:
+    def spawn(
+        self,
+        command: str | None,
+        cgroup_fd: int | None,
+        ahead: list[int] | None = None,  # noqa: ARG002  # its stage takes the configuration
+    ) -> None:
         """Bring the process into being inside the container's namespaces."""
         try:
             self._spawn_by_stage(command, cgroup_fd, [], self._init_fds)

@@ -66,13 +66,10 @@ def fork_stage(ours: Channel, theirs: Channel, inherited: Inherited | None) -> i
     return pid
 
 
-def order_init(
-    ours: Channel, theirs: Channel, clone: tuple[int, int | None], rootfs: str, command: str
-) -> Cloned:
+def order_init(theirs: Channel, clone: tuple[int, int | None], rootfs: str, command: str) -> None:
     """Have the helper clone init: as fork_init does. `command` is the launcher's path.
 
-    Returns:
-        What clone_init does.
+    `receive_ordered` returns which process it is.
     """
     from ocirun.process.helper import order_clone  # cold: the library's way
 
@@ -80,6 +77,14 @@ def order_init(
     order = {"flags": flags, "rootfs": rootfs, "into_cgroup": cgroup_fd is not None}
     order_clone(command, order, [theirs.fileno(), *([] if cgroup_fd is None else [cgroup_fd])])
     theirs.close()
+
+
+def receive_ordered(ours: Channel) -> Cloned:
+    """Receive from an init that the helper has cloned which process it is.
+
+    Returns:
+        What clone_init does.
+    """
     try:
         return _receive_init(ours)
     except PeerGone as error:
