@@ -1,8 +1,8 @@
 """An OCI container runtime in Python.
 
-`import ocirun` gives `run`, `Container`, `Spec` and the error classes of `ocirun.errors`; each is
-loaded when it is first asked for, because every command line imports this package too. The manual
-is docs/library.md.
+`import ocirun` gives `run`, `Container`, `Spec`, `close_helper` and the error classes of
+`ocirun.errors`; each is loaded when it is first asked for, because every command line imports this
+package too. The manual is docs/library.md.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WrongStatus,
     )
     from ocirun.library.container import Container
+    from ocirun.library.helper import close_helper
     from ocirun.library.process import ExecProcess, Process
     from ocirun.library.run import CompletedContainer, run
     from ocirun.library.spec import Spec
@@ -68,6 +69,7 @@ __all__ = (
     "UsageError",
     "WrongStatus",
     "aio",
+    "close_helper",
     "run",
 )
 
@@ -79,6 +81,7 @@ _LIBRARY = {
     "CompletedContainer": "run",
     "run": "run",
     "Spec": "spec",
+    "close_helper": "helper",
     "DEVNULL": "streams",
     "PIPE": "streams",
     "STDOUT": "streams",

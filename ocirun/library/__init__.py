@@ -9,6 +9,7 @@
     making.py      library arguments to the options of create and exec
     found.py       the init of a container that another program created
     streams.py     stdin, stdout and stderr: pipes, files, descriptors
+    helper.py      close_helper
     spec.py        Spec: a config.json in one call
     command.py     verbs that run as an `ocirun` process: mounts, checkpoint, restore
     loop.py        for ocirun.aio: calls in threads of a loop; loop_process.py: its Process

@@ -13,9 +13,10 @@ import os
 from ocirun.cgroups.choose import layout
 from ocirun.library.making import user_of
 from ocirun.library.process import check_args, check_env
-from ocirun.spec import OVERLAY
+from ocirun.spec import NETWORKS, OVERLAY
 from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.default import default_config
+from ocirun.spec.jsontext import compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, Literal, Self
 
     Mapped = str | tuple[str, str] | tuple[str, str, str]
+    Network = str | Sequence[Mapping[str, Any]]
 
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 CPU_PERIOD_US: Final = 100_000
@@ -59,7 +61,7 @@ class Spec:
         swap: int | str | None = None,
         cpus: float | None = None,
         pids: int | None = None,
-        network: Literal["none", "host"] | None = None,
+        network: Network | None = None,
         capabilities: Iterable[str] | None = None,
         seccomp: Literal["default"] | Mapping[str, Any] | None = None,
         annotations: Mapping[str, str] | None = None,
@@ -190,14 +192,37 @@ class Spec:
         self._resources()["pids"] = {"limit": limit}
         return self
 
-    def network(self, kind: Literal["none", "host"]) -> Self:
-        """Set the network: only a loopback device ("none"), or the host's ("host")."""
-        if kind not in ("none", "host"):
-            raise ValueError(f'network must be "none" or "host", not {kind!r}')
+    def network(self, network: Network) -> Self:
+        """Set the network: a loopback device only ("none"), the host's ("host"), or networks.
+
+        Others are "user" and "cni:NAME", as of `ocirun try --net`, and a list of networks with the
+        members of the annotation org.ocirun.networks (docs/network.md); `create` checks those.
+        """
+        entries: list[Any] = []
+        if isinstance(network, str):
+            kind, _, name = network.partition(":")
+            if network == "user":
+                entries = [{"type": "user"}]
+            elif kind == "cni" and name:
+                entries = [{"type": "cni", "name": name}]
+            elif network not in ("none", "host"):
+                words = '"none", "host", "user", "cni:NAME" or a list of networks'
+                raise ValueError(f"network must be {words}, not {network!r}")
+        elif isinstance(network, (list, tuple)) and all(isinstance(one, dict) for one in network):
+            entries = [*network]
+        else:
+            raise TypeError(f"network must be a str or a list of dicts, not {network!r}")
         linux = self._config["linux"]
         linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
-        if kind == "none":
+        if network != "host":
             linux["namespaces"].append({"type": "network"})
+        self._config.get("annotations", {}).pop(NETWORKS, None)
+        if entries:
+            try:
+                text = compact(entries)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"network is no JSON: {error}") from None
+            self.annotations({NETWORKS: text})
         return self
 
     def mounts(self, *mounts: Mapping[str, Any] | Mapped) -> Self:

@@ -167,6 +167,19 @@ def program(box: Box, code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, cwd="/")
 
 
+def test_a_program_that_waits_for_all_children_closes_it(box: Box) -> None:
+    code = """
+ocirun.close_helper()
+try:
+    print(os.wait())
+except ChildProcessError:
+    print("no child", run())
+ocirun.close_helper()
+ocirun.close_helper()
+"""
+    assert program(box, code).communicate(timeout=20)[0] == b"no child 0\n"
+
+
 def test_rights_that_are_given_up_are_not_kept_by_way_of_it(box: Box) -> None:
     """Neither by the program, nor by a fork of it that has the descriptor still."""
     code = """

@@ -18,6 +18,8 @@ from harness.bundle import Bundle
 from harness.needs import needs
 from harness.networks import FORWARDING, Net, call, tables
 
+import ocirun
+
 pytestmark = [pytest.mark.integration, needs("root", "ours", "tool ip", "tool nsenter")]
 
 VETH = {"type": "veth", "bridge": "oci0", "pools": ["10.9.0.0/24", "fd09::/64"]}
@@ -56,6 +58,19 @@ def test_two_containers_and_the_host_reach_each_other(each_way: Box, net: Net) -
     assert "oci0" in net.devices()
     third = box.running(networked(box, VETH))
     assert net.addresses("eth0", third.pid) == ["10.9.0.2/24", "fd09::2/64"]
+
+
+def test_a_spec_of_the_library_has_networks(box: Box, net: Net) -> None:
+    before = net.state()
+    root = str(box.runtime.root)
+    words = ["/bin/busybox", "ip", "-o", "-4", "address", "show", "dev", "eth0"]
+    spec = ocirun.Spec(words, box.bundle().rootfs, network=[VETH])
+    done = ocirun.run(config=spec, root=root, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0
+    assert "10.9.0.2/24" in done.stdout
+    with pytest.raises(ocirun.SpecError, match="bridges"):
+        ocirun.run(config=spec.network([{"type": "veth", "bridges": "x"}]), root=root)
+    assert net.state() == before
 
 
 def test_delete_leaves_nothing(box: Box, net: Net) -> None:

@@ -5,6 +5,7 @@ Source: docs/library.md#spec; runtime-spec config.md, config-linux.md.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,36 @@ def test_the_network_of_the_host() -> None:
     assert "network" in kinds(Spec())
     assert "network" not in kinds(Spec(network="host"))
     assert "network" in kinds(Spec(network="host").network("none"))
+
+
+@pytest.mark.parametrize(
+    ("network", "entries"),
+    [
+        ("user", [{"type": "user"}]),
+        ("cni:front", [{"type": "cni", "name": "front"}]),
+        ([{"type": "veth", "bridge": "b"}], [{"type": "veth", "bridge": "b"}]),
+    ],
+)
+def test_networks_are_those_of_the_annotation(
+    network: Any,  # noqa: ANN401
+    entries: list[dict[str, str]],
+) -> None:
+    spec = Spec(network=network, annotations={"a": "b"})
+    annotations = spec.build()["annotations"]
+    assert json.loads(annotations.pop("org.ocirun.networks")) == entries
+    assert annotations == {"a": "b"} == spec.network("host").build()["annotations"]
+
+
+@pytest.mark.parametrize("network", ["bridge", "cni:", "cni", "", "user:x"])
+def test_a_network_that_is_unknown(network: str) -> None:
+    with pytest.raises(ValueError, match="network must be"):
+        Spec(network=network)
+
+
+@pytest.mark.parametrize("network", [7, ["user"], {"type": "user"}, [{"type": object()}]])
+def test_a_network_that_is_no_list_of_objects(network: Any) -> None:  # noqa: ANN401
+    with pytest.raises(TypeError, match="network"):
+        Spec(network=network)
 
 
 def test_mounts_are_tuples_paths_or_documents() -> None:
