@@ -71,10 +71,8 @@ def _load() -> None:
 
     config = default_config(cgroup_v2=True)
     plan_create(config, Request(config))
-    # Memory: Python keeps freed lists, tuples and the like for new ones. Those of the image lie all
-    # over it, and init would copy the page of each; a full collection lets go of them.
-    gc.collect()
-    # Memory: these objects are permanent; a garbage collection in init would copy their pages.
+    # Memory: these objects are permanent; a garbage collection in init would copy their pages. And
+    # here it would copy those of the image, which makes each clone3 slower.
     gc.freeze()
 
 
