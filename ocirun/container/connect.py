@@ -24,7 +24,7 @@ def open_sides(making: Creation) -> Sides:
     Closing them is added to undo. Returns:
         What `connect` needs; the caller closes it.
     """
-    sides = Sides(making.parent.pid)
+    sides = Sides(making.pid())
     # Order: closed last, after all that is undone.
     making.undo.add("closing network namespaces", sides.close)
     return sides

@@ -47,13 +47,31 @@ class EngineCreation(Creation):
         self.cgroup = NoCgroup()
         self.record.engine = self.engine.name
         self._remember()
+        names = [network.names for network in self.networks if network.names]
+        if self.engine.takes_networks and names:
+            from ocirun.container.network_files import give_files  # cold
+
+            self.config = give_files(self.config, names, self.record.directory)
         self.undo.add("releasing the engine", lambda: self.engine.release(self.record))
-        self.record.child_pid = self.engine.boot(self.record, self.config, self.stdio)
+        self.record.child_pid = self.engine.boot(
+            self.record, self.config, self.stdio, self._connect
+        )
         self.cgroup = known_cgroup(self.record.cgroup_paths, CGROUPFS)
         self.record.write_init()
-        self.has_run = True
         self.undo.add("killing the container", self._kill)
         open_init(self.record)
+        if not self.has_run:
+            self._connect()
+
+    def _connect(self) -> None:
+        """Make the networks, if that is not the engine's own affair, and run the first hooks."""
+        self.has_run = True
+        devices = self.config.get("linux", {}).get("netDevices")
+        if self.engine.takes_networks and (devices or self.networks):
+            from ocirun.container.connect import connect, open_sides  # cold
+
+            self.network = open_sides(self)
+            connect(self, self.network)
         self.run_hooks("prestart")
         self.run_hooks("createRuntime")
 

@@ -74,6 +74,7 @@ class Engine:
     """One engine. Its methods raise OcirunError, and leave nothing behind when they do.
 
     `has_own_exec`: a process of exec is run by `execute`, and not by joining namespaces.
+    `takes_networks`: its container's network devices are made by us, as for a native one.
     `has_own_processes`: what is in the container's cgroup is the engine's, and gets no signals.
     `tell` writes a debug line, where somebody has asked for them.
     """
@@ -82,6 +83,7 @@ class Engine:
     tell: Callable[[str], None] | None = None
     has_own_exec = False
     has_own_processes = False
+    takes_networks = False
 
     def check(self, config: Config, rootfs: str) -> None:
         """Refuse, before anything is made, a configuration that the engine cannot run.
@@ -92,11 +94,16 @@ class Engine:
         """
         raise NotImplementedError
 
-    def boot(self, record: Record, config: Config, stdio: Stdio) -> int:
+    def boot(
+        self, record: Record, config: Config, stdio: Stdio, connect: Callable[[], None]
+    ) -> int:
         """Bring the container to its gate, and write into `record` what it is found by.
 
         The program gets `stdio` (borrowed) as its fds 0 to 2, or sends its terminal's master to
-        `stdio.console`. Returns the pid of our child that ends with the container.
+        `stdio.console`. `connect` makes the container's networks and runs the hooks of its
+        creation. An engine that can calls it before the program is there, with a process in the
+        container's network namespace in `record`; otherwise the caller does afterwards. Returns the
+        pid of our child that ends with the container.
         """
         raise NotImplementedError
 

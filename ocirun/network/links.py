@@ -5,6 +5,7 @@ Source: rtnetlink(7); include/uapi/linux/if_link.h, linux/if_addr.h; docs.pyrout
 
 from __future__ import annotations
 
+import os
 from errno import ENODEV
 
 from ocirun.network.messages import ifaddrmsg, ifinfmsg, rtmsg
@@ -41,10 +42,13 @@ class Link:
     """A snapshot of a network device.
 
     `kind` is the type that `ip link add type` takes, "" for a physical device; `master` the index
-    of the device it is a port of, 0 without one; `hardware` its address as text.
+    of the device it is a port of, 0 without one; `hardware` its address as text, `hardware_type`
+    its ARPHRD number.
     """
 
-    __slots__ = ("alias", "hardware", "index", "is_up", "kind", "master", "name")
+    __slots__ = (
+        *("alias", "hardware", "hardware_type", "index", "is_up", "kind", "master", "mtu", "name"),
+    )
 
     def __init__(self, message: Any) -> None:  # noqa: ANN401  # pyroute2's
         self.index = int(message["index"])
@@ -56,6 +60,8 @@ class Link:
         self.kind = (information and information.get_attr("IFLA_INFO_KIND")) or ""
         self.hardware = message.get_attr("IFLA_ADDRESS") or ""
         self.master = int(message.get_attr("IFLA_MASTER") or 0)
+        self.hardware_type = int(message["ifi_type"])
+        self.mtu = int(message.get_attr("IFLA_MTU") or 0)
         self.is_up = bool(message["flags"] & IFF_UP)
 
 
@@ -75,6 +81,18 @@ def find_link(netlink: Netlink, name: str) -> Link | None:
         if error.errno == ENODEV:
             return None
         raise
+
+
+def require_link(netlink: Netlink, name: str) -> Link:
+    """Return the network device `name`.
+
+    Raises:
+        OSError: ENODEV, there is none; the query failed.
+    """
+    link = find_link(netlink, name)
+    if link is None:
+        raise OSError(ENODEV, os.strerror(ENODEV))
+    return link
 
 
 def all_links(netlink: Netlink) -> list[Link]:

@@ -98,6 +98,17 @@ class Netlink:
         self._send(kind, message, NLM_F_REQUEST | NLM_F_ACK | flags)
         self._receive(type(message))
 
+    def change_raw(self, kind: int, body: bytes, flags: int = 0) -> None:
+        """Do what `change` does, with a message that is already bytes (without its header).
+
+        Raises:
+            OSError: as for `change`.
+        """
+        self._sequence += 1
+        size, flags = HEADER.size + len(body), flags | NLM_F_REQUEST | NLM_F_ACK
+        self._socket.send(HEADER.pack(size, kind, flags, self._sequence, 0) + body)
+        self._answers()
+
     def get(self, kind: int, message: Any) -> list[Any]:  # noqa: ANN401
         """Return the kernel's replies to a message about one object.
 

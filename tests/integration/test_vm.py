@@ -23,29 +23,16 @@ import pytest
 from harness.bars import FULL
 from harness.box import Box, Container
 from harness.machine import REPO
+from harness.machines import BOOT_S, WAIT_S, by_vm, qemu, wait_output
 from harness.needs import needs
-from harness.runtime import Result, wait_until
+from harness.runtime import wait_until
 
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.qmp import Qmp, QmpError
 
 pytestmark = needs("ours", "root", "machines")
 
-BOOT_S = 300.0  # a machine is emulated, and others work beside it
-WAIT_S = 60.0
 LOOP = "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo up; while :; do sleep 0.2; done"
-VM = ("--engine", "vm")
-
-
-def by_vm(container: Container, verb: str, *flags: str | Path, **keys: Any) -> Result:  # noqa: ANN401
-    words = (*VM, verb, "--bundle", container.bundle.path, *flags, container.id)
-    keys.setdefault("timeout", BOOT_S)
-    container._first = container.runtime.call(*words, bundle=container.bundle, **keys)
-    return container._first
-
-
-def wait_output(container: Container, text: str) -> None:
-    wait_until(lambda: text in container.output, f"{text!r} in the output", WAIT_S)
 
 
 def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
@@ -256,13 +243,6 @@ def test_the_conversation_with_qemu() -> None:
         with pytest.raises(QmpError, match="ended"):
             qmp.command("query-status")
         os.close(qmp.fd)
-
-
-def qemu() -> str:
-    found = subprocess.run(
-        ["sh", "-c", "command -v qemu-system-x86_64"], capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip()
 
 
 def test_the_parts_of_a_machine_are_the_same_each_time(tmp_path: Path) -> None:

@@ -6,11 +6,9 @@ status. What needs a machine is in test_vm.py.
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from harness.bars import count
 from harness.bundle import Bundle
 from harness.guarded import guard_machine
-from harness.machine import REPO
+from harness.guest import APART, LIMIT_S, NETWORK, ROOT, Guest, compile_guest, link, route
 from harness.needs import needs
 
 from ocirun.engines.vm import frames
@@ -27,86 +25,12 @@ from ocirun.engines.vm.config import program_payload, setup_frames
 
 pytestmark = needs("ours", "root")
 
-GUEST = REPO / "ocirun/engines/vm/guest"
-LIMIT_S = 10.0
 ROUNDS = count(60, 2000)
-# Danger: the program is made to act as root on what it is sent, also if that is rubbish. So it has
-# namespaces of its own, and sees this machine read-only.
-APART = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"]
-APART += ["--fork", "--kill-child", "--mount-proc"]
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guest's program, with every check of undefined behaviour that ends it."""
-    path = tmp_path_factory.mktemp("guest") / "init"
-    checks = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-D_FORTIFY_SOURCE=2"]
-    words = ["cc", "-std=gnu11", "-O1", "-static", "-Wall", "-Wextra", "-Werror", *checks]
-    subprocess.run([*words, "-o", path, *sorted(GUEST.glob("*.c"))], check=True)
-    return path
-
-
-class Guest:
-    """One guest whose container's root is that of `bundle`."""
-
-    def __init__(self, program: Path, bundle: Bundle) -> None:
-        self.bundle = bundle
-        share = bundle.path / "share"
-        share.mkdir()
-        os.rename(bundle.rootfs, share / "root")
-        self.root = share / "root"
-        self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(LIMIT_S)
-        with theirs:
-            self.process = subprocess.Popen(
-                [*APART, program, str(theirs.fileno()), share],
-                pass_fds=[theirs.fileno()],
-                preexec_fn=partial(guard_machine, share),  # noqa: PLW1509  # no threads here
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        self._reader = frames.Reader(frames.FROM_GUEST)
-        self._frames = self._receive()
-        self.outputs: dict[int, bytes] = {}
-        self.errors: dict[int, bytes] = {}
-
-    def _receive(self) -> Iterator[frames.Frame]:
-        while data := self.socket.recv(65536):
-            yield from self._reader.feed(data)
-
-    def send(self, kind: bytes, process: int = 0, payload: bytes = b"") -> None:
-        self.socket.sendall(frames.frame(kind, process, payload))
-
-    def set_up(self) -> None:
-        """Bring the container's process to its gate."""
-        self.socket.sendall(frames.seed())
-        for frame in setup_frames(self.bundle.config):  # type: ignore[arg-type]
-            self.socket.sendall(frame)
-        self.run(0)
-
-    def run(self, number: int, **process: Any) -> None:  # noqa: ANN401
-        process = {**self.bundle.process, **process}
-        self.send(frames.PROCESS, number, program_payload(process, str(self.root)))  # type: ignore[arg-type]
-
-    def until(self, kind: bytes, process: int) -> bytes:
-        """Read frames until one of this kind; output is answered and kept."""
-        for found, number, payload in self._frames:
-            if found in (frames.STDOUT, frames.STDERR):
-                said = self.outputs if found == frames.STDOUT else self.errors
-                said[number] = said.get(number, b"") + payload
-                stream = frames.u32(1 if found == frames.STDOUT else 2)
-                self.send(frames.ACK, number, stream + frames.u32(len(payload)))
-            if (found, number) == (kind, process):
-                return payload
-        raise AssertionError(
-            f"the guest has ended without {kind!r}; it said {self.outputs} {self.errors}"
-        )
-
-    def end(self) -> tuple[int, str]:
-        """Return its exit status and what it wrote to its console."""
-        self.socket.close()
-        _, errors = self.process.communicate(timeout=LIMIT_S)
-        return self.process.returncode, errors
+    return compile_guest(tmp_path_factory.mktemp("guest") / "init")
 
 
 @pytest.fixture
@@ -234,7 +158,6 @@ def test_a_setup_that_fails_says_what_and_on_what(program: Path, bundle: Bundle)
     guest.end()
 
 
-ROOT = frames.frame(frames.ROOT)
 FRAME, SETUP, PROCESS = "a frame", "the setup", "a process"
 BROKEN = {
     "a type of no meaning": ("of no known type", frames.frame(b"?")),
@@ -265,6 +188,12 @@ BROKEN = {
     "a seed after the root": ("the seed", ROOT + frames.seed()),
     "a host name before the root": (SETUP, frames.frame(frames.HOSTNAME, 0, frames.text("a"))),
     "a second root": (SETUP, ROOT * 2),
+    "a device before the root": (SETUP, link()),
+    "a device that is cut short": (
+        SETUP,
+        ROOT + frames.frame(frames.LINK, 0, bytes(12)),
+    ),
+    "a route with a word too many": (SETUP, ROOT + route(0, *"abcde")),
 }
 
 
@@ -295,8 +224,9 @@ def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     process = program_payload(bundle.process, str(bundle.rootfs))  # type: ignore[arg-type]
-    good = [*setup_frames(bundle.config), frames.frame(frames.PROCESS, 0, process)]  # type: ignore[arg-type]
-    kinds = b"ERBMDSHNKOPGIZWA"
+    root, *rest = setup_frames(bundle.config)  # type: ignore[arg-type]
+    good = [root, *NETWORK, *rest, frames.frame(frames.PROCESS, 0, process)]
+    kinds = b"ERBMDSHNKOLFTPGIZWA"
     guest = Guest(program, bundle)
     share = guest.root.parent
     guest.end()

@@ -193,7 +193,7 @@ def test_a_state_that_qemu_cannot_read_is_discarded(hardware: Hardware, tmp_path
         Path(other.path).write_bytes(data)
         Path(other.path).chmod(0o600)
         notes: list[str] = []
-        assert restore(hardware, str(share), other, notes) is None
+        assert restore(hardware, str(share), (), other, notes) is None
         assert "not restored from" in notes[0]
         assert "QEMU ended with status 1: qemu" in notes[0]
         assert not Path(other.path).exists()

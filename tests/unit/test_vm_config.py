@@ -46,7 +46,7 @@ def test_an_ordinary_bundle_is_accepted() -> None:
         ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}, "/linux/seccomp"),
         ({"linux": {"devices": [{"path": "/dev/a"}]}}, "/linux/devices"),
         ({"linux": {"namespaces": [{"type": "user"}]}}, "/linux/namespaces/0"),
-        ({"linux": {"namespaces": [{"type": "network", "path": "/x"}]}}, "/linux/namespaces/0"),
+        ({"linux": {"namespaces": [{"type": "pid", "path": "/x"}]}}, "/linux/namespaces/0"),
         ({"linux": {"resources": {"pids": {"limit": 5}}}}, "/linux/resources/pids"),
         ({"linux": {"resources": {"memory": {"limit": 5 << 20}}}}, "less than 128 MiB"),
         ({"linux": {"rootfsPropagation": "rshared"}}, "/linux/rootfsPropagation"),
@@ -54,7 +54,7 @@ def test_an_ordinary_bundle_is_accepted() -> None:
         ({"hooks": {"startContainer": [{"path": "/x"}]}}, "/hooks/startContainer"),
         ({"vm": {"image": {"path": "/x"}}}, "/vm/image"),
         ({"vm": {"hwConfig": {"irqs": [1]}}}, "/vm/hwConfig/irqs"),
-        ({"annotations": {"org.ocirun.networks": "[]"}}, "/annotations/org.ocirun.networks"),
+        ({"annotations": {"org.ocirun.overlay": "[]"}}, "/annotations/org.ocirun.overlay"),
         ({"annotations": {"org.ocirun.vm.boot-seconds": "soon"}}, "no number of seconds"),
         ({"mounts": [{"destination": "/a", "type": "nfs"}]}, "no file system 'nfs'"),
         (

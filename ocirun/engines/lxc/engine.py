@@ -30,6 +30,7 @@ from ocirun.process.stdio import STDIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from ocirun.container.record import Record
@@ -71,8 +72,11 @@ class Lxc(Engine):
         tools.find_tool(tools.START)
         make_configuration(config, "", rootfs, "")
 
-    def boot(self, record: Record, config: Config, stdio: Stdio) -> int:
+    def boot(
+        self, record: Record, config: Config, stdio: Stdio, connect: Callable[[], None]
+    ) -> int:
         """Start lxc-start, which waits in its hook."""
+        del connect
         folder = record.directory
         # Order: known before lxc-start makes them, in case we die.
         record.cgroup_paths = cgroup_paths(config, record.id)

@@ -17,7 +17,7 @@ from ocirun.errors import Problem, UnsupportedError, UsageError
 from ocirun.process.environment import environment
 from ocirun.process.rlimits import limits_of
 from ocirun.rootfs.context import read_entries
-from ocirun.spec import LANDLOCK, NETWORKS, OVERLAY
+from ocirun.spec import LANDLOCK, OVERLAY
 from ocirun.spec.capabilities import CAPABILITIES
 
 TYPE_CHECKING = False
@@ -39,7 +39,6 @@ REFUSED: Final = {
         "intelRdt",
         "memoryPolicy",
         "mountLabel",
-        "netDevices",
         "personality",
         "seccomp",
         "timeOffsets",
@@ -60,7 +59,7 @@ REFUSED: Final = {
     "vm": ("image",),
     "hwConfig": ("deviceTree", "dtdevs", "iomems", "irqs"),
 }
-ANNOTATIONS: Final = (NETWORKS, OVERLAY, LANDLOCK)
+ANNOTATIONS: Final = (OVERLAY, LANDLOCK)
 NAMESPACES: Final = ("cgroup", "ipc", "mount", "network", "pid", "uts")
 # The members of linux.resources that hold for the machine's processes on this host.
 HOST_RESOURCES: Final = ("blockIO", "cpu")
@@ -125,7 +124,8 @@ def _refused(config: Config) -> Iterator[str]:
     for name, (pointer, found) in places.items():
         yield from (f"{pointer}/{member}" for member in REFUSED[name] if (found or {}).get(member))
     for index, namespace in enumerate(linux.get("namespaces") or ()):
-        if namespace["type"] not in NAMESPACES or namespace.get("path"):
+        is_joined = namespace.get("path") and namespace["type"] != "network"
+        if namespace["type"] not in NAMESPACES or is_joined:
             yield f"/linux/namespaces/{index}"
     if "shared" in (linux.get("rootfsPropagation") or ""):
         yield "/linux/rootfsPropagation"

@@ -21,14 +21,16 @@ from ocirun.engines.vm.control import send_signal
 from ocirun.engines.vm.execution import control_terminal, execute, fork, stdio_of
 from ocirun.engines.vm.machine import hardware_of
 from ocirun.engines.vm.monitor import FAILURE, Monitor
+from ocirun.engines.vm.network import open_namespace, part_devices
 from ocirun.engines.vm.order import Order
 from ocirun.errors import SetupError, doing, warn, what_failed
 from ocirun.kernel.procstat import start_time
-from ocirun.process.gate import make_gate, open_gate
+from ocirun.process.gate import GO, make_gate, open_gate
 from ocirun.spec.devices import DEFAULT_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from ocirun.cgroups.cgroup import Cgroup
@@ -52,6 +54,7 @@ class Vm(Engine):
     """Containers that are virtual machines."""
 
     name = VM
+    takes_networks = True
     has_own_exec = True
     has_own_processes = True
 
@@ -63,7 +66,9 @@ class Vm(Engine):
         refuse(config)
         hardware_of(config)
 
-    def boot(self, record: Record, config: Config, stdio: Stdio) -> int:
+    def boot(
+        self, record: Record, config: Config, stdio: Stdio, connect: Callable[[], None]
+    ) -> int:
         """Start the monitor, and wait until the guest is at the gate."""
         order = Order(
             hardware_of(config),
@@ -73,14 +78,29 @@ class Vm(Engine):
             setup=setup_frames(config),
             program=program_payload(config["process"], record.rootfs),
             boot_s=boot_seconds(config),
+            network=open_namespace(config),
         )
+        try:
+            return self._boot(record, config, stdio, order, connect)
+        finally:
+            if order.network >= 0:
+                os.close(order.network)
+
+    def _boot(
+        self,
+        record: Record,
+        config: Config,
+        stdio: Stdio,
+        order: Order,
+        connect: Callable[[], None],
+    ) -> int:
         cgroup = new_cgroup(config.get("linux", {}).get("cgroupsPath"), record.id, "cgroupfs")
         cgroup.prepare(host_resources(config))
         try:
             record.cgroup_paths = cgroup.paths
             record.cgroup_inode = cgroup.inode
             cgroup.apply(host_resources(config), implied=[*DEFAULT_RULES, KVM_RULE])
-            return self._start(record, config, stdio, order, cgroup)
+            return self._start(record, config, stdio, order, cgroup, connect=connect)
         except BaseException:
             cgroup.kill_all()
             cgroup.undo()
@@ -88,29 +108,44 @@ class Vm(Engine):
             raise
 
     def _start(
-        self, record: Record, config: Config, stdio: Stdio, order: Order, cgroup: Cgroup
+        self,
+        record: Record,
+        config: Config,
+        stdio: Stdio,
+        order: Order,
+        cgroup: Cgroup,
+        *,
+        connect: Callable[[], None],
     ) -> int:
         order.gate = make_gate(record.directory.fd)
+        order.go, go = os.pipe2(os.O_CLOEXEC)
         try:
             order.fds = stdio_of(config["process"], stdio)
-            kept = [*order.gate, *order.fds, record.directory.fd]
+            kept = [*order.gate, *order.fds, order.go, order.network, record.directory.fd]
 
             def be_monitor(report: int) -> int:
                 cgroup.join(os.getpid())
                 control_terminal(order.fds)
                 return Monitor(order, record.directory, report).run()
 
-            pid, pidfd, report = fork(be_monitor, kept)
+            def in_namespaces(pid: int, pidfd: int) -> None:
+                record.init_pidfd = pidfd
+                record.init_process_pid = pid
+                record.init_process_start = start_time(pid) or 0
+                connect()
+                os.write(go, GO)
+
+            pid, _, report = fork(be_monitor, kept, in_namespaces)
+        except BaseException:
+            record.init_pidfd = -1  # it was fork's
+            raise
         finally:
-            for fd in (*order.gate, *order.fds):
+            for fd in (*order.gate, *order.fds, order.go, go):
                 os.close(fd)
         hypervisor, *notes = report.splitlines()
         if self.tell:
             for note in notes:
                 self.tell(f"vm: {note}")
-        record.init_pidfd = pidfd
-        record.init_process_pid = pid
-        record.init_process_start = start_time(pid) or 0
         record.annotations = {**record.annotations, HYPERVISOR_PID: hypervisor}
         record.write()
         return pid
@@ -154,9 +189,10 @@ class Vm(Engine):
         return execute(record, process, program_payload(process, record.rootfs), stdio)
 
     def release(self, record: Record) -> list[OcirunError]:
-        """Wait for the processes of a machine whose monitor is gone."""
+        """Wait for the processes of a machine whose monitor is gone; part it from its network."""
         try:
             known_cgroup(record.cgroup_paths, record.cgroup_manager).kill_all()
+            part_devices(record.directory)
         except SetupError as error:
             return [error]
         except OSError as error:

@@ -18,7 +18,7 @@ from ocirun.cgroups.choose import known_cgroup
 from ocirun.engines.engine import SIGKILL, Process
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.control import connect
-from ocirun.engines.vm.monitor import LOST
+from ocirun.engines.vm.monitor import IN_NAMESPACES, LOST
 from ocirun.engines.vm.signals import forward_signals
 from ocirun.errors import OcirunError, SetupError, doing, what_failed
 from ocirun.kernel.prctl import set_pdeathsig
@@ -72,8 +72,14 @@ def stdio_of(process: ProcessConfig, stdio: Stdio) -> list[int]:
     return [slave]
 
 
-def fork(act: Callable[[int], int], kept: list[int]) -> tuple[int, int, str]:
+def fork(
+    act: Callable[[int], int],
+    kept: list[int],
+    connect: Callable[[int, int], None] = lambda _pid, _pidfd: None,
+) -> tuple[int, int, str]:
     """Run `act` in a child with a session of its own, and wait for its report.
+
+    `connect` is called with its pid and pidfd (borrowed) once it has reported IN_NAMESPACES.
 
     `act` gets the descriptor to report through ("1 " and a text for success), and returns an exit
     status. Of our descriptors the child has only `kept` (borrowed), and a null device as its stdio.
@@ -95,9 +101,7 @@ def fork(act: Callable[[int], int], kept: list[int]) -> tuple[int, int, str]:
                 _be_child(act, writing, [*kept, writing], parent)
         finally:
             os.close(writing)
-        report = b""
-        while len(report) < REPORT_BYTES and (data := os.read(reading, REPORT_BYTES)):
-            report += data
+        report = _read_report(reading, lambda: connect(pid, pidfd), pid, pidfd)
     finally:
         os.close(reading)
     if report.startswith(STARTED):
@@ -105,6 +109,23 @@ def fork(act: Callable[[int], int], kept: list[int]) -> tuple[int, int, str]:
     os.close(pidfd)
     reap(pid)
     raise SetupError(os.fsdecode(report) or "the machine's monitor died without saying why")
+
+
+def _read_report(reading: int, connect: Callable[[], None], pid: int, pidfd: int) -> bytes:
+    """Return what the child reports in the end; a failure of `connect` is its end."""
+    report = b""
+    try:
+        while len(report) < REPORT_BYTES and (data := os.read(reading, REPORT_BYTES)):
+            report += data
+            if report == IN_NAMESPACES:
+                report = b""
+                connect()
+    except BaseException:
+        os.kill(pid, SIGKILL)
+        os.close(pidfd)
+        reap(pid)
+        raise
+    return report
 
 
 def _be_child(act: Callable[[int], int], report: int, kept: list[int], parent: int) -> NoReturn:

@@ -11,7 +11,7 @@ import select
 
 import ocirun
 from ocirun.engines.vm.config import cpus_of, memory_of
-from ocirun.engines.vm.qemu import QEMU, Hardware, command_line, plug_share
+from ocirun.engines.vm.qemu import QEMU, Hardware, command_line, plug_share, plug_taps
 from ocirun.engines.vm.qmp import Qmp
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
@@ -21,6 +21,7 @@ from ocirun.process.sockets import through_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Final, NoReturn
 
     from ocirun.spec.types import Config
@@ -115,6 +116,7 @@ class Machine:
 
     __slots__ = (
         "_share_fd",
+        "_taps",
         "agent",
         "console",
         "pidfd",
@@ -125,13 +127,22 @@ class Machine:
         "virtiofsd_pidfd",
     )
 
-    def __init__(self, hardware: Hardware, share: str, state: int = -1) -> None:
+    def __init__(
+        self,
+        hardware: Hardware,
+        share: str,
+        taps: Sequence[tuple[int, str]],
+        state: int = -1,
+    ) -> None:
         """Start virtiofsd on the directory `share`, and QEMU, with a saved `state` (borrowed).
+
+        `taps` (borrowed) are plugged in with the share.
 
         Raises:
             SetupError: one of them cannot be started.
         """
         self.pids: list[int] = []
+        self._taps = taps
         self.pidfd = self.virtiofsd_pidfd = self._share_fd = -1
         with doing("making the machine's sockets"):
             fd, qmp = _pair()
@@ -152,13 +163,14 @@ class Machine:
                 os.close(fd)
         os.set_blocking(self.agent, False)
 
-    def plug_share(self) -> None:
-        """Have the guest see virtiofsd's share.
+    def plug_devices(self) -> None:
+        """Have the guest see virtiofsd's share and its network devices.
 
         Raises:
             QmpError: QEMU or virtiofsd refuses.
         """
         plug_share(self.qmp, self._share_fd)
+        plug_taps(self.qmp, self._taps)
         os.close(self._share_fd)
         self._share_fd = -1
 

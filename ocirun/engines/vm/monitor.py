@@ -1,6 +1,8 @@
 """The process of ours that a machine belongs to: its parent, and what the host sees of it.
 
-    create ─ clone ─► monitor ─┬─ virtiofsd, QEMU
+    create ─ clone ─► monitor
+       │ ◄── b"n" ──────────── │ in its namespaces: the network is made there, hooks run
+       │ ─── go ─────────────► ├─ virtiofsd, QEMU
        │                       │ ◄── HELLO ── guest         unless it is restored (restore.py)
        │                       │ ── SEED ──►
        │                       │ ◄── SEEDED ──
@@ -28,6 +30,7 @@ from ocirun.engines.vm.console import Console
 from ocirun.engines.vm.control import Connection, answer, listen
 from ocirun.engines.vm.frames import BadFrame
 from ocirun.engines.vm.machine import Machine
+from ocirun.engines.vm.network import Taps, enter_namespace, make_taps, part_devices
 from ocirun.engines.vm.qmp import QmpError
 from ocirun.engines.vm.restore import restore
 from ocirun.engines.vm.saved import SavedState
@@ -36,7 +39,6 @@ from ocirun.engines.vm.share import make_share
 from ocirun.engines.vm.signals import forward_signals
 from ocirun.errors import OcirunError, SetupError, doing, what_failed
 from ocirun.kernel.prctl import set_pdeathsig
-from ocirun.kernel.process import CLONE_NEWNET, unshare
 from ocirun.process.gate import GO
 
 TYPE_CHECKING = False
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 SHARE: Final = "share"
 FAILURE: Final = "vm.error"
 READY: Final = b"1 "
+IN_NAMESPACES: Final = b"n"
 AGENT_BYTES: Final = 64 << 10
 LOST: Final = 137
 REPORT_BYTES: Final = 4000
@@ -70,6 +73,7 @@ class Monitor:
         self.gate, self.answer = order.gate
         self.reader = frames.Reader(frames.FROM_GUEST)
         self.machine: Machine
+        self.taps = Taps()
         self.notes: list[str] = []  # for --debug
         self.state: SavedState | None = None
         self.console: Console
@@ -95,6 +99,7 @@ class Monitor:
         finally:
             if hasattr(self, "machine"):
                 self.machine.stop()
+            self._part_devices()
 
     def _start(self) -> None:
         order = self.order
@@ -106,8 +111,14 @@ class Monitor:
         self.listener = socket.socket(fileno=listen(self.folder).detach())
         self.listener.setblocking(False)
         make_share(share, order.rootfs, readonly=order.readonly, binds=order.binds)
-        with doing("making a network namespace"):
-            unshare(CLONE_NEWNET)
+        enter_namespace(order.network)
+        os.write(self.report, IN_NAMESPACES)
+        has_gone = not os.read(order.go, 1)
+        os.close(order.go)
+        if has_gone:
+            raise SetupError("who makes the machine has gone")
+        self.taps = make_taps(self.folder, order.network_path)
+        order.setup[1:1] = self.taps.setup  # after the root, before what may look at devices
         self._make_machine(order.hardware, share)
         self.sessions[0] = Session(0, order.fds, self.send)
 
@@ -116,11 +127,12 @@ class Monitor:
         machine = None
         if hardware.states:
             self.state = SavedState(hardware)
-            machine = restore(hardware, share, self.state, self.notes)
-        self.machine = machine or Machine(hardware, share)
+            machine = restore(hardware, share, self.taps.fds, self.state, self.notes)
+        self.machine = machine or Machine(hardware, share, self.taps.fds)
         self.console = Console(self.machine.console)
         self.agent_fd = self.machine.agent
         if machine:
+            self.taps.close()
             self.is_up = True
             self._set_up()
             return
@@ -143,6 +155,12 @@ class Monitor:
         except OcirunError:
             return LOST  # the folder is being deleted, or the disk is full: the status says enough
         return LOST
+
+    def _part_devices(self) -> None:
+        try:
+            part_devices(self.folder)
+        except OcirunError:
+            return  # `delete` tries again, and has somebody to tell
 
     def _serve(self) -> int:
         deadline = time.monotonic() + self.order.boot_s
@@ -245,7 +263,8 @@ class Monitor:
         if self.state:
             self.state.try_to_save(self.machine.qmp, self.notes)
         try:
-            self.machine.plug_share()
+            self.machine.plug_devices()
+            self.taps.close()
         except QmpError as error:
             raise MachineGone(
                 self.machine.end_of_virtiofsd() or f"{error}: {self._why()}"

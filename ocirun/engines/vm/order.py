@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class Order:
     """What a monitor is to run. `fds` are the container's stdio, or its terminal's slave (owned).
 
-    `gate` are the two descriptors of the gate (owned). `boot_s`: after so many seconds without the
-    guest at its gate the machine is given up.
+    `gate` are the two descriptors of the gate (owned). `network` is the network namespace to join
+    (owned), -1 for a new one, `network_path` its path. `go` (owned) is read, a byte or its end,
+    before the machine is made. `boot_s`: after so many seconds without the guest at its gate the
+    machine is given up.
     """
 
     __slots__ = (
@@ -25,7 +27,10 @@ class Order:
         "boot_s",
         "fds",
         "gate",
+        "go",
         "hardware",
+        "network",
+        "network_path",
         "program",
         "readonly",
         "rootfs",
@@ -42,8 +47,11 @@ class Order:
         setup: list[bytes],
         program: bytes,
         boot_s: int,
+        network: tuple[int, str],
     ) -> None:
         self.boot_s = boot_s
+        self.network, self.network_path = network
+        self.go = -1
         self.hardware = hardware
         self.rootfs = rootfs
         self.readonly = readonly

@@ -114,3 +114,17 @@ def plug_share(qmp: Qmp, fd: int) -> None:
     qmp.command("chardev-add", chardev)
     device = {"driver": "vhost-user-fs-pci", "chardev": SHARE, "tag": TAG, "id": SHARE}
     qmp.command("device_add", device)
+
+
+def plug_taps(qmp: Qmp, taps: Sequence[tuple[int, str]]) -> None:
+    """Plug in network devices: `taps` (borrowed) with the hardware addresses of the guest's.
+
+    Raises:
+        QmpError: QEMU refuses.
+    """
+    for number, (tap, hardware_address) in enumerate(taps):
+        name = f"net{number}"
+        qmp.command("getfd", {"fdname": name}, tap)
+        qmp.command("netdev_add", {"type": "tap", "id": name, "fd": name})
+        device = {"driver": "virtio-net-pci", "netdev": name, "id": f"{name}-device"}
+        qmp.command("device_add", {**device, "mac": hardware_address, "romfile": ""})

@@ -19,6 +19,7 @@ from ocirun.errors import OcirunError, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
     from ocirun.engines.vm.qemu import Hardware
@@ -28,7 +29,13 @@ SEEDED_S: Final = 30.0
 READ_BYTES: Final = 64
 
 
-def restore(hardware: Hardware, share: str, state: SavedState, notes: list[str]) -> Machine | None:
+def restore(
+    hardware: Hardware,
+    share: str,
+    taps: Sequence[tuple[int, str]],
+    state: SavedState,
+    notes: list[str],
+) -> Machine | None:
     """Return a machine whose guest is seeded and waits for its root; None if it has to boot.
 
     `notes` gets a line about what was found.
@@ -44,10 +51,10 @@ def restore(hardware: Hardware, share: str, state: SavedState, notes: list[str])
         return None
     machine = None
     try:
-        machine = Machine(hardware, share, fd)
+        machine = Machine(hardware, share, taps, fd)
         machine.qmp.greet()
         wait_for_restore(machine.qmp)
-        machine.plug_share()
+        machine.plug_devices()
         machine.qmp.command("cont")
         _seed(machine)
     except OcirunError as error:

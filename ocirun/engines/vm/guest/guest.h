@@ -8,6 +8,7 @@
  *   child.c     what such a process does before it executes its program
  *   root.c      mounts, devices, masks: the container's root
  *   seed.c      randomness and the time
+ *   network.c   network devices, addresses, routes
  *
  * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
  * it is used: a frame that is none ends the machine.
@@ -44,6 +45,9 @@
 #define F_DOMAINNAME 'N'
 #define F_MASK 'K'
 #define F_READONLY 'O'
+#define F_LINK 'L'
+#define F_ADDRESS 'F'
+#define F_ROUTE 'T'
 #define F_PROCESS 'P'
 #define F_GO 'G'
 #define F_INPUT 'I' /* empty: the end of it */
@@ -133,6 +137,14 @@ bool fail(char *error, const char *what, const char *on);
 
 /* seed.c */
 bool take_seed(const struct frame *frame, bool is_machine);
+
+/* network.c */
+bool set_link(struct fields *fields, bool is_machine, char *error);
+bool add_address(struct fields *fields, char *error);
+bool add_route(struct fields *fields, char *error);
+
+/* main.c */
+void load_modules(const char *directory); /* of the initial RAM disk; once */
 
 /* child.c */
 _Noreturn void run_child(const struct program *program, int control, int stdio[3], int ptmx);

@@ -52,18 +52,24 @@ static void mount_or_end(const char *type, const char *target)
 }
 
 /* In the order of their names: tools/vm has numbered them. */
-static void load_modules(void)
+void load_modules(const char *directory)
 {
+    static const char *loaded;
     struct dirent **names;
-    int count = scandir(MODULES, &names, NULL, alphasort);
+    char path[512];
+    int count;
 
+    if (!is_machine || (loaded != NULL && strcmp(loaded, directory) == 0))
+        return;
+    loaded = directory;
+    snprintf(path, sizeof path, MODULES "/%s", directory);
+    count = scandir(path, &names, NULL, alphasort);
     for (int i = 0; i < count; i++) {
-        char path[512];
         int fd;
 
         if (names[i]->d_name[0] == '.')
             continue;
-        snprintf(path, sizeof path, MODULES "/%s", names[i]->d_name);
+        snprintf(path, sizeof path, MODULES "/%s/%s", directory, names[i]->d_name);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
             dprintf(2, "ocirun: loading %s: %s\n", path, strerror(errno));
@@ -169,7 +175,6 @@ int main(int argc, char **argv)
         mount_or_end("sysfs", "/sys");
         mount_or_end("devtmpfs", "/dev");
         mount_or_end("devpts", "/dev/pts");
-        load_modules();
         bring_up_loopback();
         port_open(find_port());
     } else {

@@ -211,6 +211,8 @@ void processes_frame(struct frame *frame)
         /* Order: the header lies before the payload, in the same buffer (port.c). */
         memcpy(setup + setup_length, frame->payload - HEADER_BYTES, whole);
         setup_length += whole;
+        if (frame->type == F_LINK)
+            load_modules("network");
         return;
     }
     if (frame->type == F_SEED) {

@@ -49,35 +49,49 @@ bool fail(char *error, const char *what, const char *on)
 
 bool is_setup(char type)
 {
-    return type != '\0' && strchr("RBMDSHNKO", type) != NULL;
+    return type != '\0' && strchr("RBMDSHNKOLFT", type) != NULL;
 }
 
-static int strings_of(char type)
+/* The fields of a setup frame: Q and u are numbers of 64 and 32 bits, s is a string. */
+static const char *layout_of(char type)
 {
     switch (type) {
     case F_ROOT:
     case F_DEVICES:
-        return 0;
+        return "";
     case F_MOUNT:
-        return 4;
+        return "Qssss";
     case F_BIND:
+        return "Qss";
     case F_SYSCTL:
-        return 2;
+        return "ss";
+    case F_LINK:
+        return "Qus";
+    case F_ADDRESS:
+        return "ussss";
+    case F_ROUTE:
+        return "uuuussss";
     default:
-        return 1;
+        return "s";
     }
 }
 
-/* Are these the fields of a setup frame? Order: a number (flags) where there is one, strings. */
 bool check_setup(const struct frame *frame)
 {
     struct fields fields;
 
     fields_of(&fields, frame->payload, frame->length);
-    if (frame->type == F_BIND || frame->type == F_MOUNT)
-        get_u64(&fields);
-    for (int i = 0; i < strings_of(frame->type); i++)
-        get_string(&fields);
+    for (const char *field = layout_of(frame->type); *field != '\0'; field++)
+        switch (*field) {
+        case 'Q':
+            get_u64(&fields);
+            break;
+        case 'u':
+            get_u32(&fields);
+            break;
+        default:
+            get_string(&fields);
+        }
     return fields_done(&fields);
 }
 
@@ -341,6 +355,15 @@ bool do_setup(char *ops, size_t length, const char *share, char *error)
             break;
         case F_READONLY:
             done = make_readonly(get_string(&fields), error);
+            break;
+        case F_LINK:
+            done = set_link(&fields, share == NULL, error);
+            break;
+        case F_ADDRESS:
+            done = add_address(&fields, error);
+            break;
+        case F_ROUTE:
+            done = add_route(&fields, error);
             break;
         }
         if (!done)
