@@ -109,13 +109,23 @@ class Namespaces:
 
         Order: without "cgroup", which init unshares once it is in its cgroup, because the
         namespace's root is the cgroup of that moment; without "time", which must be unshared and
-        given its offsets before the first process enters it (time_namespaces(7)).
+        given its offsets before the first process enters it (time_namespaces(7)); without "ipc"
+        where `unshares_ipc`.
         """
         flags = 0
         for kind in self.new:
-            if kind not in ("cgroup", "time"):
+            if kind not in ("cgroup", "time") and not (kind == "ipc" and self.unshares_ipc):
                 flags |= FLAGS[kind]
         return flags
+
+    @property
+    def unshares_ipc(self) -> bool:
+        """Return whether init makes its own IPC namespace, once it is root in a user namespace.
+
+        Kernel: the root of mqueue belongs to whoever made the namespace (ipc/mqueue.c), and the
+        parent is nobody in there.
+        """
+        return "ipc" in self.new and self.has("user")
 
     @property
     def need_stage(self) -> bool:

@@ -90,6 +90,7 @@ def _assemble(config: Config, request: Request) -> Rows:
             "ocirun.security.keyring",
         ),
         (label, "label no more keys", "labels:label_no_keys"),
+        (request.namespaces.unshares_ipc, "unshare the IPC namespace", "assemble:unshare_ipc"),
         # Order: in the container's cgroup by now, so that it becomes the namespace's root.
         ("cgroup" in new, "unshare the cgroup namespace", "assemble:unshare_cgroup"),
         (

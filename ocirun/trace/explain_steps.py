@@ -23,6 +23,13 @@ STEPS: Final = {
         "",
         "Joins a new session keyring, so that the container sees none of the caller's keys.",
     ),
+    "assemble:unshare_ipc": (
+        _NAMESPACES,
+        (
+            "Makes the IPC namespace as root of the user namespace, who then owns the root of "
+            "its message queues."
+        ),
+    ),
     "assemble:unshare_cgroup": (
         _NAMESPACES,
         (

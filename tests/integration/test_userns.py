@@ -203,3 +203,12 @@ def test_stdio_can_be_opened_again(box: Box) -> None:
     bundle = with_maps(box, *ONE)
     bundle.process["args"] = ["sh", "-c", "echo again > /dev/stdout"]
     assert box.output(bundle) == "again\n"
+
+
+def test_the_message_queues_belong_to_its_root(box: Box) -> None:
+    """The kernel gives them to whoever makes the IPC namespace."""
+    bundle = with_maps(box, *ONE)
+    bundle.process["args"] = ["/probe", "wait"]
+    bundle.add_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
+    container = box.running(bundle)
+    assert os.stat(f"/proc/{container.pid}/root/dev/mqueue").st_uid == 100000

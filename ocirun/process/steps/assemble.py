@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import doing
-from ocirun.kernel.process import CLONE_NEWCGROUP, unshare
+from ocirun.kernel.process import CLONE_NEWCGROUP, CLONE_NEWIPC, unshare
 from ocirun.rootfs import prepare
 from ocirun.rootfs.mounts import mount_entry
 from ocirun.spec import OVERLAY
@@ -32,6 +32,12 @@ def unshare_cgroup(_: InitContext) -> None:
     """Make the cgroup we are in the root of a new cgroup namespace."""
     with doing("creating the cgroup namespace"):
         unshare(CLONE_NEWCGROUP)
+
+
+def unshare_ipc(_: InitContext) -> None:
+    """Make an IPC namespace whose message queues belong to the container's root."""
+    with doing("creating the IPC namespace"):
+        unshare(CLONE_NEWIPC)
 
 
 def bring_up_loopback(_: InitContext) -> None:
