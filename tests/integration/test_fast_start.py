@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from harness import page_cache
 from harness.fast_start import FastInstall, files_below, launchers
 from harness.machine import REPO
 from harness.needs import needs
@@ -247,6 +248,18 @@ class TestMaking:
         install.snapshot()
         assert install.start() == FAST
         assert faults() - with_list > 50
+
+    @needs("root")
+    def test_comes_back_from_the_disk_in_large_folios(self, install: FastInstall) -> None:
+        """As large as the kernel and this file system have them: single pages cost more faults."""
+        other = install.image.with_name("other")
+        shutil.copy(install.image, other)
+        page_cache.drop(other)
+        page_cache.read_in_large_folios(other)
+        page_cache.drop(install.image)
+        assert install.start() == FAST
+        memory = 2 << 20  # MEMORY_OFFSET of image.h
+        assert page_cache.folio_at(install.image, memory) == page_cache.folio_at(other, memory)
 
     def test_leaves_nothing_of_whoever_makes_it(self, install: FastInstall, tmp_path: Path) -> None:
         canary = "canary-in-a-coal-mine"

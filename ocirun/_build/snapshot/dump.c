@@ -242,7 +242,7 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     leave_python();
     header.data.start = (uint64_t)__data_start;
     header.data.length = (uint64_t)heap_start - header.data.start;
-    header.data.offset = PAGE_BYTES;
+    header.data.offset = MEMORY_OFFSET;
     if (header.data.start % PAGE_BYTES)
         fail("making a snapshot: the data do not begin at a page");
     find_spared(&header);
