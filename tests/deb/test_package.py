@@ -53,6 +53,16 @@ def bare(untouched: Bare, package: Path, memory: Path) -> Bare:
     return bare
 
 
+def test_the_package_makes_what_machines_boot(package: Path, tmp_path: Path) -> None:
+    """By tools/vm and what it reads, without anything else of this repository."""
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path / "tree"], check=True)
+    tools = (tmp_path / "tree/usr/share/ocirun/tools/vm", REPO / "tools/vm")
+    for number, tool in enumerate(tools):
+        subprocess.run([tool, tmp_path / str(number)], check=True, cwd="/")
+    for name in ("initrd", "package"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+
+
 def same_python(bare: Bare) -> bool:
     """Was the package built with the very Python that the bare system has?"""
     ask = ["python3", "-c", "import sys; print(sys.version)"]

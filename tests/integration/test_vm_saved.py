@@ -22,7 +22,7 @@ from harness.needs import needs
 from harness.runtime import Result, wait_until
 
 from ocirun.engines.vm.machine import INITRD, KERNEL
-from ocirun.engines.vm.qemu import Hardware
+from ocirun.engines.vm.qemu import Hardware, command_line
 from ocirun.engines.vm.qmp import Qmp
 from ocirun.engines.vm.restore import restore
 from ocirun.engines.vm.saved import KEPT, SavedState
@@ -102,7 +102,8 @@ def test_a_machine_boots_where_its_state_is_broken_or_cannot_be_saved(
     state.unlink()
     with tmpfs(states, "1m"):
         _, said = run(box, "true")
-        assert "not saved: QEMU has not written it" in said[1]
+        assert "not saved: making " in said[1]
+        assert said[1].endswith("no space left on device")
         assert not list(states.iterdir())
 
 
@@ -125,22 +126,23 @@ def hardware(tmp_path: Path) -> Hardware:
 
 
 @contextlib.contextmanager
-def idle_qemu(hardware: Hardware) -> Iterator[tuple[Qmp, int]]:
-    """Yield the conversation with a machine that has not run yet, and its pid."""
-    from ocirun.engines.vm.qemu import command_line
-
+def idle_qemu(hardware: Hardware) -> Iterator[tuple[Qmp, int, int]]:
+    """Yield the conversation with a machine that has not run yet, its pid, and its memory."""
+    memory = os.memfd_create("test")
+    os.ftruncate(memory, hardware.memory)
     pairs = [socket.socketpair() for _ in range(3)]
     qmp, agent, console = (theirs.fileno() for _, theirs in pairs)
-    words = [*command_line(hardware, qmp=qmp, agent=agent, console=console), "-S"]
-    with subprocess.Popen(words, pass_fds=(qmp, agent, console)) as process:
+    words = command_line(hardware, qmp=qmp, agent=agent, console=console, memory=memory)
+    with subprocess.Popen([*words, "-S"], pass_fds=(qmp, agent, console, memory)) as process:
         for _, theirs in pairs:
             theirs.close()
         try:
             conversation = Qmp(pairs[0][0].fileno())
             conversation.greet()
-            yield conversation, process.pid
+            yield conversation, process.pid, memory
         finally:
             process.kill()
+            os.close(memory)
             for ours, _ in pairs:
                 ours.close()
 
@@ -149,16 +151,16 @@ def test_a_state_is_there_whole_or_not_at_all(hardware: Hardware, tmp_path: Path
     state = SavedState(hardware)
     folder = tmp_path / "saved"
     assert state.open() == -1
-    with idle_qemu(hardware) as (qmp, pid):
-        with tmpfs(folder, "64k"), pytest.raises(SetupError, match="QEMU has not written it"):
-            state.save(qmp)
+    with idle_qemu(hardware) as (qmp, pid, memory):
+        with tmpfs(folder, "64k"), pytest.raises(SetupError, match="no space left on device"):
+            state.save(qmp, memory)
         assert qmp.command("query-status")["running"] is True
         # Killed in the midst: QEMU does not write while it is stopped.
         os.kill(pid, signal.SIGSTOP)
         saving = os.fork()
         if saving == 0:
             try:
-                state.save(qmp)
+                state.save(qmp, memory)
             finally:
                 os._exit(1)
         fds = Path(f"/proc/{saving}/fd")
@@ -170,9 +172,9 @@ def test_a_state_is_there_whole_or_not_at_all(hardware: Hardware, tmp_path: Path
     for age in range(KEPT + 1):
         (folder / f"old-{age}").touch()
         os.utime(folder / f"old-{age}", (age, age))
-    with idle_qemu(hardware) as (qmp, _):
-        state.save(qmp)
-        state.save(qmp)  # as a second machine would that is as quick
+    with idle_qemu(hardware) as (qmp, _, memory):
+        state.save(qmp, memory)
+        state.save(qmp, memory)  # as a second machine would that is as quick
     assert {path.name for path in folder.iterdir()} == {state.name, "old-2", "old-3", "old-4"}
     os.close(state.open())
 
@@ -180,8 +182,8 @@ def test_a_state_is_there_whole_or_not_at_all(hardware: Hardware, tmp_path: Path
 def test_a_state_that_qemu_cannot_read_is_discarded(hardware: Hardware, tmp_path: Path) -> None:
     """The beginning of one, and one of a machine with other memory."""
     state = SavedState(hardware)
-    with idle_qemu(hardware) as (qmp, _):
-        state.save(qmp)
+    with idle_qemu(hardware) as (qmp, _, memory):
+        state.save(qmp, memory)
     path = Path(state.path)
     whole = path.read_bytes()
     hardware.memory = 72 * MIB
@@ -229,8 +231,8 @@ def test_a_state_that_others_could_have_written_is_not_read(
     refused("can be written by other users")
     with pytest.raises(SetupError, match="can be written by other users"):
         state.discard()
-    with idle_qemu(hardware) as (qmp, _), pytest.raises(SetupError, match="by other users"):
-        state.save(qmp)
+    with idle_qemu(hardware) as (qmp, _, memory), pytest.raises(SetupError, match="by other users"):
+        state.save(qmp, memory)
 
 
 def test_a_state_has_a_name_for_what_it_depends_on(hardware: Hardware, tmp_path: Path) -> None:

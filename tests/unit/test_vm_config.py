@@ -145,15 +145,16 @@ def test_the_command_line_has_the_bundles_parameters_last() -> None:
         "/q", "/k", "/i", memory=1 << 28, cpus=2, has_kvm=False, parameters=["-S"],
         kernel_parameters=["quiet"],
     )  # fmt: skip
-    words = command_line(hardware, qmp=5, agent=6, console=7)
+    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8)
     assert "-incoming" not in words
     assert words[0] == "/q"
     assert words[-1] == "-S"
     assert words[words.index("-m") + 1] == "256M"
     assert words[words.index("-append") + 1].endswith(" mitigations=off nokaslr quiet")
     assert words[words.index("-accel") + 1].startswith("tcg")
-    words = command_line(hardware, qmp=5, agent=6, console=7, state=8)
-    assert words[words.index("-incoming") + 1] == "fd:8"
+    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8, is_restored=True)
+    assert words[words.index("-incoming") + 1] == "defer"
+    assert "mem-path=/proc/self/fd/8" in words[words.index("-object") + 1]
 
 
 def test_the_page_says_of_every_member_where_it_holds() -> None:

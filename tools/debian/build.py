@@ -61,6 +61,18 @@ KEPT = {
     "google": "protocol buffers, to CRIU",
 }
 
+# What makes the kernel and the initial RAM disk of the vm engine: tools/vm with what it reads, laid
+# out as in this repository. The package has not these parts themselves: the kernel is Debian's.
+SHARED = Path("usr/share/ocirun")
+MACHINE_TOOLS = (
+    "tools/vm",
+    "ocirun/engines/vm/guest/*.[ch]",
+    "tests/lab/__init__.py",
+    "tests/lab/cache.py",
+    "tests/lab/definition.toml",
+    "tests/lab/vmlinux.py",
+)
+
 COMMON = {"GNU GENERAL PUBLIC LICENSE": "GPL-2", "Apache License": "Apache-2.0"}
 
 
@@ -161,6 +173,11 @@ def fill_shared(venv: Path, tree: Path) -> None:
     for name in ("docs", "examples", "bundles"):  # beside README.md, whose links lead there
         shutil.copytree(REPO / name, documents / name, ignore=left_out)
     compress((REPO / "CHANGELOG.md").read_bytes(), documents / "changelog.gz")
+    for pattern in MACHINE_TOOLS:
+        for path in sorted(REPO.glob(pattern)):
+            target = tree / SHARED / path.relative_to(REPO)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
     overrides = tree / "usr/share/lintian/overrides/ocirun"
     overrides.parent.mkdir(parents=True)
     shutil.copy(TEMPLATES / "lintian-overrides", overrides)

@@ -11,8 +11,9 @@ import select
 
 import ocirun
 from ocirun.engines.vm.config import cpus_of, memory_of
-from ocirun.engines.vm.qemu import QEMU, Hardware, command_line, plug_share, plug_taps
+from ocirun.engines.vm.qemu import MIB, QEMU, Hardware, command_line, plug_share, plug_taps
 from ocirun.engines.vm.qmp import Qmp
+from ocirun.engines.vm.saved import copy_data
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
 from ocirun.kernel.process import clone3, reset_signals
@@ -111,7 +112,8 @@ def has_kvm() -> bool:
 class Machine:
     """The processes of one machine, and our ends of its sockets; owns them.
 
-    They are children of ours, and die with us. `qemu` and `virtiofsd` are pids.
+    They are children of ours, and die with us. `qemu` and `virtiofsd` are pids. `memory` is that of
+    the guest, a memfd, until the share is plugged in.
     """
 
     __slots__ = (
@@ -119,6 +121,7 @@ class Machine:
         "_taps",
         "agent",
         "console",
+        "memory",
         "pidfd",
         "pids",
         "qemu",
@@ -134,8 +137,9 @@ class Machine:
         taps: Sequence[tuple[int, str]],
         state: int = -1,
     ) -> None:
-        """Start virtiofsd on the directory `share`, and QEMU, with a saved `state` (borrowed).
+        """Start virtiofsd on the directory `share`, and QEMU.
 
+        With a saved `state` (borrowed) the machine has its memory, and waits for the rest of it.
         `taps` (borrowed) are plugged in with the share.
 
         Raises:
@@ -143,7 +147,7 @@ class Machine:
         """
         self.pids: list[int] = []
         self._taps = taps
-        self.pidfd = self.virtiofsd_pidfd = self._share_fd = -1
+        self.pidfd = self.virtiofsd_pidfd = self._share_fd = self.memory = -1
         with doing("making the machine's sockets"):
             fd, qmp = _pair()
             self.agent, agent = _pair()
@@ -152,9 +156,20 @@ class Machine:
         theirs = (qmp, agent, console)
         try:
             self._start_virtiofsd(share, console)
-            words = command_line(hardware, qmp=qmp, agent=agent, console=console, state=state)
-            kept = [*theirs, *([state] if state >= 0 else [])]
-            self.qemu, self.pidfd = self._spawn(words, kept, console)
+            with doing("making the machine's memory"):
+                self.memory = os.memfd_create("ocirun-vm")
+                os.ftruncate(self.memory, hardware.memory_mib() * MIB)
+                if state >= 0:
+                    copy_data(state, self.memory)
+            words = command_line(
+                hardware,
+                qmp=qmp,
+                agent=agent,
+                console=console,
+                memory=self.memory,
+                is_restored=state >= 0,
+            )
+            self.qemu, self.pidfd = self._spawn(words, [*theirs, self.memory], console)
         except BaseException:
             self.stop()
             raise
@@ -171,8 +186,9 @@ class Machine:
         """
         plug_share(self.qmp, self._share_fd)
         plug_taps(self.qmp, self._taps)
-        os.close(self._share_fd)
-        self._share_fd = -1
+        for fd in (self._share_fd, self.memory):
+            os.close(fd)
+        self._share_fd = self.memory = -1
 
     def _start_virtiofsd(self, share: str, console: int) -> None:
         """Start virtiofsd, and connect to it for QEMU."""
@@ -230,7 +246,7 @@ class Machine:
                 continue
         self.pids = []
         fds = (self.qmp.fd, self.agent, self.console)
-        for fd in (*fds, self.pidfd, self.virtiofsd_pidfd, self._share_fd):
+        for fd in (*fds, self.pidfd, self.virtiofsd_pidfd, self._share_fd, self.memory):
             if fd >= 0:
                 os.close(fd)
 

@@ -261,7 +261,7 @@ class Monitor:
     def _greeted(self) -> None:
         """Save the state of a guest that has booted, and bring it to where a restored one is."""
         if self.state:
-            self.state.try_to_save(self.machine.qmp, self.notes)
+            self.state.try_to_save(self.machine.qmp, self.machine.memory, self.notes)
         try:
             self.machine.plug_devices()
             self.taps.close()

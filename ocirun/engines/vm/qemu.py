@@ -70,22 +70,33 @@ class Hardware:
         self.kernel_parameters = kernel_parameters
         self.states = states
 
+    def memory_mib(self) -> int:
+        """Return the memory in MiB, rounded up."""
+        return -(-self.memory // MIB)
+
 
 def command_line(
-    hardware: Hardware, *, qmp: int, agent: int, console: int, state: int = -1
+    hardware: Hardware,
+    *,
+    qmp: int,
+    agent: int,
+    console: int,
+    memory: int,
+    is_restored: bool = False,
 ) -> list[str]:
-    """Return the words of a machine whose sockets have these numbers.
+    """Return the words of a machine whose sockets and memory have these numbers.
 
-    Without `state`, the descriptor of a saved state, it boots; restored it stands still at first.
+    It boots, or waits for a saved state.
     """
-    mib = -(-hardware.memory // MIB)
+    mib = hardware.memory_mib()
     append = KERNEL + ("" if hardware.has_kvm else EMULATED)
-    memory = f"memory-backend-memfd,id=memory,size={mib}M,share=on"
+    path = f"/proc/self/fd/{memory}"
+    backend = f"memory-backend-file,id=memory,size={mib}M,share=on,mem-path={path}"
     port = f"virtserialport,chardev=agent,name={TAG}"
     return [
         hardware.hypervisor,
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-M", f"{MACHINE},memory-backend=memory", "-object", memory, "-m", f"{mib}M"),
+        *("-M", f"{MACHINE},memory-backend=memory", "-object", backend, "-m", f"{mib}M"),
         *("-accel", "kvm" if hardware.has_kvm else "tcg,thread=multi"),
         *("-cpu", "host" if hardware.has_kvm else "max", "-smp", str(hardware.cpus)),
         *("-kernel", hardware.kernel, "-initrd", hardware.initrd),
@@ -95,7 +106,7 @@ def command_line(
         *("-chardev", f"socket,id=agent,fd={agent}", "-device", "virtio-serial-pci"),
         *("-device", port),
         *("-sandbox", SANDBOX, "-runas", f"{NOBODY}:{NOBODY}"),
-        *(("-incoming", f"fd:{state}") if state >= 0 else ()),
+        *(("-incoming", "defer") if is_restored else ()),
         *hardware.parameters,
     ]
 

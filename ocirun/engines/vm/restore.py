@@ -14,7 +14,7 @@ import time
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.console import Console
 from ocirun.engines.vm.machine import Machine
-from ocirun.engines.vm.saved import wait_for_restore
+from ocirun.engines.vm.saved import load
 from ocirun.errors import OcirunError, SetupError
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def restore(
     try:
         machine = Machine(hardware, share, taps, fd)
         machine.qmp.greet()
-        wait_for_restore(machine.qmp)
+        load(machine.qmp, fd, machine.memory)
         machine.plug_devices()
         machine.qmp.command("cont")
         _seed(machine)

@@ -1,7 +1,13 @@
 """Saved states: a guest that is up and has nothing of a container yet, in a file.
 
-The first machine of its kind boots; when its guest is up, QEMU writes the state of the machine to
-a file in `saved/`, beside the initial RAM disk. Later machines of this kind are restored from it.
+The first machine of its kind boots; when its guest is up, its state is written to a file in
+`saved/`, beside the initial RAM disk. Later machines of this kind are restored from it.
+
+    0              the guest's memory; pages that it has not touched are holes
+    size of that   QEMU's migration stream, which has everything else
+
+We copy the memory, and not QEMU: it would touch every page. The stream is last, so QEMU notices
+where a file was cut short.
 
 The file's name is a digest of all that the state depends on: the command line, and which files
 QEMU, the kernel and the initial RAM disk are. So an update of any of them makes a new one, and of
@@ -17,6 +23,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import ENXIO
 
 from ocirun.engines.vm.qemu import command_line
 from ocirun.engines.vm.qmp import QmpError
@@ -35,7 +42,6 @@ PAUSE_S: Final = 0.01
 WRITABLE_BY_OTHERS: Final = 0o022
 FILE_TYPE, REGULAR, DIRECTORY = 0o170000, 0o100000, 0o040000
 FDNAME: Final = "state"
-UNLIMITED: Final = 1 << 40  # bytes in a second; QEMU's own limit is for networks
 
 
 class SavedState:
@@ -51,7 +57,7 @@ class SavedState:
         """
         import hashlib  # cold
 
-        words = command_line(hardware, qmp=0, agent=0, console=0)
+        words = command_line(hardware, qmp=0, agent=0, console=0, memory=0)
         with doing("naming the saved state of a machine"):
             for path in (hardware.hypervisor, hardware.kernel, hardware.initrd):
                 found = os.stat(path)
@@ -91,8 +97,10 @@ class SavedState:
             raise
         return fd
 
-    def save(self, qmp: Qmp) -> None:
+    def save(self, qmp: Qmp, memory_fd: int) -> None:
         """Write the state of a machine, which stands still meanwhile, and then goes on.
+
+        `memory_fd` (borrowed) is the memory of its guest.
 
         Raises:
             SetupError: it could not be written; there is nothing half.
@@ -107,7 +115,7 @@ class SavedState:
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
                 fd = os.open(".", flags, 0o600, dir_fd=folder_fd)
                 try:
-                    _write(qmp, fd)
+                    _write(qmp, memory_fd, fd)
                     os.fsync(fd)
                     self._name(fd, folder_fd)
                 finally:
@@ -116,10 +124,10 @@ class SavedState:
             finally:
                 os.close(folder_fd)
 
-    def try_to_save(self, qmp: Qmp, notes: list[str]) -> None:
+    def try_to_save(self, qmp: Qmp, memory_fd: int, notes: list[str]) -> None:
         """Save it if that is possible; `notes` gets a line about it."""
         try:
-            self.save(qmp)
+            self.save(qmp, memory_fd)
             notes.append(f"saved {self.path}")
         except SetupError as error:
             notes.append(f"not saved: {error}")
@@ -179,11 +187,13 @@ def _require_own(path: str, found: os.stat_result, kind: int) -> None:
         raise SetupError(f"{path} can be written by other users")
 
 
-def _write(qmp: Qmp, fd: int) -> None:
+def _write(qmp: Qmp, memory_fd: int, fd: int) -> None:
     qmp.command("stop")
     try:
+        copy_data(memory_fd, fd)
+        os.lseek(fd, os.fstat(memory_fd).st_size, os.SEEK_SET)
+        _leave_memory_out(qmp)
         qmp.command("getfd", {"fdname": FDNAME}, fd)
-        qmp.command("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
         qmp.command("migrate", {"uri": f"fd:{FDNAME}"})
         found = _wait(qmp, "query-migrate", ("completed", "failed", "cancelled"))
         if found["status"] != "completed":
@@ -194,13 +204,46 @@ def _write(qmp: Qmp, fd: int) -> None:
         qmp.command("cont")
 
 
-def wait_for_restore(qmp: Qmp) -> None:
-    """Return when QEMU has read the state that it was started with; the machine stands still.
+def load(qmp: Qmp, fd: int, memory_fd: int) -> None:
+    """Have QEMU read the state `fd` but for its memory; then the machine stands still.
+
+    Both are borrowed. The first has been copied to the second by copy_data.
 
     Raises:
-        QmpError: it has not.
+        QmpError: QEMU does not read it.
     """
+    os.lseek(fd, os.fstat(memory_fd).st_size, os.SEEK_SET)
+    _leave_memory_out(qmp)
+    qmp.command("getfd", {"fdname": FDNAME}, fd)
+    qmp.command("migrate-incoming", {"uri": f"fd:{FDNAME}"})
     _wait(qmp, "query-status", ("paused", "postmigrate"))
+
+
+def _leave_memory_out(qmp: Qmp) -> None:
+    capability = {"capability": "x-ignore-shared", "state": True}
+    qmp.command("migrate-set-capabilities", {"capabilities": [capability]})
+
+
+def copy_data(source_fd: int, target_fd: int) -> None:
+    """Copy what is not a hole, as far as the smaller of two files goes; make the target as long.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    size = os.fstat(target_fd).st_size or os.fstat(source_fd).st_size
+    os.ftruncate(target_fd, size)
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source_fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != ENXIO:
+                raise
+            return  # there are only holes left
+        end = min(os.lseek(source_fd, at, os.SEEK_HOLE), size)
+        os.lseek(target_fd, at, os.SEEK_SET)
+        while at < end and (sent := os.sendfile(target_fd, source_fd, at, end - at)):
+            at += sent
 
 
 def _wait(qmp: Qmp, name: str, wanted: tuple[str, ...]) -> dict[str, str]:
