@@ -83,7 +83,7 @@ class Session:
         """Do what poll(2) has found possible."""
         if events & ~select.POLLOUT and fd == self._input and self.is_started:
             self._read_input()
-        for stream, output in self._outputs.items():
+        for stream, output in [*self._outputs.items()]:  # one that nobody reads is removed
             if fd == output and events & ~select.POLLIN and self._pending[stream]:
                 self._write_output(stream)
 
