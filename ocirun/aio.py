@@ -19,7 +19,7 @@ from ocirun.library import children
 from ocirun.library.container import Container as SyncContainer
 from ocirun.library.loop import discard, end, follow, in_thread
 from ocirun.library.loop_process import Process
-from ocirun.library.process import check_number, check_timeout
+from ocirun.library.process import check_timeout, interval_ns
 from ocirun.library.run import CompletedContainer, source_of, streams_of
 
 TYPE_CHECKING = False
@@ -150,7 +150,7 @@ class Container(Process):
 
         It blocks in its own thread, which ends with the iterator.
         """
-        nanoseconds = int(check_number(interval, "interval") * 1_000_000_000)
+        nanoseconds = interval_ns(interval)
         return follow(
             lambda listener: events(Store(self.root), self.id, nanoseconds, listener=listener)
         )

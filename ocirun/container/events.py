@@ -50,7 +50,9 @@ def events(
     except BaseException:
         record.close()
         raise
-    return _follow(record, interval_ns, listener)
+    following = _follow(record, interval_ns, listener)
+    next(following)
+    return following
 
 
 def check_interval(interval_ns: int) -> None:
@@ -64,8 +66,10 @@ def check_interval(interval_ns: int) -> None:
 
 
 def _follow(record: Record, interval_ns: int, listener: int) -> Iterator[Event]:
-    """Follow the container; `record` is closed at the end."""
+    """Follow the container; `record` is closed at the end. The first event is an empty one."""
     with record:
+        # A generator that has not begun would not close the record when it is closed.
+        yield {}
         try:
             init = open_init(record)
         except ProcessLookupError:

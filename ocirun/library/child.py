@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+LONGEST_POLL_S: Final = 1_000_000.0  # poll takes an int of milliseconds; infinity is none
 NOT_OURS: Final = "it is not a child of this process"
 
 
@@ -151,5 +152,7 @@ def _reason() -> str:
 def _is_readable(fd: int, seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
+    if seconds is not None:
+        seconds = min(seconds, LONGEST_POLL_S)
     # Rounded up: a waiter that wakes early would loop.
     return bool(poll.poll(None if seconds is None else int(seconds * 1000) + (seconds > 0)))

@@ -188,7 +188,6 @@ class KnownContainer:
             UsageError: the interval is not positive.
         """
         from ocirun.container.events import events
-        from ocirun.library.process import check_number
+        from ocirun.library.process import interval_ns
 
-        seconds = check_number(interval, "interval")
-        return events(Store(self.root), self.id, int(seconds * 1_000_000_000))
+        return events(Store(self.root), self.id, interval_ns(interval))

@@ -68,10 +68,10 @@ def copy_document(value: dict[str, Any], name: str) -> dict[str, Any]:
     from ocirun.spec.load import drop_nulls
 
     try:
-        text = compact(value)
+        data = os.fsencode(compact(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError([Problem("", f"is no JSON: {error}")], name) from None
-    document: Any = parse(os.fsencode(text), name, "surrogateescape")
+    document: Any = parse(data, name, "surrogateescape")
     drop_nulls(document)
     copied: dict[str, Any] = document
     return copied

@@ -6,6 +6,7 @@ Source: https://docs.python.org/3.11/library/subprocess.html.
 from __future__ import annotations
 
 import time
+from math import isnan
 
 from ocirun.errors import ExitStatusUnknown
 from ocirun.library import children
@@ -206,11 +207,23 @@ def check_number(value: object, name: str) -> float:
     """Return the number `value`.
 
     Raises:
-        TypeError: it is not a number; the message has `name`.
+        TypeError: it is not a number; the message has `name`. ValueError: it is NaN.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if isnan(value):
+        raise ValueError(f"{name} must be a number of seconds, not nan")
     return value
+
+
+def interval_ns(interval: object) -> int:
+    """Return an interval in nanoseconds; one of more than eleven days, infinity too, is as long.
+
+    Raises:
+        TypeError, ValueError: it is not a number of seconds.
+    """
+    seconds = check_number(interval, "interval")
+    return int(max(-1.0, min(seconds, 1_000_000.0)) * 1_000_000_000)
 
 
 def signal_of(signal: int | str) -> int:

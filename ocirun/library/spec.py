@@ -220,7 +220,7 @@ class Spec:
         if entries:
             try:
                 text = compact(entries)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 raise TypeError(f"network is no JSON: {error}") from None
             self.annotations({NETWORKS: text})
         return self

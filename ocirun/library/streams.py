@@ -31,6 +31,7 @@ STDOUT: Final = -2
 DEVNULL: Final = -3
 NAMES: Final = ("stdin", "stdout", "stderr")
 READ_BYTES: Final = 1 << 16
+LONGEST_POLL_MS: Final = 1_000_000_000.0  # poll takes an int; infinity is none
 
 
 class Streams:
@@ -140,6 +141,8 @@ class Streams:
                 poll.register(file, select.POLLIN)
         while waiting or stdin is not None:
             left = None if deadline is None else (deadline - time.monotonic()) * 1000
+            if left is not None:
+                left = min(left, LONGEST_POLL_MS)
             ready = poll.poll(left if left is None else max(0, int(left) + (left > 0)))
             if not ready and left is not None and left <= 0:
                 return False

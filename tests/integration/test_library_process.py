@@ -256,6 +256,20 @@ def _stat(pid: int) -> str:
         return file.read()
 
 
+def test_a_timeout_may_be_infinite_or_very_long(lib: Library) -> None:
+    endless = float("inf")
+    done = lib.run("sh", "-c", "sleep 0.1; echo a", timeout=1e12, capture_output=True)
+    assert done.stdout == b"a\n"
+    assert lib.run("sh", "-c", "sleep 0.1; exit 7", timeout=endless).returncode == 7
+    with lib.start("sh", "-c", "sleep 0.1; exit 8") as container:
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            container.wait(float("nan"))
+        with pytest.raises(ValueError, match="interval must be a number of seconds"):
+            container.events(float("nan"))
+        container.events(endless).close()
+        assert container.wait(endless) == 8
+
+
 class TestRefused:
     """What is wrong is named, and nothing is left: the fixture looks."""
 
@@ -272,6 +286,8 @@ class TestRefused:
             ({"input": b"bytes", "text": True, "stdout": PIPE}, TypeError, "input must be a str"),
             ({"timeout": "1"}, TypeError, "timeout must be a number"),
             ({"timeout": -1}, ValueError, "timeout must not be negative"),
+            ({"timeout": float("nan")}, ValueError, "timeout must be a number of seconds"),
+            ({"env": {"A": "\ud800"}}, ocirun.SpecError, "is no JSON"),
             ({"encoding": "utf-77"}, ValueError, "utf-77"),
             ({"container_id": 7}, TypeError, "id must be a str"),
             ({"container_id": "a/b"}, ocirun.UsageError, "invalid container ID"),

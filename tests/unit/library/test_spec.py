@@ -15,6 +15,9 @@ import pytest
 from ocirun.errors import SpecError
 from ocirun.library.spec import Spec, size_of
 
+LOOP: list[dict[str, Any]] = [{}]
+LOOP[0]["in itself"] = LOOP
+
 
 def test_keywords_and_methods_build_the_same(tmp_path: Path) -> None:
     one = Spec(
@@ -96,7 +99,7 @@ def test_a_network_that_is_unknown(network: str) -> None:
         Spec(network=network)
 
 
-@pytest.mark.parametrize("network", [7, ["user"], {"type": "user"}, [{"type": object()}]])
+@pytest.mark.parametrize("network", [7, ["user"], {"type": "user"}, [{"type": object()}], LOOP])
 def test_a_network_that_is_no_list_of_objects(network: Any) -> None:  # noqa: ANN401
     with pytest.raises(TypeError, match="network"):
         Spec(network=network)
