@@ -182,6 +182,10 @@ class Store:
         finally:
             os.close(root_fd)
 
+    def recorded_ids(self) -> list[str]:
+        """Return the ids that have a record, which may be damaged; raises like `ids`."""
+        return [name for name in self.ids() if os.path.lexists(f"{self.root}/{name}/{STATE_FILE}")]
+
 
 def _read(folder: Folder) -> Record:
     record = Record.read(folder)

@@ -60,5 +60,7 @@ class TestList:
         container = box.created()
         (box.runtime.root / "broken").mkdir()
         call = box.runtime.call("list", "--format", "json")
+        quiet = box.runtime.call("list", "--quiet")
         (box.runtime.root / "broken").rmdir()
         assert [c["id"] for c in json.loads(call.ok().stdout)] == [container.id]
+        assert quiet.ok().stdout.split() == [container.id]

@@ -27,7 +27,7 @@ def run(call: Call) -> int:
             os.stat(str(call.settings["root"]))
     form = call.text("format")
     if call.flag("quiet"):
-        write("".join(f"{name}\n" for name in call.store().ids()))
+        write("".join(f"{name}\n" for name in call.store().recorded_ids()))
     elif form == "table":
         write(table(_states(call)))
     elif form == "json":

@@ -78,6 +78,8 @@ class Store:
     def ids(self) -> list[str]:
         return sorted(self.world.states)
 
+    recorded_ids = ids
+
 
 def signal_number(word: str) -> int:
     numbers = {"SIGTERM": 15, "TERM": 15, "KILL": 9, "9": 9}
