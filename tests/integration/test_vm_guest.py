@@ -42,7 +42,8 @@ def bundle(box: Any) -> Bundle:  # noqa: ANN401
 
 def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundle) -> None:
     script = """cat; hostname; id; umask; ulimit -n; pwd; echo $HOME
-        grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; cat /proc/self/oom_score_adj
+        grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
+        cat /proc/self/oom_score_adj; ionice
         ls /dev | tr '\\n' ' '; echo; cat /proc/kcore; ls /masked; touch /x || echo read-only
         echo 1 > /proc/sys/kernel/panic || echo no; echo $$; ls -l /dev/pts | wc -l; exit 3"""
     bundle.config["root"]["readonly"] = True
@@ -55,6 +56,7 @@ def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundl
         capabilities={name: ["CAP_KILL"] for name in ("bounding", "effective", "permitted")},
         noNewPrivileges=True,
         oomScoreAdj=500,
+        ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6},
         rlimits=[{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
         cwd="/dev",
     )
@@ -71,7 +73,7 @@ def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundl
     expected = [
         *("typed", "guest", "uid=5 gid=6 groups=7", "0077", "99", "/dev", "/"),
         "CapBnd:\t0000000000000020",
-        *("NoNewPrivs:\t1", "500"),
+        *("NoNewPrivs:\t1", "500", "best-effort: prio 6"),
     ]
     for line in expected:
         assert line in lines, lines

@@ -44,7 +44,7 @@ REFUSED: Final = {
         "timeOffsets",
         "uidMappings",
     ),
-    "process": ("apparmorProfile", "execCPUAffinity", "ioPriority", "scheduler", "selinuxLabel"),
+    "process": ("apparmorProfile", "execCPUAffinity", "scheduler", "selinuxLabel"),
     "resources": ("hugepageLimits", "network", "pids", "rdma", "unified"),
     "memory": (
         "checkBeforeUpdate",
@@ -76,6 +76,7 @@ FILE_SYSTEMS: Final = {
 ATTRIBUTES: Final = {0x10: 1 << 10, 0x20: 1 << 24, 0x80: 1 << 11, 0x200000: 1 << 8}
 SAME_ATTRIBUTES: Final = 0xF
 TERMINAL, NO_NEW_PRIVILEGES, HAS_CAPABILITIES, HAS_UMASK, HAS_OOM_SCORE = 1, 2, 4, 8, 16
+HAS_IO_PRIORITY: Final = 32
 CAPABILITY_SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
 OOM_SCORE_BASE: Final = 1000
 MIB: Final = 1 << 20
@@ -247,9 +248,13 @@ def program_payload(process: Process, rootfs: str) -> bytes:
     flags |= HAS_CAPABILITIES if capabilities is not None else 0
     flags |= HAS_UMASK if "umask" in user else 0
     flags |= HAS_OOM_SCORE if "oomScoreAdj" in process else 0
+    flags |= HAS_IO_PRIORITY if "ioPriority" in process else 0
     rows, columns = (min(size[k], 0xFFFF) for k in ("height", "width")) if size else (0, 0)
     score = process.get("oomScoreAdj", 0) + OOM_SCORE_BASE
-    numbers = (flags, user["uid"], user["gid"], user.get("umask", 0), score, rows, columns)
+    numbers = (
+        *(flags, user["uid"], user["gid"], user.get("umask", 0), score),
+        *(_io_priority(process), rows, columns),
+    )
     groups = user.get("additionalGids") or []
     limits = limits_of(process.get("rlimits") or [])
     parts = [frames.u32(value) for value in numbers]
@@ -264,3 +269,14 @@ def program_payload(process: Process, rootfs: str) -> bytes:
     for words in (process["args"], env):
         parts += [frames.u32(len(words)), *(frames.text(word) for word in words)]
     return b"".join(parts)
+
+
+def _io_priority(process: Process) -> int:
+    """Return the number that ioprio_set(2) takes, 0 where none is asked for."""
+    if "ioPriority" not in process:
+        return 0
+    from ocirun.kernel.ioprio_set import IOPRIO_CLASS_SHIFT  # cold
+    from ocirun.process.steps.scheduling import IO_CLASSES
+
+    wanted = process["ioPriority"]
+    return IO_CLASSES[wanted["class"]] << IOPRIO_CLASS_SHIFT | wanted.get("priority", 0)

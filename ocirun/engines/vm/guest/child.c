@@ -25,6 +25,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define IOPRIO_WHO_PROCESS 1
+
 static int control = -1;
 
 static _Noreturn void die(const char *what, const char *on)
@@ -98,6 +100,9 @@ static void set_limits(const struct program *program)
             die("writing", "/proc/self/oom_score_adj");
         close(fd);
     }
+    if ((program->flags & P_IO_PRIORITY) &&
+        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, program->io_priority) < 0)
+        die("setting", "the I/O priority");
     for (uint32_t i = 0; i < program->limit_count; i++) {
         struct rlimit limit = {program->limits[i].soft, program->limits[i].hard};
 

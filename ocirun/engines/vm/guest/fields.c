@@ -67,6 +67,7 @@ bool read_program(struct fields *fields, struct program *program)
     program->user.gid = get_u32(fields);
     program->umask = get_u32(fields);
     program->oom_score = get_u32(fields);
+    program->io_priority = get_u32(fields);
     program->rows = get_u32(fields);
     program->columns = get_u32(fields);
     for (int i = 0; i < CAPABILITY_SETS; i++)

@@ -98,12 +98,13 @@ struct limit {
 #define P_CAPABILITIES 4U
 #define P_UMASK 8U
 #define P_OOM_SCORE 16U
-#define P_KNOWN 31U
+#define P_IO_PRIORITY 32U
+#define P_KNOWN 63U
 
 enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
 
 struct program {
-    uint32_t flags, umask, oom_score, rows, columns;
+    uint32_t flags, umask, oom_score, io_priority, rows, columns;
     struct user user;
     uint64_t capabilities[CAPABILITY_SETS];
     uint32_t limit_count;
