@@ -152,6 +152,9 @@ class ProcessWorld(World):
         self.unknown += [f"device rules: {reason}" for reason in unknown]
 
     def _read_labels(self) -> None:
+        # Kernel: "unconfined" is AppArmor's name for a process without a profile. It is a choice
+        # where the config names a profile, that one or another.
+        no_label = ("", "kernel") if self._config.apparmor else ("", "kernel", "unconfined")
         for name in ("attr/apparmor/current", "attr/current"):
             try:
                 label = self._read(name).rstrip("\0\n")
@@ -159,7 +162,7 @@ class ProcessWorld(World):
                 continue
             if ":" in label and "(" not in label:
                 self.selinux = "" if label == "kernel" else label
-            elif label not in ("", "kernel"):
+            elif label not in no_label:
                 self.apparmor = label
             return
 
