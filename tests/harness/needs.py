@@ -51,6 +51,7 @@ KNOWN_SKIPS = {
     "no tool chromium": "a browser looks at the page of trace view, where one is installed",
     "no tool lxc-start": "not packaged for every distribution",
     "no tool tmux": "tools/prepare installs it where there is apt-get",
+    "no tool curl": "tools/prepare installs it; the lab has none",
     "CRITEST is not set": "tests/clients: the CRI's validation suite needs its program and images",
     "KUBELET is not set": "tests/clients: Debian has no kubelet and no CRI-O",
     "RUNTIME_TOOLS is not set": "the conformance suite needs a checkout of runtime-tools",
