@@ -148,7 +148,12 @@ def main() -> int:
     """Build, measure, and write the list."""
     field = Field([])
     try:
-        worker = Worker("spread", str(build(field.folder / "prefix")), field.folder / "spread")
+        worker = Worker(
+            "spread",
+            str(build(field.folder / "prefix")),
+            field.folder / "spread",
+            field.roots / "spread",
+        )
         field.workers.append(worker)
         names = names_by_page(field.folder / "prefix")
         letters = letters_by_name(worker, field, names)

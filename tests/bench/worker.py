@@ -34,12 +34,12 @@ class Timing(NamedTuple):
 class Worker:
     """A forked process that runs commands one after another."""
 
-    def __init__(self, name: str, path: str, folder: Path) -> None:
+    def __init__(self, name: str, path: str, folder: Path, root: Path) -> None:
         self.name = name
         self.path = path
         self.folder = folder
         folder.mkdir()
-        self.root = folder / "state"
+        self.root = root  # the state root
         ask_read, ask_write = os.pipe()
         answer_read, answer_write = os.pipe()
         self.pid = os.fork()
