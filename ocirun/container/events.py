@@ -15,7 +15,7 @@ from ocirun.errors import UsageError, WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any, Final
 
     from ocirun.cgroups.oom import OomWatch
@@ -31,7 +31,7 @@ LONGEST_WAIT_MS: Final = 2**31 - 1  # what poll(2) takes
 
 def events(
     store: Store, container_id: str, interval_ns: int, *, listener: int = -1
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Follow a container until it stops: `stats` every `interval_ns`, `oom` when it happens.
 
     The first `stats` comes after one interval. `listener` is a descriptor (borrowed) whose reader
@@ -65,7 +65,7 @@ def check_interval(interval_ns: int) -> None:
         raise UsageError("duration interval must be greater than 0")
 
 
-def _follow(record: Record, interval_ns: int, listener: int) -> Iterator[Event]:
+def _follow(record: Record, interval_ns: int, listener: int) -> Generator[Event, None, None]:
     """Follow the container; `record` is closed at the end. The first event is an empty one."""
     with record:
         # A generator that has not begun would not close the record when it is closed.

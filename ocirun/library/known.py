@@ -10,7 +10,7 @@ from ocirun.errors import WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from typing import Any
 
     from ocirun.library.making import Configuration
@@ -176,7 +176,7 @@ class KnownContainer:
 
         return stats_of(Store(self.root), self.id)
 
-    def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
+    def events(self, interval: float = 5.0) -> Generator[dict[str, Any], None, None]:
         """Follow the container until it stops, as `ocirun events` does.
 
         Yields `{"type": "stats", "id": …, "data": …}` every `interval` seconds, with the data of

@@ -174,10 +174,10 @@ def fill_shared(venv: Path, tree: Path) -> None:
         shutil.copytree(REPO / name, documents / name, ignore=left_out)
     compress((REPO / "CHANGELOG.md").read_bytes(), documents / "changelog.gz")
     for pattern in MACHINE_TOOLS:
-        for path in sorted(REPO.glob(pattern)):
-            target = tree / SHARED / path.relative_to(REPO)
+        for source in sorted(REPO.glob(pattern)):
+            target = tree / SHARED / source.relative_to(REPO)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+            shutil.copy(source, target)
     overrides = tree / "usr/share/lintian/overrides/ocirun"
     overrides.parent.mkdir(parents=True)
     shutil.copy(TEMPLATES / "lintian-overrides", overrides)
