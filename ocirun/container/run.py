@@ -60,7 +60,7 @@ def run(
             notify.relay_meanwhile(record.init_pidfd, os.getpid())
         try:
             if record.engine:
-                status = _wait_for_engine(record, foreground)
+                status = _wait_for_engine(record, foreground, options)
             else:
                 status = foreground.wait_for(record.init_process_pid, record.init_pidfd)
         except SetupError as error:
@@ -98,12 +98,14 @@ def _start(
     return notify
 
 
-def _wait_for_engine(record: Record, foreground: Foreground) -> int:
+def _wait_for_engine(record: Record, foreground: Foreground, options: CreateOptions) -> int:
     """Wait for the end of a container whose init is not our child; return its exit status."""
     from ocirun.engines.engine import engine_of  # cold
 
     status = foreground.wait_for(record.child_pid, record.init_pidfd)
-    return engine_of(record).exit_status(record, status)
+    engine = engine_of(record)
+    engine.tell = options.tell
+    return engine.exit_status(record, status)
 
 
 def undo_start(record: Record, error: BaseException) -> None:

@@ -19,8 +19,9 @@ from ocirun.engines.vm.config import (
 )
 from ocirun.engines.vm.control import send_signal
 from ocirun.engines.vm.execution import control_terminal, execute, fork, stdio_of
+from ocirun.engines.vm.failure import FAILURE, TRACEBACK
 from ocirun.engines.vm.machine import hardware_of
-from ocirun.engines.vm.monitor import FAILURE, Monitor
+from ocirun.engines.vm.monitor import Monitor
 from ocirun.engines.vm.network import open_namespace, part_devices
 from ocirun.engines.vm.order import Order
 from ocirun.errors import SetupError, doing, warn, what_failed
@@ -158,6 +159,8 @@ class Vm(Engine):
         """Return the monitor's status; warn of what has ended the machine, if not the program."""
         if failure := record.directory.read(FAILURE):
             warn(f"container {record.id}: {os.fsdecode(failure)}")
+        if self.tell and (traceback := record.directory.read(TRACEBACK)):
+            self.tell(os.fsdecode(traceback))
         return child_status
 
     def kill(self, record: Record, signal: int) -> None:

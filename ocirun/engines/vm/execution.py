@@ -18,9 +18,10 @@ from ocirun.cgroups.choose import known_cgroup
 from ocirun.engines.engine import SIGKILL, Process
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.control import connect
+from ocirun.engines.vm.failure import sentence_of, traceback_of
 from ocirun.engines.vm.monitor import IN_NAMESPACES, LOST
 from ocirun.engines.vm.signals import forward_signals
-from ocirun.errors import OcirunError, SetupError, doing, what_failed
+from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
 from ocirun.kernel.process import clone3
 from ocirun.process.clone import reap
@@ -88,7 +89,8 @@ def fork(
         Its pid, a pidfd that the caller closes, and what it has reported after "1 ".
 
     Raises:
-        SetupError: with the sentence that it has reported instead; it is reaped.
+        SetupError: with the sentence that it has reported instead, and the traceback of a bug as a
+            note; it is reaped.
     """
     with doing("making a pipe"):
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -108,7 +110,11 @@ def fork(
         return pid, pidfd, os.fsdecode(report[len(STARTED) :])
     os.close(pidfd)
     reap(pid)
-    raise SetupError(os.fsdecode(report) or "the machine's monitor died without saying why")
+    sentence, _, traceback = os.fsdecode(report).partition("\0")
+    failure = SetupError(sentence or "the machine's monitor died without saying why")
+    if traceback:
+        failure.add_note(traceback)  # for --debug
+    raise failure
 
 
 def _read_report(reading: int, connect: Callable[[], None], pid: int, pidfd: int) -> bytes:
@@ -140,10 +146,9 @@ def _be_child(act: Callable[[int], int], report: int, kept: list[int], parent: i
                 os.dup2(null, fd)
             _close_others(kept)
             status = act(report)
-    except OcirunError as error:
-        os.write(report, os.fsencode(str(error))[:REPORT_BYTES])
-    except OSError as error:
-        os.write(report, os.fsencode(what_failed(error))[:REPORT_BYTES])
+    except Exception as error:  # noqa: BLE001  # a bug of ours, too: nobody sees its stderr
+        said = f"{sentence_of(error)}\0{traceback_of(error)}"
+        os.write(report, os.fsencode(said)[:REPORT_BYTES])
     finally:
         os._exit(status)
 

@@ -28,6 +28,7 @@ import time
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.console import Console
 from ocirun.engines.vm.control import Connection, answer, listen
+from ocirun.engines.vm.failure import FAILURE, TRACEBACK, sentence_of, traceback_of
 from ocirun.engines.vm.frames import BadFrame
 from ocirun.engines.vm.machine import Machine
 from ocirun.engines.vm.network import Taps, enter_namespace, make_taps, part_devices
@@ -37,7 +38,7 @@ from ocirun.engines.vm.saved import SavedState
 from ocirun.engines.vm.session import Session
 from ocirun.engines.vm.share import make_share
 from ocirun.engines.vm.signals import forward_signals
-from ocirun.errors import OcirunError, SetupError, doing, what_failed
+from ocirun.errors import OcirunError, SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
 from ocirun.process.gate import GO
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from ocirun.engines.vm.qemu import Hardware
 
 SHARE: Final = "share"
-FAILURE: Final = "vm.error"
 READY: Final = b"1 "
 IN_NAMESPACES: Final = b"n"
 AGENT_BYTES: Final = 64 << 10
@@ -87,15 +87,22 @@ class Monitor:
         self.is_ready = False
 
     def run(self) -> int:
-        """Boot, serve until the container's process has ended; return its exit status."""
+        """Boot, serve until the container's process has ended; return its exit status.
+
+        Whatever is raised is reported, a bug of ours as well: nobody sees this process's stderr.
+        """
+        try:
+            return self._run()
+        except Exception as error:  # noqa: BLE001  # of what ends the machine, too
+            return self._fail(error)
+
+    def _run(self) -> int:
         self.wakeup = forward_signals()
         try:
             self._start()
             return self._serve()
-        except OcirunError as error:
-            return self._fail(str(error))
-        except OSError as error:
-            return self._fail(what_failed(error))
+        except Exception as error:  # noqa: BLE001
+            return self._fail(error)
         finally:
             if hasattr(self, "machine"):
                 self.machine.stop()
@@ -145,13 +152,19 @@ class Monitor:
         """Send a frame to the guest, now or when it takes more."""
         self.unsent += frame
 
-    def _fail(self, message: str) -> int:
+    def _fail(self, error: Exception) -> int:
         """Report what went wrong to whoever waits, and keep it in the folder."""
-        for fd in (self.report, self.answer):
-            if fd >= 0:
-                os.write(fd, os.fsencode(message)[:REPORT_BYTES])
+        message, traceback = sentence_of(error), traceback_of(error)
+        for fd, said in ((self.report, f"{message}\0{traceback}"), (self.answer, message)):
+            try:
+                if fd >= 0:
+                    os.write(fd, os.fsencode(said)[:REPORT_BYTES])
+            except BrokenPipeError:
+                continue  # nobody waits any more
         try:
             self.folder.write(FAILURE, message)
+            if traceback:
+                self.folder.write(TRACEBACK, traceback)
         except OcirunError:
             return LOST  # the folder is being deleted, or the disk is full: the status says enough
         return LOST
