@@ -10,6 +10,7 @@ from ocirun.cgroups.none import NoCgroup
 from ocirun.container.create import Creation
 from ocirun.container.init_process import open_init
 from ocirun.container.record import Record
+from ocirun.container.syscalls import compile_filter
 from ocirun.engines.engine import engine_named
 from ocirun.errors import UsageError
 
@@ -37,6 +38,8 @@ class EngineCreation(Creation):
         if self.request.kept_fds:
             raise UsageError(f"engine {name}: file descriptors cannot be passed to the program")
         self.engine.check(self.config, self.request.rootfs)
+        if self.engine.takes_filter:
+            self.engine.filter = compile_filter(self.config, self.store, options.tell)
 
     def bring_in(self) -> None:
         """Make the record, then have the engine bring the container to its gate."""

@@ -31,8 +31,10 @@ class EngineExecution(Execution):
 
     def bring_in(self) -> None:
         """Have the engine run the process."""
+        engine = engine_of(self.record)
+        engine.filter = self.request.seccomp
         # It has what is asked of a conversation once that is over: pid, pidfd, close, abandon.
-        self.parent = engine_of(self.record).execute(self.record, self.config, self.stdio)  # type: ignore[assignment]
+        self.parent = engine.execute(self.record, self.config, self.stdio)  # type: ignore[assignment]
         self.register_parent()
         if self.foreground:
             self.foreground.connect()

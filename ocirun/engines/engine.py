@@ -28,7 +28,7 @@ from ocirun.process.clone import reap
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
+    from typing import Any, Final
 
     from ocirun.container.record import Record
     from ocirun.errors import OcirunError
@@ -76,6 +76,7 @@ class Engine:
     `has_own_exec`: a process of exec is run by `execute`, and not by joining namespaces.
     `takes_networks`: its container's network devices are made by us, as for a native one.
     `has_own_processes`: what is in the container's cgroup is the engine's, and gets no signals.
+    `takes_filter`: linux.seccomp is compiled for it, to `filter`, before a process is made.
     `tell` writes a debug line, where somebody has asked for them.
     """
 
@@ -84,6 +85,8 @@ class Engine:
     has_own_exec = False
     has_own_processes = False
     takes_networks = False
+    takes_filter = False
+    filter: dict[str, Any] | None = None  # of security.seccomp.program.prepare_filter
 
     def check(self, config: Config, rootfs: str) -> None:
         """Refuse, before anything is made, a configuration that the engine cannot run.

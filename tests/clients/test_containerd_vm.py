@@ -37,14 +37,16 @@ def vm(containerd: Containerd, folder: Path) -> Generator[Ctr, None, None]:
 
 
 def test_a_task_is_a_machine(vm: Ctr, tmp_path: Path) -> None:
-    """Run, exec, pause, kill with a handled signal, exit status, removal."""
+    """Run with the default profile, exec, pause, kill with a handled signal, status, removal."""
     name = vm.name()
     words = vm.daemon.words("run", "--runc-binary", vm.runtime, "-d", "--null-io")
-    words += ["--pid-file", tmp_path / "pid", IMAGE, name, "sh", "-c", SCRIPT]
+    words += ["--pid-file", tmp_path / "pid", "--seccomp", IMAGE, name, "sh", "-c", SCRIPT]
     call(*words, patience=BOOT_S).expect()
     assert vm.status(name) == "RUNNING"
-    done = vm.exec(name, "sh", "-c", "uname -r; echo err >&2; exit 11").expect(11)
-    release, *_ = done.out.splitlines()
+    script = "uname -r; grep Seccomp: /proc/self/status; echo err >&2; exit 11"
+    done = vm.exec(name, "sh", "-c", script).expect(11)
+    release, filtered = done.out.splitlines()
+    assert filtered == "Seccomp:\t2"
     assert release != Path("/proc/sys/kernel/osrelease").read_text().strip()
     assert done.err == "err\n"
     vm.task("pause", name).expect()

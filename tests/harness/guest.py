@@ -37,6 +37,7 @@ class Guest:
 
     def __init__(self, program: Path, bundle: Bundle) -> None:
         self.bundle = bundle
+        self.seccomp: dict[str, Any] | None = None
         share = bundle.path / "share"
         share.mkdir()
         os.rename(bundle.rootfs, share / "root")
@@ -72,7 +73,8 @@ class Guest:
 
     def run(self, number: int, **process: Any) -> None:  # noqa: ANN401
         process = {**self.bundle.process, **process}
-        self.send(frames.PROCESS, number, program_payload(process, str(self.root)))  # type: ignore[arg-type]
+        payload = program_payload(process, str(self.root), self.seccomp)  # type: ignore[arg-type]
+        self.send(frames.PROCESS, number, payload)
 
     def until(self, kind: bytes, process: int) -> bytes:
         """Read frames until one of this kind; output is answered and kept."""

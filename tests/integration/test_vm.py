@@ -29,6 +29,7 @@ from harness.runtime import wait_until
 
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.qmp import Qmp, QmpError
+from ocirun.spec.seccomp_profile import default_profile
 
 pytestmark = needs("ours", "root", "machines")
 
@@ -40,6 +41,7 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
     container = box.container(None, "sh", "-c", LOOP)
     bundle, runtime = container.bundle, box.runtime
     bundle.config["hostname"] = "machine"
+    bundle.linux["seccomp"] = profile_without("mkdir")
     (tmp_path / "shared").mkdir()
     bundle.add_mount("/shared", "bind", str(tmp_path / "shared"), "rbind", "ro")
     (tmp_path / "file").write_text("in a file")
@@ -63,15 +65,7 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
     container.start(timeout=WAIT_S).ok()
     container.start().failed("cannot start an already running container")
     wait_output(container, "up")
-    script = """cat; hostname; uname -r; echo $$; cat /etc/file; touch /shared/x || echo read-only
-        echo err >&2; exit 4"""
-    call = container.exec("sh", "-c", script, stdin=b"typed\n", timeout=WAIT_S)
-    assert call.status == 4
-    lines = call.stdout.split("\n")
-    assert lines[:2] == ["typed", "machine"]
-    assert lines[2] != os.uname().release
-    assert lines[4] == "in a fileread-only"
-    assert "err\n" in call.stderr
+    _check_exec(container)
     container.exec("no-such-program", timeout=WAIT_S).failed(
         "executable file not found in $PATH", status=255
     )
@@ -93,6 +87,29 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
     container.delete().ok()
     for moment in moments:
         assert json.loads((tmp_path / moment).read_text())["id"] == container.id
+
+
+def _check_exec(container: Container) -> None:
+    """Run a script in the machine: its stdio, its files, its filter, its status."""
+    script = """cat; hostname; uname -r; echo $$; cat /etc/file; touch /shared/x || echo read-only
+        grep ^Seccomp: /proc/self/status /proc/1/status; mkdir /x; echo err >&2; exit 4"""
+    call = container.exec("sh", "-c", script, stdin=b"typed\n", timeout=WAIT_S)
+    assert call.status == 4
+    lines = call.stdout.split("\n")
+    assert lines[:2] == ["typed", "machine"]
+    assert lines[2] != os.uname().release
+    assert lines[4] == "in a fileread-only"
+    assert lines[5:7] == [f"/proc/{process}/status:Seccomp:\t2" for process in ("self", "1")]
+    assert "mkdir: can't create directory '/x': Operation not permitted" in call.stderr
+    assert "err\n" in call.stderr
+
+
+def profile_without(call: str) -> dict[str, Any]:
+    """Return the profile of `spec --profile hardened` without this system call."""
+    profile = json.loads(json.dumps(default_profile()))
+    for rule in profile["syscalls"]:
+        rule["names"] = [name for name in rule["names"] if name != call]
+    return profile
 
 
 def _signal_and_leave(container: Container) -> None:

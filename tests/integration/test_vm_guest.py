@@ -22,6 +22,7 @@ from harness.needs import needs
 
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.config import program_payload, setup_frames
+from ocirun.security.seccomp.program import prepare_filter
 
 pytestmark = needs("ours", "root")
 
@@ -120,6 +121,64 @@ def test_processes_of_exec_join_and_end_by_signals(program: Path, bundle: Bundle
     assert guest.end() == (0, "")
 
 
+def profile(call: str, errno: int) -> dict[str, Any]:
+    """Return a profile that answers one call with an errno."""
+    rule = {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+    flags = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"]
+    return {"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": [rule]}
+
+
+SANDBOXED = {"user": {"uid": 5, "gid": 6}, "cwd": "/tmp"}
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_filter_holds_for_the_program_and_for_exec(
+    no_new_privileges: bool, program: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Without no_new_privs it is loaded with a right that the program has not: CAP_SYS_ADMIN."""
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    script = "mkdir /tmp/x; grep -E '^(Cap(Eff|Prm|Bnd)|Seccomp):' /proc/self/status; exit 3"
+    bundle.process.update(
+        SANDBOXED, args=["sh", "-c", script],
+        capabilities={name: ["CAP_KILL"] for name in ("bounding", "permitted", "inheritable",
+                                                      "effective", "ambient")},
+    )  # fmt: skip
+    guest = Guest(program, bundle)
+    guest.seccomp = prepare_filter(profile("mkdir", 71), str(tmp_path))  # type: ignore[arg-type]
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.run(1)
+    guest.until(frames.READY, 1)
+    for number in (1, 0):
+        guest.send(frames.GO, number)
+        assert guest.until(frames.EXIT, number) == frames.u32(3)
+        assert b"Protocol error" in guest.errors[number]
+        expected = [f"{name}:\t0000000000000020" for name in ("CapPrm", "CapEff", "CapBnd")]
+        assert guest.outputs[number].decode().splitlines() == [*expected, "Seccomp:\t2"]
+    assert guest.end() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (("capset", 0), b"setting capabilities had no effect: a seccomp filter seems to answer"),
+        (("capset", 1), b"setting capabilities: Operation not permitted"),
+        (("execve", 1), b"exec /bin/sh: Operation not permitted"),
+    ],
+)
+def test_a_filter_that_answers_the_guest_itself_is_one_sentence(
+    answer: tuple[str, int], sentence: bytes, program: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.process.update(SANDBOXED, args=["/bin/sh"], capabilities={}, noNewPrivileges=False)
+    guest = Guest(program, bundle)
+    guest.seccomp = prepare_filter(profile(*answer), str(tmp_path))  # type: ignore[arg-type]
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.send(frames.GO)
+    assert guest.until(frames.FAILED, 0).startswith(sentence)
+    guest.end()
+
+
 def test_a_signal_at_the_gate_ends_the_process(program: Path, bundle: Bundle) -> None:
     guest = Guest(program, bundle)
     guest.set_up()
@@ -161,6 +220,15 @@ def test_a_setup_that_fails_says_what_and_on_what(program: Path, bundle: Bundle)
 
 
 FRAME, SETUP, PROCESS = "a frame", "the setup", "a process"
+
+
+def process_with(flags: int, filter_: bytes) -> bytes:
+    """Return the frame of a process with this filter."""
+    process: Any = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "cwd": "/", "env": []}
+    payload = program_payload(process, "/", {"program": filter_.hex(), "flags": flags})
+    return frames.frame(frames.PROCESS, 0, payload)
+
+
 BROKEN = {
     "a type of no meaning": ("of no known type", frames.frame(b"?")),
     "a length beyond every limit": (FRAME, b"P\0\0\0\xff\xff\xff\xff"),
@@ -186,6 +254,12 @@ BROKEN = {
         ROOT + frames.frame(frames.PROCESS, 1, bytes(80)),
     ),
     "a process beyond the last": (PROCESS, ROOT + frames.frame(frames.PROCESS, 64, bytes(80))),
+    "a filter with half an instruction": (PROCESS, ROOT + process_with(0, bytes(12))),
+    "a filter of an unknown flag": (PROCESS, ROOT + process_with(8, bytes(8))),
+    "a filter with more instructions than the kernel takes": (
+        PROCESS,
+        ROOT + process_with(0, bytes(8 * 4097)),
+    ),
     "a seed that is cut short": ("the seed", frames.frame(frames.SEED, 0, bytes(75))),
     "a seed after the root": ("the seed", ROOT + frames.seed()),
     "a host name before the root": (SETUP, frames.frame(frames.HOSTNAME, 0, frames.text("a"))),
@@ -225,7 +299,8 @@ def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
     """Changed and random frames: the guest answers, or ends by itself; never by a signal."""
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
-    process = program_payload(bundle.process, str(bundle.rootfs))  # type: ignore[arg-type]
+    filter_ = {"program": "06000000 0000ff7f", "flags": 4}  # one that allows every call
+    process = program_payload(bundle.process, str(bundle.rootfs), filter_)  # type: ignore[arg-type]
     root, *rest = setup_frames(bundle.config)  # type: ignore[arg-type]
     good = [root, *NETWORK, *rest, frames.frame(frames.PROCESS, 0, process)]
     kinds = b"ERBMDSHNKOLFTPGIZWA"

@@ -43,7 +43,11 @@ def test_an_ordinary_bundle_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("members", "pointer"),
     [
-        ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}, "/linux/seccomp"),
+        ({"linux": {"seccomp": {"listenerPath": "/run/agent"}}}, "/linux/seccomp/listenerPath"),
+        (
+            {"linux": {"seccomp": {"syscalls": [{"action": "SCMP_ACT_NOTIFY"}]}}},
+            "/linux/seccomp/syscalls/0/action",
+        ),
         ({"linux": {"devices": [{"path": "/dev/a"}]}}, "/linux/devices"),
         ({"linux": {"namespaces": [{"type": "user"}]}}, "/linux/namespaces/0"),
         ({"linux": {"namespaces": [{"type": "pid", "path": "/x"}]}}, "/linux/namespaces/0"),
@@ -90,7 +94,7 @@ def test_a_section_of_the_wrong_shape_is_refused(section: Any, pointer: str) -> 
 
 
 def test_every_refusal_is_named_at_once() -> None:
-    config = config_with(linux={"seccomp": {"defaultAction": "x"}, "devices": [{}]})
+    config = config_with(linux={"mountLabel": "x", "devices": [{}]})
     with pytest.raises(UnsupportedError) as error:
         refuse(config)
     assert len(error.value.problems) == 2
@@ -140,6 +144,15 @@ def test_a_process_has_a_home_and_its_capabilities(tmp_path: Path) -> None:
     assert payload.endswith(frames.u32(2) + frames.text("A=1") + frames.text("HOME=/"))
 
 
+def test_a_filter_is_in_the_frame_of_its_process(tmp_path: Path) -> None:
+    process: Any = {"user": {"uid": 0, "gid": 0}, "args": ["a"], "cwd": "/", "env": []}
+    filter_ = {"program": "00" * 8 + "ff" * 8, "flags": 4}
+    payload = program_payload(process, str(tmp_path), filter_)
+    assert payload.startswith(frames.u32(64))
+    assert frames.u32(4) + frames.u32(16) + bytes(8) + b"\xff" * 8 + frames.text("/") in payload
+    assert frames.u32(0) * 2 + frames.text("/") in program_payload(process, str(tmp_path))
+
+
 def test_the_command_line_has_the_bundles_parameters_last() -> None:
     hardware = Hardware(
         "/q", "/k", "/i", memory=1 << 28, cpus=2, has_kvm=False, parameters=["-S"],
@@ -177,6 +190,7 @@ def test_the_page_says_of_every_member_where_it_holds() -> None:
         "memory": "linux.resources.memory.",
         "cpu": "linux.resources.cpu.",
         "hwConfig": "vm.hwConfig.",
+        "seccomp": "linux.seccomp.",
     }
     for section, members in REFUSED.items():
         before = places.get(section, f"{section}.")

@@ -19,6 +19,7 @@ from ocirun.process.rlimits import limits_of
 from ocirun.rootfs.context import read_entries
 from ocirun.spec import LANDLOCK, OVERLAY
 from ocirun.spec.capabilities import CAPABILITIES
+from ocirun.spec.seccomp import NOTIFY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ REFUSED: Final = {
         "memoryPolicy",
         "mountLabel",
         "personality",
-        "seccomp",
         "timeOffsets",
         "uidMappings",
     ),
@@ -58,6 +58,7 @@ REFUSED: Final = {
     "cpu": ("burst", "idle", "realtimePeriod", "realtimeRuntime"),
     "vm": ("image",),
     "hwConfig": ("deviceTree", "dtdevs", "iomems", "irqs"),
+    "seccomp": ("listenerMetadata", "listenerPath"),
 }
 ANNOTATIONS: Final = (OVERLAY, LANDLOCK)
 NAMESPACES: Final = ("cgroup", "ipc", "mount", "network", "pid", "uts")
@@ -76,7 +77,7 @@ FILE_SYSTEMS: Final = {
 ATTRIBUTES: Final = {0x10: 1 << 10, 0x20: 1 << 24, 0x80: 1 << 11, 0x200000: 1 << 8}
 SAME_ATTRIBUTES: Final = 0xF
 TERMINAL, NO_NEW_PRIVILEGES, HAS_CAPABILITIES, HAS_UMASK, HAS_OOM_SCORE = 1, 2, 4, 8, 16
-HAS_IO_PRIORITY: Final = 32
+HAS_IO_PRIORITY, HAS_FILTER = 32, 64
 CAPABILITY_SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
 OOM_SCORE_BASE: Final = 1000
 MIB: Final = 1 << 20
@@ -121,6 +122,7 @@ def _refused(config: Config) -> Iterator[str]:
         "cpu": ("/linux/resources/cpu", resources.get("cpu")),
         "vm": ("/vm", machine),
         "hwConfig": ("/vm/hwConfig", machine.get("hwConfig")),
+        "seccomp": ("/linux/seccomp", linux.get("seccomp")),
     }
     for name, (pointer, found) in places.items():
         yield from (f"{pointer}/{member}" for member in REFUSED[name] if (found or {}).get(member))
@@ -128,11 +130,21 @@ def _refused(config: Config) -> Iterator[str]:
         is_joined = namespace.get("path") and namespace["type"] != "network"
         if namespace["type"] not in NAMESPACES or is_joined:
             yield f"/linux/namespaces/{index}"
+    yield from _agents(linux.get("seccomp") or {})
     if "shared" in (linux.get("rootfsPropagation") or ""):
         yield "/linux/rootfsPropagation"
     for name in document.get("annotations") or ():
         if name.startswith(ANNOTATIONS):
             yield f"/annotations/{name}"
+
+
+def _agents(profile: Document) -> Iterator[str]:
+    """Yield what has calls decided by an agent, which is on the host."""
+    if profile.get("defaultAction") == NOTIFY:
+        yield "/linux/seccomp/defaultAction"
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        if rule.get("action") == NOTIFY:
+            yield f"/linux/seccomp/syscalls/{index}/action"
 
 
 def _wrong_mounts(config: Config) -> Iterator[Problem]:
@@ -233,8 +245,12 @@ def _mount(entry: Entry, late: list[str]) -> bytes:
     return frames.frame(frames.MOUNT, payload=payload)
 
 
-def program_payload(process: Process, rootfs: str) -> bytes:
-    """Return the payload of the frame of a process; `rootfs` is where its passwd is."""
+def program_payload(process: Process, rootfs: str, seccomp: dict[str, Any] | None = None) -> bytes:
+    """Return the payload of the frame of a process.
+
+    `rootfs` is where its passwd is; `seccomp` is what prepare_filter has made: the guest is of the
+    same architecture.
+    """
     user = process["user"]
     root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -249,6 +265,7 @@ def program_payload(process: Process, rootfs: str) -> bytes:
     flags |= HAS_UMASK if "umask" in user else 0
     flags |= HAS_OOM_SCORE if "oomScoreAdj" in process else 0
     flags |= HAS_IO_PRIORITY if "ioPriority" in process else 0
+    flags |= HAS_FILTER if seccomp else 0
     rows, columns = (min(size[k], 0xFFFF) for k in ("height", "width")) if size else (0, 0)
     score = process.get("oomScoreAdj", 0) + OOM_SCORE_BASE
     numbers = (
@@ -265,10 +282,16 @@ def program_payload(process: Process, rootfs: str) -> bytes:
     parts.append(frames.u32(len(limits)))
     for resource, soft, hard in limits:
         parts.append(frames.u32(resource) + frames.u64(soft) + frames.u64(hard))
+    parts.append(_filter(seccomp or {"program": "", "flags": 0}))
     parts.append(frames.text(process["cwd"]))
     for words in (process["args"], env):
         parts += [frames.u32(len(words)), *(frames.text(word) for word in words)]
     return b"".join(parts)
+
+
+def _filter(seccomp: dict[str, Any]) -> bytes:
+    program = bytes.fromhex(seccomp["program"])
+    return frames.u32(seccomp["flags"]) + frames.u32(len(program)) + program
 
 
 def _io_priority(process: Process) -> int:

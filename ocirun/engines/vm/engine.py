@@ -56,6 +56,7 @@ class Vm(Engine):
 
     name = VM
     takes_networks = True
+    takes_filter = True
     has_own_exec = True
     has_own_processes = True
 
@@ -77,7 +78,7 @@ class Vm(Engine):
             readonly=bool(config["root"].get("readonly")),
             binds=bind_entries(config, record.bundle),
             setup=setup_frames(config),
-            program=program_payload(config["process"], record.rootfs),
+            program=program_payload(config["process"], record.rootfs, self.filter),
             boot_s=boot_seconds(config),
             network=open_namespace(config),
         )
@@ -189,7 +190,8 @@ class Vm(Engine):
     def execute(self, record: Record, config: Config, stdio: Stdio) -> Process:
         """Run one more process in the guest."""
         process = config["process"]
-        return execute(record, process, program_payload(process, record.rootfs), stdio)
+        payload = program_payload(process, record.rootfs, self.filter)
+        return execute(record, process, payload, stdio)
 
     def release(self, record: Record) -> list[OcirunError]:
         """Wait for the processes of a machine whose monitor is gone; part it from its network."""

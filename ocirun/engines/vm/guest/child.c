@@ -1,4 +1,4 @@
-/* A process on its way to its program: stdio, the gate, limits, user, capabilities, execve.
+/* A process on its way to its program: stdio, the gate, limits, user, capabilities, seccomp, execve.
  *
  * It talks to the agent over `control` (SOCK_SEQPACKET): "r" when it waits at the gate, with its
  * terminal's master; it reads "g" there; "x" and a sentence when something fails; end of file when
@@ -14,6 +14,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +31,20 @@
 
 static int control = -1;
 
+/* write(2) and no other call: a filter that holds already has to allow it. */
+static _Noreturn void report(const char *message, size_t length)
+{
+    ssize_t written = write(control, message, length);
+
+    _exit(written < 0 ? 2 : 1);
+}
+
 static _Noreturn void die(const char *what, const char *on)
 {
     char message[MAX_ERROR + 1] = "x";
 
     fail(message + 1, what, on);
-    send(control, message, strlen(message), MSG_NOSIGNAL);
-    _exit(1);
+    report(message, strlen(message));
 }
 
 static void say_ready(int master)
@@ -136,30 +145,39 @@ static void drop_bounding(uint64_t kept)
             die("dropping", "a capability");
 }
 
-static void set_capabilities(const uint64_t *sets)
+static void put_sets(const uint64_t *sets, uint64_t kept)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
 
     for (int half = 0; half < 2; half++) {
-        data[half].effective = (uint32_t)(sets[EFFECTIVE] >> 32 * half);
-        data[half].permitted = (uint32_t)(sets[PERMITTED] >> 32 * half);
+        data[half].effective = (uint32_t)((sets[EFFECTIVE] | kept) >> 32 * half);
+        data[half].permitted = (uint32_t)((sets[PERMITTED] | kept) >> 32 * half);
         data[half].inheritable = (uint32_t)(sets[INHERITABLE] >> 32 * half);
     }
     if (syscall(SYS_capset, &header, data) < 0)
         die("setting", "capabilities");
-    for (unsigned long number = 0; number < 64; number++)
-        if ((sets[AMBIENT] >> number & 1) &&
-            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) < 0)
-            die("raising", "an ambient capability");
+}
+
+/* What it does not set stays all ones: a filter may answer the call itself. */
+static void read_sets(uint64_t *sets)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    memset(data, 0xff, sizeof data);
+    if (syscall(SYS_capget, &header, data) < 0)
+        die("reading", "capabilities");
+    sets[EFFECTIVE] = (uint64_t)data[1].effective << 32 | data[0].effective;
+    sets[PERMITTED] = (uint64_t)data[1].permitted << 32 | data[0].permitted;
+    sets[INHERITABLE] = (uint64_t)data[1].inheritable << 32 | data[0].inheritable;
 }
 
 static void become(const struct program *program)
 {
     const struct user *user = &program->user;
-    bool has_sets = (program->flags & P_CAPABILITIES) != 0;
 
-    if (has_sets)
+    if (program->flags & P_CAPABILITIES)
         drop_bounding(program->capabilities[BOUNDING]);
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         die("keeping", "capabilities");
@@ -168,10 +186,52 @@ static void become(const struct program *program)
         die("becoming", "the user");
     if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
         die("keeping", "capabilities");
+}
+
+/* Set capabilities and no_new_privs; beside them `kept` stays effective. `sets` are then those that
+   the program is to have. */
+static void limit_rights(const struct program *program, uint64_t kept, uint64_t *sets)
+{
+    bool has_sets = (program->flags & P_CAPABILITIES) != 0;
+
     if (has_sets)
-        set_capabilities(program->capabilities);
+        memcpy(sets, program->capabilities, sizeof program->capabilities);
+    else
+        read_sets(sets);
+    if (has_sets || kept != 0)
+        put_sets(sets, kept);
+    for (unsigned long number = 0; has_sets && number < 64; number++)
+        if ((sets[AMBIENT] >> number & 1) &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) < 0)
+            die("raising", "an ambient capability");
     if ((program->flags & P_NO_NEW_PRIVILEGES) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         die("setting", "no_new_privs");
+}
+
+/* From here on the filter holds for our own calls too. */
+static void load_filter(const struct program *program)
+{
+    struct sock_fprog filter = {(unsigned short)(program->filter_bytes / INSTRUCTION_BYTES),
+                                (struct sock_filter *)(void *)program->filter};
+
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, program->seccomp_flags, &filter) < 0)
+        die("loading", "the seccomp filter");
+}
+
+/* Security: the filter may have answered capset itself, and have nothing done. */
+static void give_up_kept(const uint64_t *sets)
+{
+    uint64_t found[CAPABILITY_SETS] = {0};
+
+    put_sets(sets, 0);
+    read_sets(found);
+    if (found[EFFECTIVE] != sets[EFFECTIVE] || found[PERMITTED] != sets[PERMITTED] ||
+        found[INHERITABLE] != sets[INHERITABLE]) {
+        static const char message[] =
+            "xsetting capabilities had no effect: a seccomp filter seems to answer capset";
+
+        report(message, sizeof message - 1);
+    }
 }
 
 static const char *variable(char *const *env, const char *name)
@@ -211,15 +271,17 @@ static _Noreturn void execute(const struct program *program)
         int length = snprintf(message, sizeof message,
                               "xexec: \"%s\": executable file not found in $PATH", name);
 
-        send(control, message, (size_t)length < sizeof message ? (size_t)length : sizeof message - 1,
-             MSG_NOSIGNAL);
-        _exit(1);
+        report(message, (size_t)length < sizeof message ? (size_t)length : sizeof message - 1);
     }
     die("exec", name);
 }
 
 _Noreturn void run_child(const struct program *program, int socket, int stdio[3], int ptmx)
 {
+    /* Kernel: without no_new_privs, loading a filter takes CAP_SYS_ADMIN. */
+    bool filtered = (program->flags & P_SECCOMP) != 0;
+    bool keeps = filtered && (program->flags & P_NO_NEW_PRIVILEGES) == 0;
+    uint64_t sets[CAPABILITY_SETS] = {0};
     sigset_t none;
     char go;
     int master = -1;
@@ -252,7 +314,12 @@ _Noreturn void run_child(const struct program *program, int socket, int stdio[3]
     if (chdir(program->cwd) < 0 && errno != EACCES)
         die("chdir to cwd", program->cwd);
     become(program);
+    limit_rights(program, keeps ? 1ULL << CAP_SYS_ADMIN : 0, sets);
     if (chdir(program->cwd) < 0)
         die("chdir to cwd", program->cwd);
+    if (filtered)
+        load_filter(program);
+    if (keeps)
+        give_up_kept(sets);
     execute(program);
 }

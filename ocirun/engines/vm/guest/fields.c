@@ -45,6 +45,18 @@ char *get_string(struct fields *fields)
     return text;
 }
 
+char *get_bytes(struct fields *fields, uint32_t length)
+{
+    char *bytes = fields->at;
+
+    if (fields->bad || (size_t)(fields->end - fields->at) < length) {
+        fields->bad = true;
+        return NULL;
+    }
+    fields->at += length;
+    return bytes;
+}
+
 bool fields_done(const struct fields *fields) { return !fields->bad && fields->at == fields->end; }
 
 static bool read_words(struct fields *fields, char **words)
@@ -59,7 +71,19 @@ static bool read_words(struct fields *fields, char **words)
     return !fields->bad;
 }
 
-/* Read F_PROCESS; its strings stay in the frame's payload. */
+/* A filter is of the kernel's size, or none at all. */
+static bool read_filter(struct fields *fields, struct program *program)
+{
+    program->seccomp_flags = get_u32(fields);
+    program->filter_bytes = get_u32(fields);
+    program->filter = get_bytes(fields, program->filter_bytes);
+    return (program->seccomp_flags & ~SECCOMP_FLAGS) == 0 &&
+           program->filter_bytes <= MAX_FILTER * INSTRUCTION_BYTES &&
+           program->filter_bytes % INSTRUCTION_BYTES == 0 &&
+           ((program->flags & P_SECCOMP) != 0) == (program->filter_bytes != 0);
+}
+
+/* Read F_PROCESS; its strings and its filter stay in the frame's payload. */
 bool read_program(struct fields *fields, struct program *program)
 {
     program->flags = get_u32(fields);
@@ -85,6 +109,8 @@ bool read_program(struct fields *fields, struct program *program)
         program->limits[i].soft = get_u64(fields);
         program->limits[i].hard = get_u64(fields);
     }
+    if (!read_filter(fields, program))
+        return false;
     program->cwd = get_string(fields);
     if (!read_words(fields, program->args) || !read_words(fields, program->env))
         return false;

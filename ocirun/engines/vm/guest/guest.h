@@ -33,6 +33,8 @@
 #define MAX_WORDS 16384       /* arguments or variables of one process */
 #define MAX_GROUPS 1024
 #define MAX_ERROR 1024
+#define MAX_FILTER 4096U      /* instructions: BPF_MAXINSNS */
+#define INSTRUCTION_BYTES 8U  /* struct sock_filter, as the host's kernel has it */
 
 /* Frames of the monitor. */
 #define F_SEED 'E' /* before all others */
@@ -99,7 +101,9 @@ struct limit {
 #define P_UMASK 8U
 #define P_OOM_SCORE 16U
 #define P_IO_PRIORITY 32U
-#define P_KNOWN 63U
+#define P_SECCOMP 64U
+#define P_KNOWN 127U
+#define SECCOMP_FLAGS 6U /* LOG, SPEC_ALLOW */
 
 enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
 
@@ -109,6 +113,8 @@ struct program {
     uint64_t capabilities[CAPABILITY_SETS];
     uint32_t limit_count;
     struct limit limits[MAX_LIMITS];
+    uint32_t seccomp_flags, filter_bytes;
+    char *filter;
     const char *cwd;
     char *args[MAX_WORDS + 1];
     char *env[MAX_WORDS + 1];
@@ -127,6 +133,7 @@ void fields_of(struct fields *fields, char *data, size_t length);
 uint32_t get_u32(struct fields *fields);
 uint64_t get_u64(struct fields *fields);
 char *get_string(struct fields *fields);
+char *get_bytes(struct fields *fields, uint32_t length);
 bool fields_done(const struct fields *fields);
 bool read_program(struct fields *fields, struct program *program);
 
