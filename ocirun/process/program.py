@@ -83,7 +83,10 @@ def _why_no_program(head: bytes) -> str:
     if head[:4] != b"\x7fELF":
         return ": it is neither a program nor a script that begins with #!"
     made_for = ELF_MACHINES.get(head[18] | head[19] << 8) if len(head) > 19 else None
-    here = os.uname().machine
+    try:
+        here = os.uname().machine
+    except OSError:  # the container's filter, which is loaded by now, may refuse it
+        return ""
     if made_for is None or made_for == here:
         return ""
     return f": it is made for {made_for}, this machine is {here}"

@@ -121,6 +121,18 @@ class TestArguments:
         said = box.container(bundle).run().said
         assert re.search("no such file or directory: its interpreter /lib.* is not there", said)
 
+    def test_the_kernels_word_is_given_where_a_filter_refuses_to_look_further(
+        self, box: Box
+    ) -> None:
+        bundle = box.bundle("/file")
+        (bundle.rootfs / "file").write_bytes(ELF + b"\2\0\xb7\0")
+        (bundle.rootfs / "file").chmod(0o755)
+        rule = {"names": ["uname"], "action": "SCMP_ACT_ERRNO"}
+        bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+        call = box.container(bundle).run()
+        assert call.status == 1
+        assert "exec format error" in call.said.lower()
+
     @pytest.mark.parametrize(("content", "words"), KERNEL_REFUSES)
     def test_start_does_not_fail_for_it(self, box: Box, content: bytes, words: str) -> None:
         bundle = box.bundle("/file")
