@@ -14,7 +14,8 @@ from harness.bundle import Bundle
 from harness.guarded import guard_machine
 from harness.machine import REPO
 from ocirun.engines.vm import frames
-from ocirun.engines.vm.config import program_payload, setup_frames
+from ocirun.engines.vm.config import setup_frames
+from ocirun.engines.vm.program import program_payload
 
 SOURCES = REPO / "ocirun/engines/vm/guest"
 LIMIT_S = 10.0
@@ -73,7 +74,8 @@ class Guest:
 
     def run(self, number: int, **process: Any) -> None:  # noqa: ANN401
         process = {**self.bundle.process, **process}
-        payload = program_payload(process, str(self.root), self.seccomp)  # type: ignore[arg-type]
+        personality = self.bundle.linux.get("personality")
+        payload = program_payload(process, str(self.root), self.seccomp, personality)  # type: ignore[arg-type]
         self.send(frames.PROCESS, number, payload)
 
     def until(self, kind: bytes, process: int) -> bytes:

@@ -42,6 +42,8 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
     bundle, runtime = container.bundle, box.runtime
     bundle.config["hostname"] = "machine"
     bundle.linux["seccomp"] = profile_without("mkdir")
+    bundle.linux["resources"] = {"pids": {"limit": 20}}
+    bundle.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
     (tmp_path / "shared").mkdir()
     bundle.add_mount("/shared", "bind", str(tmp_path / "shared"), "rbind", "ro")
     (tmp_path / "file").write_text("in a file")
@@ -90,9 +92,10 @@ def test_each_verb_works_on_a_machine(box: Box, tmp_path: Path) -> None:
 
 
 def _check_exec(container: Container) -> None:
-    """Run a script in the machine: its stdio, its files, its filter, its status."""
+    """Run a script in the machine: its stdio, files, filter, cgroup and status."""
     script = """cat; hostname; uname -r; echo $$; cat /etc/file; touch /shared/x || echo read-only
-        grep ^Seccomp: /proc/self/status /proc/1/status; mkdir /x; echo err >&2; exit 4"""
+        grep ^Seccomp: /proc/self/status /proc/1/status; mkdir /x
+        cd /sys/fs/cgroup; cat pids.max; grep -wc -e 1 -e $$ cgroup.procs; echo err >&2; exit 4"""
     call = container.exec("sh", "-c", script, stdin=b"typed\n", timeout=WAIT_S)
     assert call.status == 4
     lines = call.stdout.split("\n")
@@ -100,6 +103,7 @@ def _check_exec(container: Container) -> None:
     assert lines[2] != os.uname().release
     assert lines[4] == "in a fileread-only"
     assert lines[5:7] == [f"/proc/{process}/status:Seccomp:\t2" for process in ("self", "1")]
+    assert lines[7:9] == ["20", "2"]
     assert "mkdir: can't create directory '/x': Operation not permitted" in call.stderr
     assert "err\n" in call.stderr
 

@@ -21,7 +21,8 @@ from harness.guest import APART, LIMIT_S, NETWORK, ROOT, Guest, compile_guest, l
 from harness.needs import needs
 
 from ocirun.engines.vm import frames
-from ocirun.engines.vm.config import program_payload, setup_frames
+from ocirun.engines.vm.config import setup_frames
+from ocirun.engines.vm.program import program_payload
 from ocirun.security.seccomp.program import prepare_filter
 
 pytestmark = needs("ours", "root")
@@ -44,13 +45,15 @@ def bundle(box: Any) -> Bundle:  # noqa: ANN401
 def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundle) -> None:
     script = """cat; hostname; id; umask; ulimit -n; pwd; echo $HOME
         grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
-        cat /proc/self/oom_score_adj; ionice
+        cat /proc/self/oom_score_adj; ionice; uname -m
+        read -r numbers </proc/$$/stat; set -- $numbers; echo "nice ${19}, policy ${41}"
         ls /dev | tr '\\n' ' '; echo; cat /proc/kcore; ls /masked; touch /x || echo read-only
         echo 1 > /proc/sys/kernel/panic || echo no; echo $$; ls -l /dev/pts | wc -l; exit 3"""
     bundle.config["root"]["readonly"] = True
     (bundle.rootfs / "masked/inner").mkdir(parents=True)
     bundle.linux["maskedPaths"] = ["/proc/kcore", "/masked", "/nowhere"]
     bundle.linux["readonlyPaths"] = ["/proc/sys", "/nowhere"]
+    bundle.linux["personality"] = {"domain": "LINUX32"}
     bundle.process.update(
         args=["sh", "-c", script],
         user={"uid": 5, "gid": 6, "additionalGids": [7], "umask": 0o77},
@@ -58,6 +61,7 @@ def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundl
         noNewPrivileges=True,
         oomScoreAdj=500,
         ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6},
+        scheduler={"policy": "SCHED_BATCH", "nice": -3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
         rlimits=[{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
         cwd="/dev",
     )
@@ -74,7 +78,7 @@ def test_a_process_gets_what_its_configuration_says(program: Path, bundle: Bundl
     expected = [
         *("typed", "guest", "uid=5 gid=6 groups=7", "0077", "99", "/dev", "/"),
         "CapBnd:\t0000000000000020",
-        *("NoNewPrivs:\t1", "500", "best-effort: prio 6"),
+        *("NoNewPrivs:\t1", "500", "best-effort: prio 6", "i686", "nice -3, policy 3"),
     ]
     for line in expected:
         assert line in lines, lines
@@ -210,6 +214,17 @@ def test_one_reader_who_does_not_read_holds_up_only_his_stream(
     guest.end()
 
 
+def test_a_policy_that_the_kernel_refuses_is_one_sentence(program: Path, bundle: Bundle) -> None:
+    bundle.process["scheduler"] = {"policy": "SCHED_FIFO", "priority": -1}
+    guest = Guest(program, bundle)
+    guest.set_up()
+    guest.until(frames.READY, 0)
+    guest.send(frames.GO)
+    sentence = b"setting the scheduling policy: Invalid argument"
+    assert guest.until(frames.FAILED, 0) == sentence
+    guest.end()
+
+
 def test_a_setup_that_fails_says_what_and_on_what(program: Path, bundle: Bundle) -> None:
     bundle.config["linux"]["sysctl"] = {"net.no.such": "1"}
     guest = Guest(program, bundle)
@@ -269,6 +284,7 @@ BROKEN = {
         SETUP,
         ROOT + frames.frame(frames.LINK, 0, bytes(12)),
     ),
+    "a limit that is cut short": (SETUP, ROOT + frames.frame(frames.PIDS, 0, bytes(4))),
     "a route with a word too many": (SETUP, ROOT + route(0, *"abcde")),
 }
 
@@ -303,7 +319,7 @@ def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
     process = program_payload(bundle.process, str(bundle.rootfs), filter_)  # type: ignore[arg-type]
     root, *rest = setup_frames(bundle.config)  # type: ignore[arg-type]
     good = [root, *NETWORK, *rest, frames.frame(frames.PROCESS, 0, process)]
-    kinds = b"ERBMDSHNKOLFTPGIZWA"
+    kinds = b"ERBMDSHNKOLFTCPGIZWA"
     guest = Guest(program, bundle)
     share = guest.root.parent
     guest.end()

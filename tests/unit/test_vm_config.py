@@ -16,10 +16,10 @@ from ocirun.engines.vm.config import (
     cpus_of,
     host_resources,
     memory_of,
-    program_payload,
     refuse,
     setup_frames,
 )
+from ocirun.engines.vm.program import program_payload
 from ocirun.engines.vm.qemu import Hardware, command_line
 from ocirun.errors import OcirunError, UnsupportedError
 
@@ -51,7 +51,7 @@ def test_an_ordinary_bundle_is_accepted() -> None:
         ({"linux": {"devices": [{"path": "/dev/a"}]}}, "/linux/devices"),
         ({"linux": {"namespaces": [{"type": "user"}]}}, "/linux/namespaces/0"),
         ({"linux": {"namespaces": [{"type": "pid", "path": "/x"}]}}, "/linux/namespaces/0"),
-        ({"linux": {"resources": {"pids": {"limit": 5}}}}, "/linux/resources/pids"),
+        ({"linux": {"resources": {"unified": {"pids.max": "5"}}}}, "/linux/resources/unified"),
         ({"linux": {"resources": {"memory": {"limit": 5 << 20}}}}, "less than 128 MiB"),
         ({"linux": {"rootfsPropagation": "rshared"}}, "/linux/rootfsPropagation"),
         ({"process": {"apparmorProfile": "x"}}, "/process/apparmorProfile"),
@@ -130,6 +130,14 @@ def test_the_setup_is_in_the_order_of_the_mounts_with_read_only_last() -> None:
     assert (found[-2][2], found[-1][2]) == (frames.text("/dev"), frames.text("/"))
 
 
+@pytest.mark.parametrize(("limit", "sent"), [(5, [5]), (0, [1]), (-1, []), (None, [])])
+def test_a_limit_of_processes_is_made_after_the_root(limit: int | None, sent: list[int]) -> None:
+    root, *made = setup_frames(config_with(linux={"resources": {"pids": {"limit": limit}}}))
+    assert root == frames.frame(frames.ROOT)
+    wanted = [frames.frame(frames.PIDS, payload=frames.u64(number)) for number in sent]
+    assert [frame for frame in made if frame[:1] == frames.PIDS] == wanted
+
+
 def test_a_process_has_a_home_and_its_capabilities(tmp_path: Path) -> None:
     process = {
         "user": {"uid": 7, "gid": 8},
@@ -141,6 +149,10 @@ def test_a_process_has_a_home_and_its_capabilities(tmp_path: Path) -> None:
     payload = program_payload(process, str(tmp_path))  # type: ignore[arg-type]
     assert payload.startswith(frames.u32(4) + frames.u32(7) + frames.u32(8))
     assert frames.u64(1 << 5) in payload
+    scheduler = {"policy": "SCHED_OTHER", "nice": -2}
+    payload_of_nice = program_payload({**process, "scheduler": scheduler}, str(tmp_path))  # type: ignore[arg-type]
+    assert payload_of_nice.startswith(frames.u32(4 | 128))
+    assert frames.u32(2**32 - 2) + frames.u32(0) + bytes(24) in payload_of_nice
     assert payload.endswith(frames.u32(2) + frames.text("A=1") + frames.text("HOME=/"))
 
 

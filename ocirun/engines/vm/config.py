@@ -9,16 +9,11 @@ Source: docs/vm.md#configuration; runtime-spec config.md, config-linux.md.
 
 from __future__ import annotations
 
-import os
-
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.section import wrong_section
 from ocirun.errors import Problem, UnsupportedError, UsageError
-from ocirun.process.environment import environment
-from ocirun.process.rlimits import limits_of
 from ocirun.rootfs.context import read_entries
 from ocirun.spec import LANDLOCK, OVERLAY
-from ocirun.spec.capabilities import CAPABILITIES
 from ocirun.spec.seccomp import NOTIFY
 
 TYPE_CHECKING = False
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.rootfs.context import Entry
-    from ocirun.spec.types import Config, Process
+    from ocirun.spec.types import Config
 
     Document = dict[str, Any]
 
@@ -40,12 +35,11 @@ REFUSED: Final = {
         "intelRdt",
         "memoryPolicy",
         "mountLabel",
-        "personality",
         "timeOffsets",
         "uidMappings",
     ),
-    "process": ("apparmorProfile", "execCPUAffinity", "scheduler", "selinuxLabel"),
-    "resources": ("hugepageLimits", "network", "pids", "rdma", "unified"),
+    "process": ("apparmorProfile", "execCPUAffinity", "selinuxLabel"),
+    "resources": ("hugepageLimits", "network", "rdma", "unified"),
     "memory": (
         "checkBeforeUpdate",
         "disableOOMKiller",
@@ -76,10 +70,6 @@ FILE_SYSTEMS: Final = {
 # MOUNT_ATTR_* to MS_*, where they differ.
 ATTRIBUTES: Final = {0x10: 1 << 10, 0x20: 1 << 24, 0x80: 1 << 11, 0x200000: 1 << 8}
 SAME_ATTRIBUTES: Final = 0xF
-TERMINAL, NO_NEW_PRIVILEGES, HAS_CAPABILITIES, HAS_UMASK, HAS_OOM_SCORE = 1, 2, 4, 8, 16
-HAS_IO_PRIORITY, HAS_FILTER = 32, 64
-CAPABILITY_SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
-OOM_SCORE_BASE: Final = 1000
 MIB: Final = 1 << 20
 BOOT_SECONDS: Final = "org.ocirun.vm.boot-seconds"
 DEFAULT_BOOT_S: Final = 180
@@ -203,7 +193,7 @@ def bind_entries(config: Config, bundle: str) -> list[Entry]:
 def setup_frames(config: Config) -> list[bytes]:
     """Return what makes the container's root in the guest, in order."""
     linux: Document = dict(config.get("linux") or {})
-    made = [frames.frame(frames.ROOT)]
+    made = [frames.frame(frames.ROOT), *_pids(linux.get("resources") or {})]
     late: list[str] = []
     entries = read_entries(config, "/")
     made += [_mount(entry, late) for entry in entries]
@@ -222,6 +212,13 @@ def setup_frames(config: Config) -> list[bytes]:
     for kind, paths in ((frames.MASK, linux.get("maskedPaths") or []), (frames.READONLY, late)):
         made += [frames.frame(kind, payload=frames.text(path)) for path in paths]
     return made
+
+
+def _pids(resources: Document) -> Iterator[bytes]:
+    """Yield the frame of pids.limit, unless it is none; 0 is 1, as for a container."""
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit is not None and limit >= 0:
+        yield frames.frame(frames.PIDS, payload=frames.u64(limit or 1))
 
 
 def _mount(entry: Entry, late: list[str]) -> bytes:
@@ -243,63 +240,3 @@ def _mount(entry: Entry, late: list[str]) -> bytes:
     ]
     payload = frames.u64(flags) + b"".join(frames.text(word) for word in words)
     return frames.frame(frames.MOUNT, payload=payload)
-
-
-def program_payload(process: Process, rootfs: str, seccomp: dict[str, Any] | None = None) -> bytes:
-    """Return the payload of the frame of a process.
-
-    `rootfs` is where its passwd is; `seccomp` is what prepare_filter has made: the guest is of the
-    same architecture.
-    """
-    user = process["user"]
-    root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        variables = environment(process.get("env") or [], root_fd, user["uid"])
-    finally:
-        os.close(root_fd)
-    env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
-    capabilities, size = process.get("capabilities"), process.get("consoleSize")
-    flags = TERMINAL if process.get("terminal") else 0
-    flags |= NO_NEW_PRIVILEGES if process.get("noNewPrivileges") else 0
-    flags |= HAS_CAPABILITIES if capabilities is not None else 0
-    flags |= HAS_UMASK if "umask" in user else 0
-    flags |= HAS_OOM_SCORE if "oomScoreAdj" in process else 0
-    flags |= HAS_IO_PRIORITY if "ioPriority" in process else 0
-    flags |= HAS_FILTER if seccomp else 0
-    rows, columns = (min(size[k], 0xFFFF) for k in ("height", "width")) if size else (0, 0)
-    score = process.get("oomScoreAdj", 0) + OOM_SCORE_BASE
-    numbers = (
-        *(flags, user["uid"], user["gid"], user.get("umask", 0), score),
-        *(_io_priority(process), rows, columns),
-    )
-    groups = user.get("additionalGids") or []
-    limits = limits_of(process.get("rlimits") or [])
-    parts = [frames.u32(value) for value in numbers]
-    for name in CAPABILITY_SETS:
-        words: list[str] = dict(capabilities or {}).get(name) or []  # type: ignore[assignment]
-        parts.append(frames.u64(sum(1 << CAPABILITIES[word] for word in set(words))))
-    parts += [frames.u32(len(groups)), *(frames.u32(gid) for gid in groups)]
-    parts.append(frames.u32(len(limits)))
-    for resource, soft, hard in limits:
-        parts.append(frames.u32(resource) + frames.u64(soft) + frames.u64(hard))
-    parts.append(_filter(seccomp or {"program": "", "flags": 0}))
-    parts.append(frames.text(process["cwd"]))
-    for words in (process["args"], env):
-        parts += [frames.u32(len(words)), *(frames.text(word) for word in words)]
-    return b"".join(parts)
-
-
-def _filter(seccomp: dict[str, Any]) -> bytes:
-    program = bytes.fromhex(seccomp["program"])
-    return frames.u32(seccomp["flags"]) + frames.u32(len(program)) + program
-
-
-def _io_priority(process: Process) -> int:
-    """Return the number that ioprio_set(2) takes, 0 where none is asked for."""
-    if "ioPriority" not in process:
-        return 0
-    from ocirun.kernel.ioprio_set import IOPRIO_CLASS_SHIFT  # cold
-    from ocirun.process.steps.scheduling import IO_CLASSES
-
-    wanted = process["ioPriority"]
-    return IO_CLASSES[wanted["class"]] << IOPRIO_CLASS_SHIFT | wanted.get("priority", 0)

@@ -13,7 +13,6 @@ from ocirun.engines.vm.config import (
     bind_entries,
     boot_seconds,
     host_resources,
-    program_payload,
     refuse,
     setup_frames,
 )
@@ -24,6 +23,7 @@ from ocirun.engines.vm.machine import hardware_of
 from ocirun.engines.vm.monitor import Monitor
 from ocirun.engines.vm.network import open_namespace, part_devices
 from ocirun.engines.vm.order import Order
+from ocirun.engines.vm.program import program_payload
 from ocirun.errors import SetupError, doing, warn, what_failed
 from ocirun.kernel.procstat import start_time
 from ocirun.process.gate import GO, make_gate, open_gate
@@ -78,7 +78,7 @@ class Vm(Engine):
             readonly=bool(config["root"].get("readonly")),
             binds=bind_entries(config, record.bundle),
             setup=setup_frames(config),
-            program=program_payload(config["process"], record.rootfs, self.filter),
+            program=self._program(config, record),
             boot_s=boot_seconds(config),
             network=open_namespace(config),
         )
@@ -189,9 +189,11 @@ class Vm(Engine):
 
     def execute(self, record: Record, config: Config, stdio: Stdio) -> Process:
         """Run one more process in the guest."""
-        process = config["process"]
-        payload = program_payload(process, record.rootfs, self.filter)
-        return execute(record, process, payload, stdio)
+        return execute(record, config["process"], self._program(config, record), stdio)
+
+    def _program(self, config: Config, record: Record) -> bytes:
+        personality = config.get("linux", {}).get("personality")
+        return program_payload(config["process"], record.rootfs, self.filter, personality)
 
     def release(self, record: Record) -> list[OcirunError]:
         """Wait for the processes of a machine whose monitor is gone; part it from its network."""

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -96,6 +97,31 @@ static int open_terminal(const struct program *program, int ptmx)
     return master;
 }
 
+/* struct sched_attr as it is since Linux 5.3. */
+static void set_scheduler(const struct scheduler *wanted)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+        uint32_t clamps[2];
+    } attributes = {
+        .size = sizeof attributes,
+        .policy = wanted->policy,
+        .flags = wanted->flags,
+        .nice = (int32_t)wanted->nice,
+        .priority = wanted->priority,
+        .runtime = wanted->runtime,
+        .deadline = wanted->deadline,
+        .period = wanted->period,
+    };
+
+    if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
+        die("setting", "the scheduling policy");
+}
+
 static void set_limits(const struct program *program)
 {
     char text[16];
@@ -112,6 +138,10 @@ static void set_limits(const struct program *program)
     if ((program->flags & P_IO_PRIORITY) &&
         syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, program->io_priority) < 0)
         die("setting", "the I/O priority");
+    if (program->flags & P_SCHEDULER)
+        set_scheduler(&program->scheduler);
+    if ((program->flags & P_PERSONALITY) && personality(program->persona) < 0)
+        die("setting", "the personality");
     for (uint32_t i = 0; i < program->limit_count; i++) {
         struct rlimit limit = {program->limits[i].soft, program->limits[i].hard};
 

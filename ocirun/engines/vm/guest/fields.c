@@ -71,6 +71,17 @@ static bool read_words(struct fields *fields, char **words)
     return !fields->bad;
 }
 
+static void read_scheduler(struct fields *fields, struct scheduler *scheduler)
+{
+    scheduler->policy = get_u32(fields);
+    scheduler->flags = get_u32(fields);
+    scheduler->nice = get_u32(fields);
+    scheduler->priority = get_u32(fields);
+    scheduler->runtime = get_u64(fields);
+    scheduler->deadline = get_u64(fields);
+    scheduler->period = get_u64(fields);
+}
+
 /* A filter is of the kernel's size, or none at all. */
 static bool read_filter(struct fields *fields, struct program *program)
 {
@@ -92,8 +103,10 @@ bool read_program(struct fields *fields, struct program *program)
     program->umask = get_u32(fields);
     program->oom_score = get_u32(fields);
     program->io_priority = get_u32(fields);
+    program->persona = get_u32(fields);
     program->rows = get_u32(fields);
     program->columns = get_u32(fields);
+    read_scheduler(fields, &program->scheduler);
     for (int i = 0; i < CAPABILITY_SETS; i++)
         program->capabilities[i] = get_u64(fields);
     program->user.group_count = get_u32(fields);

@@ -9,6 +9,7 @@
  *   root.c      mounts, devices, masks: the container's root
  *   seed.c      randomness and the time
  *   network.c   network devices, addresses, routes
+ *   cgroup.c    the limit of the number of processes
  *
  * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
  * it is used: a frame that is none ends the machine.
@@ -50,6 +51,7 @@
 #define F_LINK 'L'
 #define F_ADDRESS 'F'
 #define F_ROUTE 'T'
+#define F_PIDS 'C'
 #define F_PROCESS 'P'
 #define F_GO 'G'
 #define F_INPUT 'I' /* empty: the end of it */
@@ -102,13 +104,22 @@ struct limit {
 #define P_OOM_SCORE 16U
 #define P_IO_PRIORITY 32U
 #define P_SECCOMP 64U
-#define P_KNOWN 127U
+#define P_SCHEDULER 128U
+#define P_PERSONALITY 256U
+#define P_KNOWN 511U
 #define SECCOMP_FLAGS 6U /* LOG, SPEC_ALLOW */
 
 enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
 
+/* struct sched_attr without its size. */
+struct scheduler {
+    uint32_t policy, flags, nice, priority; /* nice: two's complement */
+    uint64_t runtime, deadline, period;
+};
+
 struct program {
-    uint32_t flags, umask, oom_score, io_priority, rows, columns;
+    uint32_t flags, umask, oom_score, io_priority, persona, rows, columns;
+    struct scheduler scheduler;
     struct user user;
     uint64_t capabilities[CAPABILITY_SETS];
     uint32_t limit_count;
@@ -150,6 +161,11 @@ bool take_seed(const struct frame *frame, bool is_machine);
 bool set_link(struct fields *fields, bool is_machine, char *error);
 bool add_address(struct fields *fields, char *error);
 bool add_route(struct fields *fields, char *error);
+
+/* cgroup.c */
+bool limit_pids(struct fields *fields, char *error);
+bool open_cgroup_namespace(const char *path);
+bool join_cgroup(bool is_first, char *error);
 
 /* main.c */
 void load_modules(const char *directory); /* of the initial RAM disk; once */

@@ -48,6 +48,10 @@ static _Noreturn void be_child(unsigned number, int control, int stdio[3], int p
 {
     char message[MAX_ERROR + 1] = "x";
 
+    if (!join_cgroup(number == 0, message + 1)) {
+        send(control, message, strlen(message), MSG_NOSIGNAL);
+        _exit(1);
+    }
     if (number == 0) {
         if (!do_setup(setup, setup_length, share_path, message + 1)) {
             send(control, message, strlen(message), MSG_NOSIGNAL);
@@ -137,9 +141,12 @@ static void start_process(unsigned number)
 
 static void open_namespaces(pid_t pid)
 {
-    for (int i = 0; i < 4; i++) {
-        char path[64];
+    char path[64];
 
+    snprintf(path, sizeof path, "/proc/%d/ns/cgroup", pid);
+    if (!open_cgroup_namespace(path))
+        end_machine("opening the container's cgroup namespace failed");
+    for (int i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, i == 0 ? "pid" : namespace_names[i]);
         namespaces[i] = open(path, O_RDONLY | O_CLOEXEC);
         if (namespaces[i] < 0)
@@ -213,6 +220,14 @@ void processes_frame(struct frame *frame)
         setup_length += whole;
         if (frame->type == F_LINK)
             load_modules("network");
+        /* Not outside of a machine, whose cgroups these would be. */
+        if (frame->type == F_PIDS && share_path == NULL) {
+            char error[MAX_ERROR];
+
+            fields_of(&fields, frame->payload, frame->length);
+            if (!limit_pids(&fields, error))
+                say_failed(0, error);
+        }
         return;
     }
     if (frame->type == F_SEED) {

@@ -49,7 +49,7 @@ bool fail(char *error, const char *what, const char *on)
 
 bool is_setup(char type)
 {
-    return type != '\0' && strchr("RBMDSHNKOLFT", type) != NULL;
+    return type != '\0' && strchr("RBMDSHNKOLFTC", type) != NULL;
 }
 
 /* The fields of a setup frame: Q and u are numbers of 64 and 32 bits, s is a string. */
@@ -61,6 +61,8 @@ static const char *layout_of(char type)
         return "";
     case F_MOUNT:
         return "Qssss";
+    case F_PIDS:
+        return "Q";
     case F_BIND:
         return "Qss";
     case F_SYSCTL:
@@ -365,6 +367,8 @@ bool do_setup(char *ops, size_t length, const char *share, char *error)
         case F_ROUTE:
             done = add_route(&fields, error);
             break;
+        case F_PIDS:
+            break; /* the agent has done it */
         }
         if (!done)
             return false;
