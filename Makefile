@@ -121,7 +121,7 @@ check-vm:
 	tools/vm
 	tools/as-root .venv/bin/pytest -m integration \
 	    tests/integration/test_vm.py tests/integration/test_vm_saved.py tests/integration/test_vm_failures.py \
-	    tests/integration/test_vm_network.py
+	    tests/integration/test_vm_network.py tests/integration/test_vm_image.py
 
 # dist/ocirun_VERSION_ARCHITECTURE.deb, for the Debian or Ubuntu release that this runs on.
 deb:

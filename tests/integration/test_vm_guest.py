@@ -319,7 +319,7 @@ def test_no_frames_crash_the_guest(program: Path, bundle: Bundle) -> None:
     process = program_payload(bundle.process, str(bundle.rootfs), filter_)  # type: ignore[arg-type]
     root, *rest = setup_frames(bundle.config)  # type: ignore[arg-type]
     good = [root, *NETWORK, *rest, frames.frame(frames.PROCESS, 0, process)]
-    kinds = b"ERBMDSHNKOLFTCPGIZWA"
+    kinds = b"ERBMDSHNKOLFTCJPGIZWA"
     guest = Guest(program, bundle)
     share = guest.root.parent
     guest.end()

@@ -56,7 +56,11 @@ def test_an_ordinary_bundle_is_accepted() -> None:
         ({"linux": {"rootfsPropagation": "rshared"}}, "/linux/rootfsPropagation"),
         ({"process": {"apparmorProfile": "x"}}, "/process/apparmorProfile"),
         ({"hooks": {"startContainer": [{"path": "/x"}]}}, "/hooks/startContainer"),
-        ({"vm": {"image": {"path": "/x"}}}, "/vm/image"),
+        ({"vm": {"image": {"path": "/x"}}}, "/vm/image/format: is missing"),
+        (
+            {"vm": {"image": {"path": "/x", "format": "iso"}}},
+            "/vm/image/format: is not one of raw, qcow2",
+        ),
         ({"vm": {"hwConfig": {"irqs": [1]}}}, "/vm/hwConfig/irqs"),
         ({"annotations": {"org.ocirun.overlay": "[]"}}, "/annotations/org.ocirun.overlay"),
         ({"annotations": {"org.ocirun.vm.boot-seconds": "soon"}}, "no number of seconds"),

@@ -50,7 +50,6 @@ REFUSED: Final = {
         "useHierarchy",
     ),
     "cpu": ("burst", "idle", "realtimePeriod", "realtimeRuntime"),
-    "vm": ("image",),
     "hwConfig": ("deviceTree", "dtdevs", "iomems", "irqs"),
     "seccomp": ("listenerMetadata", "listenerPath"),
 }
@@ -110,7 +109,6 @@ def _refused(config: Config) -> Iterator[str]:
         "resources": ("/linux/resources", resources),
         "memory": ("/linux/resources/memory", resources.get("memory")),
         "cpu": ("/linux/resources/cpu", resources.get("cpu")),
-        "vm": ("/vm", machine),
         "hwConfig": ("/vm/hwConfig", machine.get("hwConfig")),
         "seccomp": ("/linux/seccomp", linux.get("seccomp")),
     }
@@ -193,7 +191,11 @@ def bind_entries(config: Config, bundle: str) -> list[Entry]:
 def setup_frames(config: Config) -> list[bytes]:
     """Return what makes the container's root in the guest, in order."""
     linux: Document = dict(config.get("linux") or {})
+    machine: Document = dict(config).get("vm") or {}  # type: ignore[assignment]
     made = [frames.frame(frames.ROOT), *_pids(linux.get("resources") or {})]
+    if machine.get("image"):
+        readonly = bool(config["root"].get("readonly"))
+        made.insert(1, frames.frame(frames.IMAGE, payload=frames.u32(readonly)))
     late: list[str] = []
     entries = read_entries(config, "/")
     made += [_mount(entry, late) for entry in entries]

@@ -11,9 +11,18 @@ import select
 
 import ocirun
 from ocirun.engines.vm.config import cpus_of, memory_of
-from ocirun.engines.vm.qemu import MIB, QEMU, Hardware, command_line, plug_share, plug_taps
+from ocirun.engines.vm.qemu import (
+    MIB,
+    QEMU,
+    Hardware,
+    command_line,
+    plug_image,
+    plug_share,
+    plug_taps,
+)
 from ocirun.engines.vm.qmp import Qmp
 from ocirun.engines.vm.saved import copy_data
+from ocirun.engines.vm.section import FORMATS
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
 from ocirun.kernel.process import clone3, reset_signals
@@ -53,10 +62,14 @@ def hardware_of(config: Config) -> Hardware:
         raise SetupError(f"the hypervisor {program} is not there, or cannot be executed")
     find_virtiofsd()
     initrd = _file("initial RAM disk", kernel.get("initrd"), INITRD)
+    image: dict[str, str] = section.get("image") or {}
+    if image:
+        _file("image", image["path"], "")
     kvm = has_kvm()
     # On KVM a boot is quick, and restored machines would share where their kernels are in memory.
     # And what a bundle has QEMU do besides may not be in a state at all.
-    states = "" if kvm or parameters or kernel.get("path") or kernel.get("initrd") else STATES
+    boots = kvm or parameters or kernel.get("path") or kernel.get("initrd") or image
+    states = "" if boots else STATES
     return Hardware(
         program,
         _file("kernel", kernel.get("path"), KERNEL),
@@ -67,6 +80,7 @@ def hardware_of(config: Config) -> Hardware:
         parameters=parameters,
         kernel_parameters=kernel.get("parameters") or (),
         states=states and os.path.join(os.path.dirname(initrd), states),
+        image=(image["path"], FORMATS[image["format"]]) if image else ("", ""),
     )
 
 
@@ -117,6 +131,7 @@ class Machine:
     """
 
     __slots__ = (
+        "_has_image",
         "_share_fd",
         "_taps",
         "agent",
@@ -147,6 +162,7 @@ class Machine:
         """
         self.pids: list[int] = []
         self._taps = taps
+        self._has_image = bool(hardware.image[0])
         self.pidfd = self.virtiofsd_pidfd = self._share_fd = self.memory = -1
         with doing("making the machine's sockets"):
             fd, qmp = _pair()
@@ -186,6 +202,8 @@ class Machine:
         """
         plug_share(self.qmp, self._share_fd)
         plug_taps(self.qmp, self._taps)
+        if self._has_image:
+            plug_image(self.qmp)
         for fd in (self._share_fd, self.memory):
             os.close(fd)
         self._share_fd = self.memory = -1

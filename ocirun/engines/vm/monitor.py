@@ -32,6 +32,7 @@ from ocirun.engines.vm.failure import FAILURE, TRACEBACK, sentence_of, traceback
 from ocirun.engines.vm.frames import BadFrame
 from ocirun.engines.vm.machine import Machine
 from ocirun.engines.vm.network import Taps, enter_namespace, make_taps, part_devices
+from ocirun.engines.vm.qemu import open_image
 from ocirun.engines.vm.qmp import QmpError
 from ocirun.engines.vm.restore import restore
 from ocirun.engines.vm.saved import SavedState
@@ -147,6 +148,8 @@ class Monitor:
             self.machine.qmp.greet()
         except QmpError as error:
             raise MachineGone(f"starting {hardware.hypervisor}: {self._why()}") from error
+        if hardware.image[0]:
+            open_image(self.machine.qmp, hardware.image, readonly=self.order.readonly)
 
     def send(self, frame: bytes) -> None:
         """Send a frame to the guest, now or when it takes more."""

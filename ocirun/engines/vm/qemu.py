@@ -5,6 +5,11 @@ Source: qemu(1), qemu-qmp-ref(7).
 
 from __future__ import annotations
 
+import os
+
+from ocirun.engines.vm.qmp import QmpError
+from ocirun.errors import SetupError, doing
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +19,8 @@ if TYPE_CHECKING:
 
 QEMU: Final = "qemu-system-x86_64"
 TAG: Final = "ocirun"  # as in guest/root.c, guest/main.c
-SHARE: Final = "share"
+SHARE, IMAGE = "share", "image"
+HAVE_BACKING: Final = ("qcow2", "vmdk")
 MACHINE: Final = "pc"  # its bus takes devices while it runs; q35's first needs a port for each
 NOBODY: Final = 65534
 MIB: Final = 1 << 20
@@ -32,13 +38,15 @@ SANDBOX: Final = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
 class Hardware:
     """One machine: the kernel and what it has. Paths are absolute, `memory` is in bytes.
 
-    `states` is the folder of saved states, "" where the machine always boots (saved.py).
+    `states` is the folder of saved states, "" where the machine always boots (saved.py). `image` is
+    the path of the root's image, "" for none, with QEMU's name of its format.
     """
 
     __slots__ = (
         "cpus",
         "has_kvm",
         "hypervisor",
+        "image",
         "initrd",
         "kernel",
         "kernel_parameters",
@@ -59,6 +67,7 @@ class Hardware:
         parameters: Sequence[str] = (),
         kernel_parameters: Sequence[str] = (),
         states: str = "",
+        image: tuple[str, str] = ("", ""),
     ) -> None:
         self.hypervisor = hypervisor
         self.kernel = kernel
@@ -69,6 +78,7 @@ class Hardware:
         self.parameters = parameters
         self.kernel_parameters = kernel_parameters
         self.states = states
+        self.image = image
 
     def memory_mib(self) -> int:
         """Return the memory in MiB, rounded up."""
@@ -139,3 +149,41 @@ def plug_taps(qmp: Qmp, taps: Sequence[tuple[int, str]]) -> None:
         qmp.command("netdev_add", {"type": "tap", "id": name, "fd": name})
         device = {"driver": "virtio-net-pci", "netdev": name, "id": f"{name}-device"}
         qmp.command("device_add", {**device, "mac": hardware_address, "romfile": ""})
+
+
+def open_image(qmp: Qmp, image: tuple[str, str], *, readonly: bool) -> None:
+    """Have QEMU open an image, a path and its format, which the guest does not see yet.
+
+    Security: the format is never guessed, because a guest could write another's header into a raw
+    one; no other file is opened for it. QEMU is nobody already, and gets the file opened.
+
+    Raises:
+        QmpError: QEMU refuses.
+        SetupError: it is no regular file, or the kernel refuses.
+    """
+    path, kind = image
+    with doing(f"opening the image {path}"):
+        fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not os.path.isfile(f"/proc/self/fd/{fd}"):
+                raise SetupError(f"the image {path} is no regular file")
+            number = qmp.command("add-fd", {}, fd)["fdset-id"]
+        finally:
+            os.close(fd)
+    file = {"driver": "file", "filename": f"/dev/fdset/{number}"}
+    node: dict[str, object] = {"driver": kind, "node-name": IMAGE, "file": file}
+    if kind in HAVE_BACKING:
+        node["backing"] = None
+    try:
+        qmp.command("blockdev-add", {**node, "read-only": readonly})
+    except QmpError as error:
+        raise QmpError(f"opening the image {path} as {kind}: {error}") from error
+
+
+def plug_image(qmp: Qmp) -> None:
+    """Plug in the image that is open.
+
+    Raises:
+        QmpError: QEMU refuses.
+    """
+    qmp.command("device_add", {"driver": "virtio-blk-pci", "drive": IMAGE, "id": f"{IMAGE}-device"})

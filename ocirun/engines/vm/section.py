@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
+# QEMU's names of the formats of an image.
+FORMATS: Final = {"raw": "raw", "qcow2": "qcow2", "vdi": "vdi", "vmdk": "vmdk", "vhd": "vpc"}
+FORMAT: Final = "one of raw, qcow2, vdi, vmdk and vhd"
 PATH, WORDS, COUNT, ANY = "an absolute path", "an array of strings", "a positive number", ""
 MEMBERS: Final = {
     "hypervisor": {"path": PATH, "parameters": WORDS},
     "kernel": {"path": PATH, "parameters": WORDS, "initrd": PATH},
-    "image": {"path": PATH, "format": ANY},
+    "image": {"path": PATH, "format": FORMAT},
     "hwConfig": {
         "deviceTree": ANY,
         "vcpus": COUNT,
@@ -48,6 +51,9 @@ def wrong_section(section: object) -> Iterator[Problem]:
                     yield Problem(pointer, "is not a member of the section")
                 elif not _is(value, known[member]):
                     yield Problem(pointer, f"is not {known[member]}")
+    for name in MEMBERS["image"] if isinstance(section.get("image"), dict) else ():
+        if name not in section["image"]:
+            yield Problem(f"/vm/image/{name}", "is missing")
 
 
 def _is(value: object, kind: str) -> bool:
@@ -55,6 +61,8 @@ def _is(value: object, kind: str) -> bool:
         return isinstance(value, str) and value.startswith("/")
     if kind == WORDS:
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if kind == FORMAT:
+        return isinstance(value, str) and value in FORMATS
     if kind == COUNT:
         return isinstance(value, int) and not isinstance(value, bool) and value > 0
     return True

@@ -10,6 +10,7 @@
  *   seed.c      randomness and the time
  *   network.c   network devices, addresses, routes
  *   cgroup.c    the limit of the number of processes
+ *   image.c     the root from a disk
  *
  * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
  * it is used: a frame that is none ends the machine.
@@ -52,6 +53,7 @@
 #define F_ADDRESS 'F'
 #define F_ROUTE 'T'
 #define F_PIDS 'C'
+#define F_IMAGE 'J'
 #define F_PROCESS 'P'
 #define F_GO 'G'
 #define F_INPUT 'I' /* empty: the end of it */
@@ -166,6 +168,12 @@ bool add_route(struct fields *fields, char *error);
 bool limit_pids(struct fields *fields, char *error);
 bool open_cgroup_namespace(const char *path);
 bool join_cgroup(bool is_first, char *error);
+
+/* image.c */
+#define IMAGE "/image" /* where it is mounted in the guest */
+bool mount_image(struct fields *fields, char *error);
+bool root_is_image(void);
+void write_image(void);
 
 /* main.c */
 void load_modules(const char *directory); /* of the initial RAM disk; once */

@@ -220,12 +220,12 @@ void processes_frame(struct frame *frame)
         setup_length += whole;
         if (frame->type == F_LINK)
             load_modules("network");
-        /* Not outside of a machine, whose cgroups these would be. */
-        if (frame->type == F_PIDS && share_path == NULL) {
+        /* Not outside of a machine, whose cgroups and disks these would be. */
+        if ((frame->type == F_PIDS || frame->type == F_IMAGE) && share_path == NULL) {
             char error[MAX_ERROR];
 
             fields_of(&fields, frame->payload, frame->length);
-            if (!limit_pids(&fields, error))
+            if (!(frame->type == F_PIDS ? limit_pids : mount_image)(&fields, error))
                 say_failed(0, error);
         }
         return;
@@ -340,6 +340,8 @@ static void finish(unsigned number)
         if (process->streams[stream] >= 0 && process->credit[stream] == 0)
             return; /* there may be more: the monitor answers first */
     }
+    if (number == 0)
+        write_image();
     if (!process->said_exit)
         port_write_number(F_EXIT, number, (uint32_t)process->status);
     process->said_exit = true;

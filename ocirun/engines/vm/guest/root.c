@@ -49,7 +49,7 @@ bool fail(char *error, const char *what, const char *on)
 
 bool is_setup(char type)
 {
-    return type != '\0' && strchr("RBMDSHNKOLFTC", type) != NULL;
+    return type != '\0' && strchr("RBMDSHNKOLFTCJ", type) != NULL;
 }
 
 /* The fields of a setup frame: Q and u are numbers of 64 and 32 bits, s is a string. */
@@ -63,6 +63,8 @@ static const char *layout_of(char type)
         return "Qssss";
     case F_PIDS:
         return "Q";
+    case F_IMAGE:
+        return "u";
     case F_BIND:
         return "Qss";
     case F_SYSCTL:
@@ -178,7 +180,8 @@ static bool enter_root(const char *share, char *error)
     share_fd = open(share, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (share_fd < 0)
         return fail(error, "opening", share);
-    tree = clone_tree(share_fd, "root", AT_RECURSIVE);
+    tree = root_is_image() ? clone_tree(AT_FDCWD, IMAGE, 0)
+                           : clone_tree(share_fd, "root", AT_RECURSIVE);
     if (tree < 0 || fchdir(tree) < 0 || !attach(tree, "/") || chroot(".") < 0)
         return fail(error, "entering the root", "");
     close(tree);
@@ -368,6 +371,7 @@ bool do_setup(char *ops, size_t length, const char *share, char *error)
             done = add_route(&fields, error);
             break;
         case F_PIDS:
+        case F_IMAGE:
             break; /* the agent has done it */
         }
         if (!done)
