@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 
 from ocirun.container.folder import Folder, fault_of, open_root
-from ocirun.container.record import STATE_FILE, Record
+from ocirun.container.record import INIT_LINK, STATE_FILE, Record
 from ocirun.errors import (
     ContainerError,
     ContainerExists,
@@ -183,8 +183,14 @@ class Store:
             os.close(root_fd)
 
     def recorded_ids(self) -> list[str]:
-        """Return the ids that have a record, which may be damaged; raises like `ids`."""
-        return [name for name in self.ids() if os.path.lexists(f"{self.root}/{name}/{STATE_FILE}")]
+        """Return the ids that have a record or what `init` repeats of one; raises like `ids`."""
+        return [
+            name
+            for name in self.ids()
+            if any(
+                os.path.lexists(f"{self.root}/{name}/{file}") for file in (STATE_FILE, INIT_LINK)
+            )
+        ]
 
 
 def _read(folder: Folder) -> Record:

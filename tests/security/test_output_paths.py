@@ -115,10 +115,10 @@ class TestPidFile:
 
 
 class TestLog:
-    """--log: appended to a regular file, also through a link, and to nothing else."""
+    """--log: appended to a regular file, also through a link, or to what takes only text."""
 
     def test_nothing_else_is_opened(self, box: Box, decoy: Decoy) -> None:
-        """A FIFO would wait for a reader, a device may act on being opened."""
+        """A FIFO without a reader would wait for one, a device may act on being opened."""
         container = box.container(None, "true")
         call = container.runtime.prepare(
             "run", "--bundle", container.bundle.path, container.id, bundle=container.bundle
@@ -131,7 +131,9 @@ class TestLog:
             new = set() if decoy.path.resolve() == decoy.canary else {"nowhere"}
             decoy.check(new=new)
             return
-        done.failed(f"open {decoy.path}: not a regular file")
+        reasons = {stat.S_IFIFO: "no such device or address", stat.S_IFDIR: "is a directory"}
+        reason = reasons.get(stat.S_IFMT(decoy.path.stat().st_mode), "not a regular file")
+        done.failed(f"open {decoy.path}: {reason}")
         decoy.check()
 
     def test_one_that_takes_its_place_later(self, box: Box) -> None:
