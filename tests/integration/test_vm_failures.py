@@ -5,50 +5,23 @@ Source: docs/vm.md#failures.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.box import Box, Container
 from harness.machine import MNT_DETACH, libc_call
+from harness.machines import WAIT_S, by_vm, in_guest, mount_tmpfs, tmpfs
 from harness.needs import needs
 from harness.runtime import wait_until
 
 pytestmark = needs("ours", "root", "machines")
 
-BOOT_S = 300.0
-WAIT_S = 60.0
 MS_BIND = 4096
 MS_REMOUNT = 32
 DAEMONS = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 SPACE = "no space left on device"
-
-
-def by_vm(container: Container, verb: str, *flags: str, **keys: Any) -> Any:  # noqa: ANN401
-    words = ("--engine", "vm", verb, "--bundle", container.bundle.path, *flags, container.id)
-    container._first = container.runtime.call(
-        *words, bundle=container.bundle, timeout=BOOT_S, **keys
-    )
-    return container._first
-
-
-@contextlib.contextmanager
-def tmpfs(place: Path, options: str) -> Iterator[None]:
-    place.mkdir(exist_ok=True)
-    assert mount_tmpfs(place, options) == 0
-    try:
-        yield
-    finally:
-        libc_call("umount2", os.fsencode(place), MNT_DETACH)
-
-
-def mount_tmpfs(place: Path, options: str, flags: int = 0) -> int:
-    data = f"mode=700,{options}".encode()
-    return libc_call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", flags, data)
 
 
 def fill(place: Path) -> None:
@@ -88,10 +61,13 @@ def test_a_machine_ends_with_its_virtiofsd(box: Box) -> None:
 
 
 def test_a_machine_ends_with_the_agent_in_its_guest(box: Box) -> None:
-    """The guest's program loses the port, as if it had died: the machine goes off."""
+    """The guest's program loses the port, as if it had died: the machine goes off.
+
+    Danger: a host whose devices are virtio's would lose them.
+    """
     script = """mount -t sysfs sysfs /sys; cd /sys/bus/virtio/drivers/virtio_console
         echo virtio* >unbind; sleep 1000"""
-    container = box.container(None, "sh", "-c", script)
+    container = box.container(None, "sh", "-c", in_guest(script))
     container.bundle.process["capabilities"] = {
         name: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]
         for name in ("bounding", "effective", "permitted")

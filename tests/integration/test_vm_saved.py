@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from harness.bars import FULL
 from harness.box import Box
-from harness.machine import MNT_DETACH, REPO, libc_call
+from harness.machine import REPO
+from harness.machines import BOOT_S, qemu, tmpfs
 from harness.needs import needs
 from harness.runtime import Result, wait_until
 
@@ -30,29 +31,15 @@ from ocirun.errors import SetupError
 
 pytestmark = needs("ours", "root", "machines")
 
-BOOT_S = 300.0
-WAIT_S = 60.0
 MIB = 1 << 20
 OTHER_UID = 1000
-
-
-@contextlib.contextmanager
-def tmpfs(place: Path, size: str) -> Iterator[None]:
-    """Mount a file system of this size on `place`, which need not be there."""
-    place.mkdir(exist_ok=True)
-    data = f"size={size},mode=700".encode()
-    assert libc_call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", 0, data) == 0
-    try:
-        yield
-    finally:
-        libc_call("umount2", os.fsencode(place), MNT_DETACH)
 
 
 @pytest.fixture
 def states() -> Iterator[Path]:
     """Yield the folder of saved states, which is empty at first, and has room."""
     place = next(REPO.glob(".venv/lib/python3*/site-packages/ocirun/vm")) / "saved"
-    with tmpfs(place, "200m"):
+    with tmpfs(place, "size=200m"):
         yield place
 
 
@@ -100,7 +87,7 @@ def test_a_machine_boots_where_its_state_is_broken_or_cannot_be_saved(
     assert "belongs to another user" in said[0]
     assert state.stat().st_uid == 0
     state.unlink()
-    with tmpfs(states, "1m"):
+    with tmpfs(states, "size=1m"):
         _, said = run(box, "true")
         assert "not saved: making " in said[1]
         assert said[1].endswith("no space left on device")
@@ -111,11 +98,8 @@ def test_a_machine_boots_where_its_state_is_broken_or_cannot_be_saved(
 def hardware(tmp_path: Path) -> Hardware:
     """Return a machine that is small and never started, so that its state is made in a moment."""
     place = next(REPO.glob(".venv/lib/python3*/site-packages/ocirun/vm"))
-    found = subprocess.run(
-        ["sh", "-c", "command -v qemu-system-x86_64"], capture_output=True, text=True, check=True
-    )
     return Hardware(
-        found.stdout.strip(),
+        qemu(),
         str(place / KERNEL),
         str(place / INITRD),
         memory=64 * MIB,
@@ -152,7 +136,7 @@ def test_a_state_is_there_whole_or_not_at_all(hardware: Hardware, tmp_path: Path
     folder = tmp_path / "saved"
     assert state.open() == -1
     with idle_qemu(hardware) as (qmp, pid, memory):
-        with tmpfs(folder, "64k"), pytest.raises(SetupError, match="no space left on device"):
+        with tmpfs(folder, "size=64k"), pytest.raises(SetupError, match="no space left on device"):
             state.save(qmp, memory)
         assert qmp.command("query-status")["running"] is True
         # Killed in the midst: QEMU does not write while it is stopped.
