@@ -23,11 +23,13 @@ BOOT_S = 300.0  # a machine is emulated, and others work beside it
 SCRIPT = "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.2; done"
 
 
-@pytest.fixture
-def vm(containerd: Containerd, folder: Path) -> Generator[Ctr, None, None]:
+@pytest.fixture(params=["ours"])  # which the table of outcomes then names
+def vm(
+    request: pytest.FixtureRequest, containerd: Containerd, folder: Path
+) -> Generator[Ctr, None, None]:
     """Ctr with a BinaryName that chooses the engine."""
     wrapper = folder / "ocirun-vm"
-    wrapper.write_text(f'#!/bin/sh\nexec {peers.find_runtime("ours")[1]} --engine vm "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {peers.find_runtime(request.param)[1]} --engine vm "$@"\n')
     wrapper.chmod(0o755)
     ctr = Ctr(containerd, str(wrapper), f"{machine.MARK}-{time.monotonic_ns():x}")
     yield ctr
