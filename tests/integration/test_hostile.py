@@ -131,8 +131,8 @@ class TestSmallLimits:
     def test_so_much_memory(self, box: Box, kib: int) -> None:
         """With less than 1 MiB on one processor: each may have charged 256 KiB ahead.
 
-        512 KiB are enough on an idle machine. On a busy one the kernel kills some: what a process
-        had before execve, such as page tables, is given back after an RCU grace period.
+        512 KiB are enough on an idle machine. On a busy one the kernel kills some, presumably
+        because it gives back what a process had before execve after an RCU grace period.
         """
         cold = Path(box.runtime.path).with_name("ocirun-cold")
         if kib < 1024 and cold.exists():
