@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Times = dict[str, dict[str, list[Timing]]]  # verb → contender → one for each round
 
 CYCLE = ("create", "start", "state", "kill", "delete")
-# Ratio to runc: what performance.md asks for first, and then.
+# First and second targets of docs/performance.md, as ratios to runc.
 TARGETS = dict.fromkeys(("start", "state", "kill", "delete"), (0.60, 0.50))
 TARGETS |= dict.fromkeys(("run", "create", "exec"), (0.65, 0.45))
 TARGETS["cycle"] = (0.65, 0.50)
