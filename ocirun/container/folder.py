@@ -13,6 +13,7 @@ Source: openat(2), flock(2); docs/runc-compat/state.md.
 
 from __future__ import annotations
 
+import _thread
 import os
 import time
 from errno import EACCES, EBUSY, ELOOP, ENOSYS, ENOTDIR, ENOTEMPTY, EPERM
@@ -120,7 +121,7 @@ class Folder:
                 continue
             except OSError as error:
                 if error.errno not in (ENOSYS, EPERM):
-                    message = f"locking {self.path}: {error.strerror}"
+                    message = f"locking {self.path}: {kernel_words(error)}"
                     raise SetupError(message, error.errno or 0) from error
             self._is_locked = True
         return True
@@ -204,20 +205,24 @@ class Folder:
         Raises:
             SetupError: the kernel refused.
         """
-        temporary = f".{name}.{os.getpid()}"
+        temporary = f".{name}.{_thread.get_native_id()}"
         with doing(f"writing {self.path}/{name}"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
+            try:
+                fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
+            except FileExistsError:  # of a killed writer that had the number of this thread
+                os.unlink(temporary, dir_fd=self.fd)
+                fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
             try:
                 data = memoryview(os.fsencode(text))
                 while data:
                     data = data[os.write(fd, data) :]
+                os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except BaseException:
                 os.unlink(temporary, dir_fd=self.fd)
                 raise
             finally:
                 os.close(fd)
-            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self) -> None:
         """Remove the folder with all in it. The caller holds the lock.

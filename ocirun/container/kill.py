@@ -5,7 +5,6 @@ Source: runtime-spec runtime.md#kill; docs/runc-compat/cli.md#kill.
 
 from __future__ import annotations
 
-import os
 import time
 
 from ocirun.container.init_process import is_there, signal_init
@@ -49,7 +48,9 @@ def kill(store: Store, container_id: str, signal: int, everyone: bool) -> None:
         if kills_all:
             cgroup.kill_all()
         elif everyone:
-            _signal_each(cgroup.processes(), signal)
+            from ocirun.cgroups.kill import signal_each  # cold
+
+            signal_each(cgroup.processes, signal)
         if record.engine and status in (RUNNING, PAUSED) and not everyone:
             from ocirun.engines.engine import engine_of  # cold
 
@@ -77,14 +78,6 @@ def _let_die(cgroup: Cgroup) -> None:
         cgroup.thaw()
     if cgroup.thaw_below():
         cgroup.kill_all()
-
-
-def _signal_each(pids: list[int], signal: int) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal)
-        except ProcessLookupError:  # it ended meanwhile
-            continue
 
 
 def kill_and_wait(record: Record) -> None:

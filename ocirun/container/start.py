@@ -126,8 +126,8 @@ def _run_poststart(record: Record) -> None:
     """
     from ocirun.process.hooks import run_hooks
 
-    outputs = open_outputs(record.annotations)
     config = read_config(record.directory)
+    outputs = open_outputs(record.annotations)
     try:
         hooks = config["hooks"]["poststart"]
         run_hooks("poststart", hooks, record.state(RUNNING), os.environ, outputs=outputs)

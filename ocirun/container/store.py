@@ -112,13 +112,32 @@ class Store:
         try:
             while True:
                 _make_folder(root_fd, container_id, f"{self.root}/{container_id}")
-                folder = Folder(os.dup(root_fd), self.root, container_id)
-                # A delete that has found the folder empty may have taken it for a leftover.
-                if folder.lock(LOCK_WAIT_S) and folder.is_in_place():
+                if folder := self._lock_new(root_fd, container_id):
                     return folder
-                folder.close()
         finally:
             os.close(root_fd)
+
+    def _lock_new(self, root_fd: int, container_id: str) -> Folder | None:
+        """Open and lock the folder that was just made; None where a delete was faster.
+
+        That has found it empty, and taken it for a leftover. If the kernel refuses, the folder is
+        removed.
+        """
+        folder: Folder | None = None
+        try:
+            with doing(f"opening the root directory {self.root}"):
+                folder = Folder(os.dup(root_fd), self.root, container_id)
+            if folder.lock(LOCK_WAIT_S) and folder.is_in_place():
+                return folder
+        except ContainerNotFound:
+            return None
+        except BaseException:
+            if folder:
+                folder.close()
+            _remove_if_empty(root_fd, container_id)
+            raise
+        folder.close()
+        return None
 
     def make_root(self) -> int:
         """Open the state root, which is made if there is none; the caller closes the descriptor."""
@@ -218,6 +237,13 @@ def _make_folder(root_fd: int, container_id: str, path: str) -> None:
         raise ContainerExists(container_id) from None
     except OSError as error:
         raise ContainerError(container_id, f"making {path}: {kernel_words(error)}") from error
+
+
+def _remove_if_empty(root_fd: int, container_id: str) -> None:
+    try:
+        os.rmdir(container_id, dir_fd=root_fd)
+    except OSError:  # a delete was faster, or it is another create's by now
+        return
 
 
 def _make_parents(path: str) -> None:

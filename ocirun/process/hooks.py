@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ocirun.process.hook_outputs import HookOutputs
     from ocirun.spec.types import Hook
 
+SIGKILL: Final = 9
 MAX_OUTPUT_BYTES: Final = 4096
 READS_AT_ONCE: Final = 16
 LONGEST_POLL_MS: Final = 2**31 - 1
@@ -94,9 +95,10 @@ def _run(
     init_pidfd: int,
 ) -> str | None:
     """Run one hook to its end; return how it failed, if it did."""
+    output_fd = write_fd = -1
     state_fd = _memory_file(text)
-    output_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        output_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(write_fd, True)
         stdout, stderr = outputs.or_else(write_fd) if outputs else (write_fd, write_fd)
         try:
@@ -126,15 +128,46 @@ def _run(
 def _memory_file(text: bytes) -> int:
     """Write `text` to a file without a name: a hook that never reads it cannot block us."""
     fd = os.memfd_create("state", os.MFD_CLOEXEC)
-    os.write(fd, text)
-    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        os.write(fd, text)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
 def _wait(pid: int, output_fd: int, timeout: int | None, init_pidfd: int) -> str | None:
-    """Wait for the hook's own end, not for that of what it left running with its stdout."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    """Wait for the hook; return how it failed, if it did. Nothing that is raised leaves it running.
+
+    Raises:
+        OSError: no descriptor is left to wait with.
+    """
     output = bytearray()
+    try:
+        cut_short = _wait_for_end(pid, output_fd, output, timeout, init_pidfd)
+    except BaseException:
+        _kill(pid)
+        raise
+    if cut_short:
+        _kill(pid)
+        return cut_short
+    return _verdict(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), bytes(output))
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _wait_for_end(
+    pid: int, output_fd: int, output: bytearray, timeout: int | None, init_pidfd: int
+) -> str | None:
+    """Wait for the hook's own end, not for that of what it left running with its stdout.
+
+    The last of its output is left in `output`. Returns why it must not go on, None if it has ended.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
     pidfd = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -151,16 +184,13 @@ def _wait(pid: int, output_fd: int, timeout: int | None, init_pidfd: int) -> str
                 poll.unregister(output_fd)
             if pidfd in ready:
                 _drain(output_fd, output)
-                break
-            if (not ready and wait_ms == left_ms) or init_pidfd in ready:
-                os.kill(pid, 9)
-                os.waitpid(pid, 0)
-                if ready:
-                    return "the container's init has ended"
+                return None
+            if init_pidfd in ready:
+                return "the container's init has ended"
+            if not ready and wait_ms == left_ms:
                 return f"hook ran past specified timeout of {float(timeout or 0)}s"
     finally:
         os.close(pidfd)
-    return _verdict(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), bytes(output))
 
 
 def _drain(output_fd: int, output: bytearray) -> bool:

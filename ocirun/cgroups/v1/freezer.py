@@ -23,6 +23,7 @@ THAW_EVERY: Final = 50
 PAUSE_S: Final = 0.000_02
 LONGEST_PAUSE_S: Final = 0.002
 KICK_S: Final = 0.01
+SETTLE_S: Final = 2.0  # longer than all tries of `freeze`
 
 
 def freeze(directory: str) -> None:
@@ -98,10 +99,15 @@ def thaw_below(directory: str) -> bool:
 
 
 def is_frozen(directory: str) -> bool:
-    """Return whether this very cgroup is frozen, waiting while it is on its way.
+    """Return whether this very cgroup is frozen, waiting up to two seconds while it freezes.
+
+    A cgroup that is still FREEZING then counts as frozen.
 
     Kernel: `freezer.self_freezing` is 0 when only a parent was frozen. A cgroup that is gone is
     not frozen; a kernel without that file means what the state says.
+
+    Security: a container that may write to its own v1 cgroups can make this last for good, with a
+    process that waits for a FUSE file system and so cannot be frozen.
 
     Raises:
         SetupError: the state cannot be read.
@@ -109,7 +115,8 @@ def is_frozen(directory: str) -> bool:
     try:
         state = _state(directory)
         pause_s = PAUSE_S
-        while state == "FREEZING":
+        end = time.monotonic() + SETTLE_S
+        while state == "FREEZING" and time.monotonic() < end:
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             state = _state(directory)
@@ -118,7 +125,7 @@ def is_frozen(directory: str) -> bool:
     except OSError as error:
         what = f"reading {directory}/{STATE}: {kernel_words(error)}"
         raise SetupError(what, error.errno or 0) from error
-    if state != "FROZEN":
+    if state == "THAWED":
         return False
     try:
         return read_value(directory, "freezer.self_freezing") == "1"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -83,3 +85,44 @@ def test_remove_waits_for_the_dying_and_then_says_who_is_busy(
     assert 0.5 < sum(pauses) < 2
     monkeypatch.setattr(directories.time, "sleep", lambda _: kernel.put(procs, ""))
     cgroup.remove()
+
+
+def test_what_never_freezes_does_not_keep_anybody_waiting(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for a FUSE file system cannot be frozen, and `state` waited for it."""
+    from ocirun.cgroups.v1 import freezer
+
+    monkeypatch.setattr(freezer, "SETTLE_S", 0.01)
+    cgroup = kernel.made("/a")
+    kernel.put("freezer/a/freezer.state", "FREEZING\n")
+    assert not cgroup.is_frozen()  # its parent is frozen
+    kernel.put("freezer/a/freezer.self_freezing", "1\n")
+    assert cgroup.is_frozen()
+
+
+def test_a_pid_that_was_reused_is_not_signalled() -> None:
+    """The pid is listed, its process ends, and a stranger has it before it is opened."""
+    from ocirun.cgroups.kill import signal_each
+
+    with subprocess.Popen(["sleep", "60"]) as stranger, subprocess.Popen(["sleep", "60"]) as member:
+        try:
+            lists = [[stranger.pid, member.pid], [member.pid]]
+            signal_each(lambda: lists.pop(0), signal.SIGTERM)
+            assert member.wait(10) == -signal.SIGTERM
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+            member.kill()
+
+
+def test_no_descriptors_are_left_of_those_that_are_signalled() -> None:
+    from ocirun.cgroups.kill import PIDFDS_AT_ONCE, signal_each
+
+    before = len(os.listdir("/proc/self/fd"))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    # Kernel: cgroup.procs of v1 may list a process twice.
+    pids = [gone.pid, *[os.getpid()] * (PIDFDS_AT_ONCE + 1)]
+    signal_each(lambda: pids, 0)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator
 from errno import EACCES, EIO, EMFILE, ENOSYS, ENOTEMPTY, EPERM
@@ -208,7 +209,7 @@ def test_a_lock_that_fails_for_another_reason_is_an_error(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fcntl.flock", refusing(EIO))
-    with pytest.raises(SetupError, match=r"locking .*/web: Input/output error") as caught:
+    with pytest.raises(SetupError, match=r"locking .*/web: input/output error") as caught:
         folder.lock()
     assert caught.value.errno == EIO
     with pytest.raises(OSError, match="Input/output error"):
@@ -350,3 +351,19 @@ def test_another_failure_to_remove_is_not_tried_again(
     monkeypatch.setattr(os, "rmdir", refusing(EACCES))
     with pytest.raises(SetupError, match=r"removing .*/web: permission denied"):
         folder.remove()
+
+
+def test_what_a_killed_writer_has_left_does_not_refuse_the_next(folder: Folder, root: Path) -> None:
+    """Numbers of threads are used again, and soon in a small pid namespace."""
+    left = root / "web" / f".state.json.{threading.get_native_id()}"
+    left.write_text("half")
+    folder.write("state.json", "whole")
+    assert (root / "web/state.json").read_text() == "whole"
+    assert not left.exists()
+
+
+def test_a_file_that_cannot_be_exchanged_leaves_no_other(folder: Folder, root: Path) -> None:
+    (root / "web/state.json").mkdir()
+    with pytest.raises(SetupError, match=r"writing .*/web/state\.json: is a directory"):
+        folder.write("state.json", "text")
+    assert os.listdir(root / "web") == ["state.json"]

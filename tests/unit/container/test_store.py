@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
+from errno import EMFILE
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from ocirun.errors import (
     ContainerNotFound,
     DamagedRecord,
     OcirunError,
+    SetupError,
     UsageError,
 )
 
@@ -183,3 +186,30 @@ def test_a_folder_that_lost_its_record_is_a_damaged_container(tmp_path: Path) ->
         folder.close()
     with pytest.raises(DamagedRecord, match=r"state\.json is gone"):
         Store(str(tmp_path / "root")).load("web")
+
+
+@pytest.mark.parametrize("call", ["dup", "open", "flock"])
+def test_a_claim_that_fails_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The id would be taken for good."""
+    store = Store(os.fspath(tmp_path))
+    before = sorted(os.listdir("/proc/self/fd"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(EMFILE, os.strerror(EMFILE))
+
+    with monkeypatch.context() as patch:
+        if call == "flock":
+            patch.setattr(fcntl, "flock", refuse)
+        elif call == "dup":
+            patch.setattr(os, "dup", refuse)
+        else:
+            real = os.open
+            patch.setattr(
+                os, "open", lambda path, *a, **k: refuse() if path == "web" else real(path, *a, **k)
+            )
+        with pytest.raises(SetupError, match="too many open files"):
+            store.claim("web")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == []
