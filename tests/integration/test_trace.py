@@ -142,6 +142,7 @@ class TestRun:
         names += ["set_robust_list", "prlimit64", "mprotect", "getrandom", "rseq", "mmap"]
         names += ["futex", "exit", "setgid", "setuid", "setgroups", "setresuid", "getegid"]
         names += ["munmap", "rt_sigprocmask", "rt_sigaction", "sched_yield", "fstat", "setgroups32"]
+        names += ["readlinkat"]  # glibc 2.41
         bundle.linux["seccomp"] = {
             "defaultAction": "SCMP_ACT_KILL_PROCESS",
             "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],

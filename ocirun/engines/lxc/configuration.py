@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GATE: Final = "gate"
 LOG: Final = "lxc.log"
+LOG_LEVEL: Final = "INFO"  # has the exit status
 # Hooks that run in the container: LXC has them as well, but without the state on standard input.
 INSIDE_HOOKS: Final = ("createContainer", "startContainer")
 MADE_BY_LXC: Final = {"/dev": "tmpfs", "/dev/pts": "devpts"}
@@ -87,9 +88,8 @@ def make_configuration(config: Config, container_id: str, rootfs: str, folder: s
     lines += [_entry(path, "none", path, "bind,ro,relative,optional") for path in read_only]
     # Order: LXC runs this hook when everything is set up, and executes the program after it.
     lines.append(f"lxc.hook.start-host = /bin/sh {shlex.quote(f'{folder}/{GATE}')}")
-    # The option --logfile would make lxc-start print errors to the program's stderr as well, in
-    # spite of --quiet. INFO has the exit status.
-    lines += [f"lxc.log.file = {folder}/{LOG}", "lxc.log.level = INFO"]
+    # For LXC 5; LXC 6 needs options (tools.py).
+    lines += [f"lxc.log.file = {folder}/{LOG}", f"lxc.log.level = {LOG_LEVEL}"]
     # Security: what comes after a newline would be a line of its own, a hook for example.
     if any("\n" in line for line in lines):
         raise UnsupportedError([Problem("", "LXC has no counterpart for a newline in a path")])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.engines.lxc.configuration import LOG
+from ocirun.engines.lxc.configuration import LOG, LOG_LEVEL
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.process import posix_spawn, without_clone3
 from ocirun.kernel.which import find_in_path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 START: Final = "lxc-start"
 CONFIGURATION: Final = "config"
 WAIT_S: Final = 30
+LOGS_BY_OPTION: Final = 6  # the first such version of LXC
 # lxc-start changes to no directory of its own, and would keep the caller's busy.
 SHELL: Final = ("/bin/sh", "-c", 'cd / && exec "$@"', "sh")
 
@@ -50,7 +51,7 @@ def spawn_start(
     command = [
         *SHELL,
         *(find_tool(START), "-F", "-C", "-q", "-n", container_id, "-P", root),
-        *("-f", f"{folder}/{CONFIGURATION}", "--", *args),
+        *("-f", f"{folder}/{CONFIGURATION}", *log_options(folder), "--", *args),
     ]
     copies: list[int] = []
     if terminal:
@@ -73,6 +74,18 @@ def spawn_start(
     finally:
         for copy in copies:
             os.close(copy)
+
+
+def log_options(folder: str) -> list[str]:
+    """Return the options for lxc-start's log, none where its configuration is enough.
+
+    LXC 6 makes the configuration's log file and leaves it empty. With the options, every version
+    prints errors to the program's stderr as well, in spite of --quiet.
+    """
+    major = version().partition(".")[0]
+    if major.isdigit() and int(major) < LOGS_BY_OPTION:
+        return []
+    return ["--logfile", f"{folder}/{LOG}", "--logpriority", LOG_LEVEL]
 
 
 def call(name: str, root: str, container_id: str, *options: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirun.engines.lxc.configuration import make_configuration
-from ocirun.engines.lxc.tools import exit_status_in, first_error, has_started
+from ocirun.engines.lxc.tools import exit_status_in, first_error, has_started, log_options
 from ocirun.errors import UnsupportedError
 from ocirun.spec.default import default_config
 
@@ -83,3 +84,17 @@ def test_the_log_has_the_first_error_and_the_exit_status() -> None:
     assert exit_status_in(lines, 7) == 3
     assert exit_status_in(lines, 8) == 137
     assert exit_status_in(lines, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "options"), [("5.0.2", []), ("6.0.4", ["--logfile", "/c/lxc.log"])]
+)
+def test_lxc_6_is_told_of_its_log_by_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, options: list[str]
+) -> None:
+    """It leaves a log that only the configuration names empty."""
+    tool = tmp_path / "lxc-start"
+    tool.write_text(f"#!/bin/sh\necho {version}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert log_options("/c")[:2] == options
