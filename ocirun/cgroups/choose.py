@@ -74,11 +74,18 @@ def new_cgroup(
     return CgroupV1(paths, table=table, rootless=rootless, explicit=explicit)
 
 
-def known_cgroup(paths: dict[str, str], manager: str, unit: str = "") -> Cgroup:
+def known_cgroup(paths: dict[str, str], manager: str, unit: str = "", *, inode: int = 0) -> Cgroup:
     """Return the cgroup of a container that exists, from what its record says.
 
-    Nothing is read from the host: only the paths decide. `unit` is systemd's name for it.
+    Nothing is read from the host: only the paths decide. `unit` is systemd's name for it. `inode`
+    is that of its main directory, 0 if unknown: a later cgroup at the same path is left alone.
     """
+    cgroup = _known(paths, manager, unit)
+    cgroup.inode = inode
+    return cgroup
+
+
+def _known(paths: dict[str, str], manager: str, unit: str) -> Cgroup:
     if manager == "disabled":
         from ocirun.cgroups.none import NoCgroup
 

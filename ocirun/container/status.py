@@ -52,6 +52,9 @@ def cgroup_of(record: Record) -> Cgroup:
     """Return the container's cgroup, with the manager it was made with."""
     from ocirun.cgroups.choose import known_cgroup
 
-    cgroup = known_cgroup(record.cgroup_paths, record.cgroup_manager, record.systemd_unit)
-    cgroup.inode = record.cgroup_inode
-    return cgroup
+    return known_cgroup(
+        record.cgroup_paths,
+        record.cgroup_manager,
+        record.systemd_unit,
+        inode=record.cgroup_inode,
+    )

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 
+from ocirun.cgroups.choose import known_cgroup
 from ocirun.errors import UsageError
 from ocirun.process.clone import reap
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
+    from ocirun.cgroups.cgroup import Cgroup
     from ocirun.container.record import Record
     from ocirun.errors import OcirunError
     from ocirun.process.stdio import Stdio
@@ -40,6 +42,11 @@ LXC: Final = "lxc"
 VM: Final = "vm"
 SIGKILL: Final = 9
 ENGINES: Final = (NATIVE, LXC, VM)
+
+
+def cgroup_of(record: Record) -> Cgroup:
+    """Return the container's cgroup; a later one at the same path is left alone."""
+    return known_cgroup(record.cgroup_paths, record.cgroup_manager, inode=record.cgroup_inode)
 
 
 class Process:

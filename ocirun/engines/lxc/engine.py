@@ -15,8 +15,7 @@ import os
 import select
 import time
 
-from ocirun.cgroups.choose import known_cgroup
-from ocirun.engines.engine import LXC, Engine
+from ocirun.engines.engine import LXC, Engine, cgroup_of
 from ocirun.engines.lxc import tools
 from ocirun.engines.lxc.cgroup import cgroup_paths_of, remove_cgroups
 from ocirun.engines.lxc.configuration import GATE, cgroup_paths, make_configuration
@@ -103,7 +102,7 @@ class Lxc(Engine):
         record.init_process_pid = pid
         record.init_process_start = start_time(pid) or 0
         record.cgroup_paths = cgroup_paths_of(pid)
-        cgroup = known_cgroup(record.cgroup_paths, record.cgroup_manager)
+        cgroup = cgroup_of(record)
         if directory := cgroup.main_directory():
             with doing(f"looking at cgroup {directory}"):
                 record.cgroup_inode = os.stat(directory).st_ino
@@ -161,7 +160,7 @@ class Lxc(Engine):
 
     def processes(self, record: Record) -> list[int]:
         """Return what is in the container's cgroup."""
-        return known_cgroup(record.cgroup_paths, record.cgroup_manager).processes()
+        return cgroup_of(record).processes()
 
     def freeze(self, record: Record) -> None:
         """Freeze the container by lxc-freeze."""
@@ -212,7 +211,8 @@ def end_monitor(record: Record) -> list[OcirunError]:
 
     One that has no init yet, or does not end, is killed.
     """
-    paths = record.cgroup_paths
+    # LXC may have removed them already, and somebody else have made others there.
+    paths = record.cgroup_paths if cgroup_of(record).is_current() else {}
     if pid := monitor_of(record):
         with doing("waiting for lxc-start"):
             try:

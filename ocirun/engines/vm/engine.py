@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cgroups.choose import known_cgroup, new_cgroup
-from ocirun.engines.engine import SIGKILL, VM, Engine
+from ocirun.cgroups.choose import new_cgroup
+from ocirun.engines.engine import SIGKILL, VM, Engine, cgroup_of
 from ocirun.engines.vm.config import (
     bind_entries,
     boot_seconds,
@@ -97,9 +97,11 @@ class Vm(Engine):
         connect: Callable[[], None],
     ) -> int:
         cgroup = new_cgroup(config.get("linux", {}).get("cgroupsPath"), record.id, "cgroupfs")
+        # Order: known before they are made, in case we die.
+        record.cgroup_paths = cgroup.paths
+        record.write()
         cgroup.prepare(host_resources(config))
         try:
-            record.cgroup_paths = cgroup.paths
             record.cgroup_inode = cgroup.inode
             cgroup.apply(host_resources(config), implied=[*DEFAULT_RULES, KVM_RULE])
             return self._start(record, config, stdio, order, cgroup, connect=connect)
@@ -173,15 +175,15 @@ class Vm(Engine):
 
     def processes(self, record: Record) -> list[int]:
         """Return the processes of the machine on this host."""
-        return known_cgroup(record.cgroup_paths, record.cgroup_manager).processes()
+        return cgroup_of(record).processes()
 
     def freeze(self, record: Record) -> None:
         """Freeze the machine."""
-        known_cgroup(record.cgroup_paths, record.cgroup_manager).freeze()
+        cgroup_of(record).freeze()
 
     def thaw(self, record: Record) -> None:
         """Thaw the machine."""
-        known_cgroup(record.cgroup_paths, record.cgroup_manager).thaw()
+        cgroup_of(record).thaw()
 
     def check_process(self, config: Config) -> None:
         """Refuse what a process in a machine cannot have."""
@@ -198,7 +200,7 @@ class Vm(Engine):
     def release(self, record: Record) -> list[OcirunError]:
         """Wait for the processes of a machine whose monitor is gone; part it from its network."""
         try:
-            known_cgroup(record.cgroup_paths, record.cgroup_manager).kill_all()
+            cgroup_of(record).kill_all()
             part_devices(record.directory)
         except SetupError as error:
             return [error]

@@ -14,8 +14,7 @@ import select
 from fcntl import ioctl
 from struct import pack, unpack
 
-from ocirun.cgroups.choose import known_cgroup
-from ocirun.engines.engine import SIGKILL, Process
+from ocirun.engines.engine import SIGKILL, Process, cgroup_of
 from ocirun.engines.vm import frames
 from ocirun.engines.vm.control import connect
 from ocirun.engines.vm.failure import sentence_of, traceback_of
@@ -23,7 +22,7 @@ from ocirun.engines.vm.monitor import IN_NAMESPACES, LOST
 from ocirun.engines.vm.signals import forward_signals
 from ocirun.errors import SetupError, doing
 from ocirun.kernel.prctl import set_pdeathsig
-from ocirun.kernel.process import clone3
+from ocirun.kernel.process import clone3, close_range
 from ocirun.process.clone import reap
 from ocirun.process.sockets import send_fd
 
@@ -156,9 +155,9 @@ def _be_child(act: Callable[[int], int], report: int, kept: list[int], parent: i
 def _close_others(kept: list[int]) -> None:
     first = 3
     for fd in sorted({fd for fd in kept if fd >= first}):
-        os.closerange(first, fd)
+        close_range(first, fd - 1)
         first = fd + 1
-    os.closerange(first, 1 << 16)
+    close_range(first)
 
 
 def control_terminal(fds: list[int]) -> None:
@@ -190,7 +189,7 @@ def execute(record: Record, process: ProcessConfig, payload: bytes, stdio: Stdio
 def _stand(record: Record, payload: bytes, fds: list[int], report: int) -> int:
     """In the child: be the process, until it ends; return its exit status."""
     wakeup = forward_signals()
-    known_cgroup(record.cgroup_paths, record.cgroup_manager).join(os.getpid())
+    cgroup_of(record).join(os.getpid())
     control_terminal(fds)
     connection = connect(record.directory)
     connection.send(frames.frame(frames.PROCESS, 0, payload), fds)

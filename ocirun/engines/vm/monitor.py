@@ -56,6 +56,7 @@ SHARE: Final = "share"
 READY: Final = b"1 "
 IN_NAMESPACES: Final = b"n"
 AGENT_BYTES: Final = 64 << 10
+MAX_UNSENT: Final = 128 << 20  # more than callers and a configuration have waiting
 LOST: Final = 137
 REPORT_BYTES: Final = 4000
 
@@ -201,13 +202,15 @@ class Monitor:
 
     def _handlers(self) -> dict[int, tuple[int, Callable[[int], None]]]:
         """Return what to wait for: descriptor to events, and what to do then."""
-        writes = select.POLLOUT if self.unsent else 0
+        agent = select.POLLOUT if self.unsent else 0
+        # Security: a guest that does not read the answers to what it sends is not read.
+        agent |= select.POLLIN if len(self.unsent) < MAX_UNSENT else 0
         handlers: dict[int, tuple[int, Callable[[int], None]]] = {
             self.wakeup: (select.POLLIN, self._signals),
             self.listener.fileno(): (select.POLLIN, self._accept),
         }
         if not self.is_gone:
-            handlers[self.agent_fd] = (select.POLLIN | writes, self._agent)
+            handlers[self.agent_fd] = (agent, self._agent)
             handlers[self.machine.pidfd] = (select.POLLIN, self._qemu_ended)
             handlers[self.machine.virtiofsd_pidfd] = (select.POLLIN, self._virtiofsd_ended)
             handlers[self.machine.console] = (select.POLLIN, self.console.read)
