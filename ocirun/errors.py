@@ -13,10 +13,10 @@
        │  ├─ NotAContainer          its name in the state root is a link, or somebody else's
        │  ├─ DamagedRecord          its files in the state root cannot be what we wrote
        │  ├─ WrongStatus            this verb may not act in this status
-       │  └─ ExitStatusUnknown      it has ended, and nobody could learn how
+       │  └─ ExitStatusUnknown      it has ended, and its status was lost
        ├─ SetupError                the kernel refused a step; its cause is the OSError
        │  ├─ InitError              the same, reported by init over the channel
-       │  └─ InitDied               init went away without a word
+       │  └─ InitDied               init died without a message
        ├─ TimeoutExpired            the library: a process runs on after its time
        ├─ CalledProcessError        the library: a process has failed, with check=True
        ├─ HookError                 a program of the bundle's hooks failed
@@ -250,7 +250,7 @@ def warn(message: str) -> None:
 def write_warnings() -> None:
     """Write the warnings held back until now: what they were about has succeeded.
 
-    Called where the verb goes on for long; at its end nobody needs to.
+    Called by verbs that keep running; the others do so at their end.
     """
     _sink[1]()
 

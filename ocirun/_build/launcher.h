@@ -23,10 +23,10 @@ struct origin {
 /* Print "ocirun: <sentence>" on stderr and exit with status 1. */
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Run this very program again from a file nobody can write to; argv as the user gave it. */
+/* Execute this program again from a file that cannot be written; argv is unchanged. */
 _Noreturn void exec_sealed(const struct origin *origin, int argc, char **argv);
 
-/* Is /proc/self/exe a file that nobody can write to? */
+/* Return whether /proc/self/exe is a file that cannot be written. */
 bool is_sealed(void);
 
 /* If the arguments come from exec_sealed, take its word out of them and fill in the origin. */

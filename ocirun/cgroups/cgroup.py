@@ -313,6 +313,6 @@ class Cgroup:
     def forgives_devices(self, error: SetupError) -> bool:
         """Return whether device rules may be refused with this error.
 
-        Kernel: they are for the root of the machine; nobody else expects them.
+        Kernel: only the root of the machine may set them.
         """
         return error.errno in NOT_ALLOWED and (self.rootless or is_in_user_namespace())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def layout(table: Table | None = None) -> str:
     """Return the layout of the host: "v1", "v2", "hybrid" or "none".
 
-    A v2 tree at /sys/fs/cgroup itself decides: v1 trees elsewhere then belong to somebody else.
+    A v2 tree at /sys/fs/cgroup itself decides: v1 trees elsewhere then belong to another program.
     """
     mounts = (table or read_table()).mounts
     if any(mount.version == 2 and mount.point == USUAL_ROOT for mount in mounts):

@@ -92,7 +92,7 @@ def as_number(word: str, directory: str, name: str) -> int:
     "max" is `UNLIMITED`; the kernel's negative numbers are counters that were caught in between.
 
     Raises:
-        SetupError: it is none.
+        SetupError: it is not a number.
     """
     if word == "max":
         return UNLIMITED

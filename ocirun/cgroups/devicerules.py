@@ -95,7 +95,7 @@ class Verdicts:
             joint = own
             for bits in covering:
                 joint |= bits
-            # Said already by one of them, or by nobody: then it needs no words of its own.
+            # Covered by one of them, or not restricted at all: then it needs no entry of its own.
             if joint & OPENING and joint & OPENING not in covering:
                 self.exceptions[place] = joint
 

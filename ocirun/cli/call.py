@@ -64,7 +64,7 @@ class Call:
         return str(self.settings["engine"])
 
     def tell(self) -> Callable[[str], None] | None:
-        """Return what writes a debug line, or None when nobody asked for one."""
+        """Return a function that writes a debug line, None without --debug."""
         if not self.settings["debug"]:
             return None
         from ocirun.cli.log import teller  # cold: only with --debug

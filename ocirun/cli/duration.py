@@ -30,7 +30,7 @@ def nanoseconds(text: str, option: str) -> int:
     """Read the duration that `text`, the value of `option`, is.
 
     Raises:
-        UsageError: it is none; with the message of Go's flag package.
+        UsageError: it is malformed; the message is that of Go's flag package.
     """
     found = _read(text) if len(text) <= MOST_LETTERS else None
     if found is None or found > MOST_NS:
@@ -40,7 +40,7 @@ def nanoseconds(text: str, option: str) -> int:
 
 
 def _read(text: str) -> int | None:
-    """Read a duration without regard to its sign; None when it is none."""
+    """Read a duration without its sign; None if it is malformed."""
     rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":
         return 0

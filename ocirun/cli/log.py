@@ -174,7 +174,7 @@ def teller(settings: dict[str, object]) -> Callable[[str], None]:
 
 
 def to_stderr(text: str) -> None:
-    """Write to stderr; when even that is refused there is nobody left to tell."""
+    """Write to stderr; if that fails, too, the error is lost."""
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -120,7 +120,7 @@ class Screen:
                 os.close(fd)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Remember what asks us to end; the pipe wakes who waits."""
+        """Remember the signal that asks us to end; the wakeup pipe ends `wait`."""
         if number != signal.SIGWINCH:
             self.ended_by = number
 
@@ -159,7 +159,7 @@ def _read_keys() -> bytes:
 
 
 def follow(monitor: Monitor, interval_ns: int, interval: str) -> int:
-    """Show what containers use until somebody ends it; give the exit status.
+    """Show what containers use until a key or a signal ends it; return the exit status.
 
     `q` and an interrupt are how a person ends it, and no failure.
     """

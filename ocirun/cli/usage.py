@@ -70,7 +70,7 @@ def refuse(sentence: str, verb: str, kind: type[UsageError] = UsageError) -> NoR
 
 
 def refuse_verb(name: str) -> NoReturn:
-    """Refuse a verb that is none, with runc's sentence and ours.
+    """Refuse an unknown verb, with runc's sentence and ours.
 
     Raises:
         UnknownVerb: always.
@@ -90,7 +90,7 @@ def count_sentence(verb: Verb, count: int) -> str:
 
 
 def unknown_option(name: str, options: Sequence[Option]) -> str:
-    """Return the sentence about an option that is none; `name` has no dashes."""
+    """Return the error for an unknown option; `name` has no dashes."""
     sentence = f"flag provided but not defined: -{name}"
     if len(name) < 3:
         return sentence

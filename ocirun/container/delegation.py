@@ -1,6 +1,6 @@
 """Delegate its cgroup to a container, so that a service manager inside can make cgroups.
 
-That is for a container whose root is nobody outside: with a user namespace of its own, a cgroup
+This is for a container whose root has no rights outside: with a user namespace of its own, a cgroup
 namespace that shows it nothing else, and a cgroup file system it may write to.
 
 Source: kernel admin-guide/cgroup-v2.rst, delegation; docs/runc-compat/cgroups.md#systemd.

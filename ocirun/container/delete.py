@@ -51,7 +51,7 @@ def delete(store: Store, container_id: str, force: bool) -> list[OcirunError]:
         container whose record is damaged.
 
     Raises:
-        ContainerNotFound: there is none, and `force` does not say that this is as good.
+        ContainerNotFound: there is none, and `force` is not set.
         NotAContainer: a link or something else has its name. WrongStatus: it is running.
         DamagedRecord: it is damaged (not with `force`). ContainerError: it cannot be killed.
         SetupError: the cgroup could not be removed, because a process that is not the container's
@@ -171,8 +171,8 @@ def destroy(record: Record, *, repeatable: bool = False) -> list[OcirunError]:
 
     Each step is tried, whatever became of the one before. Only if the deletion is `repeatable` and
     something outside of the folder could not be removed, that stays and the poststop hooks wait.
-    Where the folder is not in place any more somebody else has deleted the container: what has its
-    names by now is not touched.
+    If the folder is no longer in place, the container was deleted by another process: what has its
+    names now is not touched.
 
     Returns:
         What failed.

@@ -56,7 +56,7 @@ def events(
 
 
 def check_interval(interval_ns: int) -> None:
-    """Refuse an interval that is none.
+    """Refuse an interval that is not positive.
 
     Raises:
         UsageError: with runc's words.

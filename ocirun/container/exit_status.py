@@ -41,7 +41,7 @@ def keep_exit(store: Store, container_id: str, pid: int, returncode: int) -> Non
 
 
 def kept_exit(record: Record) -> int | None:
-    """Return how init ended, -N for signal N; None where nobody has written it down."""
+    """Return how init ended, -N for signal N; None if that was not recorded."""
     try:
         data = record.directory.read(EXIT_FILE)
         fields = None if data is None else parse(data, EXIT_FILE)

@@ -1,9 +1,9 @@
 """One container's folder in the state root, held open: the descriptor is the container's identity.
 
 Security: a name can be exchanged between two looks at it, and a link can lead anywhere (`delete`
-would follow it as root). So the root and the folder are opened without following links, have to
-belong to us and to be writable to nobody else, and everything in the folder is done relative to
-its descriptor. What is removed is the folder that is held, not what has its name by now.
+would follow it as root). So the root and the folder are opened without following links, must
+belong to us and be writable only by us, and everything in the folder is done relative to
+its descriptor. What is removed is the open folder, not what has its name now.
 
 The lock (flock) is held while the container is created and while it is removed. Its holder, once it
 has found the folder at its name, can rely on that: nobody removes a folder without its lock.
@@ -143,7 +143,7 @@ class Folder:
             return  # closing releases it, too
 
     def is_locked_by_another(self) -> bool:
-        """Return whether somebody else makes or removes the container."""
+        """Return whether another process makes or removes the container."""
         if self._is_locked:
             return False
         from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
@@ -229,7 +229,7 @@ class Folder:
 
         Files go relative to the descriptor; the name goes only while it is this folder's.
 
-        Order: the record goes last. Who dies in between leaves a container to be deleted again.
+        Order: the record goes last. If we are killed in between, `delete` can be repeated.
 
         Raises:
             SetupError: the kernel refused.
@@ -275,8 +275,8 @@ def open_root(root: str) -> int:
 
     Raises:
         FileNotFoundError: it is not there.
-        SetupError: it is a link or no directory, or somebody else could write to it: who can
-            decides what is run and removed with our rights.
+        SetupError: it is a link or not a directory, or others may write to it, who could then
+            decide what is run and removed with our rights.
     """
     try:
         fd = os.open(root, OPEN_FOLDER)

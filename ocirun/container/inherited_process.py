@@ -1,4 +1,4 @@
-"""What a joining process has from its container when nobody says otherwise.
+"""What a joining process inherits from its container by default.
 
 Source: docs/runc-compat/cli.md#exec; runtime-spec config.md#process.
 """

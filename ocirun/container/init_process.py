@@ -1,6 +1,6 @@
 """A container's init: whether it is there, its pidfd, and signals to it.
 
-A pid names a process for good only together with its start time, or while a pidfd is held.
+A pid identifies a process only together with its start time, or while a pidfd is open.
 
 Source: pidfd_open(2), proc_pid_stat(5).
 """

@@ -98,7 +98,7 @@ def kill_and_wait(record: Record) -> None:
             return
         if attempt >= STUBBORN:
             _let_die(cgroup)
-        # Most are gone in a millisecond; only the stubborn are waited for at leisure.
+        # Most are gone in a millisecond: the pauses grow.
         time.sleep(min(POLL_INTERVAL_S, 0.001 * 2**attempt))
     raise ContainerError(record.id, "container init still running")
 
@@ -109,7 +109,7 @@ def signal_number(word: str) -> int:
     0 sends nothing, and only asks whether a signal could be sent (kill(2)).
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a signal.
     """
     if word.isascii() and word.isdecimal() and len(word) < 10 and int(word) <= MAX_SIGNAL:
         return int(word)

@@ -78,12 +78,12 @@ class Record:
     `systemd_unit` is the unit that systemd has for it, "" without systemd.
     `external_descriptors` are the kernel's names of what it was given as fds 0 to 2 (none with a
     terminal), by which a restore finds the pipes among them.
-    `keyring` is the name of its session keyring, which nobody could know before.
+    `keyring` is the name of its session keyring, which is random.
     `engine` is the name of its engine (engines/engine.py), "" for native.
     `private_pid` says that the container's processes die with its init.
 
     `directory` is the container's folder, open as long as the record is; `init_pidfd` its init,
-    -1 until somebody opens it (init_process.py). Both belong to the record. `child_pid` is the
+    -1 until it is opened (init_process.py). Both belong to the record. `child_pid` is the
     child of this process that an engine has started, 0 where it has not.
     """
 
@@ -275,7 +275,7 @@ def _read_object(directory: Folder, name: str) -> dict[str, Any] | None:
     """Read a JSON object from a file of the folder; None when that is not there.
 
     Raises:
-        DamagedRecord: it cannot be read, or is none.
+        DamagedRecord: it cannot be read, or is not an object.
     """
     try:
         data = directory.read(name)

@@ -7,7 +7,7 @@
 
 What the caller leaves out stays as it is, and a 0 that the specification reads as "not set" is
 left out. Only what is given is written, with its other half where the kernel takes two values
-together: so an update says nothing about files that somebody else has changed meanwhile.
+together: so an update does not touch files that others have changed since.
 
 Source: runtime-spec config-linux.md#control-groups; docs/runc-compat/cli.md#update,
 docs/runc-compat/cgroups.md#conversion-of-resources.

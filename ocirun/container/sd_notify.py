@@ -241,7 +241,7 @@ def is_ready(message: bytes) -> bool:
 
 
 def open_notify(directory: Folder, notify_socket: str | None) -> Notify | None:
-    """Return what `start` listens with; None if nobody waits, or create gave the container none.
+    """Return what `start` listens with; None without a manager that waits, or a socket from create.
 
     A manager that cannot be reached does not wait either: that is a warning, as for runc and crun.
     """
@@ -255,7 +255,7 @@ def open_notify(directory: Folder, notify_socket: str | None) -> Notify | None:
 
 
 class NotReached(SetupError):
-    """Nobody listens at the host's NOTIFY_SOCKET."""
+    """No service listens at the host's NOTIFY_SOCKET."""
 
 
 def _datagram_socket() -> _socket.socket:

@@ -55,7 +55,7 @@ def list_states(store: Store) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _is_leftover(store: Store, container_id: str) -> bool:
-    """Return whether the folder is there without a record, and nobody makes one."""
+    """Return whether the folder has no record, and none is being made."""
     from ocirun.errors import ContainerError
 
     try:

@@ -104,7 +104,7 @@ class Store:
             The folder, locked; the caller unlocks and closes it.
 
         Raises:
-            ContainerExists: somebody else was first.
+            ContainerExists: the id is taken.
             SetupError: the root is not ours alone.
         """
         check_id(container_id)

@@ -39,8 +39,8 @@ def update(store: Store, container_id: str, resources: Resources, schemas: Intel
     both or none.
 
     Raises:
-        ContainerNotFound, WrongStatus: there is none to update. UsageError: `schemas` for a
-            container without intelRdt. SetupError: the kernel refused a value.
+        ContainerNotFound, WrongStatus: it does not exist, or does not run. UsageError: `schemas`
+            for a container without intelRdt. SetupError: the kernel refused a value.
     """
     with store.load(container_id) as record:
         lock_fd = _lock(record.directory)

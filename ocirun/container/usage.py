@@ -203,7 +203,7 @@ def _bytes(stats: Stats, operation: str) -> int:
 
 
 def _in_use(memory: Stats) -> int:
-    """Leave out file contents that nobody needed lately: v1 counts them for all below apart."""
+    """Leave out inactive file pages; v1 counts those of the cgroups below separately."""
     raw = memory["raw"]
     unneeded = raw.get("total_inactive_file", raw.get("inactive_file", 0))
     return max(int(memory["usage"]["usage"]) - int(unneeded), 0)

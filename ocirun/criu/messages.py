@@ -2,7 +2,7 @@
 
 Protocol buffers skip what they do not know, so a message is declared here as far as it is used;
 enumerations are plain numbers. The classes are made when first asked for: `protobuf` is imported
-by nobody but the verbs that need CRIU.
+only by the verbs that need CRIU.
 
 Source: criu.org/RPC; CRIU images/rpc.proto, which has the numbers.
 """

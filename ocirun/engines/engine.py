@@ -84,7 +84,7 @@ class Engine:
     `takes_networks`: its container's network devices are made by us, as for a native one.
     `has_own_processes`: what is in the container's cgroup is the engine's, and gets no signals.
     `takes_filter`: linux.seccomp is compiled for it, to `filter`, before a process is made.
-    `tell` writes a debug line, where somebody has asked for them.
+    `tell` writes a debug line; None without --debug.
     """
 
     name = ""
@@ -107,7 +107,7 @@ class Engine:
     def boot(
         self, record: Record, config: Config, stdio: Stdio, connect: Callable[[], None]
     ) -> int:
-        """Bring the container to its gate, and write into `record` what it is found by.
+        """Bring the container to its gate, and fill in pid, start time and cgroups of `record`.
 
         The program gets `stdio` (borrowed) as its fds 0 to 2, or sends its terminal's master to
         `stdio.console`. `connect` makes the container's networks and runs the hooks of its
@@ -175,7 +175,7 @@ def engine_named(name: str) -> Engine:
     """Return the engine `name`, one of ENGINES but native.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no engine has that name.
     """
     if name == LXC:
         from ocirun.engines.lxc.engine import Lxc

@@ -230,7 +230,7 @@ class Driver:
         """Return the host pids of the processes in the container's cgroup.
 
         Raises:
-            ContainerNotFound: there is none.
+            ContainerNotFound: there is no such container.
         """
         return processes(self.store, container_id)
 

@@ -66,7 +66,7 @@ def new_driver(name: str, root: str | None = None) -> Driver:
     """Return the driver `name`, native or lxc; `root` is its state root.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no driver has that name.
     """
     if name not in DRIVERS:
         raise UsageError(f"unknown driver {name!r}: it is one of {', '.join(DRIVERS)}")

@@ -26,7 +26,7 @@ EXIT_CODE_FIELD: Final = -1  # the last one
 
 
 def status_of_reaped(pidfd: int) -> int | None:
-    """Return the status of the process of `pidfd` (borrowed), which somebody has reaped.
+    """Return the status of the process of `pidfd` (borrowed), which has been reaped.
 
     As wait(2) gives it; None where the kernel does not keep it (before 6.15).
     """

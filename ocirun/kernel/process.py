@@ -179,7 +179,7 @@ def forget_arguments(title: bytes) -> bool:
 
 
 def wipe(*texts: bytes) -> None:
-    """Overwrite the memory of `texts`, of which nobody else may make use.
+    """Overwrite the memory of `texts`, which must have no other users.
 
     A single byte is shared with every other object of that value, and left alone.
     """
@@ -199,7 +199,7 @@ def forbid_libm() -> None:
 def ids() -> tuple[int, ...]:
     """Return our real, effective and saved uid, then gid, as the kernel has them.
 
-    Security: a number that the kernel did not write is 2³²-1, which is nobody's.
+    Security: a number that the kernel did not write is 2³²-1, which is not a valid id.
     Source: getresuid(2).
     """
     six = ffi.new("uint32_t[6]", [0xFFFFFFFF] * 6)

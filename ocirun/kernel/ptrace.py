@@ -32,7 +32,7 @@ def read_filters(pid: int) -> list[bytes]:
     The process is stopped meanwhile, and goes on when this returns or the caller ends.
 
     Raises:
-        OSError: EPERM where tracing is refused, by rights or because somebody traces it already;
+        OSError: EPERM without the rights, or if another process traces it already;
             EACCES without CAP_SYS_ADMIN in the first user namespace or below a filter of our own;
             ETIMEDOUT for a process that cannot be stopped, such as a frozen one; ESRCH when it is
             gone; EINVAL on a kernel without it (CONFIG_CHECKPOINT_RESTORE).

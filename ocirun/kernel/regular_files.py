@@ -1,4 +1,4 @@
-"""Read a file that somebody else had a hand in: an image's, a checkpoint's, a record, a document.
+"""Read files that others may have written: those of an image, a checkpoint, a record, a document.
 
 It has to be a regular file, because opening a FIFO waits and opening a device may do something
 (a watchdog starts to count), and no larger than its reader expects. Documents that a caller names

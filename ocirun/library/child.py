@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-LONGEST_POLL_S: Final = 1_000_000.0  # poll takes an int of milliseconds; infinity is none
+LONGEST_POLL_S: Final = 1_000_000.0  # poll takes an int of milliseconds
 NOT_OURS: Final = "it is not a child of this process"
 
 

@@ -119,7 +119,7 @@ def user_of(user: int | str | tuple[int, int]) -> dict[str, int]:
     own.
 
     Raises:
-        TypeError, ValueError: it is none of these.
+        TypeError, ValueError: it is something else.
     """
     if isinstance(user, str):
         uid, colon, gid = user.partition(":")

@@ -165,7 +165,7 @@ def source_of(
     """Return the configuration from the arguments of `run`.
 
     Raises:
-        TypeError: none is given, or two that exclude each other.
+        TypeError: neither is given, or two that exclude each other.
     """
     from ocirun.library.making import document_of
     from ocirun.library.spec import Spec

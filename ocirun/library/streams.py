@@ -31,7 +31,7 @@ STDOUT: Final = -2
 DEVNULL: Final = -3
 NAMES: Final = ("stdin", "stdout", "stderr")
 READ_BYTES: Final = 1 << 16
-LONGEST_POLL_MS: Final = 1_000_000_000.0  # poll takes an int; infinity is none
+LONGEST_POLL_MS: Final = 1_000_000_000.0  # poll takes an int, which infinity is not
 
 
 class Streams:

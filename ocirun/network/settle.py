@@ -75,7 +75,7 @@ def first_free(
     """Return the lowest address of `pool` that is not in `taken`, with the prefix length.
 
     Raises:
-        SetupError: there is none.
+        SetupError: all addresses are taken.
     """
     hosts: Iterable[Address] = pool.hosts()
     for address in hosts:

@@ -30,8 +30,8 @@ MAX_WARNING: Final = 1000  # characters
 MAX_WARNINGS: Final = 1000  # they are kept until the verb has ended
 MAX_FDS: Final = 250  # in one message: SCM_MAX_FD is 253
 MAX_FRAME_BYTES: Final = 64 << 20  # a config.json of 10 MB grows when its text is escaped
-# Security: init may be anybody by now. What it says is short, and parsing JSON takes 30 times its
-# length in memory.
+# Security: a message that claims to be init's may come from the container. Genuine ones are short,
+# and parsing JSON takes 30 times its length in memory.
 MAX_ANSWER_BYTES: Final = 256 << 10
 MAX_TRUSTED_FDS: Final = 1 << 20  # as many as fs.nr_open allows one process
 MAX_ANSWER_FDS: Final = 8  # it sends one, the pidfd of procCloned
@@ -44,8 +44,8 @@ class PeerGone(Exception):
 class Channel:
     """One end of the conversation; owns its socket descriptor.
 
-    `tell`, when given, hears of each message by name, with who sent it. `trusted` is the other end
-    when it is our parent, who sends configurations and any number of descriptors.
+    `tell`, if given, is called with the name and direction of each message. `trusted`: the other
+    end is our parent, which sends configurations and any number of descriptors.
     """
 
     __slots__ = ("_max_bytes", "_max_fds", "_plain", "_socket", "_warnings", "tell")
@@ -82,7 +82,7 @@ class Channel:
         """Send a message; `fds` are duplicated into the other process and stay ours here.
 
         Raises:
-            PeerGone: nobody will read it.
+            PeerGone: the other side has closed its end.
         """
         if self.tell:
             self.tell(f"{name} →")

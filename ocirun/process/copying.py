@@ -95,8 +95,8 @@ class Copying:
     def _type_end(self, last: bytes) -> None:
         """Send the container's terminal the end-of-file key, again and again until init ends.
 
-        A terminal has no end of file, only a key that ends one read(2): who reads again would wait
-        for good. `last` is what was typed last; within a line the first such key ends the line.
+        A terminal has no end of file, only a key that ends one read(2): the next read would block.
+        `last` is the last byte typed; within a line the first such key ends the line.
         """
         import termios
 
@@ -156,7 +156,7 @@ def _read(fd: int) -> bytes:
 
 
 def _write_all(fd: int, data: bytes) -> bool:
-    """Write all of `data`; False when nobody reads there any more."""
+    """Write all of `data`; False if the reader has gone."""
     view = memoryview(data)
     while view:
         try:

@@ -93,8 +93,8 @@ class ExecParent(Conversation):
 def flags_of(init_pid: int) -> int:
     """Return the setns flags of the namespaces in which init is and we are not.
 
-    What config.json names is not asked: who calls exec may be in namespaces of its own, and CRIU
-    puts init into a time namespace.
+    config.json is not consulted: the caller of exec may be in namespaces of its own, and CRIU puts
+    init into a time namespace.
 
     Kernel: entering the user namespace one is in already is refused (EINVAL).
 

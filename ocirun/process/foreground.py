@@ -188,7 +188,7 @@ class Foreground:
 def find_terminal() -> int:
     """Return a descriptor of the caller's terminal: one of our fds 0 to 2, else /dev/tty, else -1.
 
-    Where there is none the container has one nevertheless, with the size that its config names.
+    Without one the container still gets a terminal, of the size that its config names.
     """
     for fd in (0, 1, 2):
         if os.isatty(fd):

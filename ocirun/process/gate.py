@@ -64,7 +64,7 @@ def is_closed(dir_fd: int) -> bool:
     """Return whether the container has not been started yet.
 
     Its files may outlive the gate, where a `start` was killed before it took them away; then
-    nobody holds the answer any more, for init has become its program.
+    the answer is no longer open anywhere, because init has become its program.
     """
     try:
         os.lstat(NAME, dir_fd=dir_fd)

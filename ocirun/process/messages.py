@@ -57,5 +57,5 @@ PROC_GATE: Final = "procGate"  # init → parent, answers procResume
 PROC_WARNING: Final = "procWarning"  # stage or init → parent, before any other message
 PROC_ERROR: Final = "procError"  # stage or init → parent, in place of any answer
 
-# Security: what comes with any other message is closed; nobody asked for it.
+# Security: descriptors that come with any other message are closed.
 WITH_DESCRIPTORS: Final = (BOOTSTRAP_DATA, PROC_CLONED, SEND_CONFIG)

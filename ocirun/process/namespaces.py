@@ -76,7 +76,7 @@ class Namespaces:
 
         Raises:
             SpecError: a path does not open, or leads to a namespace of another kind or to none,
-                or to our own user namespace, which the kernel lets nobody enter again.
+                or to our own user namespace, which cannot be entered again.
         """
         for kind, path in self.paths.items():
             try:

@@ -44,7 +44,7 @@ def find_program(name: str, search_path: bytes | None, own_executable: tuple[int
     if b"/" in raw:
         _check(name, raw, own_executable)
         return raw
-    # An empty folder in PATH is the working directory; an empty PATH is none at all.
+    # An empty folder in PATH is the working directory; an empty PATH has no folder.
     for folder in search_path.split(b":") if search_path else ():
         candidate = (folder or b".") + b"/" + raw
         try:
@@ -56,7 +56,7 @@ def find_program(name: str, search_path: bytes | None, own_executable: tuple[int
 
 
 def why_refused(path: bytes, number: int | None) -> str:
-    """Return why execve has refused a file that is there, as ": reason"; "" if nobody knows.
+    """Return why execve has refused a file that is there, as ": reason"; "" if it is unknown.
 
     The file is the image's: it is opened without waiting, and its first bytes are all that is
     read of it.

@@ -109,7 +109,7 @@ class Request:
 
 
 def _effective_mount_label(config: Config) -> str:
-    """Return linux.mountLabel, or "" where there is none or no SELinux that would read it.
+    """Return linux.mountLabel, or "" if it is not set or there is no SELinux.
 
     Order: decided by the parent. Init may be in a mount namespace that does not show selinuxfs.
     """

@@ -1,4 +1,4 @@
-"""What a configuration must leave out when nobody here is root.
+"""What a configuration must not ask for without root.
 
     one id        the caller's own, written by the caller
     several ids   written by newuidmap and newgidmap, which ask /etc/subuid and /etc/subgid

@@ -122,8 +122,8 @@ class _TimeOffsets:
     """The clocks of a new time namespace, to be set before its first process enters.
 
     The file is opened on entering the block, while /proc is surely the host's, and means the
-    namespace that our children will be in when it is written. Kernel: it counts what who opened
-    it may do, which is more than a mapped user.
+    namespace that our children will be in when it is written. Kernel: the rights of the
+    process that opened it count, which are more than a mapped user's.
 
     Source: time_namespaces(7).
     """

@@ -1,7 +1,7 @@
 """The container's fds 0 to 2, and which of them its user owns.
 
-A program opens its stdio again, as /dev/stdout and the like, where it may: images let log files
-lead there. So the user owns what can be given away without harm:
+A program opens its stdio again, as /dev/stdout for example, if it may: in many images log files
+are links to it. So the user owns what can be given away without harm:
 
     a terminal, or pipes, that ocirun has made   always
     of the caller (create, --detach):

@@ -173,7 +173,7 @@ def _read_schema(line: str) -> tuple[str, dict[str, str]]:
 
 
 def join_groups(paths: list[str], host_pid: int, top: str = "") -> None:
-    """Write a process into the `tasks` of each of `paths`; "" among them is none.
+    """Write a process into the `tasks` of each of `paths`; "" is skipped.
 
     `top` is where resctrl is mounted (its last_cmd_status is part of the error); "" looks for it.
     """

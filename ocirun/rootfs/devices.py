@@ -204,7 +204,7 @@ def identity(device: Device) -> tuple[int, int]:
     """Return the file type and device number that a node of `device` has.
 
     Raises:
-        SetupError: its type is none of the specification's.
+        SetupError: the specification has no such type.
     """
     kind = KINDS.get(device["type"])
     if kind is None:

@@ -68,7 +68,7 @@ def make_filesystem(
 ) -> int:
     """Make a file system and a detached mount of it.
 
-    `source` shows in mountinfo ("" is none); `attributes` are MOUNT_ATTR_*; `superblock` MS_* of
+    `source` shows in mountinfo ("" for none); `attributes` are MOUNT_ATTR_*; `superblock` MS_* of
     SUPERBLOCK_OPTIONS; `data` its own options, "key=value" or a bare word. Returns a descriptor of
     the mount's root, which the caller closes.
 

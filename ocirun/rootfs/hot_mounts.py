@@ -51,7 +51,7 @@ _EXTRAS: Final = {REMOUNT: "remount", COPY_SYMLINK: "copy-symlink", TMPCOPYUP: "
 
 
 def refuse_late(entry: Entry) -> None:
-    """Refuse what only a root that nobody uses yet can be given.
+    """Refuse a mount that can only be made before processes use the root.
 
     Raises:
         UnsupportedError: its kind; SetupError: its destination.

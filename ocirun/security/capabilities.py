@@ -156,7 +156,7 @@ def apply_sets(sets: CapabilitySets, keep: int = 0) -> None:
     An ambient capability that secure bits forbid is warned about.
 
     Raises:
-        SetupError: the kernel refused, or somebody else has answered for it.
+        SetupError: the kernel refused, or a seccomp filter has answered in its place.
     """
     keep &= sets.available
     wanted = sets.effective | keep, sets.permitted | keep, sets.inheritable

@@ -41,7 +41,7 @@ def _constant(word: str) -> NoReturn:
 
 
 def read(data: bytes, name: str, errors: str) -> object:
-    """Return the value in `data`, or raise with the sentence that says why there is none.
+    """Return the value in `data`, or raise an error that says what is wrong with it.
 
     Raises:
         SpecError: as `jsontext.parse`.

@@ -1,4 +1,4 @@
-"""The names of members: those that are known in another case, and those nobody knows.
+"""The names of members: those that are known in another case, and unknown ones.
 
 runc reads its documents with Go's encoding/json, which takes `nonewprivileges` for
 `noNewPrivileges`. Ignoring such a member would run the container less confined than its author

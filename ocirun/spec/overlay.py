@@ -26,7 +26,7 @@ def check_overlay(config: Config) -> None:
     """Refuse an overlay that cannot be meant.
 
     Raises:
-        SpecError: its size is none, or the container has no mount namespace of its own.
+        SpecError: its size is malformed, or the container has no mount namespace of its own.
     """
     size = (config.get("annotations") or {})[OVERLAY]
     digits = size[:-1] if size[-1:] in UNITS else size

@@ -75,7 +75,7 @@ def times_fit_policy(scheduler: Scheduler) -> Found:
 
 
 def selinux_is_there(process: Process) -> Found:
-    """A label that nobody enforces would be a promise broken."""
+    """A label that no security module enforces would give a false sense of security."""
     if process.get("selinuxLabel") and not has_selinux():
         yield Problem("/selinuxLabel", NO_SELINUX)
 

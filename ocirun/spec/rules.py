@@ -90,9 +90,9 @@ def namespace_paths(config: Config) -> dict[str, str]:
 
 
 def version_is_one(config: Config) -> Found:
-    """Every version is read the same way, but what is none at all says that something is wrong.
+    """Every version is read the same way, but a value that is not a version is an error.
 
-    Written by hand it is often only "1.0", or left empty; that harms nobody.
+    Written by hand it is often only "1.0", or empty, which does no harm.
     """
     version = config["ociVersion"]
     if version and not "0" <= version[0] <= "9":

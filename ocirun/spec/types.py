@@ -91,7 +91,7 @@ class Capabilities(TypedDict, total=False):
 
 
 class Rlimit(TypedDict):
-    """One resource limit; 2⁶⁴−1 is none."""
+    """One resource limit; 2⁶⁴−1 means unlimited."""
 
     type: str
     soft: int

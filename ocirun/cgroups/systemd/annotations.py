@@ -30,7 +30,7 @@ def annotated_properties(annotations: Mapping[str, str]) -> list[Property]:
     """Read the properties that annotations ask for.
 
     Raises:
-        SpecError: a name or a value is none.
+        SpecError: a name or a value is malformed.
     """
     found: list[Property] = []
     for key, text in annotations.items():

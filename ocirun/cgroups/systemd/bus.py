@@ -56,7 +56,7 @@ class Bus:
         """Connect to the socket at `path` (abstract where it begins with NUL) and log in.
 
         Raises:
-            OSError: nobody listens there, or did not answer in time. SetupError: turned away.
+            OSError: no one listens there, or did not answer in time. SetupError: access was denied.
         """
         self.is_direct = is_direct
         self.signals: list[tuple[str, tuple[Any, ...]]] = []

@@ -51,7 +51,7 @@ def parse_text(text: str) -> Typed:
     """Read one value; give its D-Bus signature and it.
 
     Raises:
-        ValueError: the text is none, says what and where.
+        ValueError: the text is malformed; the message says where.
     """
     if len(text) > MOST_LETTERS:
         raise ValueError(f"longer than {MOST_LETTERS} letters")

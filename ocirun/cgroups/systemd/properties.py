@@ -40,7 +40,7 @@ def unified_properties(resources: Resources) -> list[Property]:
     """Return the properties of a unit on cgroup v2; later ones of a name win.
 
     Raises:
-        SetupError: limits contradict each other, or a list of CPUs is none.
+        SetupError: limits contradict each other, or a list of CPUs is malformed.
     """
     found: dict[str, tuple[str, object]] = {}
     memory = resources.get("memory") or {}
@@ -135,7 +135,7 @@ def bit_array(numbers: str) -> bytes:
 
 
 def _from_unified(unified: dict[str, str]) -> dict[str, tuple[str, object]]:
-    """Translate raw files that have a property; a value that is none is left to the kernel."""
+    """Translate raw files that have a property; a malformed value is left to the kernel."""
     found: dict[str, tuple[str, object]] = {}
     for name, value in unified.items():
         number = _number(value)

@@ -106,8 +106,8 @@ class SystemdCgroupV2(SystemdCgroup, CgroupV2):
     def join(self, host_pid: int) -> None:
         """Move the process in; where the kernel refuses that, systemd can do it.
 
-        Kernel: who has not the right to write where both cgroups meet, as between a login session
-        and the user's own units, may not move anything.
+        Kernel: moving a process needs the right to write to the common ancestor of both cgroups,
+        which a user lacks between a login session and the user's own units.
         """
         try:
             super().join(host_pid)

@@ -77,9 +77,9 @@ def _set_shares(directory: str, shares: int) -> None:
 def _set_bandwidth(
     directory: str, period: int | None, quota: int | None, burst: int | None
 ) -> None:
-    """Write period, burst and quota; an absent burst is kept, 0 is none."""
+    """Write period, burst and quota; an absent burst is kept, 0 disables it."""
     first: list[tuple[str, int]] = [("cpu.cfs_period_us", period)] if period else []
-    # Kernel: bursts come with 5.14; before, there is none to take away.
+    # Kernel: bursts exist from 5.14 on; before, there is nothing to disable.
     if burst or (burst == 0 and has_file(directory, BURST)):
         first.append((BURST, burst))
     _set_together(directory, first, [("cpu.cfs_quota_us", quota)] if quota else [])

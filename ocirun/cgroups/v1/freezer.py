@@ -106,7 +106,7 @@ def is_frozen(directory: str) -> bool:
     Kernel: `freezer.self_freezing` is 0 when only a parent was frozen. A cgroup that is gone is
     not frozen; a kernel without that file means what the state says.
 
-    Security: a container that may write to its own v1 cgroups can make this last for good, with a
+    Security: a container that may write to its own v1 cgroups can make this last forever, with a
     process that waits for a FUSE file system and so cannot be frozen.
 
     Raises:

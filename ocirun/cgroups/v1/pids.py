@@ -30,12 +30,12 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def limit_text(limit: int) -> str:
-    """Return the limit as the kernel reads it: below 0 is none; 0 becomes 1, the minimum."""
+    """Return the limit as the kernel reads it: below 0 is unlimited; 0 becomes 1, the minimum."""
     return "max" if limit < 0 else str(limit or 1)
 
 
 def stat(directory: str) -> Part:
-    """Count the processes and threads; a limit of 0 is none.
+    """Count the processes and threads; a limit of 0 means unlimited.
 
     Raises:
         SetupError: a file cannot be read.

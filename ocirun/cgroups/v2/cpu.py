@@ -75,7 +75,7 @@ def _set_bandwidth(
 ) -> None:
     """Order: the burst is refused while the old quota does not hold it; then once more."""
     burst_again = False
-    # Kernel: bursts come with 5.14; before, there is none to take away.
+    # Kernel: bursts exist from 5.14 on; before, there is nothing to disable.
     if burst or (burst == 0 and has_file(directory, BURST)):
         try:
             set_value(directory, BURST, burst)

@@ -21,7 +21,7 @@ def wants(resources: Resources) -> bool:
 
 
 def apply(directory: str, resources: Resources) -> None:
-    """Write the limit: below 0 is none; 0 becomes 1, the least that runs.
+    """Write the limit: below 0 means unlimited; 0 becomes 1, the least that runs.
 
     Raises:
         SetupError: the kernel refused.
@@ -32,7 +32,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def stat(directory: str) -> Part:
-    """Count the processes and threads; a limit of 0 is none.
+    """Count the processes and threads; a limit of 0 means unlimited.
 
     Without the controller the processes of this very cgroup are counted, as runc does.
 

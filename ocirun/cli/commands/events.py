@@ -18,7 +18,7 @@ STDOUT: Final = 1
 
 
 def run(call: Call) -> int:
-    """Print one line with --stats, else lines until the container stops or nobody reads them."""
+    """Print one line with --stats, else lines until the container stops or stdout is closed."""
     interval_ns = nanoseconds(call.text("interval"), "interval")
     store, container_id = call.store(), call.arguments[0]
     if call.flag("stats"):

@@ -217,7 +217,7 @@ def setup_frames(config: Config) -> list[bytes]:
 
 
 def _pids(resources: Document) -> Iterator[bytes]:
-    """Yield the frame of pids.limit, unless it is none; 0 is 1, as for a container."""
+    """Yield the frame of pids.limit, unless it is unlimited; 0 counts as 1, as for a container."""
     limit = (resources.get("pids") or {}).get("limit")
     if limit is not None and limit >= 0:
         yield frames.frame(frames.PIDS, payload=frames.u64(limit or 1))

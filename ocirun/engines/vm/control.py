@@ -72,7 +72,7 @@ class Connection:
         """Send a frame, with `fds` (borrowed).
 
         Raises:
-            SetupError: nobody is there any more.
+            SetupError: the monitor has gone.
         """
         data = b"".join(fd.to_bytes(INT_BYTES, sys.byteorder) for fd in fds)
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)] if fds else []

@@ -17,7 +17,7 @@ TRACEBACK: Final = "vm.traceback"
 
 
 def sentence_of(error: Exception) -> str:
-    """Return the sentence for `error`; what nobody raises on purpose is named as a bug."""
+    """Return the message for `error`; an unexpected exception is reported as a bug."""
     if isinstance(error, OcirunError):
         return str(error)
     if isinstance(error, OSError):

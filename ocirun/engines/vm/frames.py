@@ -3,7 +3,7 @@
 A frame is its type (a byte), a zero, the number of the process (2 bytes), the length of its payload
 (4 bytes) and the payload. Numbers are big-endian. guest/guest.h has the same letters and limits.
 
-Security: neither side trusts the other. The guest's frames are short, and a frame that is none ends
+Security: neither side trusts the other. The guest's frames are short, and a malformed frame ends
 the machine.
 
 Source: docs/vm.md#frames.
@@ -79,7 +79,7 @@ Frame = tuple[bytes, int, bytes]  # type, process, payload
 
 
 class BadFrame(OcirunError):
-    """The other side sent what is no frame, or one that it may not send now."""
+    """The other side sent a malformed frame, or one that it may not send now."""
 
 
 def frame(kind: bytes, process: int = 0, payload: bytes = b"") -> bytes:
@@ -135,7 +135,7 @@ class Reader:
         """Yield the frames that `data` completes.
 
         Raises:
-            BadFrame: what came is no frame.
+            BadFrame: the bytes are not a frame.
         """
         self._data += data
         while len(self._data) >= HEADER_BYTES:
@@ -155,7 +155,7 @@ def number(payload: bytes) -> int:
     """Return the number that is the whole of `payload`.
 
     Raises:
-        BadFrame: it is none.
+        BadFrame: it has another length.
     """
     if len(payload) != 4:
         raise BadFrame(f"{len(payload)} bytes are no number")

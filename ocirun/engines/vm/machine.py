@@ -88,7 +88,7 @@ def find_virtiofsd() -> str:
     """Return the path of virtiofsd.
 
     Raises:
-        SetupError: there is none.
+        SetupError: it is not installed.
     """
     for path in (*VIRTIOFSD, find_in_path("virtiofsd")):
         if path and os.access(path, os.X_OK):

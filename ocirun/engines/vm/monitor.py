@@ -12,8 +12,8 @@
        │ ◄── end of file ───── │ ◄── STARTED ──
                                │ ◄── EXIT ── and ends with that status
 
-It lives as long as the container, so its pid is the container's: who waits for it learns how the
-program ended. When it dies, QEMU is killed.
+It lives as long as the container, so its pid is the container's, and its exit status that of the
+program. When it dies, QEMU is killed.
 
 Source: docs/vm.md#processes.
 """
@@ -91,7 +91,7 @@ class Monitor:
     def run(self) -> int:
         """Boot, serve until the container's process has ended; return its exit status.
 
-        Whatever is raised is reported, a bug of ours as well: nobody sees this process's stderr.
+        Every exception is reported, a bug of ours too: this process's stderr goes to /dev/null.
         """
         try:
             return self._run()

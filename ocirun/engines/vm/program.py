@@ -84,7 +84,7 @@ def _filter(seccomp: dict[str, Any]) -> bytes:
 
 
 def _io_priority(process: Process) -> int:
-    """Return the number that ioprio_set(2) takes, 0 where none is asked for."""
+    """Return the priority for ioprio_set(2), 0 if none is configured."""
     if "ioPriority" not in process:
         return 0
     from ocirun.kernel.ioprio_set import IOPRIO_CLASS_SHIFT  # cold
@@ -95,7 +95,7 @@ def _io_priority(process: Process) -> int:
 
 
 def _persona(personality: Personality | None) -> int:
-    """Return the number that personality(2) takes, 0 where none is asked for."""
+    """Return the persona for personality(2), 0 if none is configured."""
     if not personality:
         return 0
     from ocirun.process.steps.scheduling import DOMAINS  # cold
@@ -104,7 +104,7 @@ def _persona(personality: Personality | None) -> int:
 
 
 def _scheduler(process: Process) -> bytes:
-    """Return the fields of struct sched_attr, all 0 where none is asked for."""
+    """Return the fields of struct sched_attr, all 0 if no policy is configured."""
     if "scheduler" not in process:
         return bytes(40)
     from ocirun.process.steps.scheduling import POLICIES, SCHED_FLAGS  # cold

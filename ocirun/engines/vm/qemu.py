@@ -31,7 +31,7 @@ KERNEL: Final = (
 )
 # Emulation: what only protects one program of the guest from another costs half of the time.
 EMULATED: Final = " mitigations=off nokaslr"
-# Security: what escapes from the guest into QEMU is nobody, and can start no program.
+# Security: an attacker who escapes from the guest into QEMU is the user nobody, without execve.
 SANDBOX: Final = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
 
 

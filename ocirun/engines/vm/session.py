@@ -1,7 +1,7 @@
 """One process in the guest, and its stdio here: the monitor's side.
 
-A stream has a window (frames.WINDOW): so a reader who does not read holds up only his own stream,
-and what waits here is bounded.
+A stream has a window (frames.WINDOW): so a reader that does not read blocks only its own stream,
+and what is buffered here is bounded.
 """
 
 from __future__ import annotations

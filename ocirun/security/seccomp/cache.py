@@ -2,7 +2,7 @@
 
     ROOT/@seccomp/HASH    the program; the hash is of all that decides it
 
-"@" is in no container's id. The folder and its files must be ours and writable to nobody else,
+"@" is in no container's id. The folder and its files must be ours and writable only by us,
 otherwise they are left alone: a user who could write here would decide what containers may do.
 """
 

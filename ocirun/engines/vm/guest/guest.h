@@ -13,7 +13,7 @@
  *   image.c     the root from a disk
  *
  * One thread, no memory from the heap. Every size is bounded here, and every frame is checked before
- * it is used: a frame that is none ends the machine.
+ * it is used: a malformed frame ends the machine.
  *
  * Source: docs/vm.md#frames.
  */
