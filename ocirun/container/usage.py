@@ -203,7 +203,7 @@ def _bytes(stats: Stats, operation: str) -> int:
 
 
 def _in_use(memory: Stats) -> int:
-    """Leave out inactive file pages; v1 counts those of the cgroups below separately."""
+    """Return the usage without inactive file pages; v1's total includes the cgroups below."""
     raw = memory["raw"]
     unneeded = raw.get("total_inactive_file", raw.get("inactive_file", 0))
     return max(int(memory["usage"]["usage"]) - int(unneeded), 0)
