@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,12 +124,21 @@ static bool needs_seal(char **argv)
     return false;
 }
 
+static void go_on(int signal_number)
+{
+    (void)signal_number;
+}
+
 int main(int argc, char **argv)
 {
     struct origin origin;
-    bool loader_steered = clean_environment();
-    bool sealed = take_origin(&origin, &argc, argv);
+    bool loader_steered, sealed;
 
+    /* A write beyond RLIMIT_FSIZE is to fail with EFBIG, which becomes a message; by default the
+       signal ends us without one. A handler: an ignored signal would stay ignored in hooks. */
+    signal(SIGXFSZ, go_on);
+    loader_steered = clean_environment();
+    sealed = take_origin(&origin, &argc, argv);
     if (!sealed)
         find_origin(&origin);
     prepare_start(&origin, &argc, argv);

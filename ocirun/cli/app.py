@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from ocirun.cli import help as helptext
 from ocirun.cli import usage
 from ocirun.cli.call import Call
-from ocirun.cli.options import BOOL, INT, REPEAT
+from ocirun.cli.options import BOOL, INT, INTS, REPEAT
 from ocirun.cli.output import write
 from ocirun.cli.parse import is_wrong_count
 from ocirun.cli.spelling import spell, spelt_false
@@ -186,7 +186,7 @@ def _with_parameters(
     function: Callable[..., object], options: Sequence[Option], positional: str | None = None
 ) -> Callable[..., object]:
     """Set the signature of `function`, from which typer makes these options."""
-    kinds = {BOOL: bool, INT: int, REPEAT: list[str]}
+    kinds = {BOOL: bool, INT: int, REPEAT: list[str], INTS: list[int]}
     only = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)

@@ -54,6 +54,14 @@ class Call:
 
         return Store(str(self.settings["root"] or default_root()))
 
+    def check_container(self) -> None:
+        """Raise what is wrong with the container that the call names, if anything is.
+
+        For faults of options: runc looks for the container before it reads them, so that callers
+        learn first that a container does not exist.
+        """
+        self.store().load(self.arguments[0]).close()
+
     def cgroup_manager(self) -> str:
         """Return "cgroupfs", "systemd" or "disabled"; the option that names one wins."""
         named = str(self.settings["cgroup-manager"])

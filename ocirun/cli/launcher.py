@@ -58,7 +58,8 @@ def act(argv: Sequence[str]) -> int:
             if call is None:
                 return 0
         settings = call.settings
-        check_settings(settings)
+        if call.verb != "version":
+            check_settings(settings)
         verb = call.verb
         if settings["debug"]:
             _tell_start(settings)

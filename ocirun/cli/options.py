@@ -10,8 +10,9 @@ BOOL: Final = "bool"
 STR: Final = "str"
 INT: Final = "int"
 REPEAT: Final = "repeat"  # a string that may be given many times; never split on commas
+INTS: Final = "ints"  # an integer that may be given many times
 
-_DEFAULTS: Final = {BOOL: False, STR: "", INT: 0, REPEAT: ()}
+_DEFAULTS: Final = {BOOL: False, STR: "", INT: 0, REPEAT: (), INTS: ()}
 
 
 class Option:

@@ -10,7 +10,7 @@ Source: golang.org/pkg/flag, "Command line flag syntax"; go-runc runc.go.
 from __future__ import annotations
 
 from ocirun.cli.call import Call
-from ocirun.cli.options import BOOL, INT, REPEAT
+from ocirun.cli.options import BOOL, INT, INTS, REPEAT
 from ocirun.cli.verbs import GLOBALS, VERBS
 
 TYPE_CHECKING = False
@@ -100,17 +100,22 @@ def _take(option: Option, text: str, values: dict[str, object]) -> bool:
         if text not in TRUTHS:
             return False
         values[option.name] = TRUTHS[text]
-    elif option.kind == INT:
+    elif option.kind in (INT, INTS):
         digits = text[1:] if text[:1] == "-" else text
         # Leading zeros mean octal to Go, underscores separate: typer's path knows.
         if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and digits != "0"):
             return False
         if len(digits) > MOST_DIGITS:
             return False
-        values[option.name] = int(text)
+        values[option.name] = int(text) if option.kind == INT else _more(option, int(text), values)
     elif option.kind == REPEAT:
-        before = values[option.name]
-        values[option.name] = (*before, text) if isinstance(before, tuple) else (text,)
+        values[option.name] = _more(option, text, values)
     else:
         values[option.name] = text
     return True
+
+
+def _more(option: Option, value: object, values: dict[str, object]) -> tuple[object, ...]:
+    """Return the values of a repeatable option, with one more."""
+    before = values[option.name]
+    return (*before, value) if isinstance(before, tuple) else (value,)

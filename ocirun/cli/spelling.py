@@ -5,7 +5,7 @@ Source: golang.org/pkg/flag, "Command line flag syntax", and its error messages.
 
 from __future__ import annotations
 
-from ocirun.cli.options import BOOL, INT
+from ocirun.cli.options import BOOL, INT, INTS
 from ocirun.cli.parse import TRUTHS
 from ocirun.errors import UsageError
 
@@ -49,7 +49,7 @@ def spell(argv: Sequence[str], options: Sequence[Option], *, rest: bool) -> list
             raise UsageError(f"flag needs an argument: -{name}")
         else:
             value = text if equals else queue.pop(0)
-            if option.kind == INT:
+            if option.kind in (INT, INTS):
                 value = _spell_number(name, value)
             spelt.append((option.name, f"--{option.name}={value}"))
     return [word for _, word in spelt] + queue

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELP: Final = ("-h", "--h", "--help")
 HELP_VERBS: Final = ("help", "h")
+LOG_FORMATS: Final = ("text", "json", "")  # runc: "" is the default
 
 
 def answer(argv: Sequence[str]) -> bool:
@@ -35,7 +36,10 @@ def answer(argv: Sequence[str]) -> bool:
         SetupError: stdout cannot be written.
     """
     front, rest = _split(argv)
-    if _read(front, GLOBALS, "", rest=True) or not rest:
+    wants_help = _read(front, GLOBALS, "", rest=True)
+    if not wants_help:
+        _check_format(front)
+    if wants_help or not rest:
         write(helptext.overview() + "\n")
         return True
     name, *rest = rest
@@ -51,6 +55,18 @@ def answer(argv: Sequence[str]) -> bool:
     if is_wrong_count(verb, count):
         refuse(count_sentence(verb, count), name)
     return False
+
+
+def _check_format(front: list[str]) -> None:
+    """Refuse a --log-format that is none: as with runc, before anything that follows it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    for word in spell(front, GLOBALS, rest=True):
+        name, _, text = word.partition("=")
+        if name == "--log-format" and text not in LOG_FORMATS:
+            raise UsageError(f"invalid log-format: {text}")
 
 
 def refuse(sentence: str, verb: str, kind: type[UsageError] = UsageError) -> NoReturn:

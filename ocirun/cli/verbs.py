@@ -9,7 +9,7 @@ Source: runc(8) and its pages; crun(1); docs/runc-compat/callers.md#arguments.
 
 from __future__ import annotations
 
-from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option, Verb
+from ocirun.cli.options import BOOL, INT, INTS, REPEAT, STR, Option, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ VERBS: Final = {
             Option("env", REPEAT, "add NAME=VALUE to the environment", "e", metavar="NAME=VALUE"),
             Option("tty", BOOL, "allocate a terminal", "t"),
             Option("user", STR, "run as UID[:GID] (numeric)", "u", metavar="UID[:GID]"),
-            Option("additional-gids", REPEAT, "add a supplementary group", "g", metavar="GID"),
+            Option("additional-gids", INTS, "add a supplementary group", "g", metavar="GID"),
             Option("process-label", STR, "SELinux label of the process", metavar="LABEL"),
             Option("apparmor", STR, "AppArmor profile of the process", metavar="PROFILE"),
             Option("no-new-privs", BOOL, "set no_new_privs", default=None),

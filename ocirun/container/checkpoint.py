@@ -49,7 +49,6 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Oc
         SetupError: CRIU failed, and the container runs (or is paused) as before.
     """
     require_root("checkpoint")
-    options.check()
     with store.load(container_id) as record:
         record.refuse_engine("checkpoint")
         return _checkpoint(record, options)
@@ -58,8 +57,9 @@ def checkpoint(store: Store, container_id: str, options: CriuOptions) -> list[Oc
 def _checkpoint(record: Record, options: CriuOptions) -> list[OcirunError]:
     container_id, status = record.id, status_of(record)
     if status not in (RUNNING, PAUSED):
-        message = f"container cannot be checkpointed in the {status} state"
+        message = f"Container cannot be checkpointed in {status} state"
         raise WrongStatus(container_id, status, message)
+    options.check()
     configuration = config_file(record.annotations)
     ask_version()
     tracked = options.pre_dump or bool(options.parent_path)
@@ -85,12 +85,10 @@ def _check_parent(options: CriuOptions, folders: Folders) -> None:
     """Check that the parent's images are there: without them CRIU makes a full dump, silently.
 
     Raises:
-        UsageError: the path is absolute. SetupError: it leads to no folder.
+        SetupError: the path leads to no folder.
     """
     if not options.parent_path:
         return
-    if os.path.isabs(options.parent_path):
-        raise UsageError("--parent-path must be relative to --image-path")
     with doing(f"opening the parent's images {options.parent_path}"):
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         os.close(os.open(options.parent_path, flags, dir_fd=folders.image_fd))

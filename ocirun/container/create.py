@@ -16,7 +16,7 @@ from ocirun.container.request import is_rootless, make_request, name_of, own_hie
 from ocirun.container.status import CREATED, CREATING, STOPPED
 from ocirun.container.store import check_id
 from ocirun.container.syscalls import compile_filter
-from ocirun.errors import InitDied, SetupError, doing, warn
+from ocirun.errors import InitDied, SetupError, UsageError, doing, warn
 from ocirun.kernel.procstat import start_time
 from ocirun.process.bind_sources import open_bind_sources, open_made_nodes
 from ocirun.process.create_parent import CreateParent
@@ -47,12 +47,9 @@ def create(
     options: CreateOptions,
     foreground: Foreground | GivenStdio | None = None,
 ) -> Record:
-    """Create a container that waits to be started.
+    """Create a container that waits to be started; return its record, which the caller closes.
 
     `foreground` connects its terminal or its stdio with ours, where the caller stays.
-
-    Returns:
-        The record; the caller closes it.
 
     Raises:
         SpecError: config.json breaks a rule. ContainerExists: the id is taken.
@@ -60,14 +57,20 @@ def create(
     """
     if options.may_fork:
         require_seal()
-    check_id(container_id)
-    creation = _creation(store, container_id, options, foreground)
     try:
-        creation.bring()
-    except EngineWanted as wanted:
-        options.engine = wanted.engine
+        check_id(container_id)
         creation = _creation(store, container_id, options, foreground)
-        creation.bring()
+        try:
+            creation.bring()
+        except EngineWanted as wanted:
+            options.engine = wanted.args[0]
+            creation = _creation(store, container_id, options, foreground)
+            creation.bring()
+    except UsageError:
+        from ocirun.container.first_faults import refuse_first  # cold
+
+        refuse_first(store, container_id, options)
+        raise
     creation.hand_over()
     return creation.record
 
@@ -89,11 +92,7 @@ def _creation(
 
 
 class EngineWanted(Exception):
-    """The bundle is for another engine, and the caller has named none."""
-
-    def __init__(self, engine: str) -> None:
-        self.engine = engine
-        super().__init__(engine)
+    """The bundle is for another engine, its argument, and the caller has named none."""
 
 
 class Creation(NewProcess):

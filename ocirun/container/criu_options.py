@@ -102,7 +102,8 @@ class CriuOptions:
         for kind in self.empty_ns:
             if kind != "network":
                 raise UsageError(f"namespace {kind!r} is not supported by --empty-ns")
-
+        if os.path.isabs(self.parent_path):
+            raise UsageError("--parent-path must be relative to --image-path")
         if self.page_server:
             self.server()
 

@@ -81,7 +81,7 @@ def begin(
     if options.may_fork:
         require_seal()
     with store.load(container_id) as record:
-        _check_status(record, options)
+        check_status(record, options)
         if record.engine:
             from ocirun.container.engine_exec import execution_of  # cold
 
@@ -184,7 +184,12 @@ def _may_be_its_end(error: BaseException) -> bool:
     return True
 
 
-def _check_status(record: Record, options: ExecOptions) -> None:
+def check_status(record: Record, options: ExecOptions) -> None:
+    """Refuse a container that cannot be entered.
+
+    Raises:
+        WrongStatus: it is being made, has stopped, or is paused and that matters to `options`.
+    """
     status = status_of(record)
     if status == CREATING:
         # Security: before its init has entered the root, the host's files are still in sight.

@@ -15,10 +15,10 @@ from __future__ import annotations
 from ocirun.container.create import Creation
 from ocirun.container.criu_options import Folders, require_root
 from ocirun.container.delete import destroy
+from ocirun.container.first_faults import refuse_first
 from ocirun.container.init_process import open_init
 from ocirun.container.kill import kill_and_wait
 from ocirun.container.run import undo_start
-from ocirun.container.store import check_id
 from ocirun.criu.externals import (
     inherited_namespaces,
     joined_namespaces,
@@ -30,7 +30,7 @@ from ocirun.criu.scratch import ScratchRoot, make_mountpoints
 from ocirun.criu.service import FIRST_INHERITED_FD, Criu, ask_version, require_features
 from ocirun.criu.settings import config_file
 from ocirun.criu.stdio import load_names, pipes_among
-from ocirun.errors import Problem, SetupError, UnsupportedError
+from ocirun.errors import Problem, SetupError, UnsupportedError, UsageError
 from ocirun.kernel.prctl import set_child_subreaper
 from ocirun.kernel.procstat import start_time
 from ocirun.process.clone import reap
@@ -71,7 +71,11 @@ def restore(
         OcirunError: it could not be restored; nothing is left of it.
     """
     require_root("restore")
-    criu_options.check()
+    try:
+        criu_options.check()
+    except UsageError:
+        refuse_first(store, container_id, options)
+        raise
     if detach:
         _restore(store, container_id, options, criu_options).close()
         return 0, []
@@ -99,7 +103,7 @@ def _restore(
     foreground: Foreground | None = None,
 ) -> Record:
     require_seal()
-    check_id(container_id)
+    refuse_first(store, container_id, options)
     with Folders(criu_options, LOG, make=False) as folders:
         criu_options.check_version(ask_version())
         require_features(memory_tracking=False, lazy_pages=criu_options.lazy_pages)

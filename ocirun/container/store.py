@@ -247,11 +247,11 @@ def _remove_if_empty(root_fd: int, container_id: str) -> None:
 
 
 def _make_parents(path: str) -> None:
-    """Make the directories that the root lacks above it, for others to enter but not to change."""
+    """Make the directories that the root lacks above it, for us alone as with runc."""
     if not path or os.path.isdir(path):
         return
     _make_parents(path.rpartition("/")[0])
     try:
-        os.mkdir(path, 0o755)
+        os.mkdir(path, 0o700)
     except FileExistsError:
         return

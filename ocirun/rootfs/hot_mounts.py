@@ -35,7 +35,7 @@ from ocirun.rootfs.mountpoints import (
     refuse_procfs,
 )
 from ocirun.rootfs.mounts import ORDINARY, UNLABELLED, with_mode
-from ocirun.rootfs.resolve import open_straight
+from ocirun.rootfs.resolve import LeadsToRoot, open_straight
 from ocirun.spec.mount_options import COPY_SYMLINK, DEST_NOFOLLOW, REMOUNT, TMPCOPYUP
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ def refuse_place(destination: str) -> None:
         SetupError: it is one.
     """
     if destination == "/":
-        raise SetupError('mountpoint "/" is on the top of rootfs')
+        raise LeadsToRoot(destination)
     if destination == "/proc" or (destination.startswith("/proc/") and destination not in LXCFS):
         raise SetupError(f'nothing is mounted or unmounted at "{destination}" while it is in use')
 

@@ -14,11 +14,12 @@ from ocirun.kernel.mount import (
     AT_RECURSIVE,
     MOUNT_ATTR_RDONLY,
     MS_RDONLY,
+    mount_setattr,
     move_mount,
 )
 from ocirun.rootfs.filesystems import attach_copy, label_option, make_filesystem
 from ocirun.rootfs.mountpoints import clean, is_directory
-from ocirun.rootfs.resolve import open_in_root
+from ocirun.rootfs.resolve import LeadsToRoot, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,11 +54,18 @@ def mask_paths(root_fd: int, paths: list[str], null_fd: int, context: MountConte
     """Cover directories with an empty read-only tmpfs, everything else with the null device.
 
     `null_fd` comes from open_null, borrowed. A path that does not exist needs no mask.
+
+    Raises:
+        SetupError: a path leads to the root itself. A mount over that hides nothing from processes
+            that are in it already.
     """
     with _Masks(null_fd, context.mount_label) as masks:
         for path in _distinct(paths):
             with doing(f'masking "{path}"'):
-                target_fd = _open_if_there(root_fd, path, context)
+                try:
+                    target_fd = _open_if_there(root_fd, path, context)
+                except LeadsToRoot:
+                    raise SetupError(f'masking "{path}": it is the root of the container') from None
                 if target_fd >= 0:
                     masks.cover(target_fd)
 
@@ -65,13 +73,18 @@ def mask_paths(root_fd: int, paths: list[str], null_fd: int, context: MountConte
 def readonly_paths(root_fd: int, paths: list[str], context: MountContext) -> None:
     """Bind each path on itself, read-only, with all mounted below it still visible.
 
-    The other attributes of its mount stay. A path that does not exist is passed over.
+    The other attributes of its mount stay. A path that does not exist is passed over. A path that
+    leads to the root makes that read-only, and not what is mounted below it, as with runc.
     """
     for path in _distinct(paths):
         with doing(f'making "{path}" read-only'):
-            target_fd = _open_if_there(root_fd, path, context)
-            if target_fd >= 0:
-                _bind_readonly(target_fd)
+            try:
+                target_fd = _open_if_there(root_fd, path, context)
+            except LeadsToRoot:
+                mount_setattr(root_fd, "", 0, MOUNT_ATTR_RDONLY)
+            else:
+                if target_fd >= 0:
+                    _bind_readonly(target_fd)
 
 
 class _Masks:
@@ -116,9 +129,13 @@ def _open_if_there(root_fd: int, path: str, context: MountContext) -> int:
     """Open `path` of the container, which the caller closes; -1 when it does not exist.
 
     Security: what lies in a procfs or sysfs is looked for from that very mount, for the names
-    that led to it may have been exchanged since (kernel_mounts.py).
+    that led to it may have been exchanged since (kernel_mounts.py). A path with ".." may leave it
+    again, and is looked for from the root.
     """
-    start_fd, below = context.kernel_mounts.start_of(root_fd, path)
+    if "/../" in f"{path}/":
+        start_fd, below = root_fd, path
+    else:
+        start_fd, below = context.kernel_mounts.start_of(root_fd, path)
     try:
         if below == ".":
             return os.open(below, os.O_PATH | os.O_CLOEXEC, dir_fd=start_fd)

@@ -40,13 +40,20 @@ LINKS: Final = (
 )
 
 
+class LeadsToRoot(SetupError):
+    """A path inside the container leads to its root, which nothing may cover."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'mountpoint "{path}" is on the top of rootfs')
+
+
 def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH) -> int:
     """Open `path` of the container, with symbolic links resolved inside the root.
 
     Returns a descriptor the caller closes.
 
     Raises:
-        SetupError: the path leads to the root itself, which nothing may cover.
+        LeadsToRoot: the path leads to the root itself.
         OSError: as open(2); EAGAIN when somebody keeps renaming what is on the way.
     """
     try:
@@ -76,7 +83,7 @@ def open_through_links(root_fd: int, path: str, flags: int) -> int:
     fd = open_unmoved(root_fd, path or "/", flags, INSIDE)
     if is_same_place(fd, root_fd):
         os.close(fd)
-        raise SetupError(f'mountpoint "{path}" is on the top of rootfs')
+        raise LeadsToRoot(path)
     return fd
 
 
@@ -118,7 +125,7 @@ def make_file_in_root(root_fd: int, path: str, *, nofollow: bool = False) -> int
             os.close(parent_fd)
         parts = _substitute(parts[:-1], target, [])
         if not parts:
-            raise SetupError(f'mountpoint "{path}" is on the top of rootfs')
+            raise LeadsToRoot(path)
     raise oserror(ELOOP, "openat2", path)
 
 
@@ -183,7 +190,7 @@ def make_missing(root_fd: int, path: str, mode: int = 0o755) -> int:
             if missing or not is_same_place(fd, root_fd):
                 return fd
             os.close(fd)
-            raise SetupError(f'mountpoint "{path}" is on the top of rootfs')
+            raise LeadsToRoot(path)
     raise oserror(ELOOP, "openat2", path)
 
 

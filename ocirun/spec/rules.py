@@ -213,6 +213,15 @@ def resources_keep_their_rules(config: Config) -> Found:
     yield from check_resources_rules(resources, "/linux/resources")
 
 
+def device_rules_have_access(config: Config) -> Found:
+    """A rule that is about no access would allow or deny nothing, or with type `a` everything."""
+    rules = config.get("linux", {}).get("resources", {}).get("devices", ())
+    for index, rule in enumerate(rules):
+        if not rule.get("access"):
+            message = f"device access at {index} field cannot be empty"
+            yield Problem(f"/linux/resources/devices/{index}/access", message, 'for example "rwm"')
+
+
 def hook_is_absolute(config: Config) -> Found:
     """Hooks run where the bundle's author does not know the working directory."""
     for moment, hooks in config.get("hooks", {}).items():
@@ -245,6 +254,7 @@ RULES: Final = (
     *MOUNT_RULES,
     device_is_complete,
     resources_keep_their_rules,
+    device_rules_have_access,
     hook_is_absolute,
 )
 

@@ -183,6 +183,15 @@ class TestRules:
         calls = [f"open:{path}" for path in DEFAULTS if path != "/dev/tty"] + ["write:/dev/null"]
         assert self.rules(box, [{"allow": False, "access": "rwm"}], *calls) == [0] * len(calls)
 
+    @peer_deviates("crun", "writes it to the kernel")
+    def test_one_about_no_access_is_refused(self, box: Box) -> None:
+        deny = {"allow": False, "access": "rwm"}
+        for rule in ({"allow": True, "type": "c"}, {"allow": True, "type": "c", "access": ""}):
+            bundle = box.bundle()
+            bundle.linux["resources"] = {"devices": [deny, rule]}
+            refused = box.container(bundle).create()
+            refused.failed("device access at 1 field cannot be empty")
+
     @needs("cgroup devices")
     def test_others_do_not(self, box: Box) -> None:
         deny = [{"allow": False, "access": "rwm"}]

@@ -7,6 +7,9 @@ docs/runc-compat/cli.md#parsing.
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,44 @@ def test_a_root_that_is_a_file(box: Box) -> None:
     result = box.container().create()
     box.runtime.root.unlink()
     result.failed("state root", "is not a directory")
+
+
+def test_the_roots_of_the_state_that_are_made_are_ours_alone(box: Box) -> None:
+    box.runtime.root = box.folder / "a" / "b" / "c"
+    box.created().delete().ok()
+    for folder in (box.folder / "a", box.folder / "a" / "b", box.runtime.root):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@peer_deviates("crun", "dies of the signal")
+@pytest.mark.parametrize("verb", [("create",), ("run", "--detach"), ("run",)])
+def test_a_record_that_may_not_be_written_is_a_sentence(box: Box, verb: tuple[str, ...]) -> None:
+    """RLIMIT_FSIZE: the signal that the kernel sends with EFBIG ends a program without a word."""
+    container = box.container()
+    container.bundle.save()
+    argv = [box.runtime.path, "--root", str(box.runtime.root), *verb]
+    argv += ["--bundle", str(container.bundle.path), container.id]
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, preexec_fn=no_files
+    )
+    assert done.returncode == 1
+    if box.runtime.name == "ours":  # runc has a sentence for each of the places where it may fail
+        assert b"config.json: file too large" in done.stderr
+    assert os.listdir(box.runtime.root) == []
+
+
+def test_the_signal_of_a_file_that_is_too_large_ends_the_program_and_its_hooks(box: Box) -> None:
+    bundle = box.bundle("grep", "Sig[IC]", "/proc/self/status")
+    hook = box.folder / "hook"
+    script = f"grep Sig[IC] /proc/self/status >{hook}"
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    for text in (box.output(bundle), hook.read_text()):
+        for line in text.splitlines():
+            assert not int(line.split()[1], 16) & 1 << (signal.SIGXFSZ - 1), line
+
+
+def no_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def test_descriptors_of_our_own_are_never_preserved(box: Box) -> None:

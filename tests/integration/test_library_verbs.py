@@ -59,7 +59,7 @@ def test_refused_mounts_are_refused_in_a_sentence(box: Box) -> None:
 def test_a_checkpoint_of_what_does_not_run_is_refused(box: Box) -> None:
     with start(box, "true") as container:
         container.wait(20)
-        with pytest.raises(ocirun.WrongStatus, match="cannot be checkpointed in the stopped state"):
+        with pytest.raises(ocirun.WrongStatus, match="cannot be checkpointed in stopped state"):
             container.checkpoint(box.folder / "images")
     with pytest.raises(ocirun.ContainerNotFound):
         container.checkpoint(box.folder / "images")

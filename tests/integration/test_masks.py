@@ -12,6 +12,7 @@ import pytest
 from harness.box import EMPTY, Box
 from harness.bundle import Bundle
 from harness.mountinfo import mount_at, mounts_of
+from harness.peers import peer_deviates
 
 
 def with_files(box: Box) -> Bundle:
@@ -62,6 +63,20 @@ class TestMasked:
         bundle.linux["maskedPaths"] = ["/link"]
         assert box.attempts(bundle, "read:/link") == [EMPTY]
 
+    def test_a_path_that_leads_out_of_proc_again_is_masked(self, box: Box) -> None:
+        bundle = with_files(box)
+        bundle.linux["maskedPaths"] = ["/proc/../secret"]
+        assert box.attempts(bundle, "read:/secret") == [EMPTY]
+
+    @peer_deviates("runc", "mounts on the root, which nobody in it sees")
+    @peer_deviates("crun", "mounts on the root, which nobody in it sees")
+    def test_the_root_cannot_be_masked(self, box: Box) -> None:
+        for path in ("/", "/proc/.."):
+            bundle = box.bundle()
+            bundle.linux["maskedPaths"] = [path]
+            refused = box.container(bundle).create()
+            refused.failed(f'masking "{path}": it is the root of the container')
+
     @pytest.mark.parametrize("path", ["relative", "/../secret"])
     def test_odd_paths_do_not_lead_out(self, box: Box, path: str) -> None:
         bundle = with_files(box)
@@ -102,6 +117,15 @@ class TestReadonly:
         bundle = with_files(box)
         bundle.linux["readonlyPaths"] = ["/no/such", "/secret"]
         assert box.attempts(bundle, "write:/secret") == [errno.EROFS]
+
+    @peer_deviates("crun", "refuses what is mounted in it as well")
+    def test_the_root_itself_without_what_is_mounted_in_it(self, box: Box) -> None:
+        for path in ("/", "//", "/link"):
+            bundle = with_files(box)
+            (bundle.rootfs / "link").symlink_to(".")
+            bundle.linux["readonlyPaths"] = [path, "/folder"]
+            calls = box.attempts(bundle, "create:/new", "create:/folder/new", "create:/dev/new")
+            assert calls == [errno.EROFS, errno.EROFS, 0], path
 
     def test_without_the_properties_there_are_no_such_mounts(self, box: Box) -> None:
         points = {mount.point for mount in mounts_of(box.report(box.bundle()))}

@@ -21,8 +21,10 @@ def run(call: Call) -> int:
     """Print one line with --stats, else lines until the container stops or stdout is closed."""
     interval_ns = nanoseconds(call.text("interval"), "interval")
     store, container_id = call.store(), call.arguments[0]
-    if call.flag("stats"):
+    if interval_ns <= 0:
+        call.check_container()
         check_interval(interval_ns)
+    if call.flag("stats"):
         data = stats_of(store, container_id)
         _print({"type": "stats", "id": container_id, "data": data})
         return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ocirun.container.exec import container_process, execute
+from ocirun.container.exec import check_status, container_process, execute
 from ocirun.container.options import ExecOptions
-from ocirun.errors import UsageError
+from ocirun.errors import OcirunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ def run(call: Call) -> int:
         ignore_paused=call.flag("ignore-paused"),
         tell=call.tell(),
     )
-    process = _from_file(call) if call.text("process") else _from_flags(call)
+    try:
+        process = _from_file(call) if call.text("process") else _from_flags(call)
+    except OcirunError:
+        # runc looks at the container before it reads what is to be run there.
+        with call.store().load(call.arguments[0]) as record:
+            check_status(record, options)
+        raise
     return execute(call.store(), call.arguments[0], process, options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ocirun.container.kill import kill, signal_number
+from ocirun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +12,12 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Send the signal; TERM when none is named, or an empty one (a script's unset variable)."""
-    signal = signal_number("".join(call.arguments[1:]) or "SIGTERM")
+    try:
+        signal = signal_number("".join(call.arguments[1:]) or "SIGTERM")
+    except UsageError:
+        if not call.flag("regex"):
+            call.check_container()
+        raise
     store, everyone = call.store(), call.flag("all")
     if not call.flag("regex"):
         kill(store, call.arguments[0], signal, everyone)

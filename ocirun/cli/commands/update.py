@@ -6,7 +6,7 @@ import os
 
 from ocirun.cli.sizes import parse_size, whole_number
 from ocirun.container.update import schemas_of, update
-from ocirun.errors import doing, warn
+from ocirun.errors import OcirunError, doing, warn
 from ocirun.kernel.regular_files import open_document
 from ocirun.spec.load import check_resources, read_open_document
 
@@ -39,7 +39,11 @@ CPUSET: Final = (("cpuset-cpus", "cpus"), ("cpuset-mems", "mems"))
 
 def run(call: Call) -> int:
     """Change the limits as a file says, or as flags say."""
-    resources = _from_file(call) if call.text("resources") else _from_flags(call)
+    try:
+        resources = _from_file(call) if call.text("resources") else _from_flags(call)
+    except OcirunError:
+        call.check_container()
+        raise
     memory = resources.get("memory", {})
     if memory.get("kernel"):
         warn("limits on kernel memory are ignored: kernels have none any more")

@@ -113,6 +113,9 @@ def test_kill_reads_the_signal(world: World, words: str, call: tuple[object, ...
 
 def test_kill_of_an_unknown_signal(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     assert act(["kill", "web", "LOUD"]) == 1
+    assert "does not exist" in capfd.readouterr().err
+    world.states["web"] = WEB
+    assert act(["kill", "web", "LOUD"]) == 1
     assert 'unknown signal \\"LOUD\\"' in capfd.readouterr().err
     assert world.calls == []
 

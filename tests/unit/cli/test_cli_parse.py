@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocirun.cli import app
-from ocirun.cli.options import BOOL, INT, REPEAT, STR, Option
+from ocirun.cli.options import BOOL, INT, INTS, REPEAT, STR, Option
 from ocirun.cli.parse import Call, parse
 from ocirun.cli.verbs import GLOBALS, VERBS
 from ocirun.errors import UsageError
@@ -29,7 +29,7 @@ def one_application() -> Iterator[None]:
 
 
 SHOWN = [verb for verb in VERBS.values() if verb.name != "init"]
-SAMPLE = {BOOL: "true", STR: "some value", INT: "12", REPEAT: "A=1,B=2"}
+SAMPLE = {BOOL: "true", STR: "some value", INT: "12", REPEAT: "A=1,B=2", INTS: "12"}
 
 
 def content(call: Call | None) -> tuple[object, ...] | None:
@@ -72,6 +72,7 @@ VALUES = {
     STR: st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
     | st.sampled_from(["-", "--", "-x", "a=b", "--root", "\udcff"]),
     INT: st.integers(-5, 2**70).map(str),
+    INTS: st.integers(-5, 2**70).map(str),
     REPEAT: st.sampled_from(["A=1,B=2", "-", ""]),
 }
 

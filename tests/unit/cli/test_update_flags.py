@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ocirun.cli.call import Call
 from ocirun.cli.commands import update
 from ocirun.cli.parse import parse
 from ocirun.errors import SpecError, UsageError, send_warnings_to
@@ -78,5 +79,6 @@ def test_kernel_memory_is_ignored_with_a_warning(monkeypatch: pytest.MonkeyPatch
 def test_wrong_values_are_refused(
     monkeypatch: pytest.MonkeyPatch, words: list[str], error: type[Exception], sentence: str
 ) -> None:
+    monkeypatch.setattr(Call, "check_container", lambda _: None)
     with pytest.raises(error, match=sentence):
         run(monkeypatch, *words)

@@ -121,14 +121,14 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_roots_parents_are_for_all_to_enter_and_the_root_is_ours_alone(tmp_path: Path) -> None:
+def test_the_root_and_its_parents_are_ours_alone(tmp_path: Path) -> None:
     root = tmp_path / "above" / "parent" / "root"
     old = os.umask(0)
     try:
         Store(str(root)).claim("web").close()
     finally:
         os.umask(old)
-    assert [mode_of(path) for path in (root.parent.parent, root.parent)] == [0o755, 0o755]
+    assert [mode_of(path) for path in (root.parent.parent, root.parent)] == [0o700, 0o700]
     assert mode_of(root) == 0o700
     assert mode_of(root / "web") == 0o700
 

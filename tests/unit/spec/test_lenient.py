@@ -88,6 +88,13 @@ def test_an_update_leaves_devices_alone_whatever_it_says_of_them(devices: Any) -
     assert check_resources({"devices": devices, "pids": {"limit": 5}}) == {"pids": {"limit": 5}}
 
 
+@pytest.mark.parametrize("access", [{}, {"access": ""}])
+def test_a_device_rule_about_no_access_is_refused(tmp_path: Path, access: Any) -> None:
+    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", **access}]
+    with pytest.raises(SpecError, match="device access at 1 field cannot be empty"):
+        loaded(tmp_path, resources={"devices": rules})
+
+
 @pytest.mark.parametrize(
     ("device", "pointer"),
     [
