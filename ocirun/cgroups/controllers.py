@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Resources
 
     class Controller(Protocol):
-        """What each of these modules has."""
+        """What each module of a controller defines."""
 
         def wants(self, resources: Resources) -> bool:
             """Return whether the config limits something here."""

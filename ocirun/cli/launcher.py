@@ -1,4 +1,4 @@
-"""Someone typed a command: read it, load its verb, act, leave.
+"""The entry point of the command line: parse it, load the verb's module, run it, exit.
 
 Every invocation comes through `main`; a runtime verb loads this module, the table, the reader and
 its own command, nothing else of `cli`.

@@ -1,4 +1,4 @@
-"""What a verb has to say goes to stdout, whole or with an error."""
+"""Write a verb's output to stdout, completely or with an error."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Screen:
         self._live.update(table(usages, columns or 80, lines or 25, interval), refresh=True)
 
     def wait(self, until_ns: int) -> bool:
-        """Wait for a key, another size, or the moment; tell whether to go on."""
+        """Wait for a key, a change of size, or `until_ns`; return whether to go on."""
         poll = select.poll()
         poll.register(self._wake[0], select.POLLIN)
         if self._modes is not None:

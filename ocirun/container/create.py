@@ -245,7 +245,7 @@ class Creation(NewProcess):
         record.write()
 
     def bring_to_gate(self) -> None:
-        """Bring init into being and through the protocol."""
+        """Create init, and go through the protocol with it."""
         linux = self.config.get("linux", {})
         self.gate_fds = make_gate(self.record.directory.fd)
         self.fds += self.gate_fds

@@ -133,7 +133,7 @@ def _end_init(folder: Folder) -> None:
 
 
 def _read(folder: Folder, force: bool) -> tuple[Record | None, list[OcirunError]]:
-    """Read the record, with `force` what is left of it; and tell what is damaged."""
+    """Read the record, with `force` what is left of it; return it and what is damaged."""
     try:
         record = Record.read(folder)
     except DamagedRecord as error:

@@ -69,7 +69,7 @@ def begin(
     options: ExecOptions,
     foreground: Foreground | GivenStdio | None = None,
 ) -> ExecParent:
-    """Bring `process` into the container and let it become its program.
+    """Start `process` in the container; return after its execve.
 
     Returns:
         The conversation, which is over; its `pid` is a child of ours. The caller closes it.
@@ -122,7 +122,7 @@ class Execution(NewProcess):
         self.open_callers_ends()
 
     def bring_in(self) -> None:
-        """Bring the process into the container, up to its execve."""
+        """Create the process in the container, and wait for its execve."""
         self.parent = ExecParent(self.config, self.request, self.options.tell)
         self.register_parent()
         try:
@@ -140,7 +140,7 @@ class Execution(NewProcess):
             raise
 
     def _join(self) -> None:
-        """Bring the process into the container, up to its gate."""
+        """Create the process in the container, and wait until it is at its gate."""
         record = self.record
         self.cgroup = cgroup_below(record, self.options.cgroups)
         try:

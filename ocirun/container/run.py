@@ -73,9 +73,9 @@ def run(
 def _start(
     record: Record, options: CreateOptions, foreground: Foreground | None = None
 ) -> Notify | None:
-    """Start the container; give what a service manager waits for, if one does.
+    """Start the container; return its Notify if a service manager waits for readiness.
 
-    Where it cannot be started nothing of it is left.
+    If it cannot be started, nothing of it is left.
     """
     notify = None
     try:
@@ -121,7 +121,7 @@ def undo_start(record: Record, error: BaseException) -> None:
 
 
 def _tell(notify: Notify, record: Record) -> list[OcirunError]:
-    """Wait until the detached container is ready or has ended; give what failed of telling it."""
+    """Wait until the detached container is ready or has ended; return what failed meanwhile."""
     try:
         notify.relay(open_init(record), record.init_process_pid)
     except ProcessLookupError:

@@ -165,7 +165,7 @@ class Notify:
             over.release()
 
     def finish(self) -> list[OcirunError]:
-        """Wait for the thread, which ends soon after init has; give what failed in it."""
+        """Wait for the thread, which ends soon after init; return what failed in it."""
         if self._over:
             self._over.acquire()
         return self._failures

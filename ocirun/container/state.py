@@ -1,4 +1,4 @@
-"""What `state` and `list` tell.
+"""What `state` and `list` report.
 
 Source: runtime-spec runtime.md#query-state; docs/runc-compat/cli.md#state,
 docs/runc-compat/cli.md#list.

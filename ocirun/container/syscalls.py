@@ -44,7 +44,7 @@ def compile_filter(config: Config, store: Store, tell: Tell | None) -> dict[str,
 
 
 def send_listener(config: Config, state: dict[str, Any], host_pid: int, fd: int) -> None:
-    """Bring the filter's descriptor `fd` (borrowed) to the agent that decides about its calls.
+    """Send the filter's descriptor `fd` (borrowed) to the agent that decides about its calls.
 
     `state` is the container's, `host_pid` the process that the filter holds for.
     """

@@ -1,4 +1,4 @@
-"""What to take back, in reverse, when create stops halfway."""
+"""Undo the completed steps, in reverse, if create fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Undo:
-    """Remembers how to undo each thing done in its block, and does so when the block fails.
+    """Registers how to undo each step of its block, and does so if the block fails.
 
     A cleanup that fails never hides the first failure: it becomes a note on it.
     """
@@ -20,11 +20,11 @@ class Undo:
         self._steps: list[tuple[str, Callable[[], object]]] = []
 
     def add(self, name: str, act: Callable[[], object]) -> None:
-        """Remember that `act` takes back what was just done; `name` says it in a note."""
+        """Register `act`, which undoes the last step; `name` is for the note if it fails."""
         self._steps.append((name, act))
 
     def forget(self) -> None:
-        """All went well: there is nothing to take back any more."""
+        """Forget all steps: the block has succeeded."""
         self._steps.clear()
 
     def __enter__(self) -> Undo:

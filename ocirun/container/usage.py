@@ -87,7 +87,7 @@ class Usage:
         self.memory_history: list[int] = []
 
     def take(self, reading: Reading, before: Usage | None) -> None:
-        """Fill in what `reading` says, with rates since `before` when that is the same one."""
+        """Fill in the counters of `reading`, and rates since `before` if it is the same one."""
         self.reading = reading
         stats = reading.stats
         self.memory = memory = _in_use(stats["memory"])

@@ -108,7 +108,7 @@ class Criu:
         self.close()
 
     def close(self) -> int:
-        """Hang up, wait for CRIU's end, and give its exit code (negative: what signal)."""
+        """Hang up, wait for CRIU's end, and return its exit code (negative: a signal)."""
         code = 0
         if self.pid:
             self._connection.close()
@@ -118,7 +118,7 @@ class Criu:
         return code
 
     def converse(self, kind: int, on_notify: OnNotify | None = None, **fields: Any) -> Any:  # noqa: ANN401
-        """Send the request `kind` with `fields`, answer notifications, give the response.
+        """Send the request `kind` with `fields`, answer notifications, return the response.
 
         `on_notify` is called with each notification's name, its pid (0: none) and its
         descriptors, which are closed after. What it raises is reported to CRIU, which then undoes

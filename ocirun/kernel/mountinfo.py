@@ -46,7 +46,7 @@ class MountRow:
 
     @property
     def is_shared(self) -> bool:
-        """Whether mounts made on it show in its peers."""
+        """Whether mounts on it propagate to its peers."""
         return any(tag.startswith("shared:") for tag in self.tags)
 
 

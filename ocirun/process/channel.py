@@ -1,9 +1,9 @@
 """Frames and descriptors over a socket pair.
 
 A frame is four bytes of length and four that count the descriptors, then a JSON array [name, body].
-The descriptors ride with those numbers; what one message cannot carry follows, each time with one
-byte. JSON and not marshal or pickle, because the other end may sit in a namespace it shares with
-strangers: whatever arrives here may at worst be a wrong message.
+The descriptors are sent with those numbers; those that do not fit into one message follow, each
+time with one byte. JSON and not marshal or pickle, because the other end may share a namespace with
+untrusted processes: the worst that can arrive is a wrong message.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Channel:
         self._plain = False
         self._warnings = 0
 
-    def speak_plainly(self) -> None:
-        """Use read and write alone from here on, and no descriptors.
+    def use_plain_io(self) -> None:
+        """Use only read and write from here on, and send no descriptors.
 
-        A seccomp filter holds for init's own words too; a profile without network knows no sendmsg.
+        A loaded seccomp filter also applies to init's messages, and may not allow sendmsg.
         """
         self._plain = True
 

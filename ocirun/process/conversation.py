@@ -72,7 +72,7 @@ class Conversation:
     def spawn(
         self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None = None
     ) -> None:
-        """Bring the child into being, up to its waiting for sendConfig.
+        """Create the child, which then waits for sendConfig.
 
         `command` is the launcher to execute where this process may not fork; None forks.
         `cgroup_fd` (borrowed) is the cgroup v2 it should be born in; `born_in_cgroup` shows
@@ -87,10 +87,10 @@ class Conversation:
         `fds` in the child's order, borrowed.
         """
         if SEND_CONFIG not in self._ahead:
-            self._say(SEND_CONFIG, None if self._knows_config else self._body(), fds)
+            self._send(SEND_CONFIG, None if self._knows_config else self._body(), fds)
 
     def wait_for_gate(self, take_listener: Callable[[int], None]) -> None:
-        """Wait for procGate, and give the child what it asks for on its way there.
+        """Wait for procGate, and answer the child's requests until then.
 
         `take_listener` brings a seccomp filter's descriptor (borrowed) to its agent.
         """
@@ -100,10 +100,10 @@ class Conversation:
                 return
             if name == PROC_LIMITS:
                 self._raise_limits(body)
-                self._say(LIMITS_RAISED)
+                self._send(LIMITS_RAISED)
             else:
                 self._fetch_listener(body, take_listener)
-                self._say(LISTENER_TAKEN)
+                self._send(LISTENER_TAKEN)
 
     def _raise_limits(self, wanted: object) -> None:
         """Raise the hard limits that are both `wanted` and in config.json.
@@ -175,7 +175,7 @@ class Conversation:
             stage_pid = order_stage(self._channel, self._their_channel, command)
             fds = [*fds, *self._request.kept_fds]
         self._their_channel.close()
-        self._say(BOOTSTRAP_DATA, bootstrap, fds)
+        self._send(BOOTSTRAP_DATA, bootstrap, fds)
         self.pid, self.pidfd, self.born_in_cgroup = receive_cloned(self._channel, stage_pid)
 
     def _inherited(self, command: str | None) -> Inherited | None:
@@ -187,7 +187,7 @@ class Conversation:
     def _body(self) -> dict[str, Any]:
         return {"config": self.config, "request": self._request.body()}
 
-    def _say_ahead(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
+    def _send_ahead(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
         """Send a message that the child does not wait for yet."""
         self._ahead.add(name)
         try:
@@ -195,7 +195,7 @@ class Conversation:
         except PeerGone:  # it has hung up; what is received next says why
             return
 
-    def _say(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
+    def _send(self, name: str, body: object = None, fds: list[int] | None = None) -> None:
         try:
             self._channel.send(name, body, fds or [])
         except PeerGone:

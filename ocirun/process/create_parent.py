@@ -1,4 +1,4 @@
-"""The parent's half of create: it brings init into being and answers it, message by message.
+"""The parent's half of create: it creates init and answers it, message by message.
 
 Source: ARCHITECTURE.md#the-story; ocirun/process/messages.py.
 """
@@ -30,7 +30,7 @@ class CreateParent(Conversation):
     def spawn(
         self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None = None
     ) -> None:
-        """Bring init into being, as Conversation.spawn; write the maps of its user namespace."""
+        """Create init, as Conversation.spawn; write the maps of its user namespace."""
         namespaces = self._request.namespaces
         try:
             # A helper's init inherits nothing; it is the stage that takes what is to be kept.
@@ -58,12 +58,12 @@ class CreateParent(Conversation):
         else:
             order_init(self._their_channel, clone, rootfs, command)
             if ahead is not None:
-                self._say_ahead(BOOTSTRAP_DATA, *bootstrap)
-                self._say_ahead(SEND_CONFIG, self._body(), ahead)
+                self._send_ahead(BOOTSTRAP_DATA, *bootstrap)
+                self._send_ahead(SEND_CONFIG, self._body(), ahead)
             cloned = receive_ordered(self._channel)
         self.pid, self.pidfd, self.born_in_cgroup = cloned
         if BOOTSTRAP_DATA not in self._ahead:
-            self._say(BOOTSTRAP_DATA, *bootstrap)
+            self._send(BOOTSTRAP_DATA, *bootstrap)
 
     def run_ahead(self, *, resume: bool) -> None:
         """Have init assemble the root as soon as it is ready; with `resume`, enter it, too.
@@ -71,9 +71,9 @@ class CreateParent(Conversation):
         Does nothing for an init that was not sent its configuration ahead.
         """
         if SEND_CONFIG in self._ahead:
-            self._say_ahead(PROC_RUN)
+            self._send_ahead(PROC_RUN)
             if resume:
-                self._say_ahead(PROC_RESUME)
+                self._send_ahead(PROC_RESUME)
 
     def wait_until_ready(self) -> None:
         """Wait until init has understood, and is in its cgroups and namespaces."""
@@ -82,12 +82,12 @@ class CreateParent(Conversation):
     def assemble(self) -> None:
         """Have init assemble the root, and wait for that."""
         if PROC_RUN not in self._ahead:
-            self._say(PROC_RUN)
+            self._send(PROC_RUN)
         self._receive(PROC_HOOKS)
 
     def enter(self, take_listener: Callable[[int], None]) -> None:
         """Have init enter the root and reach its gate; `take_listener` as in wait_for_gate."""
         if PROC_RESUME not in self._ahead:
-            self._say(PROC_RESUME)
+            self._send(PROC_RESUME)
         self.wait_for_gate(take_listener)
         self._channel.close()

@@ -61,7 +61,7 @@ class ExecParent(Conversation):
         cgroup_fd: int | None,
         ahead: list[int] | None = None,  # noqa: ARG002  # its stage takes the configuration
     ) -> None:
-        """Bring the process into being inside the container's namespaces."""
+        """Create the process inside the container's namespaces."""
         try:
             self._spawn_by_stage(command, cgroup_fd, [], self._init_fds)
         finally:
@@ -83,7 +83,7 @@ class ExecParent(Conversation):
         Raises:
             InitError: something on the way to execve failed.
         """
-        self._say(PROC_RESUME)
+        self._send(PROC_RESUME)
         try:
             self._channel.receive()
         except PeerGone:  # execve has closed the descriptor, or its failure

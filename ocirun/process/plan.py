@@ -205,7 +205,7 @@ def _enter(config: Config, request: Request) -> Rows:
 
 
 def _before_joining(config: Config) -> Rows:
-    """What a stage of exec does while every path is still the host's."""
+    """Return what a stage of exec does while every path is still the host's."""
     process = config["process"]
     return [
         (_has_labels(config), "open a private procfs", "labels:open_procfs"),
@@ -214,7 +214,7 @@ def _before_joining(config: Config) -> Rows:
 
 
 def _join(config: Config, request: Request) -> Rows:
-    """What a stage of exec does on its way in: as much as can be done before it is seen there."""
+    """Return what a stage of exec does on its way in, before it is visible there."""
     process = config["process"]
     userns = request.namespaces.has("user")
     return [
@@ -238,7 +238,7 @@ def _join(config: Config, request: Request) -> Rows:
 
 
 def _joined(config: Config, request: Request) -> Rows:
-    """What a process of exec does itself, inside the container."""
+    """Return what a process of exec does itself, inside the container."""
     process = config["process"]
     userns = request.namespaces.has("user")
     return [

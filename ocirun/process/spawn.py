@@ -1,4 +1,4 @@
-"""Three ways to bring init into being, one protocol.
+"""Three ways to create init, one protocol.
 
     forked     the parent clones itself; the child carries on in run_init with everything loaded
     staged     a short-lived process enters namespaces first and clones init as its own sibling

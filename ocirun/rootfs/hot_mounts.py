@@ -116,7 +116,7 @@ def place(root_fd: int, own_fds: int, entry: Entry, mount_fd: int) -> None:
 
 
 def place_new(root_fd: int, own_fds: int, entry: Entry, label: str) -> int:
-    """Make a file system of MADE_INSIDE and attach it; give the mount, which the caller closes.
+    """Make a file system of MADE_INSIDE and attach it; return the mount, which the caller closes.
 
     `own_fds` as for `detach`.
     """

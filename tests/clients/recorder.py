@@ -28,7 +28,7 @@ class Recorder:
         self.path.chmod(0o755)
 
     def calls(self) -> list[Call]:
-        """Give every call since the beginning, in order of their starts."""
+        """Return every call since the beginning, in order of their starts."""
         found: list[Call] = []
         if not self._log.exists():
             return found

@@ -65,7 +65,7 @@ def _verb(call: Call) -> str:
 
 
 def _after(call: Call, option: str) -> str:
-    """Give the value of an option; of `--option=value` the whole word."""
+    """Return the value of an option; of `--option=value` the whole word."""
     for number, word in enumerate(call.argv):
         if word == option:
             return call.argv[number + 1]

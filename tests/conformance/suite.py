@@ -115,7 +115,7 @@ def read_expected(text: str, runtime: str = "ours") -> dict[str, tuple[str, str]
 
 
 def compare(outcomes: list[Outcome], expected: dict[str, tuple[str, str]]) -> list[str]:
-    """Say where the outcomes are not what was expected; a surprise for the better is one too.
+    """Return which outcomes were not expected, the better ones included.
 
     A program that is not on the list has to pass; one that is on the list has to be there.
     """

@@ -32,7 +32,7 @@ class Report(NamedTuple):
     skipped: str | None = None
 
     def verdict(self, status: int) -> str:
-        """Say "pass", "fail", "skip" or "error" (it broke its own rules or died)."""
+        """Return "pass", "fail", "skip" or "error" (it broke its own rules or died)."""
         if self.bailed is not None:
             return "error"
         if any(not point.ok and point.directive != "todo" for point in self.points):

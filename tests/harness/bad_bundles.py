@@ -35,7 +35,7 @@ def on_the_host(config: Config) -> Config:
 
 
 def grant(config: Config, *capabilities: str) -> Config:
-    """Give capabilities to the program."""
+    """Grant capabilities to the program."""
     for kind in ("bounding", "effective", "permitted"):
         config["process"]["capabilities"][kind] += capabilities
     return config

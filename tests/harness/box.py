@@ -135,13 +135,13 @@ class Box:
         return container
 
     def created(self, bundle: Bundle | None = None, *args: str, **process: Any) -> Container:  # noqa: ANN401
-        """Give a created container."""
+        """Return a created container."""
         container = self.container(bundle, *args, **process)
         container.create().ok()
         return container
 
     def running(self, bundle: Bundle | None = None, *args: str, **process: Any) -> Container:  # noqa: ANN401
-        """Give a running container; the default program is `probe wait`."""
+        """Return a running container; the default program is `probe wait`."""
         if bundle is None and not args:
             args = ("/probe", "wait")
         container = self.created(bundle, *args, **process)
@@ -195,6 +195,6 @@ class Box:
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell whether our child `pid` is a zombie by now; reaps all others that are."""
+    """Return whether our child `pid` is a zombie by now; reaps all others that are."""
     reap({pid})
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -15,7 +15,7 @@ from harness.machine import MNT_DETACH, libc_call
 
 @pytest.fixture
 def etc_criu(box: Box) -> Generator[Path, None, None]:
-    """Give an empty /etc/criu, in a copy of /etc that covers the machine's for this session."""
+    """Yield an empty /etc/criu, in a copy of /etc that covers the machine's for this session."""
     copy = box.folder / "etc"
     subprocess.run(["cp", "-a", "/etc", copy], check=True)
     libc_call("mount", bytes(copy), b"/etc", None, MS_BIND, None)

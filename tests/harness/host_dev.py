@@ -99,7 +99,7 @@ def nodes(dev_fd: int) -> dict[str, Node]:
 
 
 def differences(before: dict[str, Node], after: dict[str, Node]) -> dict[str, str]:
-    """Say by path what has changed.
+    """Return what has changed, by path.
 
     A device or a link more is what the kernel and udev do when something is plugged in.
     """

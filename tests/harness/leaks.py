@@ -90,7 +90,7 @@ def descendants() -> list[int]:
 
 
 def has_children() -> bool:
-    """Tell whether this process has a child, a zombie too: one call, while /proc has hundreds."""
+    """Return whether this process has a child, a zombie too: one call, while /proc has hundreds."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
     except ChildProcessError:

@@ -47,7 +47,7 @@ def limits_of(pid: int) -> dict[str, list[str]]:
 
 
 def main_limits(pid: int) -> dict[str, str]:
-    """Say memory, pids, quota and CPUs of a process's cgroups in the same words on v1 and v2."""
+    """Return memory, pids, quota and CPUs of a process's cgroups in the same words on v1 and v2."""
     found = {file: " ".join(lines) for file, lines in limits_of(pid).items()}
     if "/memory.max" in found:
         memory, pids, cpus = (
@@ -63,7 +63,7 @@ def main_limits(pid: int) -> dict[str, str]:
 
 
 def differences(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> list[str]:
-    """Say what is not the same in two results of `limits_of`, a line for each file."""
+    """Return what is not the same in two results of `limits_of`, a line for each file."""
     return [
         f"{file}: {ours.get(file)} and {theirs.get(file)}"
         for file in sorted({*ours, *theirs})
@@ -72,7 +72,7 @@ def differences(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> lis
 
 
 def block_device() -> tuple[int, int]:
-    """Give the numbers of a disk of this machine; skip where there is none."""
+    """Return the numbers of a disk of this machine; skip where there is none."""
     # Loop devices without a file behind them, which come first, cannot be throttled everywhere.
     names = sorted(Path("/sys/block").iterdir(), key=lambda path: path.name.startswith("loop"))
     for path in names:

@@ -106,7 +106,7 @@ def find_busybox() -> Path:
 
 
 def is_static(program: Path) -> bool:
-    """Say whether a 64-bit ELF program names no interpreter (PT_INTERP, elf(5))."""
+    """Return whether a 64-bit ELF program names no interpreter (PT_INTERP, elf(5))."""
     data = program.read_bytes()
     table = struct.unpack_from("<Q", data, 32)[0]
     size, count = struct.unpack_from("<HH", data, 54)
@@ -130,7 +130,7 @@ def cgroup_hierarchies() -> dict[str, Path]:
 
 
 def own_cgroup(controller: str) -> str:
-    """Give this process's path in a hierarchy, as /proc/self/cgroup has it."""
+    """Return this process's path in a hierarchy, as /proc/self/cgroup has it."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
@@ -156,13 +156,13 @@ def has_user_namespaces() -> bool:
 
 
 def has_apparmor() -> bool:
-    """Say whether the kernel confines by profiles, and not only could."""
+    """Return whether the kernel confines by profiles, and not only could."""
     enabled = Path("/sys/module/apparmor/parameters/enabled")
     return enabled.exists() and enabled.read_text() == "Y\n"
 
 
 def has_delegated_cgroup() -> bool:
-    """Say whether we are no root and may still write to our own cgroup, of version 2."""
+    """Return whether we are not root, but may write to our own cgroup, of version 2."""
     top = cgroup_hierarchies().get("")
     if os.geteuid() == 0 or top is None:
         return False
@@ -174,7 +174,7 @@ def has_tool(name: str) -> bool:
 
 
 def has_machines() -> bool:
-    """Say whether the vm engine has what it needs here: QEMU, virtiofsd, and what make vm makes."""
+    """Return whether the vm engine has QEMU, virtiofsd, and what make vm makes."""
     made = any(REPO.glob(".venv/lib/python3*/site-packages/ocirun/vm/initrd"))
     daemons = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
     has_daemon = any(os.access(path, os.X_OK) for path in daemons)
@@ -183,7 +183,7 @@ def has_machines() -> bool:
 
 @functools.cache
 def lack_of_criu() -> str | None:
-    """Say why containers cannot be saved on this machine, None when they can."""
+    """Return why containers cannot be saved on this machine, None when they can."""
     if not has_tool("criu"):
         return "no tool criu"
     check = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
@@ -193,7 +193,7 @@ def lack_of_criu() -> str | None:
 
 
 def has_systemd() -> bool:
-    """Say whether systemd is this machine's init, as sd_booted(3) does."""
+    """Return whether systemd is this machine's init, as sd_booted(3) does."""
     return Path("/run/systemd/system").is_dir()
 
 

@@ -85,7 +85,7 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
 
 
 def missing(word: str) -> str | None:  # a table in the form of code
-    """Say what the machine lacks for one word, None when nothing.
+    """Return what the machine lacks for one word, None when nothing.
 
     Raises:
         ValueError: nobody knows the word; a typo must not become a test that never runs.
@@ -137,7 +137,7 @@ def check_needs(item: pytest.Item, runtime_name: str) -> None:
 
 
 def asks_for(item: pytest.Item, word: str) -> bool:
-    """Say whether `word` is among the test's needs."""
+    """Return whether `word` is among the test's needs."""
     return any(word in mark.args for mark in item.iter_markers("needs"))
 
 

@@ -40,7 +40,7 @@ def find_runtime(word: str) -> tuple[str, str]:
 
 
 def peer_deviates(peer: str, reason: str, *, sometimes: bool = False) -> pytest.MarkDecorator:
-    """Say that `peer` does otherwise than ocirun must; there the test has to fail.
+    """Mark a test that must fail on `peer`, which differs from ocirun there.
 
     A strict expected failure on that peer, nothing elsewhere. `sometimes` is for races, where
     the peer may also get it right.
@@ -51,7 +51,7 @@ def peer_deviates(peer: str, reason: str, *, sometimes: bool = False) -> pytest.
 
 
 def not_yet(reason: str) -> pytest.MarkDecorator:
-    """Say that ocirun cannot do this yet and where that is planned; there the test has to fail.
+    """Mark a test that must fail on ocirun until something planned is done.
 
     Whoever makes it work takes the mark away: a strict expected failure does not pass unnoticed.
     """
@@ -59,7 +59,7 @@ def not_yet(reason: str) -> pytest.MarkDecorator:
 
 
 def is_deviation(item: pytest.Item, runtime_name: str) -> bool:
-    """Say whether the runtime under test is known to do this test's subject otherwise."""
+    """Return whether the runtime under test is known to differ in this test."""
     marks = item.iter_markers("peer_deviates")
     return any(mark.kwargs["peer"] == runtime_name for mark in marks)
 

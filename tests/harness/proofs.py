@@ -28,7 +28,7 @@ UNPROVED = {
 
 
 def proves(*rules: str) -> Callable[[Test], Test]:
-    """Say that the test does in a container what findings of these rules say."""
+    """Mark a test that does in a container what findings of these rules say."""
 
     def noted(test: Test) -> Test:
         for rule in rules:

@@ -34,7 +34,7 @@ def tracked() -> list[Path]:
 
 
 def is_generated(path: Path) -> bool:
-    """Say whether the file's first lines forbid to edit it."""
+    """Return whether the file's first lines say that it is generated."""
     return b"do not edit" in path.read_bytes()[:1000].lower()
 
 

@@ -132,7 +132,7 @@ def read_entries(text: str) -> list[Entry]:
 
 
 def covers(pattern: str, name: str) -> bool:
-    """Tell whether an entry's pattern is about a property."""
+    """Return whether an entry's pattern is about a property."""
     text = ""
     for part in re.split(r"(\*\*|\*|\{[^}]*\})", pattern):
         if part == "**":
@@ -147,7 +147,7 @@ def covers(pattern: str, name: str) -> bool:
 
 
 def problems() -> list[str]:
-    """Say what the table lacks: rows, code, tests; entries about nothing; refusals untold."""
+    """Return what the table lacks: rows, code, tests; entries about nothing; refusals untold."""
     known = properties()
     entries = read_entries(DATA.read_text())
     found = []

@@ -52,7 +52,7 @@ def limited(box: Box, *args: str, **resources: Any) -> Bundle:
 
 
 def greedy(box: Box) -> Container:
-    """Give a container of 32 MB that takes 96 once its fifo is opened."""
+    """Return a container of 32 MB that takes 96 once its fifo is opened."""
     bundle = limited(box, "sh", "-c", GREEDY, memory={"limit": 32 * MB, "swap": 32 * MB})
     os.mkfifo(bundle.rootfs / "fifo")
     container = box.running(bundle)
@@ -246,7 +246,7 @@ class TestOom:
 
 
 def is_greedy(container: Container) -> bool:
-    """Tell whether `dd` still runs, or has not begun yet."""
+    """Return whether `dd` still runs, or has not begun yet."""
     call = container.runtime.call("ps", "--format", "json", container.id).ok().json()
     names = []
     for pid in call or ():

@@ -60,7 +60,7 @@ def ours(container: Container) -> tuple[str, Any]:
 
 
 def flat(value: Any, at: str = "") -> dict[str, Any]:
-    """Give every leaf of a document by its path, in the order of the document."""
+    """Return every leaf of a document by its path, in the order of the document."""
     if isinstance(value, dict):
         found = {at + ".": None} if at else {}
         for key, inner in value.items():

@@ -59,7 +59,7 @@ def make_below(container: Container, name: str, *controllers: str) -> None:
 
 
 def waits(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Tell whether the process is still there after that time."""
+    """Return whether the process is still there after that time."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

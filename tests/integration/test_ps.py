@@ -31,7 +31,7 @@ def add_sleeper(container: Container, name: str = "pid") -> int:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether the process is dead; it is reaped if it is ours."""
+    """Return whether the process is dead; it is reaped if it is ours."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):

@@ -79,7 +79,7 @@ def hardened(box: Box, *args: str) -> Bundle:
 
 
 def with_the_distribution(bundle: Bundle) -> None:
-    """Give `bundle` the /usr and /etc of this machine, read-only, and a /tmp to write to."""
+    """Add the /usr and /etc of this machine, read-only, and a writable /tmp to `bundle`."""
     for name in ("bin", "lib", "lib64", "sbin"):
         place = bundle.rootfs / name
         if place.is_dir() and not place.is_symlink():

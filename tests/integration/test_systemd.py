@@ -178,7 +178,7 @@ def test_devices_are_held_by_systemd_and_by_the_program(box: Box, units: Units) 
 
 
 def with_kmsg(bundle: Bundle) -> Bundle:
-    """Give it a node that its rules decide on, and the right that reading the log needs besides."""
+    """Add a node that the rules decide on, and the capability that reading the log needs."""
     node = {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
     bundle.linux["devices"] = [node]
     sets = ("bounding", "effective", "permitted")

@@ -51,7 +51,7 @@ class Terminal:
             self.child.expect_exact(text)
 
     def frame(self) -> str:
-        """Give what is drawn between two beginnings of the table, without colours."""
+        """Return what is drawn between two beginnings of the table, without colours."""
         self.sees("CONTAINER")
         self.sees("CONTAINER")
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", str(self.child.before))

@@ -75,7 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def make_part(folder: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """Give the part `name` of the cache; where it is missing `build` makes it at another path.
+    """Return the part `name` of the cache; if it is missing, `build` makes it at another path.
 
     Order: what `build` needs of the cache is asked for before; it holds the lock.
     """
@@ -104,7 +104,7 @@ def remove(path: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person who waits what is being done."""
+    """Print what is being done, for the person who waits."""
     print(f"lab: {text}", file=sys.stderr, flush=True)  # noqa: T201  # for people
 
 

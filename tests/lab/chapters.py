@@ -37,7 +37,7 @@ def files(kind: str) -> list[str]:
 
 
 def is_for_the_lab(item: pytest.Item) -> bool:
-    """Say whether it runs there by default, as who we are."""
+    """Return whether it runs there by default, for the user that we are."""
     kind = "root" if os.geteuid() == 0 else "user"
     if kind == "root" and item.get_closest_marker("lab") is not None:
         return True

@@ -97,7 +97,7 @@ class Machine:
         self.monitor("qmp_capabilities")
 
     def monitor(self, command: str, **arguments: object) -> Any:  # noqa: ANN401  # QMP's own
-        """Say something to QEMU's monitor and give its answer.
+        """Send a command to QEMU's monitor and return its answer.
 
         Raises:
             LabError: it refuses.

@@ -50,7 +50,7 @@ class Evil:
         (bundle.rootfs / "evil.so").chmod(0o755)
 
     def is_loaded_by(self, program: str, env: dict[str, str], cwd: Path) -> bool:
-        """Tell whether it works at all."""
+        """Return whether it works at all."""
         subprocess.run([program], env=env, cwd=cwd, check=True)
         loaded = self.mark.exists()
         self.mark.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def source(box: Box) -> Generator[Path, None, None]:
 
 
 def set_flags(place: Path, *names: str) -> None:
-    """Give a mount of the host these flags."""
+    """Set these flags on a mount of the host."""
     flags = MS_REMOUNT_BIND
     for name in names:
         flags |= FLAGS[name]

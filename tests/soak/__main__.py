@@ -46,7 +46,7 @@ class Measure:
         self.folders = len([name for name in names if name[0] != "@"])
 
     def grown(self, before: Measure) -> list[str]:
-        """Say what there is more of than there was."""
+        """Return what there is more of than before."""
         mine, theirs = vars(self), vars(before)
         return [
             f"{name}: {theirs[name]} → {mine[name]}" for name in mine if mine[name] > theirs[name]

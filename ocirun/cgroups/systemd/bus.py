@@ -109,7 +109,7 @@ class Bus:
     def call(
         self, address: DBusAddress, method: str, signature: str = "", body: tuple[Any, ...] = ()
     ) -> tuple[Any, ...]:
-        """Call a method and give what it returns.
+        """Call a method and return its result.
 
         Raises:
             Refused: the answer is an error. OSError: none came in time.
@@ -195,7 +195,7 @@ def user_bus() -> Bus:
 
 
 def _connect(address: str) -> Bus:
-    """Try each place that `address` names, and tell of the last when none answers."""
+    """Try each address in `address`; if none answers, raise the error of the last."""
     what = f"connecting to the D-Bus at {address}"
     refusal = SetupError(f"{what}: no address of a unix socket")
     try:

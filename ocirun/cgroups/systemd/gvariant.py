@@ -48,7 +48,7 @@ MOST_DIGITS: Final = 64
 
 
 def parse_text(text: str) -> Typed:
-    """Read one value; give its D-Bus signature and it.
+    """Read one value; return its D-Bus signature and the value.
 
     Raises:
         ValueError: the text is malformed; the message says where.

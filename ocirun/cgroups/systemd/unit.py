@@ -70,7 +70,7 @@ class Unit:
         return self._holder.pid if self._holder else 0
 
     def start(self, resources: Resources, *, unified: bool) -> str:
-        """Start the unit, with the holder in it; give the cgroup that systemd made.
+        """Start the unit, with the holder in it; return the cgroup that systemd made.
 
         Raises:
             SetupError: systemd refused; the holder is gone then.

@@ -70,7 +70,7 @@ def thaw(directory: str) -> None:
 
 
 def thaw_below(directory: str) -> bool:
-    """Thaw every cgroup below `directory`; tell whether one was frozen.
+    """Thaw every cgroup below `directory`; return whether one was frozen.
 
     Security: a container that may write to its own v1 cgroups can freeze itself in one that it
     made. Neither SIGKILL nor a thaw of the cgroup above reaches it there.

@@ -32,7 +32,7 @@ def load_seccomp(init: InitContext) -> None:
 
     From here on the profile holds for our own calls too.
     """
-    init.channel.speak_plainly()
+    init.channel.use_plain_io()
     listener = load_filter(init.request.seccomp or {})
     if listener is not None:
         init.channel.send(PROC_SECCOMP, listener)

@@ -191,7 +191,7 @@ class FakeKernel:
         return cgroup
 
     def table(self, layout: str, own: str = "/own") -> Table:
-        """Give the mount table and own cgroups of a host of that layout, and make its trees."""
+        """Return the mount table and own cgroups of a host with that layout; make its trees."""
         lines, mine = [], []
         if layout in ("v1", "hybrid"):
             for number, name in enumerate(V1_FILES, 1):
@@ -301,7 +301,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> FakePrograms:
 
 @pytest.fixture(scope="session")
 def device_kernel() -> Callable[[Verdicts, list[tuple[str, list[str]]]], Verdicts]:
-    """Give what the kernel's v1 device cgroup makes of writes."""
+    """Return what the kernel's v1 device cgroup makes of writes."""
     return kernel_model
 
 

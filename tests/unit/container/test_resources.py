@@ -30,7 +30,7 @@ NOW: dict[str, Any] = {
 
 
 def updated(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Give what differs from NOW afterwards (by section), what is written, what is written back."""
+    """Return what differs from NOW afterwards (by section), is written, and is written back."""
     before = deepcopy(NOW)
     given = given_part(document)  # type: ignore[arg-type]
     after = with_given(before, given)  # type: ignore[arg-type]

@@ -108,7 +108,7 @@ def test_a_plain_channel_reads_and_writes_without_descriptors(
     pair: tuple[Channel, Channel],
 ) -> None:
     ours, theirs = pair
-    theirs.speak_plainly()
+    theirs.use_plain_io()
     theirs.send("m", [1])
     assert ours.receive("m") == ("m", [1], [])
     ours.send("n", [2])
@@ -364,7 +364,7 @@ def test_sending_to_a_peer_that_is_gone_says_so(
     end, other = stranger
     other.close()
     if plain:
-        end.speak_plainly()
+        end.use_plain_io()
     with pytest.raises(PeerGone):
         end.send("m")
 

@@ -32,7 +32,7 @@ class Root:
         self.fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
 
     def where(self, fd: int) -> str:
-        """Tell where `fd` is inside the root, and close it."""
+        """Return where `fd` is inside the root, and close it."""
         path = os.readlink(f"/proc/self/fd/{fd}")
         os.close(fd)
         assert path.startswith(f"{self.path}/"), path
