@@ -10,6 +10,7 @@ import stat
 
 from ocirun.audit.facts import Programs, limit_of
 from ocirun.audit.world import HIDDEN, HOST, OWN, SETS, Look, Node, Place, World
+from ocirun.cgroups.choose import layout
 from ocirun.cgroups.devicerules import table_of
 from ocirun.spec.devices import implied_rules
 from ocirun.spec.mount_options import ATTRIBUTE, MOUNT_OPTIONS, RECURSIVE
@@ -90,7 +91,11 @@ class ConfigWorld(World):
         destination = "/" + os.path.normpath(mount["destination"]).strip("/")
         bind = is_bind(mount)
         source = os.path.join(self._bundle, mount.get("source", "")) if bind else ""
-        place = Place(destination, "bind" if bind else mount.get("type", ""), source, pointer)
+        kind = "bind" if bind else mount.get("type", "")
+        # As the runtime does where there is v2 alone: no release_agent is in reach.
+        if kind == "cgroup" and layout() == "v2":
+            kind = "cgroup2"
+        place = Place(destination, kind, source, pointer)
         for word in mount.get("options", ()):
             act, to_set, to_clear = MOUNT_OPTIONS.get(word, (0, 0, 0))
             if act in (ATTRIBUTE, RECURSIVE):

@@ -23,7 +23,7 @@ from harness.needs import needs
 from harness.runtime import Result, wait_until
 
 from ocirun.engines.vm.machine import INITRD, KERNEL
-from ocirun.engines.vm.qemu import Hardware, command_line
+from ocirun.engines.vm.qemu import Hardware, command_line, user_options
 from ocirun.engines.vm.qmp import Qmp
 from ocirun.engines.vm.restore import restore
 from ocirun.engines.vm.saved import KEPT, SavedState
@@ -116,7 +116,8 @@ def idle_qemu(hardware: Hardware) -> Iterator[tuple[Qmp, int, int]]:
     os.ftruncate(memory, hardware.memory)
     pairs = [socket.socketpair() for _ in range(3)]
     qmp, agent, console = (theirs.fileno() for _, theirs in pairs)
-    words = command_line(hardware, qmp=qmp, agent=agent, console=console, memory=memory)
+    user = user_options(hardware.hypervisor)
+    words = command_line(hardware, qmp=qmp, agent=agent, console=console, memory=memory, user=user)
     with subprocess.Popen([*words, "-S"], pass_fds=(qmp, agent, console, memory)) as process:
         for _, theirs in pairs:
             theirs.close()

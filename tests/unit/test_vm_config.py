@@ -20,7 +20,7 @@ from ocirun.engines.vm.config import (
     setup_frames,
 )
 from ocirun.engines.vm.program import program_payload
-from ocirun.engines.vm.qemu import Hardware, command_line
+from ocirun.engines.vm.qemu import Hardware, command_line, user_options_of
 from ocirun.errors import OcirunError, UnsupportedError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -174,16 +174,30 @@ def test_the_command_line_has_the_bundles_parameters_last() -> None:
         "/q", "/k", "/i", memory=1 << 28, cpus=2, has_kvm=False, parameters=["-S"],
         kernel_parameters=["quiet"],
     )  # fmt: skip
-    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8)
+    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8, user=["-runas", "1"])
     assert "-incoming" not in words
     assert words[0] == "/q"
-    assert words[-1] == "-S"
+    assert words[-3:] == ["-runas", "1", "-S"]
     assert words[words.index("-m") + 1] == "256M"
     assert words[words.index("-append") + 1].endswith(" mitigations=off nokaslr quiet")
     assert words[words.index("-accel") + 1].startswith("tcg")
-    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8, is_restored=True)
+    words = command_line(hardware, qmp=5, agent=6, console=7, memory=8, user=(), is_restored=True)
     assert words[words.index("-incoming") + 1] == "defer"
     assert "mem-path=/proc/self/fd/8" in words[words.index("-object") + 1]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", ["-runas", "65534:65534"]),
+        ("9.0.2", ["-runas", "65534:65534"]),
+        ("9.1.0", ["-run-with", "user=65534:65534"]),
+        ("10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)", ["-run-with", "user=65534:65534"]),
+        ("", ["-run-with", "user=65534:65534"]),
+    ],
+)
+def test_qemu_becomes_nobody_by_the_option_of_its_version(version: str, words: list[str]) -> None:
+    assert user_options_of(f"QEMU emulator version {version}\nCopyright") == words
 
 
 def test_the_page_says_of_every_member_where_it_holds() -> None:

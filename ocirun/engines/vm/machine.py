@@ -19,6 +19,7 @@ from ocirun.engines.vm.qemu import (
     plug_image,
     plug_share,
     plug_taps,
+    user_options,
 )
 from ocirun.engines.vm.qmp import Qmp
 from ocirun.engines.vm.saved import copy_data
@@ -183,6 +184,7 @@ class Machine:
                 agent=agent,
                 console=console,
                 memory=self.memory,
+                user=user_options(hardware.hypervisor),
                 is_restored=state >= 0,
             )
             self.qemu, self.pidfd = self._spawn(words, [*theirs, self.memory], console)

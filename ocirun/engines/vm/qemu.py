@@ -9,6 +9,7 @@ import os
 
 from ocirun.engines.vm.qmp import QmpError
 from ocirun.errors import SetupError, doing
+from ocirun.kernel.process import without_clone3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ SHARE, IMAGE = "share", "image"
 HAVE_BACKING: Final = ("qcow2", "vmdk")
 MACHINE: Final = "pc"  # its bus takes devices while it runs; q35's first needs a port for each
 NOBODY: Final = 65534
+RUN_WITH_USER: Final = [9, 1]
+VERSION_S: Final = 10.0
 MIB: Final = 1 << 20
 # Of the guest's kernel. A kernel that panics ends the machine (panic=-1, -no-reboot).
 KERNEL: Final = (
@@ -92,11 +95,12 @@ def command_line(
     agent: int,
     console: int,
     memory: int,
+    user: Sequence[str],
     is_restored: bool = False,
 ) -> list[str]:
     """Return the words of a machine whose sockets and memory have these numbers.
 
-    It boots, or waits for a saved state.
+    It boots, or waits for a saved state. `user` is of `user_options`.
     """
     mib = hardware.memory_mib()
     append = KERNEL + ("" if hardware.has_kvm else EMULATED)
@@ -115,10 +119,47 @@ def command_line(
         *("-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=agent,fd={agent}", "-device", "virtio-serial-pci"),
         *("-device", port),
-        *("-sandbox", SANDBOX, "-runas", f"{NOBODY}:{NOBODY}"),
+        *("-sandbox", SANDBOX, *user),
         *(("-incoming", "defer") if is_restored else ()),
         *hardware.parameters,
     ]
+
+
+def user_options(hypervisor: str) -> list[str]:
+    """Return the words by which QEMU becomes nobody once it has opened its files.
+
+    Raises:
+        SetupError: it cannot be executed, or does not print its version.
+    """
+    import subprocess  # cold
+
+    command = [hypervisor, "--version"]
+    with doing(f"asking {hypervisor} for its version"):
+        try:
+            done = without_clone3(
+                lambda: subprocess.run(  # noqa: S603
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    check=False,
+                    timeout=VERSION_S,
+                )
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SetupError(f"no answer in {VERSION_S:g} s") from error
+    return user_options_of(os.fsdecode(done.stdout))
+
+
+def user_options_of(version: str) -> list[str]:
+    """Return them for what QEMU prints as its version.
+
+    From 9.1 on there is -run-with user=, and from 10.0 on no -runas.
+    """
+    number = version.partition("QEMU emulator version ")[2].split(".")[:2]
+    user = f"{NOBODY}:{NOBODY}"
+    if len(number) == 2 and all(map(str.isdecimal, number)) and [*map(int, number)] < RUN_WITH_USER:
+        return ["-runas", user]
+    return ["-run-with", f"user={user}"]
 
 
 def plug_share(qmp: Qmp, fd: int) -> None:

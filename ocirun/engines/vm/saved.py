@@ -57,7 +57,7 @@ class SavedState:
         """
         import hashlib  # cold
 
-        words = command_line(hardware, qmp=0, agent=0, console=0, memory=0)
+        words = command_line(hardware, qmp=0, agent=0, console=0, memory=0, user=())
         with doing("naming the saved state of a machine"):
             for path in (hardware.hypervisor, hardware.kernel, hardware.initrd):
                 found = os.stat(path)

@@ -14,6 +14,7 @@ from harness import bad_bundles
 from harness.bad_bundles import TABLE, Bad
 from harness.machine import REPO
 
+from ocirun.audit import of_config
 from ocirun.audit.examine import all_rules, audit_bundle
 from ocirun.audit.finding import GRADES, reaches, worst
 from ocirun.spec.schema import report
@@ -30,7 +31,10 @@ def special(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: f"{bad.rule}-{bad.grade}")
-def test_a_bad_bundle_has_its_finding(bad: Bad, tmp_path: Path, special: Path) -> None:
+def test_a_bad_bundle_has_its_finding(
+    bad: Bad, tmp_path: Path, special: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_config, "layout", lambda: "hybrid")
     bad_bundles.write(bad, tmp_path, special)
     audit = audit_bundle(str(tmp_path))
     found = [(one.rule.name, one.grade, one.pointer) for one in audit.findings]
@@ -39,6 +43,18 @@ def test_a_bad_bundle_has_its_finding(bad: Bad, tmp_path: Path, special: Path) -
     for one in audit.findings:
         assert one.grade in one.rule.grades, one.sentence
         assert one.sentence.endswith("."), one.sentence
+
+
+@pytest.mark.parametrize(("layout", "grade"), [("v1", "critical"), ("v2", "medium")])
+def test_a_mount_of_cgroups_is_what_the_host_makes_of_it(
+    layout: str, grade: str, tmp_path: Path, special: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CAP_SYS_ADMIN: release_agent is a file of v1."""
+    (bad,) = (one for one in TABLE if (one.rule, one.grade) == ("cgroup-writable", "critical"))
+    bad_bundles.write(bad, tmp_path, special)
+    monkeypatch.setattr(of_config, "layout", lambda: layout)
+    found = {one.rule.name: one.grade for one in audit_bundle(str(tmp_path)).findings}
+    assert found["cgroup-writable"] == grade
 
 
 def test_the_table_has_a_bundle_for_every_rule() -> None:
