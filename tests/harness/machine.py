@@ -192,6 +192,12 @@ def lack_of_criu() -> str | None:
     return f"criu does not work here: {(check.stdout + check.stderr).strip().splitlines()[0]}"
 
 
+def lack_of_criu_feature(name: str) -> str | None:
+    """Say that this kernel lacks what criu-check(8) calls `name`, None where it has it."""
+    check = subprocess.run(["criu", "check", "--feature", name], capture_output=True, check=False)
+    return None if check.returncode == 0 else f"this kernel has no {name}, which criu needs"
+
+
 def has_systemd() -> bool:
     """Return whether systemd is this machine's init, as sd_booted(3) does."""
     return Path("/run/systemd/system").is_dir()

@@ -78,8 +78,8 @@ def needs(*words: str, kernel: tuple[int, int] | None = None) -> pytest.MarkDeco
 
     Words: `root`, `cgroup v1`, `cgroup v2`, `cgroup CONTROLLER`, `tool NAME`, `userns`,
     `CAP_NAME`, `systemd` (as pid 1), `user manager`, `apparmor`, `criu` (one that works on this
-    kernel), `delegated` (we are an ordinary user with a cgroup of its own), `ours` (the runtime
-    under test is ocirun).
+    kernel), `criu FEATURE` (as criu-check(8) names it), `delegated` (we are an ordinary user with
+    a cgroup of its own), `ours` (the runtime under test is ocirun).
     """
     return pytest.mark.needs(*words, kernel=kernel)
 
@@ -94,8 +94,8 @@ def missing(word: str) -> str | None:  # a table in the form of code
     if word in PLAIN:
         is_there, reason = PLAIN[word]
         return None if is_there() else reason
-    if word == "criu":
-        return machine.lack_of_criu()
+    if kind == "criu":
+        return machine.lack_of_criu() or (machine.lack_of_criu_feature(name) if name else None)
     if kind == "tool":
         return None if machine.has_tool(name) else f"no tool {name}"
     if kind in CAPABILITIES:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 from harness.box import Box, Container
 from harness.bundle import Bundle
 from harness.runtime import Result, wait_until
@@ -57,6 +59,12 @@ class Pipe:
     def close(self) -> None:
         os.close(self._fd)
         os.close(self.end)
+
+
+def skip_where_criu_says(words: str, result: Result) -> None:
+    """Skip the test where CRIU itself cannot do its part on this kernel."""
+    if words in result.said:
+        pytest.skip(f"criu does not work here: {words}")
 
 
 class Saved:

@@ -14,7 +14,7 @@ from harness.box import Box
 from harness.needs import needs
 from harness.peers import peer_deviates
 from harness.runtime import finish, wait_until
-from harness.saved import COUNT, PATIENCE_S, Saved
+from harness.saved import COUNT, PATIENCE_S, Saved, skip_where_criu_says
 from harness.terminal import ConsoleSocket
 
 pytestmark = [needs("root", "criu")]
@@ -96,6 +96,7 @@ def test_a_paused_container_can_be_saved(box: Box) -> None:
         saved.pipe.count_on()
 
 
+@needs("criu mem_dirty_track")
 def test_a_chain_of_pre_dumps(box: Box) -> None:
     with Saved(box).run() as saved:
         images = box.folder / "chain"
@@ -287,7 +288,10 @@ def test_open_connections_are_kept_on_request(box: Box) -> None:
         saved.pipe.count_on()
         saved.checkpoint().failed("criu failed")
         saved.pipe.count_on()
-        saved.checkpoint("--tcp-established").ok()
+        result = saved.checkpoint("--tcp-established")
+        # Kernel: from 6.16 on, SO_PASSCRED of a TCP socket is EOPNOTSUPP; CRIU 4.1 fails then.
+        skip_where_criu_says("Can't get 1:16 opt", result)
+        result.ok()
         last = saved.pipe.numbers[-1]
         saved.restore("--tcp-established").ok()
         saved.pipe.count_on()
@@ -355,7 +359,12 @@ def test_lazy_pages_are_served_on_demand(box: Box) -> None:
                 wait_until(socket.exists, "the socket of lazy pages", PATIENCE_S)
                 last = saved.pipe.numbers[-1]
                 saved.container = box.container(saved.bundle)
-                saved.restore("--lazy-pages", "--work-path", saved.images).ok()
+                restored = saved.restore("--lazy-pages", "--work-path", saved.images)
+                if restored.status:
+                    finish(dump, result, PATIENCE_S)
+                    # CRIU 4.1 on Linux 6.18, as with runc.
+                    skip_where_criu_says("page-pipe: splice: -1: Bad file descriptor", result)
+                restored.ok()
                 saved.pipe.count_on()
                 assert saved.pipe.numbers[0] == last + 1
                 finish(dump, result, PATIENCE_S).ok()

@@ -183,6 +183,7 @@ def test_poststop_hooks_run_when_a_dump_ends_it(box: Box) -> None:
         assert '"status":"stopped"' in told.read_text().replace(" ", "")
 
 
+@needs("CAP_SYS_RESOURCE")  # CRIU asks with prlimit(2) for the limits of another user's process
 @peer_deviates("runc", "loses no_new_privs, which CRIU before 3.19 does not restore")
 def test_rights_are_those_from_before(box: Box) -> None:
     bundle = box.bundle("/probe", "count")
