@@ -106,8 +106,8 @@ static void find_origin(struct origin *origin)
    a verb slower or refused, never unsafe. */
 static bool needs_seal(char **argv)
 {
-    static const char *const valued[] = {"root", "log", "log-format", "log-level",
-                                         "cgroup-manager", "rootless", "criu", NULL};
+    static const char *const valued[] = {"root", "log", "log-format", "log-level", "cgroup-manager",
+                                         "rootless", "trace", "engine", "criu", NULL};
     static const char *const harmless[] = {
         "state", "start", "kill", "delete", "list", "ps", "pause", "resume", "update", "events",
         "spec", "features", "validate", "help", "version", "complete", "completion", "snapshot", NULL};

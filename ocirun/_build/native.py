@@ -255,7 +255,7 @@ static int sys_clone3(uint64_t flags, int cgroup_fd, int *pidfd)
 static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
 {
     struct clone_args args;
-    int pid, error = 0;
+    int pid, parent = getpid(), error = 0;
 
     memset(&args, 0, sizeof args);
     args.flags = CLONE_PIDFD | (join_fd < 0 ? CLONE_NEWUSER : 0);
@@ -264,6 +264,8 @@ static int sys_hold_userns(int join_fd, int ready_fd, int *pidfd)
     if (pid != 0)
         return pid;
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (syscall(SYS_getppid) != parent) /* it has died already */
+        syscall(SYS_exit_group, 0);
     if (join_fd >= 0) {
         syscall(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
         if (syscall(SYS_setns, join_fd, CLONE_NEWUSER) < 0)
@@ -291,7 +293,7 @@ static int sys_hold(int *pidfd)
         return pid;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, (_NSIG - 1) / 8);
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (syscall(SYS_getppid) != parent) /* gone already, and nobody would kill us */
+    if (syscall(SYS_getppid) != parent) /* it has died already */
         syscall(SYS_exit_group, 0);
     if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
         close_each(0, ~0U, 0);

@@ -45,14 +45,18 @@ class UserNamespaceHolder:
             if self.pid < 0:
                 raise oserror(ffi.errno, "clone3(CLONE_PIDFD|CLONE_NEWUSER)")
             self._pidfd = int(pidfd[0])
+            os.close(told)
+            told = -1
             if self._join_fd >= 0:
-                errno = int.from_bytes(os.read(ready, INT_BYTES), sys.byteorder)
+                answer = os.read(ready, INT_BYTES)  # nothing if it was killed
+                errno = int.from_bytes(answer, sys.byteorder) if answer else ECHILD
                 if errno:
                     self.__exit__()
                     raise oserror(errno, f"setns({self._join_fd}, CLONE_NEWUSER)")
         finally:
             os.close(ready)
-            os.close(told)
+            if told >= 0:
+                os.close(told)
         return self
 
     def __exit__(self, *_: object) -> None:

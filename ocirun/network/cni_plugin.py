@@ -10,6 +10,7 @@ import select
 import time
 
 from ocirun.errors import SetupError, SpecError, doing
+from ocirun.kernel.process import posix_spawn
 from ocirun.spec.jsontext import compact, parse, quoted
 
 TYPE_CHECKING = False
@@ -36,31 +37,8 @@ def run_plugin(
     """
     what = f"CNI plugin {os.path.basename(path)}, {variables['CNI_COMMAND']} of network "
     what += quoted(body["name"])
-    stdin = os.memfd_create("cni", os.MFD_CLOEXEC)
-    out, out_write = os.pipe2(os.O_CLOEXEC)
-    err, err_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        with doing(f"running {what}"):
-            with open(stdin, "wb", closefd=False) as file:
-                file.write(os.fsencode(compact(body)))
-            os.lseek(stdin, 0, os.SEEK_SET)
-            pid = os.posix_spawn(
-                path,
-                [path],
-                {"PATH": os.environ.get("PATH", ""), **variables},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, stdin, 0),
-                    (os.POSIX_SPAWN_DUP2, out_write, 1),
-                    (os.POSIX_SPAWN_DUP2, err_write, 2),
-                    (os.POSIX_SPAWN_DUP2, lock_fd, LOCK_FD),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=ALL_SIGNALS,
-            )
-    finally:
-        for fd in (stdin, out_write, err_write):
-            os.close(fd)
+    with doing(f"running {what}"):
+        pid, out, err = _start(path, body, variables, lock_fd)
     fault = "interrupted"
     try:
         output, said, fault = _listen(pid, out, err)
@@ -73,6 +51,42 @@ def run_plugin(
     if fault:
         raise SetupError(f"{what}: {fault}")
     return _result(what, output, said, os.waitstatus_to_exitcode(status))
+
+
+def _start(
+    path: str, body: dict[str, Any], variables: dict[str, str], lock_fd: int
+) -> tuple[int, int, int]:
+    """Start the plugin; return its pid, and its stdout and stderr for the caller to close."""
+    theirs: list[int] = []
+    ours: list[int] = []
+    try:
+        theirs.append(os.memfd_create("cni", os.MFD_CLOEXEC))
+        with open(theirs[0], "wb", closefd=False) as file:
+            file.write(os.fsencode(compact(body)))
+        os.lseek(theirs[0], 0, os.SEEK_SET)
+        for _ in ("stdout", "stderr"):
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            ours.append(reading)
+            theirs.append(writing)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(theirs)]
+        actions.append((os.POSIX_SPAWN_DUP2, lock_fd, LOCK_FD))
+        pid = posix_spawn(
+            path,
+            [path],
+            {"PATH": os.environ.get("PATH", ""), **variables},
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=ALL_SIGNALS,
+        )
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    return pid, ours[0], ours[1]
 
 
 def _listen(pid: int, out: int, err: int) -> tuple[bytes, bytes, str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from harness.runtime import wait_until
 
+from ocirun.kernel._native import ffi, lib
 from ocirun.kernel.holder import Holder
+from ocirun.kernel.userns import UserNamespaceHolder
 
 pytestmark = pytest.mark.integration
 
@@ -79,3 +81,51 @@ def test_threads_do_not_matter() -> None:
     for thread in busy:
         thread.join()
     assert [pid for pid in pids if not is_gone(pid)] == []
+
+
+def test_one_in_a_user_namespace_does_not_outlive_a_maker_that_died_at_once() -> None:
+    """The maker can be killed before the holder has asked to die with it.
+
+    On one processor the maker ends first.
+    """
+    left = []
+    for _ in range(20):
+        told, tell = os.pipe()
+        maker = os.fork()
+        if maker == 0:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            pid = lib.sys_hold_userns(-1, tell, ffi.new("int *", -1))
+            os.write(tell, str(pid).encode())
+            os._exit(0)
+        os.waitpid(maker, 0)
+        pid = int(os.read(told, 20))
+        os.close(told)
+        os.close(tell)
+        left.append(pid)
+    try:
+        wait_until(lambda: all(map(is_gone, left)), "the holders are gone")
+    finally:
+        for pid in left:
+            if not is_gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_the_death_of_one_in_a_user_namespace_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was waited for without an end."""
+    real = lib.sys_hold_userns
+
+    class Lib:
+        def sys_hold_userns(self, join_fd: int, told: int, pidfd: object) -> int:
+            del join_fd
+            # As if it had been killed before it said anything.
+            pid: int = real(-1, told, pidfd)
+            os.kill(pid, signal.SIGKILL)
+            return pid
+
+    monkeypatch.setattr("ocirun.kernel.userns.lib", Lib())
+    with (
+        open("/proc/self/ns/user") as namespace,
+        pytest.raises(OSError, match="No child processes"),
+        UserNamespaceHolder(namespace.fileno()),
+    ):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +201,15 @@ def test_a_hot_call_loads_the_table_the_reader_and_no_more() -> None:
         "__future__", "_collections_abc", "_stat", "errno", "genericpath", "os", "os.path",
         "posixpath", "stat", "gc",
     }  # fmt: skip
+
+
+def test_the_launcher_knows_every_global_option_with_a_value() -> None:
+    """It skips the value to find the verb: `--trace state create` was not sealed, and refused."""
+    from ocirun.cli.options import BOOL
+    from ocirun.cli.verbs import GLOBALS
+
+    source = (Path(__file__).parents[3] / "ocirun/_build/launcher.c").read_text()
+    listed = re.search(r"valued\[\] = \{(.*?)NULL\}", source, re.DOTALL)
+    assert listed
+    names = set(re.findall(r'"([\w-]+)"', listed[1]))
+    assert names == {option.name for option in GLOBALS if option.kind != BOOL}
