@@ -14,14 +14,15 @@ import pytest
 from harness import leaks, machine, peers
 from harness.user import User
 
-from clients import images, named, outcomes
+from clients import critest, images, named, outcomes
 from clients.calls import Outcome
 from clients.containerd import Containerd, Ctr
 from clients.cri import Kubelet, Pod
 from clients.crio import Crio
 from clients.docker import Docker, Engine
-from clients.images import PAUSE_IMAGE
+from clients.images import PAUSE, PAUSE_IMAGE
 from clients.podman import Podman, RootlessPodman
+from clients.registry import Registry
 
 RUNTIMES = ("runc", "ours")
 OTHERS = named.put_first()  # not the clients that the page is about
@@ -100,7 +101,7 @@ def ctr(containerd: Containerd, runtime: str) -> Generator[Ctr, None, None]:
 
 @pytest.fixture(scope="session")
 def pause(folder: Path, tree: Path) -> Path:
-    return images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, ("sleep", "100000"))
+    return images.write_archive(folder / "pause.tar", tree, PAUSE_IMAGE, PAUSE)
 
 
 def handlers() -> dict[str, str]:
@@ -109,11 +110,22 @@ def handlers() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def kubelet(folder: Path, archive: Path, pause: Path) -> Generator[Kubelet, None, None]:
+def registry(folder: Path) -> Generator[Registry, None, None]:
+    """What critest pulls from."""
+    registry = Registry(critest.Images(folder / "critest-tree"))
+    yield registry
+    registry.stop()
+
+
+@pytest.fixture(scope="session")
+def kubelet(
+    folder: Path, archive: Path, pause: Path, registry: Registry
+) -> Generator[Kubelet, None, None]:
     """containerd through its CRI; CRI-O instead, where CRIO names it."""
     if not machine.has_tool("containerd") and not os.environ.get("CRIO"):
         pytest.skip("no tool containerd")
-    kubelet = (Crio if os.environ.get("CRIO") else Kubelet)(folder / "cri", handlers())
+    server = Crio if os.environ.get("CRIO") else Kubelet
+    kubelet = server(folder / "cri", handlers(), registry.address)
     kubelet.load(archive)
     kubelet.load(pause)
     yield kubelet

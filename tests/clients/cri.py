@@ -48,6 +48,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{folder}/registries"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "{default}"
 """
@@ -56,6 +58,11 @@ RUNTIME = """\
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
         BinaryName = "{path}"
+"""
+# In the place of every registry.
+HOSTS = """\
+[host."http://{registry}"]
+  capabilities = ["pull", "resolve"]
 """
 
 
@@ -83,14 +90,17 @@ def _network(folder: Path) -> dict[str, Any]:
 class Kubelet:
     """containerd on private paths, asked through the CRI; its handlers are runc and ocirun.
 
-    A pod without a handler is `default`'s.
+    A pod without a handler is `default`'s. Images are pulled from `registry`, whatever their names.
     """
 
     server = "containerd"
     named_by = "CONTAINERD"
 
-    def __init__(self, folder: Path, runtimes: dict[str, str], default: str = DEFAULT) -> None:
+    def __init__(
+        self, folder: Path, runtimes: dict[str, str], registry: str, default: str = DEFAULT
+    ) -> None:
         self.folder = folder
+        self.registry = registry
         self.runtimes = runtimes
         self.default = default
         (folder / "cni").mkdir(parents=True)
@@ -116,6 +126,10 @@ class Kubelet:
 
     def _write_config(self) -> list[str]:
         """Write the configuration; return the words that start the server with it."""
+        (self.folder / "registries/_default").mkdir(parents=True)
+        (self.folder / "registries/_default/hosts.toml").write_text(
+            HOSTS.format(registry=self.registry)
+        )
         config = CONFIG.format(folder=self.folder, pause=PAUSE_IMAGE, default=self.default)
         for name, path in self.runtimes.items():
             config += RUNTIME.format(name=name, path=path)
@@ -127,7 +141,9 @@ class Kubelet:
             conditions = self.call("Status").status.conditions
         except grpc.RpcError:
             return False
-        return all(condition.status for condition in conditions)
+        # containerd 2.3 has others too: one says whether its configuration is of an old version.
+        ready = {condition.type for condition in conditions if condition.status}
+        return {"RuntimeReady", "NetworkReady"} <= ready
 
     def load(self, archive: Path) -> None:
         words = ("ctr", "-a", self.folder / "c.sock", "-n", "k8s.io", "image", "import", archive)
@@ -195,7 +211,7 @@ class Pod:
         """Create a container of busybox; `settings` are fields of its ContainerConfig."""
         config = {
             "metadata": {"name": name},
-            "image": {"image": IMAGE},
+            "image": {"image": IMAGE, "user_specified_image": IMAGE},
             "command": command or ("sleep", "1000"),
             "log_path": f"{name}.log",
             **settings,

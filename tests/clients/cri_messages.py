@@ -27,7 +27,7 @@ MESSAGES: dict[str, str] = {
     "Int64Value": "value:1:int64",
     "UInt64Value": "value:1:uint64",
     "KeyValue": "key:1:string value:2:string",
-    "ImageSpec": "image:1:string",
+    "ImageSpec": "image:1:string user_specified_image:18:string",
     "NamespaceOption": "network:1:int32 pid:2:int32 ipc:3:int32 target_id:4:string",
     "SecurityProfile": "profile_type:1:int32 localhost_ref:2:string",
     "PortMapping": "protocol:1:int32 container_port:2:int32 host_port:3:int32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -43,6 +44,8 @@ class Engine:
         self.socket = f"unix://{folder}/d.sock"
         self._parent = f"{MARK}-{folder.name}"
         self._env = {**os.environ, "PATH": f"{programs or ''}:{os.environ['PATH']}".lstrip(":")}
+        plugins = Path(os.environ.get("DOCKER", ""), "cli-plugins").absolute()
+        (folder / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(plugins)]}))
         network = ("--bridge=none", "--iptables=false") if programs else ("--bip", "10.86.0.1/16")
         self._options = (
             *("--data-root", folder / "data", "--exec-root", folder / "exec"),
@@ -84,7 +87,7 @@ class Engine:
         return [DOCKER, "-H", self.socket, *words]
 
     def docker(self, *words: str | Path, env: dict[str, str] | None = None) -> Outcome:
-        return call(*self.words(*words), env=env)
+        return call(*self.words(*words), env={"DOCKER_CONFIG": str(self.folder), **(env or {})})
 
     def load(self, archive: Path) -> None:
         self.docker("load", "-i", archive).expect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.machine import MARK, cgroup_hierarchies
@@ -9,8 +10,12 @@ from harness.user import User
 
 from clients.calls import Outcome, call, call_on_terminal
 from clients.images import IMAGE, PAUSE_IMAGE
+from ocirun.spec.capabilities import CAPABILITIES
 
 PARENT = f"/{MARK}-podman"
+# podman looks for conmon and netavark in fixed places, so those beside a podman named by path are
+# named as well.
+HELPERS = Path(os.environ.get("PODMAN", "/usr/bin")).absolute()
 # Limits no higher than a development machine's own. podman knows by its name what a runtime can do.
 CONFIG = f"""\
 [containers]
@@ -20,6 +25,8 @@ cgroups = "no-conmon"
 apparmor_profile = ""
 [engine]
 infra_image = "{PAUSE_IMAGE}"
+conmon_path = ["{HELPERS}/conmon", "/usr/bin/conmon"]
+helper_binaries_dir = ["{HELPERS}", "/usr/libexec/podman", "/usr/lib/podman"]
 runtime_supports_json = ["crun", "runc", "ocirun"]
 runtime_supports_nocgroups = ["crun", "ocirun"]
 runtime_supports_nocgroup = ["crun", "ocirun"]  # podman 4's misspelling
@@ -85,6 +92,11 @@ class Podman:
 
     def state(self, name: str, key: str = "Status") -> str:
         return self("inspect", "-f", f"{{{{.State.{key}}}}}", name).expect().out.strip()
+
+    def default_capabilities(self) -> str:
+        """Return what a container gets, as /proc/PID/status has it; podman 5 gives less than 4."""
+        names = self("info", "-f", "{{.Host.Security.DefaultCapabilities}}").expect().out
+        return f"{sum(1 << CAPABILITIES[name] for name in names.strip().split(',')):016x}"
 
     def stop(self) -> None:
         """Remove every container and what podman leaves behind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import grpc
 import pytest
 from harness import machine
 
+from clients import critest
 from clients.calls import wait_until
 from clients.conftest import NewPod
 from clients.cri import Kubelet, Pod, Stream
@@ -131,7 +133,8 @@ def test_stop(pod: Pod) -> None:
 
 
 def test_stop_of_the_unwilling(pod: Pod) -> None:
-    container = pod.start("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    container = pod.start("sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done")
+    wait_until(lambda: container.log() == "up\n", "the shell")
     container.call("StopContainer", timeout=1)
     assert container.wait() == 137
     container.call("StopContainer", timeout=1)  # again: no error
@@ -336,13 +339,15 @@ def test_10_containers_in_a_pod(pod: Pod) -> None:
     assert [container.wait() for container in all_of_them] == list(range(10))
 
 
-def test_critest(kubelet: Kubelet) -> None:
-    """The validation suite of cri-tools, where CRITEST has its path and its images are there."""
+def test_critest(kubelet: Kubelet, runtime: str, tmp_path: Path) -> None:
+    """The validation suite of cri-tools, where CRITEST has its path."""
     program = os.environ.get("CRITEST")
     if program is None:
         pytest.skip("CRITEST is not set")
-    words = (program, "--runtime-endpoint", kubelet.socket, "--ginkgo.no-color")
-    subprocess.run(words, check=True, timeout=600)
+    report = critest.run(program, kubelet.socket, Path(runtime).name, tmp_path)
+    sys.stdout.write(f"critest: {report.passed} passed, {report.skipped} skipped\n")
+    assert report.passed
+    assert not report.failed
 
 
 def _memory_limit(container: Any) -> int:

@@ -181,7 +181,7 @@ def test_compose(docker: Docker, tmp_path: Path) -> None:
         compose("up", "-d")
         wait_until(lambda: "done" in compose("logs", "client"), "the client's word")
         assert compose("exec", "-T", "web", "cat", "/data/said") == "hello\n"
-        name = docker("ps", "-q", "--filter", f"name={docker.prefix}_web").expect().out.strip()
+        name = compose("ps", "-q", "web").split()[0]
         settings = json.loads(docker("inspect", name).expect().out)[0]["HostConfig"]
         assert (settings["Runtime"], settings["Memory"]) == (docker.runtime, 64 << 20)
         compose("restart", "-t", "0", "web")

@@ -24,6 +24,7 @@ from clients.calls import TIMEOUT_S, wait_for_daemon, wait_until
 from clients.conftest import handlers
 from clients.cri import CONTAINER_EXITED, Kubelet
 from clients.images import IMAGE
+from clients.registry import Registry
 
 HEALTH_PORT = 10248
 RUNNING = 1  # of a container's `state`
@@ -113,22 +114,29 @@ def _is_healthy() -> bool:
 
 
 @pytest.fixture
-def static(
-    folder: Path, tmp_path: Path, runtime: str, archive: Path, pause: Path
-) -> Generator[StaticPods, None, None]:
+def node(
+    folder: Path, runtime: str, archive: Path, pause: Path, registry: Registry
+) -> Generator[Kubelet, None, None]:
+    """A containerd whose default is the runtime."""
     if not os.environ.get("KUBELET"):
         pytest.skip("KUBELET is not set")
     if not has_tool("containerd"):
         pytest.skip("no tool containerd")
-    cri = Kubelet(folder / f"kubelet-{Path(runtime).name}", handlers(), Path(runtime).name)
+    name = Path(runtime).name
+    cri = Kubelet(folder / f"kubelet-{name}", handlers(), registry.address, name)
     try:
         cri.load(archive)
         cri.load(pause)
-        static = StaticPods(tmp_path, cri)
-        yield static
-        static.stop()
+        yield cri
     finally:
         cri.stop()
+
+
+@pytest.fixture
+def static(node: Kubelet, tmp_path: Path) -> Generator[StaticPods, None, None]:
+    static = StaticPods(tmp_path, node)
+    yield static
+    static.stop()
 
 
 def test_static_pods(static: StaticPods) -> None:

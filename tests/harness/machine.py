@@ -79,6 +79,12 @@ def make_session_folder() -> Path:
     return folder
 
 
+def compile_text(source: str, program: Path) -> None:
+    """Compile a program of one C file; raises CalledProcessError with gcc's words."""
+    words = ("gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-x", "c", "-o", program, "-")
+    subprocess.run(words, input=source.encode(), check=True)
+
+
 def compile_probe(folder: Path) -> Path:
     """Compile the probe into `folder`; raises CalledProcessError with gcc's words.
 

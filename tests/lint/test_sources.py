@@ -19,7 +19,7 @@ OURS = re.compile(
 )
 PEERS = (
     r"runc|crun|go-runc|moby|podman|conmon|containerd|CRIU|systemd|logrus|runtime-tools"
-    r"|kubernetes/[\w-]+"
+    r"|kubernetes/[\w-]+|kubernetes-sigs/[\w-]+"
 )
 ELSEWHERE = [
     re.compile(words)
