@@ -31,15 +31,14 @@ def copy_up(covered_fd: int, mount_fd: int) -> None:
     """Copy all below the directory `covered_fd` to the root of the mount `mount_fd`.
 
     Both are borrowed O_PATH descriptors. Types, modes, owners, times and extended attributes are
-    kept as far as the tmpfs knows them; sockets are left out, hard links become separate files.
+    kept as far as the tmpfs knows them; sockets are left out, hard links become separate files. The
+    root of the mount itself stays what its options made it.
 
     Raises:
         SetupError: somebody moved a directory, or exchanged a file, while it was copied.
         OSError: reading or writing failed; ENOSPC when the tmpfs is too small.
     """
     with _Walk(covered_fd, mount_fd) as walk:
-        found = os.fstat(walk.source_fd)
-        os.fchown(walk.copy_fd, found.st_uid, found.st_gid)
         while True:
             if walk.names:
                 _copy(walk, walk.names.pop())

@@ -31,11 +31,13 @@ RIDMAP: Final = 64
 
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 0x1, 0x2, 0x4, 0x8
 _NOATIME, _STRICTATIME, _ATIME, _NODIRATIME, _NOSYMFOLLOW = 0x10, 0x20, 0x70, 0x80, 0x200000
+_RELATIME = 0x40  # of _ATIME the bit that no choice has: relatime was named
 _SYNCHRONOUS, _MANDLOCK, _DIRSYNC, _LAZYTIME = 0x10, 0x40, 0x80, 1 << 25
 _UNBINDABLE, _PRIVATE, _SLAVE, _SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 
-# Kernel: relatime, noatime and strictatime are one choice, so each word of it clears the whole
-# choice first; "norelatime" has no effect in mount(2) either, relatime being the default.
+# Kernel: relatime, noatime and strictatime are one choice. mount(2) takes all words of it that are
+# not taken back, and looks at strictatime first, at noatime then (whole_atime); "norelatime" has no
+# effect there either, relatime being the default.
 # Kernel: MS_SILENT and MS_I_VERSION mean nothing to fsconfig; they are accepted as mount(2) does.
 MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "async": (SUPERBLOCK, 0, _SYNCHRONOUS),
@@ -53,7 +55,7 @@ MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "lazytime": (SUPERBLOCK, _LAZYTIME, 0),
     "loud": (NOTHING, 0, 0),
     "mand": (SUPERBLOCK, _MANDLOCK, 0),
-    "noatime": (ATTRIBUTE, _NOATIME, _ATIME),
+    "noatime": (ATTRIBUTE, _NOATIME, 0),
     "nodev": (ATTRIBUTE, _NODEV, 0),
     "nodiratime": (ATTRIBUTE, _NODIRATIME, 0),
     "noexec": (ATTRIBUTE, _NOEXEC, 0),
@@ -71,12 +73,12 @@ MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "rdev": (RECURSIVE, 0, _NODEV),
     "rdiratime": (RECURSIVE, 0, _NODIRATIME),
     "rdirsync": (NOTHING, 0, 0),
-    "relatime": (ATTRIBUTE, 0, _ATIME),
+    "relatime": (ATTRIBUTE, 0, _RELATIME),
     "remount": (EXTRA, REMOUNT, 0),
     "rexec": (RECURSIVE, 0, _NOEXEC),
     "ridmap": (EXTRA, RIDMAP, 0),
     "rmand": (NOTHING, 0, 0),
-    "rnoatime": (RECURSIVE, _NOATIME, _ATIME),
+    "rnoatime": (RECURSIVE, _NOATIME, 0),
     "rnodev": (RECURSIVE, _NODEV, 0),
     "rnodiratime": (RECURSIVE, _NODIRATIME, 0),
     "rnoexec": (RECURSIVE, _NOEXEC, 0),
@@ -87,12 +89,12 @@ MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "rnosymfollow": (RECURSIVE, _NOSYMFOLLOW, 0),
     "ro": (ATTRIBUTE, _RDONLY, 0),
     "rprivate": (PROPAGATION, _PRIVATE, 1),
-    "rrelatime": (RECURSIVE, 0, _ATIME),
+    "rrelatime": (RECURSIVE, 0, _RELATIME),
     "rro": (RECURSIVE, _RDONLY, 0),
     "rrw": (RECURSIVE, 0, _RDONLY),
     "rshared": (PROPAGATION, _SHARED, 1),
     "rslave": (PROPAGATION, _SLAVE, 1),
-    "rstrictatime": (RECURSIVE, _STRICTATIME, _ATIME),
+    "rstrictatime": (RECURSIVE, _STRICTATIME, 0),
     "rsuid": (RECURSIVE, 0, _NOSUID),
     "rsymfollow": (RECURSIVE, 0, _NOSYMFOLLOW),
     "rsync": (NOTHING, 0, 0),
@@ -102,7 +104,7 @@ MOUNT_OPTIONS: dict[str, tuple[int, int, int]] = {
     "silent": (NOTHING, 0, 0),
     "slave": (PROPAGATION, _SLAVE, 0),
     "src-nofollow": (EXTRA, SRC_NOFOLLOW, 0),
-    "strictatime": (ATTRIBUTE, _STRICTATIME, _ATIME),
+    "strictatime": (ATTRIBUTE, _STRICTATIME, 0),
     "suid": (ATTRIBUTE, 0, _NOSUID),
     "symfollow": (ATTRIBUTE, 0, _NOSYMFOLLOW),
     "sync": (SUPERBLOCK, _SYNCHRONOUS, 0),
@@ -120,6 +122,7 @@ PROPAGATION_OPTIONS: dict[str, tuple[int, bool]] = {
 class MountOptions:
     """What a list of mount options asks for; of contradicting words the last one wins.
 
+    But of the access times strictatime comes before noatime, and that before relatime.
     `attr_set`, `attr_clr`: MOUNT_ATTR_* asked for and asked away. `rec_set`, `rec_clr`: the same
     for the whole tree. The clear masks hold the access-time choice whole or not at all, as
     mount_setattr(2) wants it. `superblock`: MS_* of the file system. `bind`: it is a bind mount;
@@ -194,20 +197,22 @@ def read_options(given: Iterable[str] | None) -> MountOptions:
             options.data += split_data(option)
         elif option:
             options.data.append(option)
-    options.attr_clr = whole_atime(options.attr_set, options.attr_clr)
-    options.rec_clr = whole_atime(options.rec_set, options.rec_clr)
+    options.attr_set, options.attr_clr = whole_atime(options.attr_set, options.attr_clr)
+    options.rec_set, options.rec_clr = whole_atime(options.rec_set, options.rec_clr)
     return options
 
 
-def whole_atime(attr_set: int, attr_clr: int) -> int:
-    """Return `attr_clr` with the access-time choice in it whole, or not at all.
+def whole_atime(attr_set: int, attr_clr: int) -> tuple[int, int]:
+    """Return both with one choice of access times at most, and with it whole or not at all.
 
     Kernel: mount_setattr(2) refuses part of MOUNT_ATTR__ATIME in attr_clr, and a choice in
     attr_set without the whole of it in attr_clr.
     """
-    if attr_set & _ATIME or attr_clr & _NOATIME:
-        return attr_clr | _ATIME
-    return attr_clr & ~_ATIME
+    if attr_set & _STRICTATIME:
+        attr_set &= ~_NOATIME
+    if attr_set & _ATIME or attr_clr & (_NOATIME | _RELATIME):
+        return attr_set, attr_clr | _ATIME
+    return attr_set, attr_clr & ~_ATIME
 
 
 def split_data(option: str) -> list[str]:

@@ -122,12 +122,16 @@ class TestOptions:
             (["noexec", "nodev", "exec"], "nodev", "noexec"),
             (["noatime", "strictatime"], "rw", "noatime"),
             (["strictatime"], "rw", "relatime"),
+            (["strictatime", "noatime"], "rw", "noatime"),
+            (["noatime", "relatime"], "noatime", "relatime"),
             pytest.param(
                 ["defaults"], "rw", "ro", marks=peer_deviates("runc", "1.1 passes it on as data")
             ),
         ],
     )
-    def test_the_last_word_wins(self, box: Box, words: list[str], there: str, absent: str) -> None:
+    def test_which_of_two_words_wins(
+        self, box: Box, words: list[str], there: str, absent: str
+    ) -> None:
         bundle = box.bundle()
         bundle.add_mount("/data", "tmpfs", "tmpfs", *words)
         options = mount_at(box.report(bundle), "/data").options
@@ -162,6 +166,15 @@ class TestOptions:
         bundle.add_mount("/data", "tmpfs", "tmpfs", "tmpcopyup")
         assert box.output(bundle) == "below\n1711\n"
         assert (bundle.rootfs / "data/file").read_text() == "below\n"
+
+    def test_tmpcopyup_keeps_owners_but_that_of_the_tmpfs_itself(self, box: Box) -> None:
+        bundle = box.bundle("stat", "-c", "%a %u:%g", "/data", "/data/sub")
+        data = bundle.rootfs / "data"
+        (data / "sub").mkdir(mode=0o700, parents=True)
+        for folder in (data, data / "sub"):
+            os.chown(folder, 12, 34)
+        bundle.add_mount("/data", "tmpfs", "tmpfs", "tmpcopyup")
+        assert box.output(bundle) == "755 0:0\n700 12:34\n"
 
 
 class TestBind:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         (["nosuid", "nodev", "noexec"], {"rw", "nosuid", "nodev", "noexec", "relatime"}),
         (["noatime", "nodiratime"], {"rw", "noatime", "nodiratime"}),
         (["strictatime"], {"rw"}),
-        (["noatime", "relatime"], {"rw", "relatime"}),
+        (["noatime", "relatime"], {"rw", "noatime"}),
         (["nosuid", "suid", "nosymfollow"], {"rw", "relatime", "nosymfollow"}),
         (["rnosuid", "rnoatime"], {"rw", "nosuid", "noatime"}),
         (["rro"], {"ro", "relatime"}),
