@@ -48,6 +48,16 @@ def test_in_an_empty_environment(install: FastInstall) -> None:
     assert both(install, env={})["environ"] == {}
 
 
+def test_modules_that_python_starts_with_are_in_the_heap(install: FastInstall) -> None:
+    """Where the snapshot places them (library.py); CPython 3.11 has them as initialised data."""
+    assert install.report()["unlike"]["in heap"] == [True, True]
+
+
+def test_functions_of_the_c_library_are_not_looked_up(install: FastInstall) -> None:
+    """Their addresses follow from the image (thaw.c); of a few there are several to choose from."""
+    assert install.report()["unlike"]["known calls"] > 0.8
+
+
 def test_with_words_that_are_not_utf8(install: FastInstall) -> None:
     environment = {os.fsdecode(b"n\xe9\xff"): os.fsdecode(b"caf\xe9"), "EMPTY": "", "A": "=b=c"}
     report = both(install, os.fsdecode(b"caf\xe9-\xff"), "é", env=environment)

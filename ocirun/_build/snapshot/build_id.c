@@ -1,4 +1,5 @@
-/* The build ids of this program and of the C library, from the notes of the loaded objects.
+/* The build ids of this program and of the C library, from the notes of the loaded objects, and the
+ * address of the latter.
  *
  * Source: dl_iterate_phdr(3); elf(5), "Notes (Nhdr)".
  */
@@ -36,6 +37,13 @@ static bool read_build_id(const struct dl_phdr_info *object, uint8_t *id, size_t
     return false;
 }
 
+static bool is_library(const struct dl_phdr_info *object)
+{
+    const char *name = strrchr(object->dlpi_name, '/');
+
+    return name && strncmp(name, "/libc.so.", 9) == 0;
+}
+
 struct ids {
     struct key *key;
     int objects, found;
@@ -44,12 +52,11 @@ struct ids {
 static int visit_object(struct dl_phdr_info *object, size_t size, void *argument)
 {
     struct ids *ids = argument;
-    const char *name = strrchr(object->dlpi_name, '/');
 
     (void)size;
     if (ids->objects++ == 0) /* the first is this program */
         ids->found += read_build_id(object, ids->key->program_id, sizeof ids->key->program_id);
-    else if (name && strncmp(name, "/libc.so.", 9) == 0)
+    else if (is_library(object))
         ids->found += read_build_id(object, ids->key->libc_id, sizeof ids->key->libc_id);
     return ids->found == 2;
 }
@@ -60,4 +67,20 @@ bool read_build_ids(struct key *key)
 
     dl_iterate_phdr(visit_object, &ids);
     return ids.found == 2;
+}
+
+static int visit_library(struct dl_phdr_info *object, size_t size, void *argument)
+{
+    (void)size;
+    if (is_library(object))
+        *(uintptr_t *)argument = object->dlpi_addr;
+    return is_library(object);
+}
+
+uintptr_t find_library(void)
+{
+    uintptr_t address = 0;
+
+    dl_iterate_phdr(visit_library, &address);
+    return address;
 }

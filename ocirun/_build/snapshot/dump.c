@@ -1,7 +1,8 @@
 /* Start Python as the ordinary launcher does, warm it up, and write the image.
  *
  * `ocirun snapshot` runs this program with an empty environment, in the directory /, with
- * /dev/null as its standard streams: nothing of the caller gets into the image.
+ * /dev/null as its standard streams: nothing of the caller gets into the image. (LD_BIND_NOW, for
+ * find_calls, is dropped by main.)
  *
  * That happens twice: a first process records the order of allocations and computes the place of
  * each block (cli/placement.py); the second one follows that plan and is written.
@@ -23,6 +24,7 @@
 #include "heap.h"
 #include "image.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -100,6 +102,32 @@ static void leave_python(void)
 
     memset(state->datastack_top, 0,
            (size_t)((char *)state->datastack_limit - (char *)state->datastack_top));
+}
+
+/* Record where the C library has the functions that this program calls. `ocirun snapshot` has had the
+   dynamic linker fill in the whole table (LD_BIND_NOW).
+
+   A function of which the C library has several for different processors has no symbol at the address
+   that was chosen here, and is left to the dynamic linker. */
+static void find_calls(void)
+{
+    const ElfW(Rela) *relocation = (const ElfW(Rela) *)dynamic_entry(DT_JMPREL)->d_un.d_ptr;
+    size_t count = dynamic_entry(DT_PLTRELSZ)->d_un.d_val / sizeof *relocation;
+    const uintptr_t library = find_library();
+
+    calls.table = (uint64_t *)relocation->r_offset;
+    for (; calls.count < count && calls.count < MAX_CALLS; calls.count++) {
+        const uint64_t *entry = &calls.table[calls.count];
+        const ElfW(Sym) *symbol;
+        Dl_info info;
+
+        if (relocation[calls.count].r_offset != (uintptr_t)entry)
+            break;
+        if (dladdr1((void *)*entry, &info, (void **)&symbol, RTLD_DL_SYMENT) &&
+            (uintptr_t)info.dli_fbase == library && (uintptr_t)info.dli_saddr == *entry &&
+            ELF64_ST_TYPE(symbol->st_info) == STT_FUNC)
+            calls.offsets[calls.count] = (uint32_t)(*entry - library);
+    }
 }
 
 static void write_all(int fd, const void *bytes, size_t length, off_t offset)
@@ -246,6 +274,9 @@ void dump(int image_fd, const struct origin *origin, const char *version)
     if (header.data.start % PAGE_BYTES)
         fail("making a snapshot: the data do not begin at a page");
     find_spared(&header);
+#ifndef ONE_FILE /* which is used with other C libraries than that which it was made with */
+    find_calls();
+#endif
     header.heap.start = (uint64_t)heap_start;
     header.heap.offset = header.data.offset + header.data.length;
 

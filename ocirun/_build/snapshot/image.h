@@ -24,6 +24,7 @@
 #endif
 #define IMAGE_BELOW "lib/ocirun/snapshot" /* of the prefix */
 #define MAX_SPARED 16
+#define MAX_CALLS 1024
 
 /* A file whose change makes the image stale. An absent one has zeros: appearing is a change. */
 struct witness {
@@ -70,6 +71,19 @@ bool witnesses_agree(const struct header *header);
 
 /* Open the image of the launcher at `origin` and read its header; -1 with the reason in `why`. */
 int open_image(struct header *header, const struct origin *origin, const char **why);
+
+/* The table of addresses of the C library's functions that this program calls, as far as they are
+   the same in each process, less the address of the library. Part of the image; not the table itself,
+   which the dynamic linker fills in as functions are called. A function of which there are several,
+   for different processors, has 0. */
+struct calls {
+    uint64_t *table;
+    uint32_t count, offsets[MAX_CALLS];
+};
+extern struct calls calls;
+
+/* Return the address of the C library. */
+uintptr_t find_library(void);
 
 /* Before the C library's first allocation in the process whose memory is going to be audited. */
 void audit_prepare(void);

@@ -41,6 +41,8 @@ static struct {
     PyObject *main;    /* ocirun.cli.launcher.main */
 } remembered = {.page_aligned = 1};
 
+struct calls calls;
+
 static PyObject *attribute(const char *module_name, const char *name)
 {
     PyObject *module = PyImport_ImportModule(module_name);
@@ -106,6 +108,16 @@ static bool map_image(int fd, const struct header *header)
         next += header->spared[i].length;
     }
     return mapped;
+}
+
+/* Speed: without this the dynamic linker would look up each function by its name when it is called
+   for the first time, a hundred in a small verb. Safe because the image is used only with the C library
+   that it was made with (key.c). */
+static void fill_in_calls(uintptr_t library)
+{
+    for (uint32_t i = 0; i < calls.count; i++)
+        if (calls.offsets[i])
+            calls.table[i] = library + calls.offsets[i];
 }
 
 static _Noreturn void fail_in_python(void)
@@ -178,6 +190,7 @@ static void renew_path(const struct origin *origin)
 void thaw(int image_fd, const struct header *header, const struct origin *origin, int argc,
           char **argv)
 {
+    const uintptr_t library = find_library();
     size_t spared = 0;
 
     for (uint32_t i = 0; i < header->spared_count && i < MAX_SPARED; i++)
@@ -185,6 +198,7 @@ void thaw(int image_fd, const struct header *header, const struct origin *origin
     if (header->spared_count > MAX_SPARED || spared > MAX_SPARED_BYTES ||
         !take_thread_keys(header) || !map_image(image_fd, header))
         return;
+    fill_in_calls(library);
     close(image_fd);
 
     pthread_setspecific(header->thread_key, remembered.thread);

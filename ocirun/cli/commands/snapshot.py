@@ -61,7 +61,7 @@ def _make(launcher: str, place: str) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={},
+            env={"LD_BIND_NOW": "1"},  # dump.c, find_calls; dropped before Python comes up
             cwd="/",
             pass_fds=[image_fd],
             check=False,
