@@ -224,9 +224,8 @@ class Creation(NewProcess):
     def _remember(self) -> None:
         record, config = self.record, self.config
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        record.created = (
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
-        )
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        record.created = f"{second}.{nanoseconds:09d}Z"
         record.oci_version = config["ociVersion"]
         record.bundle = self.request.bundle
         record.rootfs = self.request.rootfs
@@ -256,19 +255,22 @@ class Creation(NewProcess):
             self.parent.plan = plan_create(self.config, self.request)
             self.tell_plan(self.parent.plan)
         self.spawn([*self.gate_fds])
-        # While init reads all that: remember it, in case we die.
-        self.record.init_process_pid = self.parent.pid
-        self.record.init_process_start = start_time(self.parent.pid) or 0
-        self.record.write_init()
         self.has_run = True
-        ahead = self.sends_ahead() and not linux.get("netDevices")
-        # Device rules alone: other limits would hold init back.
+        # It need not wait where we do nothing between two messages. Limits other than device
+        # rules would hold it back. Order: before it makes devices, v1 denies all for a moment.
+        ahead = not (linux.get("netDevices") or self.networks)
         limited = ahead and linux.get("resources", {}).keys() <= {"devices"}
         if limited:
             self._apply()
         if ahead:
-            hooks = {"prestart", "createRuntime"}.intersection(self.record.hooks)
-            self.parent.run_ahead(resume=limited and not hooks)
+            self.parent.run_ahead()
+        # While init assembles its root: remember it, in case we die.
+        self.record.init_process_pid = self.parent.pid
+        self.record.init_process_start = start_time(self.parent.pid) or 0
+        self.record.write_init()
+        # Order: hooks, those of init too, may look at the record and at the limits.
+        if limited and not (self.resctrl or {"prestart", "createRuntime"} & {*self.record.hooks}):
+            self.parent.resume_ahead()
         self.parent.wait_until_ready()
         if linux.get("netDevices") or self.networks:
             from ocirun.container.connect import connect, open_sides  # cold
@@ -299,9 +301,8 @@ class Creation(NewProcess):
         Order: the maps of its user namespace are written before that, it is moved into its resctrl
         group, and networks of type user open its namespaces.
         """
-        helped = self.options.command is not None
         maps = "user" in self.request.namespaces.new
-        return helped and not (maps or self.resctrl or self.networks)
+        return not (maps or self.resctrl or self.networks)
 
     def _cause_of(self, death: InitDied) -> SetupError:
         """Return why init died without a message: the cgroup counts OOM kills."""

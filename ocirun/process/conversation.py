@@ -42,7 +42,7 @@ class Conversation:
     that, the configuration and the request as they are in our memory; else it is sent the last
     two, and makes its own plan.
 
-    A helper's child is sent some messages ahead, before it waits for them (`_ahead` has the names).
+    The child is sent some messages ahead, before it waits for them (`_ahead` has the names).
     """
 
     __slots__ = (

@@ -65,15 +65,13 @@ class CreateParent(Conversation):
         if BOOTSTRAP_DATA not in self._ahead:
             self._send(BOOTSTRAP_DATA, *bootstrap)
 
-    def run_ahead(self, *, resume: bool) -> None:
-        """Have init assemble the root as soon as it is ready; with `resume`, enter it, too.
+    def run_ahead(self) -> None:
+        """Have init assemble the root as soon as it is ready."""
+        self._send_ahead(PROC_RUN)
 
-        Does nothing for an init that was not sent its configuration ahead.
-        """
-        if SEND_CONFIG in self._ahead:
-            self._send_ahead(PROC_RUN)
-            if resume:
-                self._send_ahead(PROC_RESUME)
+    def resume_ahead(self) -> None:
+        """Have init enter the root as soon as it is assembled. After run_ahead."""
+        self._send_ahead(PROC_RESUME)
 
     def wait_until_ready(self) -> None:
         """Wait until init has understood, and is in its cgroups and namespaces."""

@@ -20,6 +20,10 @@ procSeccomp carries no descriptor: from the filter on, sending one may be a call
 very agent. Writing to a socket may not (SCMP_ACT_NOTIFY is refused for write), so that a number is
 written and the parent fetches the descriptor itself, with pidfd_getfd.
 
+procRun and procResume are sent ahead, before init waits for them, where the parent does nothing in
+between: there are no network devices to move; no limits but rules for devices, and no hooks of the
+host (container/create.py).
+
 procWarning (a sentence) may come from stage or init at any time before procGate, and has no answer.
 
 Three more may stand in for these. Where a stage process has to enter namespaces before init can be
