@@ -55,7 +55,8 @@ def rows_of(text: str, pids: set[str]) -> str:
     Raises:
         SetupError: the header names no PID.
     """
-    header, *rows = text.splitlines() or [""]
+    # Not splitlines: a process may have a form feed in its name.
+    header, *rows = text.rstrip("\n").split("\n")
     titles = header.split()
     if "PID" not in titles:
         raise SetupError("couldn't find PID field in ps output")

@@ -1,9 +1,9 @@
-"""Compiled filters, kept: the library takes some 20 ms for a default profile, a file one tenth.
+"""A cache of compiled filters: libseccomp takes some 20 ms for a default profile, a file 2.
 
     ROOT/@seccomp/HASH    the program; the hash is of all that decides it
 
-"@" is in no container's id. The folder and its files must be ours and writable only by us,
-otherwise they are left alone: a user who could write here would decide what containers may do.
+No container's id contains "@". The folder and its files must be ours and writable only by us;
+otherwise they are ignored: a user who could write here would decide what containers may do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ocirun.spec.types import Seccomp
 
 NAME: Final = "@seccomp"
-FORMAT: Final = 2  # to be counted up when the same profile becomes another program
+FORMAT: Final = 2  # increased when the same profile is compiled to another program
 MAX_FILES: Final = 64
 HASH_BYTES: Final = 32
 WRITABLE_TO_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -46,7 +46,7 @@ class Cache:
         self._folder = f"{root}/{NAME}"
 
     def load(self) -> bytes | None:
-        """Return the program; None when it is not there, or not surely ours."""
+        """Return the program; None if it is not cached, or others may have written it."""
         folder_fd = self._open_folder()
         if folder_fd is None:
             return None
@@ -67,7 +67,7 @@ class Cache:
         return program if whole and len(program) % INSTRUCTION_BYTES == 0 else None
 
     def store(self, program: bytes) -> None:
-        """Keep `program`; a disk that is full or read-only is no reason to fail."""
+        """Store `program`; if the disk is full or read-only, do nothing."""
         folder_fd = self._open_folder()
         if folder_fd is None:
             try:
@@ -86,18 +86,20 @@ class Cache:
             os.close(folder_fd)
 
     def _write(self, folder_fd: int, program: bytes) -> None:
-        """Write the file under another name first: it is whole or not there."""
+        """Write the file under another name first, so that it is complete or absent."""
         temporary = f"{self._name}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600, dir_fd=folder_fd)
         try:
-            written = os.write(fd, program)
+            data = memoryview(program)
+            while data:
+                data = data[os.write(fd, data) :]
+            os.rename(temporary, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        except BaseException:
+            os.unlink(temporary, dir_fd=folder_fd)
+            raise
         finally:
             os.close(fd)
-        if written == len(program):
-            os.rename(temporary, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-        else:
-            os.unlink(temporary, dir_fd=folder_fd)
 
     def _open_folder(self) -> int | None:
         try:
@@ -122,7 +124,7 @@ def _is_ours(fd: int, kind: int) -> bool:
 
 
 def _make_room(folder_fd: int) -> None:
-    """Empty the folder when it is full: a host has a handful of profiles, or one too clever."""
+    """Empty the folder if it is full: few hosts have so many profiles."""
     names = os.listdir(folder_fd)
     if len(names) >= MAX_FILES:
         for name in names:

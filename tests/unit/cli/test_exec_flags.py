@@ -38,6 +38,8 @@ TABLE = "  PID TTY  CMD\n    7 ?    seven 8\n    8 ?    eight\n   78 ?    other\
 def test_rows_of_ps() -> None:
     assert rows_of(TABLE, {"8"}) == "  PID TTY  CMD\n    8 ?    eight\n"
     assert rows_of(TABLE, set()) == "  PID TTY  CMD\n"
+    # The row of another process stays one row.
+    assert rows_of("PID CMD\n7 a\f8 b\n", {"8"}) == "PID CMD\n"
 
 
 @pytest.mark.parametrize("text", ["", "CMD\nx\n", "\n"])

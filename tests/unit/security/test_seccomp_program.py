@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ class TestCache:
         assert self.cache(tmp_path).load() == PROGRAM
         assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o700
         assert len(list((tmp_path / NAME).iterdir())) == 1
+
+    def test_a_full_disk_leaves_no_half_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(fd: int, data: bytes) -> int:
+            raise OSError(ENOSPC, os.strerror(ENOSPC), fd, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", refuse)
+            self.cache(tmp_path).store(PROGRAM)
+        assert list((tmp_path / NAME).iterdir()) == []
 
     def test_it_is_found_by_all_that_decides_it(self, tmp_path: Path) -> None:
         self.cache(tmp_path).store(PROGRAM)
