@@ -1,4 +1,4 @@
-"""The root as CRIU wants it before a restore: a mount of its own, with all mountpoints in it.
+"""The root as CRIU needs it before a restore: a mount, with all mount points in it.
 
 What the container's file systems are mounted on may be missing: its root may be a fresh copy.
 The mountpoints are made by a child in a mount namespace of its own, where it may mount what

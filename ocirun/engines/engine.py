@@ -118,7 +118,7 @@ class Engine:
         raise NotImplementedError
 
     def start(self, record: Record) -> str | None:
-        """Open the gate, and wait until the program runs; return a sentence if it cannot.
+        """Open the gate, and wait until the program runs; return a message if it cannot.
 
         Raises:
             FileNotFoundError, ConnectionError: as process.gate.open_gate.

@@ -22,7 +22,7 @@ _WRITE: Final = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)
 
 
 def lock(fd: int) -> None:
-    """Wait until nobody else holds a lock on the file, open for writing, and take it."""
+    """Take the exclusive lock of a file that is open for writing; wait for other holders."""
     fcntl(fd, F_OFD_SETLKW, _WRITE)
 
 
@@ -30,7 +30,7 @@ def try_lock(fd: int) -> None:
     """Take the lock of a file that is open for writing.
 
     Raises:
-        BlockingIOError: somebody else has it.
+        BlockingIOError: another process has it.
     """
     fcntl(fd, F_OFD_SETLK, _WRITE)
 
@@ -41,6 +41,6 @@ def hold(fd: int) -> None:
 
 
 def is_held(fd: int) -> bool:
-    """Return whether somebody else holds a lock of either kind."""
+    """Return whether another process holds a lock of either kind."""
     answer = fcntl(fd, F_OFD_GETLK, _WRITE)
     return answer[:2] != F_UNLCK.to_bytes(2, sys.byteorder)

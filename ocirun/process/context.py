@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InitContext:
-    """What init knows (config, request) and holds (descriptors) on its way in.
+    """What init knows (config, request) and has open (descriptors) until its execve.
 
     Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
     outlives execve. `init_pidfd` and `init_root_fd` are of the container that exec joins. `pty` is

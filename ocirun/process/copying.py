@@ -1,4 +1,4 @@
-"""Copy a container's stdio from and to the caller's, each way by a thread of its own.
+"""Copy a container's stdio from and to the caller's, each direction in its own thread.
 
 Input that nobody reads must not hold up output.
 

@@ -47,7 +47,7 @@ def home_of(root_fd: int, uid: int) -> bytes:
     """
     try:
         text = _read_passwd(root_fd)
-    except (OSError, SetupError):  # missing, no file, too large: whatever it is, it names no home
+    except (OSError, SetupError):  # missing, not a regular file, too large: it has no home
         return b"/"
     wanted = b":%d:" % uid
     at = 0

@@ -23,7 +23,7 @@ PROC_NAMES: Final = {"mount": "mnt", "network": "net"}
 
 
 class ExecParent(Conversation):
-    """The conversation with one process on its way into a running container."""
+    """The conversation with a process that joins a running container."""
 
     __slots__ = ("_init_fds",)
 

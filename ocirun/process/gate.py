@@ -97,7 +97,7 @@ def open_gate(dir_fd: int) -> str | None:
     """Open the gate for init, and wait until it runs the program.
 
     Returns:
-        None when it does; else the sentence that says what failed.
+        None when it does; else the message that says what failed.
 
     Raises:
         FileNotFoundError, ConnectionError: the gate is not there, or no init waits at it (any

@@ -80,7 +80,7 @@ class Namespaces:
         """
         for kind, path in self.paths.items():
             try:
-                # O_NONBLOCK: a FIFO in its place must not hold us up.
+                # O_NONBLOCK: opening a FIFO in its place must not block.
                 self.fds[kind] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 raise self._refusal(kind, f"open {path}: {kernel_words(error)}") from error

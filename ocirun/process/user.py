@@ -127,7 +127,7 @@ def make_cwd(root_fd: int, cwd: str) -> None:
 
 
 def cwd_error(cwd: str, error: OSError) -> SetupError:
-    """The sentence for a working directory that cannot be entered."""
+    """Return the error for a working directory that cannot be entered."""
     return SetupError(
         f'chdir to cwd ("{cwd}") set in config.json failed: {kernel_words(error)}',
         error.errno or 0,

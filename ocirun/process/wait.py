@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ocirun.process.foreground import Foreground
 
-# What the kernel sends for an error of our own is not for the container.
+# Signals that the kernel sends for our own errors are not forwarded.
 OURS: Final = frozenset({_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _signal.SIGBUS,
                          _signal.SIGFPE, _signal.SIGILL, _signal.SIGTRAP, _signal.SIGSYS,
                          _signal.SIGABRT})  # fmt: skip

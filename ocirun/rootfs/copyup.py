@@ -1,7 +1,7 @@
 """tmpcopyup: a tmpfs that begins with a copy of the directory it covers.
 
-The copy is made while the tmpfs is detached, so nobody sees it half-made and no scratch directory
-on the host is needed. Loaded only when an entry asks for it (mounts.load_for).
+The copy is made while the tmpfs is detached: no process sees it half-made, and the host needs no
+scratch directory. Loaded only when an entry asks for it (mounts.load_for).
 
 Security: a process that shares the covered directory may exchange what is in it at any time. Each
 name is opened once, with O_PATH, which reads nothing and has no effect on a device; the type of
@@ -118,7 +118,7 @@ def _copy(walk: _Walk, name: str) -> None:
             os.chown(name, found.st_uid, found.st_gid, dir_fd=to_fd, follow_symlinks=False)
         elif not stat.S_ISSOCK(found.st_mode):
             os.mknod(name, found.st_mode, found.st_rdev, dir_fd=to_fd)
-            # No link can be in the way: nobody else can reach a detached mount.
+            # It cannot be a link: no other process can reach a detached mount.
             os.chown(name, found.st_uid, found.st_gid, dir_fd=to_fd)
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=to_fd)
     finally:

@@ -58,7 +58,7 @@ def refuse_unlocking(entry: Entry, tree_fd: int) -> None:
     `tree_fd` (borrowed) is a copy of the source's mount, before anything was changed on it.
 
     Raises:
-        SetupError: it would; the sentence is runc's.
+        SetupError: it would; the message is runc's.
     """
     options = entry.options
     flags = fstatfs(tree_fd)[1]

@@ -71,7 +71,7 @@ def mount_entry(root_fd: int, entry: Entry, context: MountContext) -> None:
     Descriptors are borrowed, except the entry's source in `context.source_fds`, which is used up.
 
     Raises:
-        SetupError: the destination is not allowed, or the kernel refused: the sentence says what.
+        SetupError: the destination is not allowed, or the kernel refused; the message says what.
         UnsupportedError: an id-mapped mount of a kind that is not done here.
     """
     with doing(f'mounting "{entry.source or entry.fs_name}" to rootfs at "{entry.destination}"'):

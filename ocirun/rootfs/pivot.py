@@ -1,4 +1,4 @@
-"""Make the root "/", and let go of the old one. Afterwards the working directory is the new "/".
+"""Make the root "/", and detach the old one. Afterwards the working directory is the new "/".
 
 Source: pivot_root(2), chroot(2), mount_namespaces(7).
 """

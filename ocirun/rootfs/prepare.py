@@ -1,4 +1,4 @@
-"""The ground of the root: what may propagate, and a mount of its own for the rootfs.
+"""Prepare the root: set the propagation of mounts, and make the rootfs a mount.
 
 Source: runtime-spec config-linux.md#rootfs-mount-propagation; mount_namespaces(7); pivot_root(2).
 """
@@ -41,7 +41,7 @@ def set_propagation(rootfs_propagation: str | None) -> None:
 
 
 def attach_root(rootfs: str, rootfs_propagation: str | None) -> int:
-    """Bind the rootfs (a host path, with all mounted below it) on itself, as a mount of its own.
+    """Bind the rootfs (a host path, with all mounts below it) on itself, so that it is a mount.
 
     pivot_root needs a mount, and with its own every attribute set on "/" ends there.
     `rootfs_propagation` is what set_propagation was given: where it has left mounts shared, the one

@@ -1,4 +1,4 @@
-"""The document `ocirun spec` writes: a shell in a container of its own, as runc's.
+"""The document that `ocirun spec` writes: a shell in new namespaces, as runc's.
 
 Members stand in runc's order, so that the two files can be compared line by line.
 

@@ -59,7 +59,7 @@ def read(data: bytes, name: str, errors: str) -> object:
 
 
 def explain(data: bytes, error: Exception) -> str:
-    """Return the sentence for `error`, which reading `data` raised: "line 3, column 7: …"."""
+    """Return the message for `error`, which reading `data` raised: "line 3, column 7: …"."""
     if encoding := _foreign_encoding(data):
         return encoding
     if isinstance(error, UnicodeDecodeError):

@@ -53,7 +53,7 @@ def printable(text: str) -> str:
 
 
 def quoted(text: str, limit: int = 120) -> str:
-    """Return `text` as people can read it in a sentence: in double quotes, cut, all printable."""
+    """Return `text` for a message: in double quotes, cut to `limit`, all printable."""
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'

@@ -68,7 +68,7 @@ def is_own_network(path: str) -> bool:
     try:
         there, here = os.stat(path), os.stat("/proc/self/ns/net")
     except OSError:
-        return False  # namespace_to_join_exists has the sentence
+        return False  # namespace_to_join_exists reports it
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 

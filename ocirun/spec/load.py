@@ -4,7 +4,7 @@ What comes out is the document itself, a plain dict: one model, no copies. One t
 a member that is null counts as absent, as it does for runc, crun and youki, and is dropped here so
 that nobody else has to think of it.
 
-On the hot path only yes or no is computed; the sentences come from `schema`, which is slow.
+The hot path only computes yes or no; the messages come from `schema`, which is slow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECKS: Final = {
 
 
 class SpecMissing(SpecError):
-    """There is no such file; callers know runc's sentence for it, before `remedy`."""
+    """There is no such file; callers match runc's message, which `remedy` follows."""
 
     def __init__(self, document: str, remedy: str = "") -> None:
         super().__init__([Problem("", "not found")], document)
@@ -93,7 +93,7 @@ def check_root(bundle: str, config: Config) -> list[Problem]:
     Source: runtime-spec config.md#root.
     """
     if not (root := config.get("root", {"path": ""})["path"]):
-        return []  # root_is_given has the sentence
+        return []  # root_is_given reports it
     path = os.path.join(bundle, root)
     shown = printable(path)
     try:

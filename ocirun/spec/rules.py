@@ -133,7 +133,7 @@ def namespace_to_join_exists(config: Config) -> Found:
 
 
 def names_need_uts(config: Config) -> Found:
-    """Without a UTS namespace of its own the container would rename the host."""
+    """Without a new UTS namespace the container would rename the host."""
     if "uts" not in namespace_paths(config):
         for name in ("hostname", "domainname"):
             if config.get(name):

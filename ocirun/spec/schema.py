@@ -1,4 +1,4 @@
-"""Why a document does not conform: jsonschema over schemas/, and every finding in a sentence.
+"""Why a document does not conform: jsonschema over schemas/, with a message for every problem.
 
 Cold: it takes 90 ms to load and runs only after a check has said no, or for `validate`. It is the
 reference that the generated checks are tested against. Two of JSON Schema's liberties are taken

@@ -1,4 +1,4 @@
-"""What a broken keyword of a schema is called in a sentence, and what would be right if it is sure.
+"""The message for each broken keyword of a schema, and the right value if it is certain.
 
 Each function takes the schema node that was broken, the value found, and a detail; it returns the
 message and the remedy. A node's `title` is the noun people know its values by, its first example
@@ -30,7 +30,7 @@ WORDS_SHOWN: Final = 9
 
 
 def shown(value: object) -> str:
-    """Return `value` as a sentence names it: itself when it is short, else its kind."""
+    """Return `value` for a message: itself if it is short, else its type."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, dict | list):

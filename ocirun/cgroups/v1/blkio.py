@@ -67,7 +67,7 @@ def apply(directory: str, resources: Resources) -> None:
 
 
 def _set_weights(directory: str, resources: Resources) -> None:
-    """Kernel: the BFQ scheduler has files of its own names; CFQ, which had the others, is gone."""
+    """Kernel: the BFQ scheduler's files have other names than those of CFQ, which was removed."""
     block_io = resources.get("blockIO") or {}
     weight, devices = block_io.get("weight"), block_io.get("weightDevice") or ()
     if weight or devices:

@@ -152,7 +152,7 @@ class Lxc(Engine):
         if signal == SIGKILL:
             tools.call("lxc-stop", root, record.id, "--kill")
         elif signal:
-            # Order: a file for each signal, for two `kill` may be at work.
+            # A file for each signal, because two `kill` may run at once.
             name = f"{SIGNALS}.{signal}"
             record.directory.write(name, f"lxc.signal.halt = {signal}\n")
             options = ("--nokill", "--nowait", "--rcfile", f"{record.directory.path}/{name}")

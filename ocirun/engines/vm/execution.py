@@ -88,7 +88,7 @@ def fork(
         Its pid, a pidfd that the caller closes, and what it has reported after "1 ".
 
     Raises:
-        SetupError: with the sentence that it has reported instead, and the traceback of a bug as a
+        SetupError: with the message that it has reported instead, and the traceback of a bug as a
             note; it is reaped.
     """
     with doing("making a pipe"):
@@ -173,7 +173,7 @@ def execute(record: Record, process: ProcessConfig, payload: bytes, stdio: Stdio
     `payload` is that of its frame.
 
     Raises:
-        SetupError: the guest or its monitor refuses, with their sentence.
+        SetupError: the guest or its monitor refuses; the message is theirs.
     """
     fds = stdio_of(process, stdio)
     try:

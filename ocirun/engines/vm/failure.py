@@ -26,7 +26,7 @@ def sentence_of(error: Exception) -> str:
 
 
 def traceback_of(error: Exception) -> str:
-    """Return the traceback of a bug, "" for an error that its sentence explains."""
+    """Return the traceback of a bug, "" for an expected error."""
     if isinstance(error, (OcirunError, OSError)):
         return ""
     import traceback  # cold: a bug

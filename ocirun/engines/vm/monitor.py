@@ -62,11 +62,11 @@ REPORT_BYTES: Final = 4000
 
 
 class MachineGone(OcirunError):
-    """The machine has ended by itself; the message says why."""
+    """The machine has ended; the message says why."""
 
 
 class Monitor:
-    """One monitor, in a process of its own."""
+    """A monitor, which runs in its own process."""
 
     def __init__(self, order: Order, folder: Folder, report: int) -> None:
         self.order = order

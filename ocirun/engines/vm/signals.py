@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# What the kernel sends for an error of our own is not for the container; nor is the end of a child.
+# Signals that the kernel sends for our own errors are not forwarded, nor is SIGCHLD.
 OURS: Final = frozenset({_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGCHLD, _signal.SIGSEGV,
                          _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGTRAP,
                          _signal.SIGSYS, _signal.SIGABRT})  # fmt: skip
@@ -32,4 +32,4 @@ def forward_signals() -> int:
 
 
 def _nothing(_number: int, _frame: object) -> None:
-    """Do nothing: the number is on its way to the wakeup descriptor."""
+    """Do nothing: the wakeup descriptor gets the number."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def create_container_hooks(init: InitContext) -> None:
-    """Run createContainer hooks: in the container's namespaces, with the host's files in sight."""
+    """Run createContainer hooks: in the container's namespaces, with the host's files visible."""
     from ocirun.process.hooks import run_hooks
 
     with doing("changing to the root"):
@@ -32,7 +32,7 @@ def create_container_hooks(init: InitContext) -> None:
 
 
 def pivot_root(init: InitContext) -> None:
-    """Make the root "/" and let go of the host's."""
+    """Make the root "/", and detach the host's."""
     pivoting.pivot(init.root_fd)
 
 
