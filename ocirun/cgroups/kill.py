@@ -24,7 +24,7 @@ SIGKILL: Final = 9
 KILL_ROUNDS: Final = 10
 KILL_PAUSE_S: Final = 0.001
 PIDFDS_AT_ONCE: Final = 128  # fewer than the usual limit of open files
-NOT_A_PROCESS: Final = (EINVAL, ENOENT, ESRCH)  # of pidfd_open(2); ENOENT from Linux 6.15 on
+NOT_A_PROCESS: Final = (EINVAL, ENOENT, ESRCH)  # of pidfd_open(2); ENOENT on Linux 6.18
 PATIENCE: Final = 4  # rounds in which those killed at once may die, before each is killed again
 
 

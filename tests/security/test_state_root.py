@@ -211,7 +211,7 @@ class TestTheRoot:
             stat.S_IMODE(path.stat().st_mode)
             for path in (box.runtime.root, box.runtime.root.parent, box.runtime.root.parents[1])
         ]
-        assert modes == [0o700, 0o755, 0o755]
+        assert modes == [0o700, 0o700, 0o700]
         container.delete("--force").ok()
 
 
