@@ -5,6 +5,7 @@ Source: crio.conf(5), crio(8), containers-policy.json(5).
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from harness.machine import capability_bounding
@@ -61,12 +62,24 @@ done
 exec {path} "$@"
 """
 
+# What loses its conmon becomes a child of this session, which waits for nothing; as long as nobody
+# has waited for a process, the first one of its pid namespace does not end, and no pod stops.
+REAPER = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+crio = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGTERM, lambda *_: os.kill(crio, signal.SIGTERM))
+while os.wait()[0] != crio:
+    pass
+"""
+
 
 class Crio(Kubelet):
     """CRI-O on private paths, asked through the CRI; its handlers are runc and ocirun."""
 
     server = "cri-o"
     named_by = "CRIO"
+    capabilities = 0x5FB
 
     def _write_config(self) -> list[str]:
         keys = {"folder": self.folder, "default": self.default, "pause": PAUSE_IMAGE}
@@ -79,7 +92,8 @@ class Crio(Kubelet):
         (self.folder / "policy.json").write_text(
             '{"default": [{"type": "insecureAcceptAnything"}]}'
         )
-        return ["crio", "--config", f"{self.folder}/crio.conf", "--config-dir", ""]
+        crio = ("crio", "--config", f"{self.folder}/crio.conf", "--config-dir", "")
+        return [sys.executable, "-c", REAPER, *crio]
 
     def _wrap(self, name: str, path: str) -> str:
         wrapper = self.folder / name

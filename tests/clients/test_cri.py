@@ -29,7 +29,8 @@ def _linux(**security: Any) -> dict[str, Any]:
 
 def test_two_runtimes(kubelet: Kubelet, pod: Pod) -> None:
     assert kubelet.call("Version").runtime_name in kubelet.server
-    assert kubelet.runtimes[pod.status().runtime_handler] == pod.runtime
+    if kubelet.server == "containerd":  # CRI-O does not say
+        assert kubelet.runtimes[pod.status().runtime_handler] == pod.runtime
     assert pod.status().state == 0  # SANDBOX_READY
 
 
@@ -69,11 +70,15 @@ def test_exec(pod: Pod) -> None:
     assert (done.out, done.err) == ("one\n", "two\n")
 
 
-def test_exec_that_takes_too_long(pod: Pod) -> None:
+def test_exec_that_takes_too_long(kubelet: Kubelet, pod: Pod) -> None:
     container = pod.start()
-    with pytest.raises(grpc.RpcError) as failed:
-        container.exec("sleep", "500", timeout=1)
-    assert failed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    if kubelet.server == "cri-o":
+        done = container.exec("sleep", "500", timeout=1)
+        assert (done.code, done.err) == (-1, "command timed out")
+    else:
+        with pytest.raises(grpc.RpcError) as failed:
+            container.exec("sleep", "500", timeout=1)
+        assert failed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: "sleep 500" not in container.exec("ps").expect().out, "the process' end")
 
 
@@ -194,7 +199,7 @@ def test_default_profile_and_capabilities(pod: Pod) -> None:
     container = pod.start("sh", "-c", SHOW, linux=_linux(seccomp={"profile_type": 0}))
     container.wait()
     assert container.log().split() == [
-        *("CapEff:", "00000000a80425fb", "NoNewPrivs:", "0", "Seccomp:", "2"),
+        *("CapEff:", f"{pod.kubelet.capabilities:016x}", "NoNewPrivs:", "0", "Seccomp:", "2"),
     ]
 
 
@@ -203,12 +208,13 @@ def test_added_and_dropped_capabilities(pod: Pod) -> None:
     container = pod.start("sh", "-c", SHOW, linux=_linux(capabilities=changes, no_new_privs=True))
     container.wait()
     shown = container.log().split()
-    assert int(shown[1], 16) == 0xA80425FB & ~1 | 1 << 12
+    assert int(shown[1], 16) == pod.kubelet.capabilities & ~1 | 1 << 12
     assert shown[3] == "1"
 
 
 def test_privileged(new_pod: NewPod) -> None:
     pod = new_pod(linux=_linux(privileged=True))
+    _skip_where_refused(pod)
     container = pod.start("mount", "-t", "tmpfs", "t", "/tmp", linux=_linux(privileged=True))
     assert container.wait() == 0
 
@@ -256,6 +262,7 @@ def test_propagated_volume(new_pod: NewPod, tmp_path: Path) -> None:
         (tmp_path / "inner").mkdir()
         volume = {"container_path": "/mnt", "host_path": str(tmp_path), "propagation": 2}
         pod = new_pod(linux=_linux(privileged=True))
+        _skip_where_refused(pod)
         container = pod.start(
             *("sh", "-c", "mount -t tmpfs t /mnt/inner && touch /mnt/inner/made"),
             mounts=[volume],
@@ -348,6 +355,13 @@ def test_critest(kubelet: Kubelet, runtime: str, tmp_path: Path) -> None:
     sys.stdout.write(f"critest: {report.passed} passed, {report.skipped} skipped\n")
     assert report.passed
     assert not report.failed
+
+
+def _skip_where_refused(pod: Pod) -> None:
+    """CRI-O asks for every capability that the kernel knows; runc 1.1 refuses one it lacks."""
+    lacks = not machine.capability_bounding() >> 24 & 1
+    if lacks and pod.kubelet.server == "cri-o" and Path(pod.runtime).name == "runc":
+        pytest.skip("no CAP_SYS_RESOURCE: runc refuses what CRI-O asks for")
 
 
 def _memory_limit(container: Any) -> int:
