@@ -1,6 +1,6 @@
 """CRI-O in containerd's place, where CRIO names it.
 
-Source: crio.conf(5), crio(8), containers-policy.json(5).
+Source: crio.conf(5), crio(8), containers-policy.json(5), containers-registries.conf(5).
 """
 
 from __future__ import annotations
@@ -50,6 +50,14 @@ runtime_type = "oci"
 runtime_root = "{folder}/state-{name}"
 monitor_cgroup = "pod"
 """
+# Those that critest pulls from are the tests' own.
+REGISTRIES = ("registry.k8s.io", "k8s.gcr.io", "gcr.io")
+REGISTRY = """\
+[[registry]]
+prefix = "{name}"
+location = "{place}"
+insecure = true
+"""
 # CRI-O wants a lower score of a pod's first process than one can have without CAP_SYS_RESOURCE.
 WITHOUT_SCORE = """\
 #!/bin/sh
@@ -92,8 +100,12 @@ class Crio(Kubelet):
         (self.folder / "policy.json").write_text(
             '{"default": [{"type": "insecureAcceptAnything"}]}'
         )
+        registries = self.folder / "registries.conf"
+        registries.write_text(
+            "".join(REGISTRY.format(name=name, place=self.registry) for name in REGISTRIES)
+        )
         crio = ("crio", "--config", f"{self.folder}/crio.conf", "--config-dir", "")
-        return [sys.executable, "-c", REAPER, *crio]
+        return [sys.executable, "-c", REAPER, *crio, "--registries-conf", str(registries)]
 
     def _wrap(self, name: str, path: str) -> str:
         wrapper = self.folder / name
