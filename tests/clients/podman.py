@@ -45,7 +45,10 @@ class Podman:
         self.prefix = prefix
         folder.mkdir(exist_ok=True)
         (folder / "containers.conf").write_text(CONFIG)
-        self._env = {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        self._env = {
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",  # podman 5's, on stderr
+        }
 
     def _words(self, *words: str | Path) -> list[str | Path]:
         place = self._folder
