@@ -29,6 +29,7 @@ LIST: Final = "/ocirun/cli/placement.txt"
 WORD: Final = 8
 SLOT: Final = 16
 LARGEST: Final = 2048  # of a larger block a verb writes only a part
+LARGEST_READ: Final = 16384  # the same of what is only read, such as the table of a dict
 IN_FRONT: Final = 40  # bytes that may precede an object in its block
 LABEL: Final = 80  # characters of a text used in a name
 SIMPLE: Final = (str, bytes, int, float, complex)
@@ -50,12 +51,16 @@ def place(heap: memoryview, start: int, places: memoryview, package: str) -> int
         with open(package + LIST.replace(".txt", ".names"), "w", encoding="utf-8") as file:
             file.writelines(f"{start + at:x} {name}\n" for at, name in names.items())
         return 0
-    order = read_list(package + LIST)
+    order, written = read_list(package + LIST)
     names = name_blocks(blocks, {name.rpartition("@")[0] for name in order})
     wanted: list[tuple[int, int]] = []
-    for at, name in names.items():
-        rank = order.get(name)
-        if rank is not None and blocks.sizes[at] <= LARGEST:
+    for at, size in blocks.sizes.items():
+        rank = order.get(names.get(at, ""))
+        if rank is None and blocks.is_text(at):
+            # Looking up a name in a dict reads the hash of others that are in its way. Which these
+            # are differs with the secret of the hashes, so they cannot be listed.
+            rank = len(order)
+        if rank is not None and size <= (LARGEST if rank < written else LARGEST_READ):
             wanted.append((rank, at))
     wanted.sort()
     slots = places.cast("I")
@@ -66,11 +71,18 @@ def place(heap: memoryview, start: int, places: memoryview, package: str) -> int
     return end - WORD
 
 
-def read_list(path: str) -> dict[str, int]:
-    """Return the position of each name in the list file `path`."""
+def read_list(path: str) -> tuple[dict[str, int], int]:
+    """Return the position of each name in the list file `path`, and how many are written to."""
+    order: dict[str, int] = {}
+    written, is_read = 0, False
     with open(path, encoding="utf-8") as file:
-        rows = [line.rstrip("\n") for line in file if line[0] not in "#["]
-    return {name: number for number, name in enumerate(rows)}
+        for line in file:
+            if line[0] == "[":
+                is_read = line[1].isupper()
+            elif line[0] != "#":
+                order[line.rstrip("\n")] = len(order)
+                written += not is_read
+    return order, written
 
 
 class Blocks:
@@ -94,6 +106,10 @@ class Blocks:
             return None
         block = self.offsets[bisect_right(self.offsets, at) - 1]
         return block if at - block <= IN_FRONT else None
+
+    def is_text(self, block: int) -> bool:
+        """Return whether the block is that of a str: their type is the object's second word."""
+        return self.words[block // WORD + 2] == id(str)
 
     def led_to(self, block: int) -> list[tuple[int, int]]:
         """Return the blocks that a small block points to, each with the index of the pointer."""

@@ -42,8 +42,25 @@ class TestBlocks:
 
 def test_the_list_is_read_in_its_order(tmp_path: Path) -> None:
     file = tmp_path / "list"
-    file.write_text("# about it\n[sp]\nstr 'b'\n[s]\nstr 'a'\n")
-    assert placement.read_list(str(file)) == {"str 'b'": 0, "str 'a'": 1}
+    file.write_text("# about it\n[sp]\nstr 'b'\n[S]\nstr 'a'\n")
+    assert placement.read_list(str(file)) == ({"str 'b'": 0, "str 'a'": 1}, 1)
+
+
+def test_texts_and_tables_that_are_read_are_placed_behind_what_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text is recognised by its type, since which are read is not known."""
+    (tmp_path / "list").write_text("[s]\nwritten\nlarge\n[S]\ntable\n")
+    monkeypatch.setattr(placement, "LIST", "/list")
+    blocks = [[0] * 3, [1, id(str), 0], [0] * 511, [0] * 511, [0] * 3]
+    heap = heap_of(*blocks)
+    first, _, large, table, last = heap.sizes
+    found = {first: "other", large: "large", table: "table", last: "written"}
+    monkeypatch.setattr(placement, "name_blocks", lambda *_: found)
+    places = memoryview(bytearray(len(heap.words) * 8 // 16 * 4))
+    content = heap.words.cast("B")
+    assert placement.place(content, START, places, str(tmp_path)) == 32 + 4096 + 32
+    assert [place for place in places.cast("I") if place] == [40 + 4096, 40, 8]
 
 
 LOOK_UP = """
