@@ -84,7 +84,7 @@ def write(config: Document, path: str, form: str, *, cgroup_v2: bool, old_keys: 
     """Write `config` to `path`, never over a file; return the names without a counterpart.
 
     Raises:
-        UsageError: the file exists. SetupError: the kernel refused.
+        UsageError: the file exists. SetupError: the kernel refused; nothing is left of it.
     """
     text, left = written(config, form, cgroup_v2=cgroup_v2, old_keys=old_keys)
     if form == OCI and os.path.basename(path) != CONFIG:
@@ -97,8 +97,12 @@ def write(config: Document, path: str, form: str, *, cgroup_v2: bool, old_keys: 
             fd = os.open(path, flags, 0o666)
         except FileExistsError:
             raise UsageError(f"{path} exists. Remove it first") from None
-    with doing(f"writing {path}"), os.fdopen(fd, "wb") as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
+    try:
+        with doing(f"writing {path}"), os.fdopen(fd, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+    except SetupError:
+        os.unlink(path)  # half of it would be in the way of the next try
+        raise
     return left
 
 

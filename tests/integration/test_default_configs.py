@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,27 @@ def test_spec_does_not_overwrite(box: Box) -> None:
     bundle.save()
     call = box.runtime.call("spec", "--bundle", bundle.path)
     call.failed("File config.json exists. Remove it first")
+
+
+@peer_deviates("runc", "leaves the beginning of it")
+@peer_deviates("crun", "dies of the signal")
+def test_spec_leaves_no_half_of_a_file(box: Box) -> None:
+    config = box.folder / "config.json"
+    call = box.runtime.call("spec", "--bundle", box.folder, preexec_fn=write_little)
+    call.failed("writing config.json: file too large")
+    assert not config.exists()
+
+
+@peer_deviates("runc", "has no such verb")
+@peer_deviates("crun", "has no such verb")
+def test_convert_leaves_no_half_of_a_file(box: Box) -> None:
+    bundle = box.bundle()
+    bundle.save()
+    converted = box.folder / "lxc.conf"
+    call = box.runtime.call("convert", bundle.path, converted, preexec_fn=write_little)
+    call.failed(f"writing {converted}: file too large")
+    assert not converted.exists()
+
+
+def write_little() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))

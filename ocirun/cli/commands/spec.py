@@ -50,7 +50,7 @@ def _write_new(bundle: str, name: str, text: str) -> None:
 
     Raises:
         UsageError: the file is there already.
-        SetupError: the kernel refused.
+        SetupError: the kernel refused; nothing is left of the file.
     """
     with doing(f"chdir {bundle}"):
         bundle_fd = os.open(bundle, os.O_DIRECTORY | os.O_PATH | os.O_CLOEXEC)
@@ -58,12 +58,22 @@ def _write_new(bundle: str, name: str, text: str) -> None:
     try:
         with doing(f"open {name}"):
             fd = os.open(name, flags, 0o666, dir_fd=bundle_fd)
+        try:
+            with doing(f"writing {name}"):
+                _write_all(fd, text.encode("utf-8", "surrogateescape"))
+        except SetupError:
+            os.unlink(name, dir_fd=bundle_fd)  # half of it would be in the way of the next try
+            raise
+        finally:
+            os.close(fd)
     except SetupError as error:
         if isinstance(error.__cause__, FileExistsError):
             raise UsageError(f"File {name} exists. Remove it first") from error
         raise
     finally:
         os.close(bundle_fd)
-    with os.fdopen(fd, "wb") as file, doing(f"writing {name}"):
-        file.write(text.encode("utf-8", "surrogateescape"))
-        file.flush()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
