@@ -42,8 +42,9 @@ def test_shell_on_terminal(ctr: Ctr) -> None:
 
 def test_detached_with_pid_file(ctr: Ctr, tmp_path: Path) -> None:
     name = ctr.start(options=("--pid-file", tmp_path / "pid"))
-    pid = int((tmp_path / "pid").read_text())
-    assert Path(f"/proc/{pid}/comm").read_text() in ("sleep\n", "busybox\n")
+    comm = Path(f"/proc/{int((tmp_path / 'pid').read_text())}/comm")
+    # runc is done before its init has executed the program.
+    wait_until(lambda: comm.read_text() in ("sleep\n", "busybox\n"), "the program")
     assert ctr.status(name) == "RUNNING"
     ctr.task("kill", "-s", "SIGKILL", name).expect()
     wait_until(lambda: ctr.status(name) == "STOPPED", "the task's end")

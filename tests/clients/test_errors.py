@@ -34,7 +34,9 @@ def test_run(asker: Asker, program: str, words: str, tell: Tell) -> None:
 def test_exec(asker: Asker, program: str, words: str, tell: Tell) -> None:
     done = asker.exec(program)
     tell(f"{asker.client} exec", program, done)
-    done.expect(mistakes.status(mistakes.EXEC_STATUSES, asker.client, program))
+    # runc 1.1.15 no longer says "permission denied" of a directory, by which podman knows it.
+    is_new = asker.client == "podman" and "is a directory" in done.said.rpartition(": ")[2]
+    done.expect(255 if is_new else mistakes.status(mistakes.EXEC_STATUSES, asker.client, program))
     assert words in done.said
 
 
