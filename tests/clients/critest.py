@@ -139,7 +139,7 @@ def _read_report(folder: Path) -> Report:
     for path in folder.glob("junit*.xml"):
         for case in ET.parse(path).getroot().iter("testcase"):
             name = case.get("name", "")
-            failure = case.find("failure")
+            failure = next((end for end in case if end.tag in {"failure", "error"}), None)
             if not name.startswith("[It]"):  # the suite's own preparations
                 continue
             if case.find("skipped") is not None:
