@@ -104,7 +104,7 @@ class KnownContainer:
 
         status = self.status
         if status not in ("running", "paused"):
-            words = f"container cannot be checkpointed in the {status} state"
+            words = f"Container cannot be checkpointed in {status} state"
             raise WrongStatus(self.id, status, words)
         flags["image_path"] = os.path.abspath(image_path)
         call(self.root, self.id, ["checkpoint"], flags)
