@@ -35,6 +35,7 @@ int sys_fsmount(int fs_fd, unsigned int flags, unsigned int attributes);
 int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t attr_set,
                       uint64_t attr_clr, uint64_t propagation, uint64_t userns_fd);
 int sys_fstatfs(int fd, int64_t *magic_and_flags);
+int64_t sys_magic(int fd);
 int64_t sys_mount_id(int fd);
 int inotify_init1(int flags);
 int inotify_add_watch(int fd, const char *path, uint32_t mask);
@@ -70,6 +71,7 @@ int setdomainname(const char *name, size_t length);
 
 int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
           unsigned long arg5);
+int drop_bounding_set(uint64_t kept, int last);
 int sys_capset(const uint32_t *six_words);
 int sys_capget(uint32_t *six_words);
 int sys_getres(uint32_t *six_ids);
@@ -209,6 +211,12 @@ static int sys_fstatfs(int fd, int64_t *magic_and_flags)
     magic_and_flags[0] = (int64_t)buffer.f_type;
     magic_and_flags[1] = (int64_t)buffer.f_flags;
     return 0;
+}
+
+static int64_t sys_magic(int fd)
+{
+    struct statfs buffer;
+    return fstatfs(fd, &buffer) < 0 ? -1 : (int64_t)buffer.f_type;
 }
 
 #ifndef STATX_MNT_ID

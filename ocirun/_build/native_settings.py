@@ -54,6 +54,22 @@ static int sys_set_mempolicy(int mode, const unsigned long *nodemask, unsigned l
     return (int)syscall(SYS_set_mempolicy, mode, nodemask, maxnode);
 }
 
+/* Drop from the bounding set the capabilities up to `last` that are not in `kept`. */
+static int drop_bounding_set(uint64_t kept, int last)
+{
+    for (int number = 0; number <= last; number++) {
+        int error;
+        if (kept >> number & 1 || prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0)
+            continue;
+        error = errno; /* EPERM without CAP_SETPCAP, also where there is nothing to drop */
+        if (error == EPERM && prctl(PR_CAPBSET_READ, number, 0, 0, 0) == 0)
+            continue;
+        errno = error;
+        return -1;
+    }
+    return 0;
+}
+
 /* six_words: effective, permitted, inheritable of the low 32 capabilities, then of the high. */
 static int sys_capset(const uint32_t *six_words)
 {

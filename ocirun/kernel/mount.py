@@ -210,6 +210,14 @@ def mount_id(fd: int) -> int:
     return number
 
 
+def magic_of(fd: int) -> int:
+    """Return the magic number of the file system that `fd` lies on, as fstatfs(2) does."""
+    magic: int = lib.sys_magic(fd)
+    if magic < 0:
+        raise oserror(ffi.errno, f"fstatfs({fd})")
+    return magic
+
+
 def fstatfs(fd: int) -> tuple[int, int]:
     """Return the magic number of the file system `fd` lies on, and its ST_* mount flags."""
     words = ffi.new("int64_t[2]")

@@ -10,7 +10,7 @@ from errno import ELOOP
 from posixpath import normpath
 
 from ocirun.errors import SetupError
-from ocirun.kernel.mount import PROC_SUPER_MAGIC, fstatfs
+from ocirun.kernel.mount import PROC_SUPER_MAGIC, magic_of
 from ocirun.rootfs.resolve import (
     DIRECTORY,
     is_same_place,
@@ -82,7 +82,7 @@ def refuse_procfs(target_fd: int, destination: str, *, is_procfs: bool = False) 
     Raises:
         SetupError: it lies in one.
     """
-    if fstatfs(target_fd)[0] != PROC_SUPER_MAGIC or destination in LXCFS:
+    if magic_of(target_fd) != PROC_SUPER_MAGIC or destination in LXCFS:
         return
     if destination == "/proc" and is_procfs and os.fstat(target_fd).st_ino == PROC_ROOT_INODE:
         return
@@ -165,7 +165,7 @@ def is_directory(fd: int) -> bool:
 
 def _refuse_hidden_proc(root_fd: int, fd: int, destination: str) -> None:
     """Refuse `fd`, reached through links, if it lies in a procfs or is the root's /proc."""
-    if fstatfs(fd)[0] == PROC_SUPER_MAGIC:
+    if magic_of(fd) == PROC_SUPER_MAGIC:
         raise SetupError(f'"{destination}" cannot be mounted because it is inside /proc')
     try:
         proc_fd = open_straight(root_fd, "/proc", os.O_PATH)

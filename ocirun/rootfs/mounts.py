@@ -16,7 +16,7 @@ from ocirun.kernel.mount import (
     MOUNT_ATTR_RDONLY,
     PROC_SUPER_MAGIC,
     SYSFS_MAGIC,
-    fstatfs,
+    magic_of,
 )
 from ocirun.rootfs.filesystems import (
     attach,
@@ -109,7 +109,7 @@ def _bind(root_fd: int, entry: Entry, context: MountContext) -> None:
     options = entry.options
     tree_fd, keep = take_source(root_fd, entry, context)
     try:
-        magic = fstatfs(tree_fd)[0]
+        magic = magic_of(tree_fd)
         refuse_proc(entry.destination, magic == PROC_SUPER_MAGIC)
         set_attributes(tree_fd, options, _held_back(entry), keep=keep)
         nofollow = options.extra & DEST_NOFOLLOW != 0

@@ -132,15 +132,7 @@ def _sentences(mask: int, why: str) -> list[str]:
 def drop_bounding_set(sets: CapabilitySets) -> None:
     """Take from the bounding set what config.json does not name. Needs CAP_SETPCAP."""
     with doing("dropping capabilities from the bounding set"):
-        for number in range(sets.last + 1):
-            if sets.bounding >> number & 1:
-                continue
-            try:
-                drop_from_bounding_set(number)
-            except PermissionError:
-                # Kernel: without CAP_SETPCAP also where there is nothing to drop.
-                if in_bounding_set(number):
-                    raise
+        drop_from_bounding_set(sets.bounding, sets.last)
 
 
 def limit_sets(wanted: int) -> None:

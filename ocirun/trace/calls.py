@@ -34,6 +34,7 @@ sys_fsmount          fsmount          fd:fd flags:FSMOUNT_ attributes:MOUNT_ATTR
 sys_mount_setattr    mount_setattr    dirfd:fd path:path flags:AT_ attr_set:MOUNT_ATTR_ \
                      attr_clr:MOUNT_ATTR_ propagation:MS_ userns_fd:int
 sys_fstatfs          fstatfs          fd:fd -
+sys_magic            fstatfs          fd:fd
 sys_mount_id         statx            fd:fd
 inotify_init1        inotify_init1    flags:hex = fd
 inotify_add_watch    inotify_add_watch fd:fd path:path mask:hex
@@ -60,6 +61,7 @@ sys_set_mempolicy    set_mempolicy    mode:int - maxnode:int
 sethostname          sethostname      name:path -
 setdomainname        setdomainname    name:path -
 prctl                prctl            option:PR_ arg2:int arg3:int - -
+drop_bounding_set    prctl            kept:hex last:int
 sys_capset           capset           -
 sys_capget           capget           -
 sys_getres           getresuid        -
