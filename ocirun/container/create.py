@@ -9,6 +9,7 @@ import os
 import time
 
 from ocirun.cgroups.choose import new_cgroup
+from ocirun.cgroups.paths import UNIFIED
 from ocirun.container.hooks import open_outputs, run_poststop
 from ocirun.container.new_process import NewProcess
 from ocirun.container.record import Record, write_config
@@ -102,7 +103,7 @@ class Creation(NewProcess):
     status = CREATING
     may_choose_engine = False
     options: CreateOptions  # type: ignore[mutable-override]  # set once, by __init__
-    parent: CreateParent  # type: ignore[mutable-override]  # set once, by bring_to_gate
+    parent: CreateParent  # type: ignore[mutable-override]  # set once, by bring_in
 
     def __init__(
         self,
@@ -127,7 +128,9 @@ class Creation(NewProcess):
 
     def bring_in(self) -> None:
         """Make the container and its init, and bring that to its gate."""
-        self.claim()
+        self.claim_id()
+        self._order_init()
+        self.claim_cgroup()
         try:
             self.bring_to_gate()
         except InitDied as error:
@@ -175,20 +178,34 @@ class Creation(NewProcess):
         self.open_callers_ends()
         self.hook_outputs = open_outputs(self.config.get("annotations"))
 
-    def claim(self) -> None:
-        """Claim the id and the cgroup, and record them before anything runs."""
+    def claim_id(self) -> None:
+        """Claim the id, and choose the cgroup."""
         self.record = Record(self.store.claim(self.id))
         self.undo.add("closing the record", self.record.close)
         self.undo.add("running poststop hooks", self._poststop)
         self.undo.add("removing the state", self._remove_folder)
-        linux = self.config.get("linux", {})
         self.cgroup = new_cgroup(
-            linux.get("cgroupsPath"),
+            self.config.get("linux", {}).get("cgroupsPath"),
             self.id,
             self.options.cgroup_manager,
             rootless=is_rootless(self.options.rootless),
             annotations=self.config.get("annotations"),
         )
+
+    def _order_init(self) -> None:
+        """Have the library's helper clone init while we make the cgroup, if it is not born there.
+
+        Until it is sent its configuration it does nothing, and ends if we do.
+        """
+        self.parent = CreateParent(self.config, self.request, self.options.tell)
+        self.undo.add("closing the channel", self.parent.abandon)
+        command = self.options.command
+        if command and not self.parent.needs_stage(command) and UNIFIED not in self.cgroup.paths:
+            self.parent.order(command)
+
+    def claim_cgroup(self) -> None:
+        """Record the container before anything of it runs, and make its cgroup."""
+        linux = self.config.get("linux", {})
         self._remember()
         if self.options.notify_socket:
             from ocirun.container.sd_notify import give_notify
@@ -248,18 +265,21 @@ class Creation(NewProcess):
         linux = self.config.get("linux", {})
         self.gate_fds = make_gate(self.record.directory.fd)
         self.fds += self.gate_fds
-        self.parent = CreateParent(self.config, self.request, self.options.tell)
+        self.parent.config = self.config
         self.register_parent()
         if self.options.may_fork or self.options.tell:
             # This also loads what a forked init will need.
             self.parent.plan = plan_create(self.config, self.request)
             self.tell_plan(self.parent.plan)
-        self.spawn([*self.gate_fds])
-        self.has_run = True
-        # It need not wait where we do nothing between two messages. Limits other than device
+        # Init need not wait where we do nothing between two messages. Limits other than device
         # rules would hold it back. Order: before it makes devices, v1 denies all for a moment.
+        hooks = {*self.record.hooks}
         ahead = not (linux.get("netDevices") or self.networks)
         limited = ahead and linux.get("resources", {}).keys() <= {"devices"}
+        resumed = limited and not (self.resctrl or {"prestart", "createRuntime"} & hooks)
+        self.parent.unattended = resumed and "createContainer" not in hooks
+        self.spawn([*self.gate_fds])
+        self.has_run = True
         if limited:
             self._apply()
         if ahead:
@@ -269,7 +289,7 @@ class Creation(NewProcess):
         self.record.init_process_start = start_time(self.parent.pid) or 0
         self.record.write_init()
         # Order: hooks, those of init too, may look at the record and at the limits.
-        if limited and not (self.resctrl or {"prestart", "createRuntime"} & {*self.record.hooks}):
+        if resumed:
             self.parent.resume_ahead()
         self.parent.wait_until_ready()
         if linux.get("netDevices") or self.networks:

@@ -145,7 +145,8 @@ class Restoration(Creation):
 
     def bring_in(self) -> None:
         """Make the container, and let CRIU make its processes in the new cgroup and root."""
-        self.claim()
+        self.claim_id()
+        self.claim_cgroup()
         options, folders = self.criu_options, self.folders
         self.empty_network = bool(options.empty_ns)
         file = config_file(self.record.annotations)

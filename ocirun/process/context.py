@@ -24,7 +24,7 @@ class InitContext:
 
     Descriptors are -1 until a step opens them; all are close-on-exec, so that none of them
     outlives execve. `init_pidfd` and `init_root_fd` are of the container that exec joins. `pty` is
-    master, slave and name of the terminal between its steps.
+    master, slave and name of the terminal between its steps. `unattended`: as in messages.py.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class InitContext:
         "pty",
         "request",
         "root_fd",
+        "unattended",
     )
 
     def __init__(self, channel: Channel, config: Config, request: Request) -> None:
@@ -58,6 +59,7 @@ class InitContext:
         self.pty = (-1, -1, "")
         self._sets: CapabilitySets | None = None
         self.cwd_entered = False
+        self.unattended = False
         self.environment: dict[bytes, bytes] = {}
         self.program = b""
         self.hook_outputs: HookOutputs | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.errors import InitDied, ProtocolError, doing
+from ocirun.errors import InitDied, OcirunError, ProtocolError, doing
 from ocirun.kernel.process import pidfd_getfd
 from ocirun.process.channel import PeerGone, channel_pair
 from ocirun.process.clone import reap
@@ -17,7 +17,7 @@ from ocirun.process.messages import (
     PROC_SECCOMP,
     SEND_CONFIG,
 )
-from ocirun.process.spawn import fork_stage, order_stage, receive_cloned
+from ocirun.process.spawn import fork_stage, order_stage, receive_cloned, receive_ordered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Conversation:
         "_ahead",
         "_channel",
         "_knows_config",
+        "_ordered",
         "_request",
         "_their_channel",
         "born_in_cgroup",
@@ -68,6 +69,7 @@ class Conversation:
         self.plan: Plan | None = None
         self._knows_config = False
         self._ahead: set[str] = set()
+        self._ordered = False  # from a helper, which has not answered yet
 
     def spawn(
         self, command: str | None, cgroup_fd: int | None, ahead: list[int] | None = None
@@ -129,7 +131,12 @@ class Conversation:
             os.close(fd)
 
     def abandon(self) -> None:
-        """Kill the child, whatever it is doing, and reap it."""
+        """Kill the child, whatever it is doing, and reap it. May be called twice."""
+        if self._ordered:
+            try:
+                self._receive_ordered()
+            except OcirunError:  # there is no child: the helper could not clone it
+                self.pid = 0
         self._channel.close()
         self._their_channel.close()
         if self.pid:
@@ -142,6 +149,16 @@ class Conversation:
                 return
             finally:
                 self.close()
+                self.pid = 0
+
+    def _receive_ordered(self) -> None:
+        """Receive which process the helper has cloned."""
+        try:
+            self.pid, self.pidfd, self.born_in_cgroup = receive_ordered(self._channel)
+        except OcirunError:
+            self._ordered = False
+            raise
+        self._ordered = False
 
     def take_pidfd(self) -> int:
         """Return the child's pidfd, which is the caller's from here."""

@@ -5,20 +5,22 @@ empty environment and no other open files, and sends it an order for each init o
 
     program                helper                         init, or its stage
       │ order, channel ──► │ clone3(CLONE_PARENT) ──────► │
+      │ (record, cgroup v1)                              │
       │ bootstrapData, sendConfig ahead ───────────────► │
       │ ◄─────────────────────────── procCloned, procStage │
-      │ procRun, procResume ahead ─────────────────────► │
+      │ procRun ahead ─────────────────────────────────► │
       │   (the rest as without a helper)                 │
 
 CLONE_PARENT makes init a child of the program, which waits for it like for any child. The helper
 keeps no state about containers, and they survive it. Init shares no memory with the program,
 because the helper was executed; an order only says where to clone to. Messages are sent ahead where
-nothing has to happen between them: each wait is two switches between processes.
+nothing has to happen between them: each wait is two switches between processes. The order is sent
+before the cgroup is made, unless init is to be born in that (cgroup v2).
 
 If the program changes what children inherit (ids, capabilities, namespaces, limits), the helper is
 replaced (situation.py). A fork of the program starts its own. The helper ends with its program.
 
-Source: clone(2), unix(7); docs/performance.md#the-library.
+Source: clone(2), unix(7); docs/performance.md#what-the-library-costs.
 """
 
 from __future__ import annotations

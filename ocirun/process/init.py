@@ -84,8 +84,9 @@ def _set_up(
         channel.receive(PROC_RUN)
         for step in plan.assemble:
             step.act(init)
-        channel.send(PROC_HOOKS)
-        channel.receive(PROC_RESUME)
+        if not init.unattended:
+            channel.send(PROC_HOOKS)
+            channel.receive(PROC_RESUME)
         for step in plan.enter:
             step.act(init)
         init.close()
@@ -139,6 +140,7 @@ def _prepare(
         join = dict(zip(bootstrap["join"], join_fds, strict=True))
     _, body, fds = channel.receive(SEND_CONFIG)
     init, plan = understood or understand(channel, body, inherited)
+    init.unattended = bool(body and body.get("unattended"))
     request = init.request
     # What is made on the way has the mode it is given, whatever the caller's umask.
     os.umask(user.DEFAULT_UMASK)
@@ -165,7 +167,8 @@ def _prepare(
         # The caller's may be narrower (a service pinned by systemd): the cpuset governs.
         reset_affinity()
     _enter_namespaces(join, init)
-    channel.send(PROC_READY)
+    if not init.unattended:
+        channel.send(PROC_READY)
     return init, plan, gate_fds
 
 

@@ -24,6 +24,9 @@ procRun and procResume are sent ahead, before init waits for them, where the par
 between: there are no network devices to move; no limits but rules for devices, and no hooks of the
 host (container/create.py).
 
+Where sendConfig says `unattended` (only to what a helper has cloned), init sends neither procReady
+nor procHooks, and does not wait for procResume.
+
 procWarning (a sentence) may come from stage or init at any time before procGate, and has no answer.
 
 Three more may stand in for these. Where a stage process has to enter namespaces before init can be

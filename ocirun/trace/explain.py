@@ -28,9 +28,13 @@ _SPANS: Final = {
         "config-linux.md#seccomp",
         "Compiles linux.seccomp to a BPF program, or finds it compiled already.",
     ),
-    "container.create:Creation.claim": (
+    "container.create:Creation.claim_id": (
         "runtime.md#create",
-        "Makes the state directory, whose name is the id, and the cgroup.",
+        "Makes the state directory, whose name is the id.",
+    ),
+    "container.create:Creation.claim_cgroup": (
+        "runtime.md#create",
+        "Writes down what is to be made, then makes the cgroup.",
     ),
     "container.record:Record.write": (
         "runtime.md#state",

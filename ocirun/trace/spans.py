@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SPANS: Final = {
     "container.create:Creation.prepare": "read and check config.json",
     "container.syscalls:compile_filter": "find or compile the seccomp filter",
-    "container.create:Creation.claim": "claim the id, make the cgroup",
+    "container.create:Creation.claim_id": "claim the id",
+    "container.create:Creation.claim_cgroup": "make the cgroup",
     "container.record:Record.write": "write state.json",
     "container.new_process:NewProcess.spawn": "clone init and send it its configuration",
     "process.plan:plan_create": "make the plan",

@@ -67,6 +67,13 @@ class TestRun:
             done.check_returncode()
         assert (raised.value.stdout, raised.value.stderr) == (b"yes\n", b"no\n")
 
+    def test_a_failure_while_init_is_cloned_leaves_nothing(self, lib: Library) -> None:
+        config = lib.spec("true").build()
+        config["linux"]["cgroupsPath"] = "/cgroup.procs/below-a-file"
+        for _ in range(3):
+            with pytest.raises(ocirun.SetupError, match="not a directory"):
+                ocirun.run(config=config, root=lib.root, container_id=lib.name())
+
     def test_a_signal_is_a_negative_status(self, lib: Library) -> None:
         # The init of a pid namespace is not ended by its own signals.
         assert lib.run("sh", "-c", "sh -c 'kill -9 $$'; exit $?").returncode == 137

@@ -27,7 +27,8 @@ def test_the_cgroup_tells_why_init_died(
 
     creation = Creation.__new__(Creation)
     creation.cgroup = Counted(kills)  # type: ignore[assignment]  # all that is asked of it
-    monkeypatch.setattr(Creation, "claim", lambda _: None)
+    for step in ("claim_id", "_order_init", "claim_cgroup"):
+        monkeypatch.setattr(Creation, step, lambda _: None)
     monkeypatch.setattr(Creation, "bring_to_gate", die)
     with pytest.raises(SetupError) as caught:
         creation.bring_in()
