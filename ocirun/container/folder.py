@@ -31,6 +31,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.container.written import Written
+
 OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITABLE_BY_OTHERS: Final = 0o022
 FILE_TYPE: Final = 0o170000
@@ -44,10 +46,11 @@ LONGEST_LOCK_PAUSE_S: Final = 0.02
 class Folder:
     """The folder of the container `id`; owns its descriptor `fd` and the root's.
 
-    `path` is what messages call it, and what is mounted from it.
+    `path` is what messages call it, and what is mounted from it. `written` is what this program has
+    written into the record in it, if it has kept that.
     """
 
-    __slots__ = ("_is_locked", "_root_fd", "fd", "id", "path")
+    __slots__ = ("_is_locked", "_root_fd", "fd", "id", "path", "written")
 
     def __init__(self, root_fd: int, root: str, container_id: str) -> None:
         """Open the folder; `root_fd` belongs to it from here, also when this raises.
@@ -61,6 +64,7 @@ class Folder:
         self._is_locked = False
         self.id = container_id
         self.path = f"{root}/{container_id}"
+        self.written: Written | None = None
         self.fd = -1
         try:
             self.fd = os.open(container_id, OPEN_FOLDER, dir_fd=root_fd)

@@ -141,6 +141,12 @@ class Record:
         Raises:
             DamagedRecord: the file is there, and not what was written.
         """
+        if directory.written:
+            record = cls(directory)
+            known = directory.written.fields(directory, record.folder_inode)
+            if known is not None:
+                record._fill(known)
+                return record
         fields = _read_object(directory, STATE_FILE)
         return None if fields is None else cls._of(directory, fields, STATE_FILE)
 
@@ -165,10 +171,13 @@ class Record:
         record = cls(directory)
         if fault := fault_of(fields, record.id, record.folder_inode):
             raise DamagedRecord(record.id, f"{directory.path}/{file} is damaged: {fault}")
+        record._fill(fields)
+        return record
+
+    def _fill(self, fields: dict[str, Any]) -> None:
         for name in SHAPE:
             if name in fields:
-                setattr(record, name, fields[name])
-        return record
+                setattr(self, name, fields[name])
 
     def refuse_engine(self, verb: str) -> None:
         """Refuse a container of an engine for a verb that only native has.

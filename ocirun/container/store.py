@@ -39,6 +39,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from ocirun.container.written import Written
+
 DEFAULT_ROOT: Final = "/run/ocirun"
 _ID_CHARACTERS: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
@@ -90,12 +92,16 @@ def check_id(container_id: str) -> None:
 
 
 class Store:
-    """The containers below one root directory."""
+    """The containers below one root directory.
 
-    __slots__ = ("root",)
+    `written` is what this program has written into the record of one of them (written.py), or None.
+    """
+
+    __slots__ = ("root", "written")
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
+        self.written: Written | None = None
 
     def claim(self, container_id: str) -> Folder:
         """Make the folder of a new container, and lock it for as long as it is being made.
@@ -169,7 +175,9 @@ class Store:
             root_fd = open_root(self.root)
         except FileNotFoundError:
             raise ContainerNotFound(container_id) from None
-        return Folder(root_fd, self.root, container_id)
+        folder = Folder(root_fd, self.root, container_id)
+        folder.written = self.written
+        return folder
 
     def load(self, container_id: str) -> Record:
         """Read what is kept of a container; the caller closes the record.

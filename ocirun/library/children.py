@@ -9,23 +9,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.container.store import Store
     from ocirun.library.child import Child
 
-# Each child, and the (root, id) of the container that it is the init of.
-_children: dict[Child, tuple[str, str] | None] = {}
+# Each child, and the store and id of the container that it is the init of.
+_children: dict[Child, tuple[Store, str] | None] = {}
 _forgotten: set[Child] = set()
 
 
-def add(child: Child, container: tuple[str, str] | None = None) -> None:
-    """Register `child`, the init of `container` (root, id); None for an exec process."""
+def add(child: Child, container: tuple[Store, str] | None = None) -> None:
+    """Register `child`, the init of `container` (its store, its id); None for an exec process."""
     sweep()
     _children[child] = container
 
 
 def find(container: tuple[str, str]) -> Child | None:
-    """Return the init of a container if it is our child and not known to have ended."""
+    """Return the init of a container (root, id) if it is our child and not known to have ended."""
     for child, known in list(_children.items()):
-        if known == container and not child.has_ended:
+        if known and (known[0].root, known[1]) == container and not child.has_ended:
             return child
     return None
 
@@ -50,10 +51,9 @@ def settle(child: Child) -> None:
     container = _children.pop(child, None)
     if container and child.returncode is not None:
         from ocirun.container.exit_status import keep_exit
-        from ocirun.container.store import Store
 
-        root, container_id = container
-        keep_exit(Store(root), container_id, child.pid, child.returncode)
+        store, container_id = container
+        keep_exit(store, container_id, child.pid, child.returncode)
 
 
 def forget(child: Child) -> None:

@@ -10,6 +10,7 @@ from ocirun.container.kill import kill as kill_container
 from ocirun.container.options import CreateOptions
 from ocirun.container.start import start as start_container
 from ocirun.container.store import Store, default_root
+from ocirun.container.written import Written
 from ocirun.errors import WrongStatus
 from ocirun.library import children, making
 from ocirun.library.child import Child
@@ -46,6 +47,7 @@ class Container(KnownContainer, Process):
     def __init__(self, container_id: str, *, root: str | None = None) -> None:
         super().__init__(container_id, root=root)
         self._container_id = container_id
+        self._store = Store(self.root)
 
     @classmethod
     def create(
@@ -127,11 +129,12 @@ class Container(KnownContainer, Process):
         return container
 
     def _create(self, options: CreateOptions, streams: Streams) -> None:
-        record = create_container(Store(self.root), self.id, options, streams.given)
+        record = create_container(self._store, self.id, options, streams.given)
         try:
             pidfd, record.init_pidfd = record.init_pidfd, -1
             self._child = Child(record.init_process_pid, pidfd, start=record.init_process_start)
-            children.add(self._child, (self.root, self.id))
+            self._store.written = Written(record)
+            children.add(self._child, (self._store, self.id))
             self._streams = streams
             streams.connected()
         except BaseException:
@@ -223,7 +226,7 @@ class Container(KnownContainer, Process):
             ContainerNotFound: there is none of this id.
             WrongStatus: it was started already.
         """
-        start_container(Store(self.root), self.id, notify_socket)
+        start_container(self._store, self.id, notify_socket)
 
     def exec(
         self,
@@ -279,7 +282,7 @@ class Container(KnownContainer, Process):
             if stdout is not None or stderr is not None:
                 raise ValueError("stdout and stderr may not be used with capture_output")
             stdout = stderr = PIPE
-        store = Store(self.root)
+        store = self._store
         own = None
         if not isinstance(process, dict):
             process = check_args(process)
@@ -323,7 +326,7 @@ class Container(KnownContainer, Process):
         """
         number = signal_of(signal)
         try:
-            kill_container(Store(self.root), self.id, number, everyone)
+            kill_container(self._store, self.id, number, everyone)
         except WrongStatus:
             return
 
@@ -347,7 +350,7 @@ class Container(KnownContainer, Process):
             WrongStatus: the container still runs, and `force` was not given.
         """
         child = self._child or children.find((self.root, self.id))
-        failures = delete_container(Store(self.root), self.id, force)
+        failures = delete_container(self._store, self.id, force)
         if child is not None:
             child.poll()
             if not child.has_ended:  # the deleted container was another one of this id
@@ -362,14 +365,14 @@ class Container(KnownContainer, Process):
         if self._child is None:
             from ocirun.library.found import find_init
 
-            self._child = find_init(Store(self.root), self.id)
+            self._child = find_init(self._store, self.id)
         return self._child
 
     def _result(self, child: Child) -> int | None:
         if child.lost and child.returncode is None:
             from ocirun.library.found import look_up
 
-            look_up(Store(self.root), self.id, child)
+            look_up(self._store, self.id, child)
         return super()._result(child)
 
 

@@ -107,6 +107,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     fakes: dict[str, dict[str, Any]] = {
         "store": {"Store": Store, "default_root": lambda: "/run/default"},
         "create": {"create": result.create},
+        "written": {"Written": lambda _: None},
         "options": {"CreateOptions": Options},
         "run": {"run": result.run},
         "checkpoint": {"checkpoint": result.checkpoint},
