@@ -186,7 +186,8 @@ def _parts_of_code(code: CodeType) -> list[tuple[str, object]]:
     """Return the parts of a code object, which gc does not track."""
     parts: list[tuple[str, object]] = [(f"#{n}", part) for n, part in enumerate(code.co_consts)]
     parts += [("#consts", code.co_consts), ("#names", code.co_names)]
-    parts += [("#", part) for part in (*code.co_names, *code.co_varnames, code.co_qualname)]
+    texts = (*code.co_names, *code.co_varnames, code.co_name, code.co_qualname)
+    parts += [("#", part) for part in texts]
     return [*parts, ("#lines", code.co_linetable)]
 
 

@@ -117,7 +117,7 @@ def letters_by_name(worker: Worker, field: Field, names: dict[int, str]) -> dict
                 found[is_write].setdefault(names[page], set()).add(letter)
 
     name = f"{machine.MARK}-placement"
-    field.set_program("/bin/true")
+    field.set_program("true")  # found by PATH, like most programs
     note("run", "-b", field.bundle.path, name)
     (package,) = Path(worker.path).parents[1].rglob("ocirun/aio.py")
     python = ("/usr/bin/env", f"PYTHONPATH={package.parents[1]}", sys.executable, "-P")

@@ -188,8 +188,12 @@ static void come_up(const struct layout *layout, const struct origin *origin)
     start_python(layout, origin, NULL, 1, arguments);
     warm_up();
     remember();
+    /* Python has its collector off, and a call does nothing then. The last round also gives back the
+       objects that Python keeps for reuse: a verb's first objects would be all over the image. */
+    PyGC_Enable();
     while (PyGC_Collect() > 0)
         ;
+    PyGC_Disable();
 }
 
 static void *map_memory(size_t length, int flags)
