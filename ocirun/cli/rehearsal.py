@@ -69,7 +69,7 @@ def _plan() -> None:
 
 
 def _talk() -> None:
-    """Say something to ourselves over a channel, and hear it."""
+    """Send ourselves messages over a channel, and receive them."""
     from ocirun.process.channel import channel_pair
 
     ours, theirs = channel_pair()

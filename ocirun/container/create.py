@@ -6,7 +6,6 @@ Source: runtime-spec runtime.md#lifecycle steps 1 to 6, runtime.md#create.
 from __future__ import annotations
 
 import os
-import time
 
 from ocirun.cgroups.choose import new_cgroup
 from ocirun.cgroups.paths import UNIFIED
@@ -239,25 +238,14 @@ class Creation(NewProcess):
         self.record.intel_rdt_made = group.made
 
     def _remember(self) -> None:
-        record, config = self.record, self.config
-        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        record.created = f"{second}.{nanoseconds:09d}Z"
-        record.oci_version = config["ociVersion"]
-        record.bundle = self.request.bundle
-        record.rootfs = self.request.rootfs
-        record.owner = os.geteuid()
-        record.private_pid = "pid" in self.request.namespaces.new
-        record.no_new_keyring = self.request.no_new_keyring
-        record.keyring = self.request.keyring
+        record = self.record
+        record.describe(self.config, self.request)
         record.cgroup_paths = self.cgroup.paths
         record.cgroup_manager = self.options.cgroup_manager
         record.systemd_unit = self.cgroup.unit
-        record.annotations = config.get("annotations") or {}
         if not self.request.terminal:
             record.external_descriptors = [name_of(fd) for fd in self.stdio.fds or STDIO]
-        record.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
-        write_config(record.directory, config)
+        write_config(record.directory, self.config)
         record.write()
 
     def bring_to_gate(self) -> None:
@@ -340,7 +328,7 @@ class Creation(NewProcess):
         nodes = open_made_nodes(self.config, self.request)
         ours += nodes
         self.request.bind_sources = list(sources)
-        outputs = self._hook_output_fds()
+        outputs = self.hook_outputs.fds() if self.hook_outputs else {}
         self.request.hook_outputs = list(outputs)
         return [*nodes, *sources.values(), *outputs.values()]
 
@@ -355,13 +343,6 @@ class Creation(NewProcess):
             from ocirun.container.connect import open_sides  # cold
 
             self.network = open_sides(self)
-
-    def _hook_output_fds(self) -> dict[str, int]:
-        """Return the descriptors (borrowed) that hooks in init write to, by the name of each."""
-        if self.hook_outputs is None:
-            return {}
-        fds = {"stdout": self.hook_outputs.stdout, "stderr": self.hook_outputs.stderr}
-        return {name: fd for name, fd in fds.items() if fd >= 0}
 
     def run_hooks(self, moment: str) -> None:
         """Run the bundle's hooks of `moment` here, on the host."""

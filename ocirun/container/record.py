@@ -14,6 +14,7 @@ Source: docs/runc-compat/state.md.
 from __future__ import annotations
 
 import os
+import time
 
 from ocirun.errors import ContainerError, DamagedRecord, SpecError, doing, kernel_words
 from ocirun.spec.jsontext import compact, parse
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ocirun.container.folder import Folder
+    from ocirun.process.request import Request
     from ocirun.spec.types import Config
 
 STATE_FILE: Final = "state.json"
@@ -188,6 +190,21 @@ class Record:
         if self.engine:
             message = f"{verb}: container {self.id} is run by the engine {self.engine}"
             raise ContainerError(self.id, message)
+
+    def describe(self, config: Config, request: Request) -> None:
+        """Set what is known of a new container before its cgroup and its init."""
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        self.created = f"{second}.{nanoseconds:09d}Z"
+        self.oci_version = config["ociVersion"]
+        self.bundle = request.bundle
+        self.rootfs = request.rootfs
+        self.owner = os.geteuid()
+        self.private_pid = "pid" in request.namespaces.new
+        self.no_new_keyring = request.no_new_keyring
+        self.keyring = request.keyring
+        self.annotations = config.get("annotations") or {}
+        self.hooks = [moment for moment, hooks in (config.get("hooks") or {}).items() if hooks]
 
     def write(self) -> None:
         """Write the record into its folder, atomically, as readers see it."""

@@ -42,6 +42,11 @@ class HookOutputs:
             self.stderr if self.stderr >= 0 else default,
         )
 
+    def fds(self) -> dict[str, int]:
+        """Return the descriptors (borrowed) that there are, by name: stdout, stderr."""
+        fds = {"stdout": self.stdout, "stderr": self.stderr}
+        return {name: fd for name, fd in fds.items() if fd >= 0}
+
     def close(self) -> None:
         """Close the descriptors."""
         for fd in (self.stdout, self.stderr):
