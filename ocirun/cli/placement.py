@@ -29,7 +29,8 @@ LIST: Final = "/ocirun/cli/placement.txt"
 WORD: Final = 8
 SLOT: Final = 16
 LARGEST: Final = 2048  # of a larger block a verb writes only a part
-LARGEST_READ: Final = 16384  # the same of what is only read, such as the table of a dict
+LARGEST_READ: Final = 32768  # the same of what is only read, such as the table of a dict
+LARGEST_NAME: Final = 128  # the block of a text that is likely to be the key of a dict
 IN_FRONT: Final = 40  # bytes that may precede an object in its block
 LABEL: Final = 80  # characters of a text used in a name
 SIMPLE: Final = (str, bytes, int, float, complex)
@@ -56,7 +57,7 @@ def place(heap: memoryview, start: int, places: memoryview, package: str) -> int
     wanted: list[tuple[int, int]] = []
     for at, size in blocks.sizes.items():
         rank = order.get(names.get(at, ""))
-        if rank is None and blocks.is_text(at):
+        if rank is None and size <= LARGEST_NAME and blocks.is_text(at):
             # Looking up a name in a dict reads the hash of others that are in its way. Which these
             # are differs with the secret of the hashes, so they cannot be listed.
             rank = len(order)

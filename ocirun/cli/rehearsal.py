@@ -1,9 +1,9 @@
-"""What a snapshot rehearses: Python adapts the bytecode of what has run a few times (PEP 659).
+"""Run code before a snapshot is written, so that Python has adapted its bytecode (PEP 659).
 
-A process runs most of its code once: by itself it would look up each name and attribute the long
-way, and write to the code when it counts the calls. In a snapshot both is done. Only what asks
-nothing of the host that is kept, and changes nothing there: reading a configuration, making the
-plan, a conversation with ourselves, paths below an open directory, and calls that must fail.
+A process runs most of its code once. By itself it would look up each name and attribute the long
+way, and write to the code when it counts the calls; in a snapshot both is done. What is run here
+keeps nothing of the host and changes nothing there: reading a configuration, making the plan,
+sending messages to ourselves, resolving paths below an open directory, and calls that must fail.
 
 Source: docs/fast-start.md; PEP 659.
 """
