@@ -186,12 +186,13 @@ def _wrap_messages(recorder: Recorder) -> None:
 
     def traced_send(self: Channel, name: str, body: object = None, fds: Any = ()) -> None:  # noqa: ANN401
         begin = now()
+        # Order: before it is sent. The command may write its file as soon as it has init's last.
+        recorder.record("m", "send", name, begin, begin, len(fds), "")
         try:
             send(self, name, body, fds)
         except BaseException as error:
             recorder.record("m", "send", name, begin, now(), len(fds), _sentence(error))
             raise
-        recorder.record("m", "send", name, begin, now(), len(fds), "")
 
     def traced_receive(self: Channel, *expected: str) -> tuple[str, Any, list[int]]:
         begin = now()
