@@ -102,13 +102,14 @@ class Companion:
         program is ready. "": the keeper has ended.
         """
         while True:
-            if self._unread[:1] == NOTICE:
-                self._unread = self._unread[1:]
+            if self._unread == NOTICE:
+                self._unread = b""
                 return "1", 0
-            if len(self._unread) >= MESSAGE_BYTES:
-                piece, self._unread = self._unread[:MESSAGE_BYTES], self._unread[MESSAGE_BYTES:]
+            if len(self._unread) == MESSAGE_BYTES:
+                piece, self._unread = self._unread, b""
                 return chr(piece[0]), int.from_bytes(piece[1:], sys.byteorder, signed=True)
-            piece = os.read(self.told_fd, 4096)
+            # No more than this message: poll does not see what was read already.
+            piece = os.read(self.told_fd, MESSAGE_BYTES - len(self._unread) if self._unread else 1)
             if not piece:
                 return "", 0
             self._unread += piece
