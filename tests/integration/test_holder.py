@@ -95,12 +95,13 @@ def test_one_in_a_user_namespace_does_not_outlive_a_maker_that_died_at_once() ->
         if maker == 0:
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
             pid = lib.sys_hold_userns(-1, tell, ffi.new("int *", -1))
-            os.write(tell, str(pid).encode())
+            os.write(tell, str(max(pid, 0)).encode())
             os._exit(0)
         os.waitpid(maker, 0)
         pid = int(os.read(told, 20))
         os.close(told)
         os.close(tell)
+        assert pid > 0  # Danger: kill(2) takes 0 and -1 for many processes
         left.append(pid)
     try:
         wait_until(lambda: all(map(is_gone, left)), "the holders are gone")
@@ -119,6 +120,7 @@ def test_the_death_of_one_in_a_user_namespace_is_an_error(monkeypatch: pytest.Mo
             del join_fd
             # As if it had been killed before it said anything.
             pid: int = real(-1, told, pidfd)
+            assert pid > 0  # Danger: kill(2) takes -1 for all processes
             os.kill(pid, signal.SIGKILL)
             return pid
 
