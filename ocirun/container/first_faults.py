@@ -1,4 +1,4 @@
-"""Which of two faults is told: callers know runc's order, and match what it says first.
+"""The order of checks: of two faults, report the one that runc reports, which callers match.
 
 Source: docs/runc-compat/cli.md#order-of-checks.
 """

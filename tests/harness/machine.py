@@ -199,7 +199,7 @@ def lack_of_criu() -> str | None:
 
 
 def lack_of_criu_feature(name: str) -> str | None:
-    """Say that this kernel lacks what criu-check(8) calls `name`, None where it has it."""
+    """Return that this kernel lacks what criu-check(8) calls `name`, None if it has it."""
     check = subprocess.run(["criu", "check", "--feature", name], capture_output=True, check=False)
     return None if check.returncode == 0 else f"this kernel has no {name}, which criu needs"
 
