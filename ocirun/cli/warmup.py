@@ -74,13 +74,13 @@ def warm_up(frozen: list[str]) -> None:
     __import__("ocirun.network.loopback")  # the rest of its package loads pyroute2
     for name in SPEC:
         __import__(f"ocirun.spec.{name}")
-    from ocirun.cli.rehearsal import rehearse
+    from ocirun.cli.specialize import specialize
 
-    rehearse()
+    specialize()
     # Speed: Python looks up attributes by a table of recent look-ups, which holds references to
     # their names. A process that replaces what imports have left there writes to each of these.
     sys._clear_type_cache()
-    rehearse()
+    specialize()
     for verb in (*SMALL, *LARGE):
         parse(["--root", "/run/x", verb, "id"])
     int("1" * 40)  # fills a table of logarithms

@@ -26,7 +26,7 @@ FOLDER: Final = "/usr"  # any that is there
 NOTHING: Final = -1
 
 
-def rehearse() -> None:
+def specialize() -> None:
     """Run the parts of create, exec and the small verbs that have no effect on the host."""
     for _ in range(ROUNDS):
         _plan()
@@ -54,7 +54,7 @@ def _plan() -> None:
     config: Any = parse(text, "config.json")
     checks.check_config(config)
     request = Request(config)
-    request.rootfs, request.bundle = "/rehearsal/rootfs", "/rehearsal"
+    request.rootfs, request.bundle = "/bundle/rootfs", "/bundle"
     body: Any = parse(os.fsencode(compact(request.body())), "message", "surrogateescape")
     request = Request.from_body(config, body)
     plan_create(config, request)
@@ -157,7 +157,7 @@ def _look() -> None:
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         environment(["PATH=/bin", "TERM=xterm"], root_fd, 0)
-        with doing("rehearsing"):
+        with doing(f"opening {FOLDER}"):
             fd = open_in_root(*KernelMounts().start_of(root_fd, FOLDER))
         mount_id(fd)
         magic_of(fd)

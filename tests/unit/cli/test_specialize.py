@@ -1,4 +1,4 @@
-"""What a snapshot rehearses has no effect, and makes Python adapt its bytecode."""
+"""The code that is run before a snapshot has no effect, and makes Python adapt its bytecode."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 
 import pytest
 
-from ocirun.cli import rehearsal
+from ocirun.cli.specialize import specialize
 from ocirun.process import channel, plan
 
 
 def test_it_adapts_bytecode_and_leaves_no_descriptor() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
-    rehearsal.rehearse()
+    specialize()
     assert sorted(os.listdir("/proc/self/fd")) == before
     for function in (plan.plan_create, channel.Channel.send):
         used = {one.opname for one in dis.get_instructions(function, adaptive=True)}
@@ -26,4 +26,4 @@ def test_a_host_that_refuses_does_not_end_it(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(channel, "channel_pair", refuse)
-    rehearsal.rehearse()
+    specialize()
